@@ -1,0 +1,315 @@
+package attest
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// Kind (事件类别) says what an Event proves.
+type Kind string
+
+// The kinds, each with its body type below.
+const (
+	DomainCreated     Kind = "domain.created"
+	PartyEnrolled     Kind = "party.enrolled"
+	SubjectEnrolled   Kind = "subject.enrolled"
+	DatasetRegistered Kind = "dataset.registered"
+	IngestCommitted   Kind = "ingest.committed"
+	IngestRefused     Kind = "ingest.refused"
+	ScenarioFiled     Kind = "scenario.filed"
+	ScenarioDecided   Kind = "scenario.decided"
+	AgreementSigned   Kind = "agreement.signed"
+	GrantIssued       Kind = "grant.issued"
+	QuestionDecided   Kind = "question.decided"
+	RunComputed       Kind = "run.computed"
+	EgressChecked     Kind = "egress.checked"
+	ReviewVoted       Kind = "review.voted"
+	ReleaseSent       Kind = "release.sent"
+	ConsentGiven      Kind = "consent.given"
+	ConsentRevoked    Kind = "consent.revoked"
+	ClaimAnswered     Kind = "claim.answered"
+	ClaimRefused      Kind = "claim.refused"
+	UsageMetered      Kind = "usage.metered"
+	InvoiceIssued     Kind = "invoice.issued"
+	BundleExported    Kind = "bundle.exported"
+)
+
+// Event (存证事件) is one state change. The domain signs it; Salt hides it inside its log entry.
+type Event struct {
+	Kind      Kind               `json:"kind"`
+	At        time.Time          `json:"at"`
+	Actor     sandbox.IdentityID `json:"actor"`
+	Object    string             `json:"object"`
+	Body      json.RawMessage    `json:"body"`
+	Signature []byte             `json:"signature,omitempty"` // the domain's SM2 over the event without it
+}
+
+// MaxEvent bounds an event's bytes.
+const MaxEvent = 512 << 10
+
+// open gives the body as a pointer to the type of the event's kind, read strictly. An unknown kind is an error: a
+// verifier that skips what it does not know proves less than it says.
+func (e Event) open() (any, error) {
+	var body any
+	switch e.Kind {
+	case DomainCreated:
+		body = new(DomainCreatedBody)
+	case PartyEnrolled:
+		body = new(PartyEnrolledBody)
+	case SubjectEnrolled:
+		body = new(SubjectEnrolledBody)
+	case DatasetRegistered:
+		body = new(DatasetRegisteredBody)
+	case IngestCommitted:
+		body = new(IngestCommittedBody)
+	case IngestRefused:
+		body = new(IngestRefusedBody)
+	case ScenarioFiled:
+		body = new(ScenarioFiledBody)
+	case ScenarioDecided:
+		body = new(ScenarioDecidedBody)
+	case AgreementSigned:
+		body = new(AgreementSignedBody)
+	case GrantIssued:
+		body = new(GrantIssuedBody)
+	case QuestionDecided:
+		body = new(QuestionDecidedBody)
+	case RunComputed:
+		body = new(RunComputedBody)
+	case EgressChecked:
+		body = new(EgressCheckedBody)
+	case ReviewVoted:
+		body = new(ReviewVotedBody)
+	case ReleaseSent:
+		body = new(ReleaseSentBody)
+	case ConsentGiven:
+		body = new(ConsentGivenBody)
+	case ConsentRevoked:
+		body = new(ConsentRevokedBody)
+	case ClaimAnswered:
+		body = new(ClaimAnsweredBody)
+	case ClaimRefused:
+		body = new(ClaimRefusedBody)
+	case UsageMetered:
+		body = new(UsageMeteredBody)
+	case InvoiceIssued:
+		body = new(InvoiceIssuedBody)
+	case BundleExported:
+		body = new(BundleExportedBody)
+	default:
+		return nil, &sandbox.Error{Op: "event", Kind: sandbox.Invalid, Object: "kind", Detail: "not a known kind"}
+	}
+	if err := strict(e.Body, body); err != nil {
+		return nil, &sandbox.Error{Op: "event", Kind: sandbox.Invalid, Object: string(e.Kind), Detail: "the body is one JSON object with the known fields"}
+	}
+	return body, nil
+}
+
+// Open reads the body of e into a pointer to its type, strictly.
+func (e Event) Open(into any) error {
+	if err := strict(e.Body, into); err != nil {
+		return &sandbox.Error{Op: "event", Kind: sandbox.Invalid, Object: string(e.Kind), Detail: "the body is one JSON object with the known fields"}
+	}
+	return nil
+}
+
+// signedBytes is what the domain signs.
+func (e Event) signedBytes() ([]byte, error) {
+	e.Signature = nil
+	return json.Marshal(e)
+}
+
+// verify checks the domain's signature.
+func (e Event) verify(pub *sm.VerifyKey) error {
+	b, err := e.signedBytes()
+	if err != nil {
+		return err
+	}
+	return pub.Verify(ContextEvent, b, e.Signature)
+}
+
+// Bodies of events. They carry identifiers, digests and decisions, never a value of the data.
+type (
+	// DomainCreatedBody (建域).
+	DomainCreatedBody struct {
+		Domain     string          `json:"domain"`
+		Hosting    sandbox.Hosting `json:"hosting"`
+		District   string          `json:"district"`
+		SignKey    []byte          `json:"sign_key"`
+		EncryptKey []byte          `json:"encrypt_key"`
+	}
+	// PartyEnrolledBody (主体登记).
+	PartyEnrolledBody struct {
+		Party      sandbox.Party      `json:"party"`
+		Identities []sandbox.Identity `json:"identities"`
+	}
+	// SubjectEnrolledBody (数据主体登记): whom the agency bound to a pseudonym, not which.
+	SubjectEnrolledBody struct {
+		Identity sandbox.IdentityID `json:"identity"`
+	}
+	// DatasetRegisteredBody (数据资源登记).
+	DatasetRegisteredBody struct {
+		Dataset      sandbox.DatasetID `json:"dataset"`
+		Unit         sandbox.PartyID   `json:"unit"`
+		SchemaDigest []byte            `json:"schema_digest"`
+		Frequency    string            `json:"frequency"`
+	}
+	// ColumnGrade (字段分级) is one column's grade after a push.
+	ColumnGrade struct {
+		Column   string        `json:"column"`
+		Declared sandbox.Grade `json:"declared"`
+		Detected sandbox.Grade `json:"detected,omitempty"`
+		Finding  string        `json:"finding,omitempty"`
+	}
+	// IngestCommittedBody (入库).
+	IngestCommittedBody struct {
+		Dataset       sandbox.DatasetID `json:"dataset"`
+		Run           sandbox.RunID     `json:"run"`
+		Version       uint64            `json:"version"`
+		Rows          int64             `json:"rows"`
+		Manifest      []byte            `json:"manifest"` // SM3 of the sealed manifest
+		Key           sandbox.KeyID     `json:"key"`
+		KeyCommitment []byte            `json:"key_commitment"`
+		Grades        []ColumnGrade     `json:"grades"`
+	}
+	// IngestRefusedBody (入库拒绝): nothing of the push was kept.
+	IngestRefusedBody struct {
+		Dataset sandbox.DatasetID `json:"dataset"`
+		Run     sandbox.RunID     `json:"run"`
+		Rule    string            `json:"rule"`
+	}
+	// DueStep (审核时限).
+	DueStep struct {
+		Step  string          `json:"step"`
+		Party sandbox.PartyID `json:"party"`
+		Due   time.Time       `json:"due,omitzero"` // of the step that is open first; later steps open in turn
+	}
+	// ScenarioFiledBody (场景申请): who must decide, in which order, and who must sign.
+	ScenarioFiledBody struct {
+		Scenario        sandbox.ScenarioID `json:"scenario"`
+		Applicant       sandbox.PartyID    `json:"applicant"`
+		Purpose         string             `json:"purpose"`
+		ListDigest      []byte             `json:"list_digest"`
+		AgreementDigest []byte             `json:"agreement_digest"`
+		Due             []DueStep          `json:"due"`
+		Signers         []sandbox.PartyID  `json:"signers"`
+	}
+	// ScenarioDecidedBody (场景审核).
+	ScenarioDecidedBody struct {
+		Statement Statement `json:"statement"`
+		Overdue   bool      `json:"overdue,omitempty"`
+	}
+	// AgreementSignedBody (协议签署).
+	AgreementSignedBody struct {
+		Statement Statement `json:"statement"`
+	}
+	// GrantIssuedBody (授权生效).
+	GrantIssuedBody struct {
+		Grant      sandbox.GrantID    `json:"grant"`
+		Scenario   sandbox.ScenarioID `json:"scenario"`
+		ListDigest []byte             `json:"list_digest"`
+		NotBefore  time.Time          `json:"not_before"`
+		NotAfter   time.Time          `json:"not_after"`
+	}
+	// QuestionDecidedBody (查询判定).
+	QuestionDecidedBody struct {
+		Question sandbox.QuestionID `json:"question"`
+		Scenario sandbox.ScenarioID `json:"scenario"`
+		Asker    sandbox.IdentityID `json:"asker"`
+		Spec     []byte             `json:"spec"` // salted digest of the canonical question
+		Allow    bool               `json:"allow"`
+		Engine   sandbox.Engine     `json:"engine,omitempty"`
+		Class    sandbox.Class      `json:"class,omitempty"`
+		Codes    []string           `json:"codes,omitempty"`
+		Policy   string             `json:"policy"`
+		Request  []byte             `json:"request"` // SM3 of the signed request
+	}
+	// RunComputedBody (域内计算).
+	RunComputedBody struct {
+		Question sandbox.QuestionID     `json:"question"`
+		Run      sandbox.RunID          `json:"run"`
+		Inputs   []sandbox.InputVersion `json:"inputs"`
+		Answer   []byte                 `json:"answer,omitempty"` // salted digest of the answer before the gate
+	}
+	// EgressCheckedBody (出域检查). Result is the digest of the outgoing bytes when the verdict is pass.
+	EgressCheckedBody struct {
+		Question   sandbox.QuestionID `json:"question"`
+		Verdict    string             `json:"verdict"` // pass | withheld
+		Suppressed bool               `json:"suppressed,omitempty"`
+		Result     []byte             `json:"result,omitempty"`
+		Policy     string             `json:"policy"`
+	}
+	// ReviewVotedBody (出域审批).
+	ReviewVotedBody struct {
+		Statement Statement `json:"statement"`
+		Step      int       `json:"step"` // 1 or 2
+	}
+	// ReleaseSentBody (出域).
+	ReleaseSentBody struct {
+		Release   sandbox.ReleaseID  `json:"release"`
+		Question  sandbox.QuestionID `json:"question"`
+		Class     sandbox.Class      `json:"class"`
+		Recipient sandbox.IdentityID `json:"recipient"`
+		Result    []byte             `json:"result"`   // SM3 of the outgoing bytes; salted for class B
+		Envelope  []byte             `json:"envelope"` // SM3 of the sealed envelope
+		Expires   time.Time          `json:"expires"`
+		Consent   sandbox.ConsentID  `json:"consent,omitempty"`
+	}
+	// ConsentGivenBody (个人授权).
+	ConsentGivenBody struct {
+		Statement Statement `json:"statement"`
+	}
+	// ConsentRevokedBody (撤回授权).
+	ConsentRevokedBody struct {
+		Statement Statement `json:"statement"`
+	}
+	// ClaimAnsweredBody (单人查询应答).
+	ClaimAnsweredBody struct {
+		Question sandbox.QuestionID `json:"question"`
+		Consent  sandbox.ConsentID  `json:"consent"`
+		Use      int                `json:"use"` // 1 for the first use of the consent
+		Release  sandbox.ReleaseID  `json:"release"`
+	}
+	// ClaimRefusedBody (单人查询拒绝): the cause, for subject and auditors; the asker saw one uniform code.
+	ClaimRefusedBody struct {
+		Question sandbox.QuestionID `json:"question"`
+		Consent  sandbox.ConsentID  `json:"consent,omitempty"`
+		Asker    sandbox.IdentityID `json:"asker"`
+		Code     string             `json:"code"`
+	}
+	// UsageMeteredBody (用量计量).
+	UsageMeteredBody struct {
+		ID       string             `json:"id"`
+		Party    sandbox.PartyID    `json:"party"`
+		Scenario sandbox.ScenarioID `json:"scenario"`
+		Product  string             `json:"product"`
+		Quantity int64              `json:"quantity"`
+		Question sandbox.QuestionID `json:"question"`
+		At       time.Time          `json:"at"`
+	}
+	// InvoiceLine (账单明细) adds up the usage it names.
+	InvoiceLine struct {
+		Product   string      `json:"product"`
+		Quantity  int64       `json:"quantity"`
+		UnitPrice sandbox.Fen `json:"unit_price"`
+		Amount    sandbox.Fen `json:"amount"`
+		Usage     []string    `json:"usage"` // ids of usage.metered
+	}
+	// InvoiceIssuedBody (账单).
+	InvoiceIssuedBody struct {
+		Invoice   sandbox.InvoiceID `json:"invoice"`
+		Party     sandbox.PartyID   `json:"party"`
+		Month     string            `json:"month"` // 2006-01, Asia/Shanghai
+		PriceBook string            `json:"price_book"`
+		Lines     []InvoiceLine     `json:"lines"`
+		Total     sandbox.Fen       `json:"total"`
+	}
+	// BundleExportedBody (存证导出).
+	BundleExportedBody struct {
+		Audience string `json:"audience"`
+		Size     uint64 `json:"size"` // entries in the log when it was exported
+	}
+)

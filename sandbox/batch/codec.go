@@ -1,0 +1,340 @@
+package batch
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"unicode/utf8"
+	"unsafe"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/bitutil"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+var magic = [4]byte{'O', 'D', 'B', '1'}
+
+const (
+	headSize  = 24
+	entrySize = 16
+)
+
+// Limits (解码限额) bound one decoded batch. Zero means the default.
+type Limits struct {
+	Rows  int // default 65,536
+	Bytes int // of the encoding; default 64 MiB
+}
+
+func (l Limits) rows() int {
+	if l.Rows == 0 {
+		return 1 << 16
+	}
+	return l.Rows
+}
+
+func (l Limits) bytes() int {
+	if l.Bytes == 0 {
+		return 64 << 20
+	}
+	return l.Bytes
+}
+
+func bad(column, rule string) error {
+	return &sandbox.Error{Op: "batch: decode", Kind: sandbox.Invalid, Object: column, Detail: rule}
+}
+
+func pad(n int) int { return (n + 7) &^ 7 }
+
+// Encode appends the encoding of rec to dst. The record may be a slice of a larger one; types other than those of
+// Schema and fixed-size binary are an error.
+func Encode(dst []byte, rec arrow.Record) ([]byte, error) {
+	rows, cols := int(rec.NumRows()), int(rec.NumCols())
+	start := len(dst)
+	dst = append(dst, magic[:]...)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(cols))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(rows))
+	dst = binary.LittleEndian.AppendUint64(dst, 0)
+	dst = append(dst, make([]byte, cols*entrySize)...)
+	for i := range cols {
+		a := rec.Column(i)
+		entry := start + headSize + i*entrySize
+		binary.LittleEndian.PutUint64(dst[entry:], uint64(a.NullN()))
+		var err error
+		if dst, err = appendColumn(dst, start, entry, a); err != nil {
+			return nil, &sandbox.Error{Op: "batch: encode", Kind: sandbox.Invalid, Object: rec.ColumnName(i), Detail: err.Error()}
+		}
+	}
+	binary.LittleEndian.PutUint64(dst[start+16:], uint64(len(dst)-start))
+	return dst, nil
+}
+
+func appendColumn(dst []byte, start, entry int, a arrow.Array) ([]byte, error) {
+	rows := a.Len()
+	nulls := a.NullN() > 0
+	if nulls {
+		dst = appendBits(dst, rows, a.IsValid)
+		dst = padFrom(dst, start)
+	}
+	switch a := a.(type) {
+	case *array.String:
+		var end int32
+		dst = binary.LittleEndian.AppendUint32(dst, 0)
+		for i := range rows {
+			if !nulls || a.IsValid(i) {
+				n := len(a.Value(i))
+				if int64(end)+int64(n) > 1<<31-1 {
+					return nil, fmt.Errorf("the text of one batch has at most 2 GiB")
+				}
+				end += int32(n)
+			}
+			dst = binary.LittleEndian.AppendUint32(dst, uint32(end))
+		}
+		dst = padFrom(dst, start)
+		binary.LittleEndian.PutUint64(dst[entry+8:], uint64(end))
+		for i := range rows {
+			if !nulls || a.IsValid(i) {
+				dst = append(dst, a.Value(i)...)
+			}
+		}
+	case *array.Int64:
+		dst = appendWords(dst, a.Int64Values(), a, nulls)
+	case *array.Date32:
+		dst = appendWords(dst, a.Date32Values(), a, nulls)
+	case *array.Boolean:
+		dst = appendBits(dst, rows, func(i int) bool { return a.IsValid(i) && a.Value(i) })
+	case *array.FixedSizeBinary:
+		if nulls {
+			return nil, fmt.Errorf("fixed-size binary columns have no nulls")
+		}
+		for i := range rows {
+			dst = append(dst, a.Value(i)...)
+		}
+	default:
+		return nil, fmt.Errorf("type %s has no encoding", a.DataType())
+	}
+	return padFrom(dst, start), nil
+}
+
+// appendWords copies fixed-width values whole (little-endian machines only, which is what Arrow buffers are), then
+// clears null slots so that they carry nothing.
+func appendWords[T int64 | arrow.Date32](dst []byte, v []T, a arrow.Array, nulls bool) []byte {
+	width := int(unsafe.Sizeof(*new(T)))
+	at := len(dst)
+	if len(v) > 0 {
+		dst = append(dst, unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), len(v)*width)...)
+	}
+	if nulls {
+		for i := range v {
+			if a.IsNull(i) {
+				clear(dst[at+i*width : at+(i+1)*width])
+			}
+		}
+	}
+	return dst
+}
+
+func appendBits(dst []byte, n int, set func(int) bool) []byte {
+	at := len(dst)
+	dst = append(dst, make([]byte, (n+7)/8)...)
+	for i := range n {
+		if set(i) {
+			dst[at+i/8] |= 1 << (i % 8)
+		}
+	}
+	return dst
+}
+
+func padFrom(dst []byte, start int) []byte {
+	for (len(dst)-start)%8 != 0 {
+		dst = append(dst, 0)
+	}
+	return dst
+}
+
+// Decode reads one encoded batch of the given schema. Every fault is Invalid naming the column and the rule, TooLarge if
+// over lim. A non-nullable column with nulls is a fault.
+func Decode(_ memory.Allocator, schema *arrow.Schema, b []byte, lim Limits) (arrow.Record, error) {
+	if len(b) > lim.bytes() {
+		return nil, &sandbox.Error{Op: "batch: decode", Kind: sandbox.TooLarge, Object: "batch", Detail: fmt.Sprintf("at most %d bytes", lim.bytes())}
+	}
+	cols := schema.NumFields()
+	if len(b) < headSize+cols*entrySize || [4]byte(b[:4]) != magic {
+		return nil, bad("header", "magic and a header for every column")
+	}
+	if binary.LittleEndian.Uint32(b[4:]) != uint32(cols) {
+		return nil, bad("header", fmt.Sprintf("the schema has %d columns", cols))
+	}
+	rows64 := binary.LittleEndian.Uint64(b[8:])
+	if rows64 > uint64(lim.rows()) {
+		return nil, &sandbox.Error{Op: "batch: decode", Kind: sandbox.TooLarge, Object: "batch", Detail: fmt.Sprintf("at most %d rows", lim.rows())}
+	}
+	if binary.LittleEndian.Uint64(b[16:]) != uint64(len(b)) {
+		return nil, bad("header", "the stated length is the length of the bytes")
+	}
+	if uintptr(unsafe.Pointer(&b[0]))%8 != 0 {
+		b = append(make([]byte, 0, len(b)), b...) // Go aligns allocations of this size to 8 bytes
+	}
+	d := decoder{b: b, at: headSize + cols*entrySize, rows: int(rows64)}
+	arrays := make([]arrow.Array, 0, cols)
+	defer func() {
+		for _, a := range arrays {
+			a.Release()
+		}
+	}()
+	for i := range cols {
+		f := schema.Field(i)
+		entry := b[headSize+i*entrySize:]
+		a, err := d.column(f, binary.LittleEndian.Uint64(entry), binary.LittleEndian.Uint64(entry[8:]))
+		if err != nil {
+			return nil, err
+		}
+		arrays = append(arrays, a)
+	}
+	if d.at != len(b) {
+		return nil, bad("batch", "nothing follows the last column")
+	}
+	return array.NewRecord(schema, arrays, int64(d.rows)), nil
+}
+
+type decoder struct {
+	b        []byte
+	at, rows int
+}
+
+// take gives the next n bytes and checks that the padding behind them is zero.
+func (d *decoder) take(column string, n int) ([]byte, error) {
+	if n < 0 || pad(n) > len(d.b)-d.at {
+		return nil, bad(column, "its buffers lie within the batch")
+	}
+	out := d.b[d.at : d.at+n : d.at+n]
+	for _, z := range d.b[d.at+n : d.at+pad(n)] {
+		if z != 0 {
+			return nil, bad(column, "padding is zero")
+		}
+	}
+	d.at += pad(n)
+	return out, nil
+}
+
+func (d *decoder) bitmap(column string) ([]byte, error) {
+	out, err := d.take(column, (d.rows+7)/8)
+	if err == nil && d.rows%8 != 0 && out[len(out)-1]>>(d.rows%8) != 0 {
+		err = bad(column, "unused bits of a bitmap are zero")
+	}
+	return out, err
+}
+
+func (d *decoder) column(f arrow.Field, nulls, length uint64) (arrow.Array, error) {
+	if nulls > uint64(d.rows) || nulls > 0 && !f.Nullable {
+		return nil, bad(f.Name, "nulls only where the schema allows them, at most one a row")
+	}
+	var valid []byte
+	if nulls > 0 {
+		var err error
+		if valid, err = d.bitmap(f.Name); err != nil {
+			return nil, err
+		}
+		set := 0
+		for _, x := range valid {
+			set += bits.OnesCount8(x)
+		}
+		if set != d.rows-int(nulls) {
+			return nil, bad(f.Name, "the validity bitmap has the stated number of nulls")
+		}
+	}
+	_, text := f.Type.(*arrow.StringType)
+	if !text && length != 0 {
+		return nil, bad(f.Name, "only text has a data length")
+	}
+	buffers := []*memory.Buffer{nil}
+	if valid != nil {
+		buffers[0] = memory.NewBufferBytes(valid)
+	}
+	add := func(b []byte) { buffers = append(buffers, memory.NewBufferBytes(b)) }
+	switch t := f.Type.(type) {
+	case *arrow.StringType:
+		offsets, data, err := d.text(f.Name, valid, length)
+		if err != nil {
+			return nil, err
+		}
+		add(offsets)
+		add(data)
+	case *arrow.BooleanType:
+		v, err := d.bitmap(f.Name)
+		if err != nil {
+			return nil, err
+		}
+		for i := range valid {
+			if v[i]&^valid[i] != 0 {
+				return nil, bad(f.Name, "null slots are zero")
+			}
+		}
+		add(v)
+	case arrow.FixedWidthDataType:
+		width := t.BitWidth() / 8
+		v, err := d.take(f.Name, width*d.rows)
+		if err != nil {
+			return nil, err
+		}
+		if valid != nil && !zeroNulls(v, valid, width, d.rows) {
+			return nil, bad(f.Name, "null slots are zero")
+		}
+		add(v)
+	default:
+		return nil, bad(f.Name, fmt.Sprintf("type %s has no encoding", f.Type))
+	}
+	data := array.NewData(f.Type, d.rows, buffers, nil, int(nulls), 0)
+	defer data.Release()
+	return array.MakeFromData(data), nil
+}
+
+func zeroNulls(v, valid []byte, width, rows int) bool {
+	for i := range rows {
+		if bitutil.BitIsSet(valid, i) {
+			continue
+		}
+		for _, x := range v[i*width : (i+1)*width] {
+			if x != 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// text validates offsets (from zero, rising, ending at the stated length, equal across nulls) and UTF-8 value by value.
+func (d *decoder) text(column string, valid []byte, length uint64) (offsets, data []byte, err error) {
+	if length > uint64(len(d.b)) {
+		return nil, nil, bad(column, "its buffers lie within the batch")
+	}
+	if offsets, err = d.take(column, 4*(d.rows+1)); err != nil {
+		return nil, nil, err
+	}
+	if data, err = d.take(column, int(length)); err != nil {
+		return nil, nil, err
+	}
+	last := uint32(0)
+	if binary.LittleEndian.Uint32(offsets) != 0 {
+		return nil, nil, bad(column, "offsets start at zero")
+	}
+	for i := range d.rows {
+		next := binary.LittleEndian.Uint32(offsets[4*(i+1):])
+		if next < last || uint64(next) > length {
+			return nil, nil, bad(column, "offsets rise and stay within the data")
+		}
+		if valid != nil && !bitutil.BitIsSet(valid, i) && next != last {
+			return nil, nil, bad(column, "null slots are empty")
+		}
+		if !utf8.Valid(data[last:next]) {
+			return nil, nil, bad(column, "text is valid UTF-8")
+		}
+		last = next
+	}
+	if uint64(last) != length {
+		return nil, nil, bad(column, "the last offset is the length of the data")
+	}
+	return offsets, data, nil
+}
