@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/query"
+)
+
+// BenchmarkEngine runs each question over a million rows.
+func BenchmarkEngine(b *testing.B) {
+	cases, err := columnarCases(1 << 20)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, c := range cases {
+		b.Run(c.name, func(b *testing.B) {
+			b.SetBytes(c.bytes)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := c.run(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(c.rows)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrows/s")
+		})
+	}
+}
+
+// BenchmarkDerive resolves the widest of the questions against its list.
+func BenchmarkDerive(b *testing.B) {
+	in := map[sandbox.DatasetID]catalog.Dataset{"claims": claims(), "persons": persons()}
+	list, qs := everything(in), questions()
+	b.ReportAllocs()
+	for b.Loop() {
+		if d, _ := query.Derive(qs[len(qs)-1].spec, in, list); !d.Complete() {
+			b.Fatal("refused")
+		}
+	}
+}
+
+// BenchmarkCanonical encodes it.
+func BenchmarkCanonical(b *testing.B) {
+	qs := questions()
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = qs[len(qs)-1].spec.Canonical()
+	}
+}
+
+// TestReport runs the command small: every line is there, and the report names the machine.
+func TestReport(t *testing.T) {
+	var out strings.Builder
+	report := filepath.Join(t.TempDir(), "REPORT.md")
+	if err := measure(context.Background(), &out, 20_000, 1, report); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(b)
+	for _, want := range []string{"| processor |", "| Go | go", "memcpy", "clustered", "scattered", "20000"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the report lacks %q", want)
+		}
+	}
+	if lines := strings.Count(text, "\n| "); lines < 2*len(questions())+6 {
+		t.Errorf("the report has %d table lines:\n%s", lines, text)
+	}
+	if err := measure(context.Background(), &out, 1, 1, ""); err == nil {
+		t.Error("one row was accepted")
+	}
+}

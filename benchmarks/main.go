@@ -1,0 +1,62 @@
+// Command benchmarks measures the hot paths on this machine and prints a table (性能基准): the columnar engine with
+// evidence over batches in memory, beside a memcpy line from the same run.
+//
+//	go run ./benchmarks                 # 10 M rows; table to standard output, report to benchmarks/REPORT.md
+//	go run ./benchmarks -rows 1000000 -report ""
+//
+// Units: Mrows/CPU-s counts scanned rows per second of processor time of this process, so that other load on the machine
+// and reading ahead on a second core do not flatter; GB/s is over the Arrow bytes a question touches; allocations are of
+// the Go heap per batch, fixed start-up cost of a run included. The best of several runs is shown. Timings are never
+// test assertions, and comparisons hold only within one report.
+//
+// It does not measure peers (their own module would) and checks no result: the engine's tests do.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+func main() {
+	rows := flag.Int("rows", 10_000_000, "rows of the scanned table")
+	repeat := flag.Int("repeat", 3, "runs per line; the best is shown")
+	report := flag.String("report", "benchmarks/REPORT.md", "file for the report; empty for none")
+	flag.Parse()
+	if err := measure(context.Background(), os.Stdout, *rows, *repeat, *report); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func measure(ctx context.Context, out io.Writer, rows, repeat int, report string) error {
+	if rows < 1000 || repeat < 1 {
+		return fmt.Errorf("benchmarks: at least 1000 rows and one run")
+	}
+	fmt.Fprintf(out, "generating %d rows\n", rows)
+	cases, err := columnarCases(rows)
+	if err != nil {
+		return err
+	}
+	cases = append([]benchmark{memcpyCase()}, cases...)
+	lines := []string{header}
+	fmt.Fprintln(out, header)
+	for _, c := range cases {
+		r, err := c.best(ctx, repeat)
+		if err != nil {
+			return fmt.Errorf("benchmarks: %s: %w", c.name, err)
+		}
+		line := r.row(c)
+		fmt.Fprintln(out, line)
+		lines = append(lines, line)
+	}
+	if report == "" {
+		return nil
+	}
+	text := "# Hot paths, measured\n\n" + machine() + fmt.Sprintf("\nRows scanned: %d in batches of %d. Best of %d runs. Command: `go run ./benchmarks`.\n\n",
+		rows, batchRows, repeat) + strings.Join(lines, "\n") + "\n\n" + legend
+	return os.WriteFile(report, []byte(text), 0o644)
+}

@@ -1,0 +1,431 @@
+// Package file reads delimited text files (文件接入) as a connectors.Source: CSV after RFC 4180, in UTF-8 or GB 18030, into
+// record batches of the catalogue's schema.
+//
+// Form: the first line holds the headers. A field with a comma, quote or line break is quoted, a quote in it doubled. A
+// line ends with LF or CRLF; inside a quoted field CRLF becomes LF. Blank lines are skipped. Every row has as many fields
+// as the header. An empty field is missing. Filters of the mapping compare the field exactly as written.
+//
+// Values, by catalogue type: money in yuan and numbers as plain decimals, exact, more decimals than the column has only if
+// the mapping says "round"; int without a fraction; dates 2006-01-02, 2006/1/2 or 20060102, a time of day cut off without
+// moving the date between time zones; bool true/false, 1/0, Y/N, 是/否; text as it is, never trimmed.
+//
+// Encoding: declared, or told from the byte order mark or the first 64 KiB from the first non-ASCII character on. A few
+// characters that read both ways are refused until declared. A wrong byte is an error at its line; none is ever replaced.
+//
+// Memory: one batch (BatchRows, BatchBytes), one record (MaxRecord) and a 64 KiB window, whatever the size of the file.
+//
+// Errors name file, line, column and rule, never a value. Kinds: Invalid for the content, TooLarge for a record over its
+// bound, NotFound and Unavailable for the file itself. The first fault ends the stream.
+//
+// It reads no spreadsheets, Parquet, Arrow IPC or compressed files, and it guesses no delimiter and no schema.
+package file
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/opdomain/opdomain/connectors"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/batch"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+)
+
+const op = "file: read"
+
+// Options (读取选项) bound and describe one file. The zero value detects the encoding, splits at commas and takes the
+// defaults.
+type Options struct {
+	Encoding   Encoding
+	Comma      rune // 0: ','
+	BatchRows  int  // rows of one batch, 0: DefaultBatchRows
+	BatchBytes int  // bytes of one batch in memory, 0: DefaultBatchBytes; at least MaxRecord
+	MaxRecord  int  // bytes of one row as UTF-8, 0: DefaultMaxRecord
+}
+
+// Defaults of Options. A default batch fits one push frame of 1 MiB.
+const (
+	DefaultBatchRows  = 16 << 10
+	DefaultBatchBytes = 768 << 10
+	DefaultMaxRecord  = 64 << 10
+)
+
+func (o Options) filled() (Options, error) {
+	for _, f := range []struct {
+		v   *int
+		def int
+	}{{&o.BatchRows, DefaultBatchRows}, {&o.BatchBytes, DefaultBatchBytes}, {&o.MaxRecord, DefaultMaxRecord}} {
+		if *f.v == 0 {
+			*f.v = f.def
+		}
+		if *f.v < 0 {
+			return o, &sandbox.Error{Op: op, Kind: sandbox.Invalid, Object: "options", Detail: "bounds are not negative"}
+		}
+	}
+	if o.Comma == 0 {
+		o.Comma = ','
+	}
+	if slices.Contains([]rune{'"', '\r', '\n', utf8.RuneError}, o.Comma) || !utf8.ValidRune(o.Comma) {
+		return o, &sandbox.Error{Op: op, Kind: sandbox.Invalid, Object: "options", Detail: "the delimiter is one character other than a quote or line break"}
+	}
+	if o.BatchBytes < o.MaxRecord {
+		return o, &sandbox.Error{Op: op, Kind: sandbox.Invalid, Object: "options", Detail: "a batch holds at least one record: batch bytes ≥ record bytes"}
+	}
+	return o, nil
+}
+
+// Reader (文件读取器) streams one file. It is a connectors.Source; one goroutine uses it.
+type Reader struct {
+	name   string
+	schema *arrow.Schema
+	opts   Options
+	csv    *csv.Reader
+	bound  *bounded
+	closer io.Closer
+
+	width   int // fields of the header
+	columns []column
+	where   []condition
+	build   *array.RecordBuilder
+
+	line       int // where the next row starts, blank lines aside
+	read, kept int64
+	held       []string // a row that was read but belongs to the next batch
+	err        error    // why the stream ended
+}
+
+var _ connectors.Source = (*Reader)(nil)
+
+type column struct {
+	at     int // field number
+	name   string
+	append appender
+}
+
+type condition struct {
+	at int
+	in connectors.Values
+}
+
+// Open reads the file at path; errors show its base name only.
+func Open(ctx context.Context, mem memory.Allocator, path string, d catalog.Dataset, m connectors.Mapping, o Options) (*Reader, error) {
+	name := filepath.Base(path)
+	f, err := os.Open(path)
+	if err == nil {
+		var info fs.FileInfo
+		if info, err = f.Stat(); err == nil && info.IsDir() {
+			f.Close()
+			return nil, &sandbox.Error{Op: op, Kind: sandbox.Invalid, Object: name, Detail: "it is a folder"}
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &sandbox.Error{Op: op, Kind: sandbox.NotFound, Object: name, Detail: "no such file", Hint: "check the folder and the file's name"}
+	}
+	if err != nil {
+		return nil, unreadable(name, err)
+	}
+	r, err := NewReader(ctx, mem, f, name, d, m, o)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	r.closer = f
+	return r, nil
+}
+
+// NewReader reads from r, which stays the caller's to close; name stands in errors. It reads the header line at once, so
+// that a wrong mapping is known before any row.
+func NewReader(ctx context.Context, mem memory.Allocator, r io.Reader, name string, d catalog.Dataset, m connectors.Mapping, o Options) (*Reader, error) {
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	if err := m.Check(&d); err != nil {
+		return nil, err
+	}
+	o, err := o.filled()
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	text, err := decoded(r, name, o.Encoding)
+	if err != nil {
+		return nil, err
+	}
+	fr := &Reader{name: name, schema: batch.Schema(d), opts: o, bound: &bounded{in: text}, line: 1}
+	fr.csv = csv.NewReader(fr.bound)
+	fr.csv.Comma = o.Comma
+	fr.csv.FieldsPerRecord = -1 // counted here, for a better message
+	fr.csv.ReuseRecord = true
+	header, err := fr.record()
+	if err == io.EOF {
+		return nil, fr.invalid(1, "", "the file is empty; its first line holds the headers")
+	}
+	if err != nil {
+		return nil, err
+	}
+	fields, err := fr.header(header)
+	if err != nil {
+		return nil, err
+	}
+	fr.build = array.NewRecordBuilder(mem, fr.schema)
+	if err := fr.bind(d, m, fields); err != nil {
+		fr.build.Release()
+		return nil, err
+	}
+	return fr, nil
+}
+
+// header gives the field number of each header. Its errors give field numbers, not texts: a file without a header line
+// has values there.
+func (r *Reader) header(record []string) (map[string]int, error) {
+	r.width = len(record)
+	fields := make(map[string]int, len(record))
+	for i, h := range record {
+		if first, ok := fields[h]; ok {
+			return nil, r.invalid(1, "", fmt.Sprintf("field %d repeats the header of field %d", i+1, first+1))
+		}
+		fields[h] = i
+	}
+	return fields, nil
+}
+
+// bind ties the catalogue's columns and the filters to field numbers.
+func (r *Reader) bind(d catalog.Dataset, m connectors.Mapping, fields map[string]int) error {
+	for i, c := range d.Columns {
+		f := m.Field(c.Name)
+		at, ok := fields[f.From]
+		if !ok {
+			e := r.invalid(1, c.Name, fmt.Sprintf("no header %q", f.From))
+			e.Hint = "name the right header in the mapping's \"from\", or check delimiter and encoding"
+			return e
+		}
+		put, err := appenderOf(c, f.Round, r.build.Field(i))
+		if err != nil {
+			return err
+		}
+		r.columns = append(r.columns, column{at: at, name: c.Name, append: put})
+	}
+	for _, h := range slices.Sorted(maps.Keys(m.Where)) {
+		at, ok := fields[h]
+		if !ok {
+			return r.invalid(1, "", fmt.Sprintf("no header %q, which the row filter names", h))
+		}
+		r.where = append(r.where, condition{at: at, in: m.Where[h]})
+	}
+	return nil
+}
+
+// Schema is the schema of every record.
+func (r *Reader) Schema() *arrow.Schema { return r.schema }
+
+// Counts gives rows read and rows kept so far.
+func (r *Reader) Counts() (read, kept int64) { return r.read, r.kept }
+
+// Next gives the next batch, which the caller releases, or io.EOF after the last.
+func (r *Reader) Next(ctx context.Context) (arrow.Record, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	rows, err := r.fill(ctx)
+	if err != nil && (err != io.EOF || rows == 0) {
+		r.err = err
+		return nil, err
+	}
+	return r.build.NewRecord(), nil
+}
+
+// fill appends rows to the builders until a bound or the end. Reading past the end again gives io.EOF again.
+func (r *Reader) fill(ctx context.Context) (rows int, err error) {
+	size := 0
+	for rows < r.opts.BatchRows {
+		if (rows & 255) == 0 {
+			if err := ctx.Err(); err != nil {
+				return rows, err
+			}
+		}
+		record := r.held
+		if record == nil {
+			if record, err = r.row(ctx); err != nil {
+				return rows, err
+			}
+		}
+		need := r.rowBytes(record)
+		if rows > 0 && size+need > r.opts.BatchBytes {
+			r.held = record // csv reuses it only at the next read
+			return rows, nil
+		}
+		r.held = nil
+		for _, c := range r.columns {
+			if rule := c.append(record[c.at]); rule != "" {
+				line, _ := r.csv.FieldPos(c.at)
+				return rows, r.invalid(line, c.name, rule)
+			}
+		}
+		size += need
+		rows++
+	}
+	return rows, nil
+}
+
+// row reads up to the next row the filter keeps.
+func (r *Reader) row(ctx context.Context) ([]string, error) {
+	for {
+		record, err := r.record()
+		if err != nil {
+			return nil, err
+		}
+		r.read++
+		if len(record) != r.width {
+			line, _ := r.csv.FieldPos(0)
+			return nil, r.invalid(line, "", fmt.Sprintf("the row has %d fields, the header %d", len(record), r.width))
+		}
+		if r.keeps(record) {
+			r.kept++
+			return record, nil
+		}
+		if (r.read & 255) == 0 {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+func (r *Reader) keeps(record []string) bool {
+	for _, c := range r.where {
+		if !slices.Contains(c.in, record[c.at]) {
+			return false
+		}
+	}
+	return true
+}
+
+// rowBytes bounds what a row takes in a batch from above: its text, 8 bytes a column for a value or offset, and one for
+// validity.
+func (r *Reader) rowBytes(record []string) int {
+	n := 9 * len(r.columns)
+	for _, c := range r.columns {
+		n += len(record[c.at])
+	}
+	return n
+}
+
+// record reads one row of any width and checks its size and characters.
+func (r *Reader) record() ([]string, error) {
+	start := r.csv.InputOffset()
+	r.bound.limit = start + int64(r.opts.MaxRecord) + readAhead
+	record, err := r.csv.Read()
+	if err == nil && r.csv.InputOffset()-start > int64(r.opts.MaxRecord) {
+		r.line, _ = r.csv.FieldPos(0)
+		err = errLong
+	}
+	switch {
+	case err == io.EOF:
+		return nil, io.EOF
+	case err == errLong:
+		return nil, &sandbox.Error{Op: op, Kind: sandbox.TooLarge, Object: place(r.name, r.line, ""),
+			Detail: fmt.Sprintf("a row has at most %d bytes", r.opts.MaxRecord), Hint: "look for a quote that is never closed"}
+	case err != nil:
+		return nil, r.malformed(err)
+	}
+	for i, f := range record {
+		if rule := unfit(f); rule != "" {
+			line, _ := r.csv.FieldPos(i)
+			return nil, r.invalid(line, r.columnAt(i), rule)
+		}
+	}
+	last := len(record) - 1
+	r.line, _ = r.csv.FieldPos(last)
+	r.line += 1 + strings.Count(record[last], "\n")
+	return record, nil
+}
+
+// columnAt names the column a field feeds, or the field by its number.
+func (r *Reader) columnAt(field int) string {
+	for _, c := range r.columns {
+		if c.at == field {
+			return c.name
+		}
+	}
+	return fmt.Sprintf("number %d", field+1)
+}
+
+// malformed words the csv reader's errors; those give places and rules but its texts vary.
+func (r *Reader) malformed(err error) error {
+	var p *csv.ParseError
+	if !errors.As(err, &p) {
+		var own *sandbox.Error
+		if errors.As(err, &own) {
+			return own
+		}
+		return unreadable(r.name, err)
+	}
+	e := r.invalid(p.Line, "", "")
+	switch {
+	case errors.Is(err, csv.ErrBareQuote):
+		e.Detail = "a quote inside a field that is not quoted"
+	case errors.Is(err, csv.ErrQuote) && p.StartLine != p.Line:
+		e.Detail = fmt.Sprintf("a quoted field, opened in the row of line %d, is not closed or has text after its closing quote", p.StartLine)
+	case errors.Is(err, csv.ErrQuote):
+		e.Detail = "a quoted field is not closed or has text after its closing quote"
+	default:
+		e.Detail = "the row is not well-formed CSV (RFC 4180)"
+	}
+	e.Hint = "quote the field and double the quotes in it"
+	return e
+}
+
+// Close releases everything; a later Next fails.
+func (r *Reader) Close() error {
+	if r.build == nil {
+		return nil
+	}
+	r.build.Release()
+	r.build = nil
+	r.err = &sandbox.Error{Op: op, Kind: sandbox.Invalid, Object: r.name, Detail: "the source is closed"}
+	if r.closer == nil {
+		return nil
+	}
+	if err := r.closer.Close(); err != nil {
+		return unreadable(r.name, err)
+	}
+	return nil
+}
+
+func place(name string, line int, column string) string {
+	if line > 0 {
+		name += fmt.Sprintf(" line %d", line)
+	}
+	if column != "" {
+		name += " column " + column
+	}
+	return name
+}
+
+func (r *Reader) invalid(line int, column, rule string) *sandbox.Error {
+	return &sandbox.Error{Op: op, Kind: sandbox.Invalid, Object: place(r.name, line, column), Detail: rule}
+}
+
+// unreadable keeps the cause but not the path, which the operating system's error repeats.
+func unreadable(name string, err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	return &sandbox.Error{Op: op, Kind: sandbox.Unavailable, Object: name, Detail: "the file cannot be read", Err: err}
+}

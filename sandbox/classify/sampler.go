@@ -1,0 +1,148 @@
+package classify
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+)
+
+// SampleSize (抽样数) is the largest number of values of one column that a finding rests on.
+const SampleSize = 10_000
+
+// ColumnFinding (字段识别结果) is the proposal for one column. It carries no value.
+type ColumnFinding struct {
+	Column     string        `json:"column"`
+	Finding    Kind          `json:"finding,omitempty"`
+	Share      float64       `json:"share"`           // of the sampled values that are not missing
+	Confidence int           `json:"confidence"`      // percent
+	Sampled    int           `json:"sampled"`         // values the proposal rests on
+	Grade      sandbox.Grade `json:"grade,omitempty"` // 0 without a finding
+	Personal   bool          `json:"personal,omitempty"`
+}
+
+// Sampler (抽样识别器) watches the batches of one push. It samples evenly over the whole push, whatever its length: every
+// value at first, then every second, fourth, eighth, dropping half of what it has each time it is full. The sample
+// depends on the order of rows only, not on chance or on how batches are cut, so a re-run gives the same findings.
+type Sampler struct {
+	dataset catalog.Dataset
+	columns []sample
+}
+
+type sample struct {
+	seen    int64 // values so far, missing ones not counted
+	stride  int64
+	matches []match
+}
+
+// NewSampler starts a sample of one push of d.
+func NewSampler(d catalog.Dataset) *Sampler {
+	s := &Sampler{dataset: d, columns: make([]sample, len(d.Columns))}
+	for i := range s.columns {
+		s.columns[i].stride = 1
+	}
+	return s
+}
+
+// Observe samples one batch in the dataset's schema; columns are found by name. Text is looked at as it is, integers by
+// their digits, dates are counted; other types are not looked at.
+func (s *Sampler) Observe(rec arrow.Record) {
+	for i := range s.dataset.Columns {
+		at := rec.Schema().FieldIndices(s.dataset.Columns[i].Name)
+		if len(at) != 1 {
+			continue
+		}
+		switch col := rec.Column(at[0]).(type) {
+		case *array.String:
+			s.columns[i].observe(col, func(row int) match { return detect(col.Value(row)) })
+		case *array.Int64:
+			if s.dataset.Columns[i].Type == catalog.Int {
+				s.columns[i].observe(col, func(row int) match { return detect(strconv.FormatInt(col.Value(row), 10)) })
+			}
+		case *array.Date32:
+			s.columns[i].observe(col, func(int) match { return match{} })
+		}
+	}
+}
+
+func (c *sample) observe(col arrow.Array, look func(row int) match) {
+	for row := range col.Len() {
+		if col.IsNull(row) {
+			continue
+		}
+		if c.seen%c.stride == 0 {
+			if len(c.matches) == SampleSize {
+				for i := range SampleSize / 2 {
+					c.matches[i] = c.matches[2*i]
+				}
+				c.matches = c.matches[:SampleSize/2]
+				c.stride *= 2
+			}
+			if c.seen%c.stride == 0 {
+				c.matches = append(c.matches, look(row))
+			}
+		}
+		c.seen++
+	}
+}
+
+// Grade gives one proposal per column, in the catalogue's order; columns without a finding have None and grade 0.
+func (s *Sampler) Grade() []ColumnFinding {
+	out := make([]ColumnFinding, len(s.columns))
+	for i := range s.columns {
+		out[i] = s.columns[i].grade(&s.dataset.Columns[i])
+	}
+	return out
+}
+
+// grade takes the kind with the strictest grade that its rule accepts, then the surest.
+func (c *sample) grade(col *catalog.Column) ColumnFinding {
+	best := ColumnFinding{Column: col.Name, Sampled: len(c.matches)}
+	if len(c.matches) == 0 {
+		return best
+	}
+	consider := func(k Kind, share float64, telling bool) {
+		r := rules[k]
+		sure := int(math.Round(float64(r.base) * (0.5 + 0.5*share)))
+		if telling {
+			sure = min(sure+20, 99)
+		}
+		if r.grade > best.Grade || r.grade == best.Grade && sure > best.Confidence {
+			best.Finding, best.Share, best.Confidence, best.Grade, best.Personal = k, share, sure, r.grade, r.personal
+		}
+	}
+	if col.Type == catalog.Date {
+		if hinted(BirthDate, col) {
+			consider(BirthDate, 1, true)
+		}
+		return best
+	}
+	for i, k := range kinds {
+		count, traits := 0, map[uint32]struct{}{}
+		for _, m := range c.matches {
+			if m.kinds.has(i) {
+				count++
+				traits[m.trait] = struct{}{}
+			}
+		}
+		share, telling := float64(count)/float64(len(c.matches)), hinted(k, col)
+		if count > 0 && rules[k].accepts(share, telling, len(c.matches), len(traits)) {
+			consider(k, share, telling)
+		}
+	}
+	return best
+}
+
+func (r rule) accepts(share float64, telling bool, samples, traits int) bool {
+	if telling {
+		return share >= r.hinted
+	}
+	if r.weak && (samples < minSamples || traits < r.variety || float64(traits) < r.distinct*float64(samples)) {
+		return false
+	}
+	return share >= r.alone
+}
