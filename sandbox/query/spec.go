@@ -1,5 +1,17 @@
 // Package query holds the one way to ask for statistics (统计查询): a Spec over inputs, joins, filters, dimensions and
-// measures, its canonical encoding and digest, and its derivation against a grant's column rules before any key opens.
+// measures, its strict decoding, its canonical encoding, and its derivation against a scenario's column rules before any
+// key opens. 依据: 龙华区实施方案 三(三) 一场景一清单一授权, 九(二) 最小必要.
+//
+// Derive resolves every column a Spec names and checks the way it is used. What it accepts is a Derivation, which is all
+// an engine needs and the only thing an engine runs; what it refuses is a list of Reasons in a fixed order, each with
+// column, rule, article and the smallest change that would pass. Both depend on descriptions only, never on values, so
+// they may be shown to the asker in full.
+//
+// Units: a bin's edges and a measure's values are integers in the column's scaled unit (money in fen). Errors are
+// *sandbox.Error of kind Invalid or TooLarge and name the place and the rule, never a filter value.
+//
+// It does not decide on roles, terms, grades or hosting (policy), does not read data (columnar), and has no text syntax
+// other than JSON.
 package query
 
 import "github.com/opdomain/opdomain/sandbox"
@@ -30,7 +42,9 @@ type Key struct {
 	Right string `json:"right"` // column of this input
 }
 
-// Filter (筛选条件) keeps rows whose column (public values) or bin label is In, or, if Not, is not in the list.
+// Filter (筛选条件) keeps rows whose column (public values) or bin label is In, or, if Not, is not in the list. Public
+// values are written as they print: integers plain, money and numbers with all their decimals, dates as 2006-01-02,
+// booleans as true or false. A null has the label catalog.Missing.
 type Filter struct {
 	Column string        `json:"column"`
 	Bin    sandbox.BinID `json:"bin,omitempty"`

@@ -1,0 +1,359 @@
+package columnar
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/query"
+)
+
+// coder turns the values of one column into label codes: through a registered bin, or the public values themselves.
+// Codes index names; each name has one code, so that a public value spelled like a label is that label. The names of a
+// closed coder are fixed; those of an open one grow as values are seen.
+type coder struct {
+	desc    *catalog.Column
+	names   []string
+	byName  map[string]uint32
+	max     int // names allowed
+	closed  bool
+	object  string
+	kind    coderKind
+	missing uint32 // code of nulls, noCode until the first when names grow
+
+	edges []int64  // edge bins: amounts ascending, or for ages the latest birth days, descending
+	codes []uint32 // edges reached → code
+
+	table []uint32 // date bins: code of day base+i, noCode where not known yet
+	base  int64
+
+	texts    *texts            // seen texts
+	textCode []uint32          // → code
+	group    map[string]uint32 // Prefix, Codes: code list entry → code
+	longest  int               // longest entry
+	other    uint32
+	words    *index64 // seen public words
+	wordCode []uint32 // → code
+}
+
+type coderKind int
+
+const (
+	byEdges coderKind = iota
+	byAge
+	byYear
+	byPrefix // text bins and filters on public texts
+	byExact
+	byText // public values, names grow as they are seen
+	byWord
+)
+
+const (
+	noCode     = ^uint32(0)
+	maxTable   = 1 << 17 // days a date table covers: 358 years
+	textCached = 1 << 16 // distinct texts a closed coder remembers
+	rest       = "\x00"  // no label spells it
+)
+
+// newCoder makes a coder for a bin of column c, or for the public column itself when b is nil. keep, for filters on
+// public columns, lists the values worth telling apart; all others are Other.
+func newCoder(mem memory.Allocator, object string, c *catalog.Column, b *catalog.Bin, keep []string, maxNames int) *coder {
+	k := &coder{desc: c, byName: map[string]uint32{}, max: maxNames, object: object, missing: noCode}
+	if b != nil && (b.Kind == catalog.Age || b.Kind == catalog.Amount) {
+		k.closed = true
+		k.edges = b.Edges
+		for _, l := range b.Labels() {
+			k.codes = append(k.codes, k.name(l))
+		}
+		if k.kind = byEdges; b.Kind == catalog.Age {
+			k.kind = byAge
+			k.ages(b)
+		}
+		k.missing = k.name(catalog.Missing)
+		return k
+	}
+	if b != nil && b.Kind == catalog.Year {
+		k.kind = byYear
+		first := time.Date(1850, 1, 1, 0, 0, 0, 0, time.UTC)
+		k.base = first.Unix() / secondsPerDay
+		k.table = slices.Repeat([]uint32{noCode}, int(first.AddDate(300, 0, 0).Unix()/secondsPerDay-k.base))
+		return k
+	}
+	if b == nil && keep == nil {
+		if k.kind = byWord; c.Type == catalog.Text {
+			k.kind, k.texts = byText, newTexts(mem)
+		} else {
+			k.words = newIndex64(mem)
+		}
+		return k
+	}
+	k.closed, k.missing = true, k.name(catalog.Missing)
+	if b != nil {
+		k.other = k.name(catalog.Other)
+	} else {
+		k.other = k.name(rest) // a public value may be spelled "other"
+	}
+	if c.Type != catalog.Text {
+		k.kind, k.words = byWord, newIndex64(mem)
+		for _, l := range keep {
+			if v, ok := query.Value(c, l); ok {
+				k.words.id(uint64(v))
+				k.wordCode = append(k.wordCode, k.name(l))
+			}
+		}
+		return k
+	}
+	k.kind, k.group, k.texts = byExact, map[string]uint32{}, newTexts(mem)
+	if b == nil {
+		for _, l := range keep {
+			k.group[l] = k.name(l)
+		}
+		return k
+	}
+	if b.Kind == catalog.Prefix {
+		k.kind = byPrefix
+	}
+	for _, g := range b.Groups {
+		for _, code := range g.Codes {
+			k.group[code] = k.name(g.Label)
+			k.longest = max(k.longest, len(code))
+		}
+	}
+	return k
+}
+
+func (k *coder) free() {
+	if k.texts != nil {
+		k.texts.free()
+	}
+	if k.words != nil {
+		k.words.free()
+	}
+}
+
+// name gives the code of a label, adding it if new.
+func (k *coder) name(l string) uint32 {
+	if c, ok := k.byName[l]; ok {
+		return c
+	}
+	c := uint32(len(k.names))
+	k.byName[l], k.names = c, append(k.names, l)
+	return c
+}
+
+const secondsPerDay = 24 * 60 * 60
+
+// ages turns edges in years into the latest birth day that reaches each at the bin's reference date.
+func (k *coder) ages(b *catalog.Bin) {
+	at, err := time.Parse(time.DateOnly, b.At)
+	if err != nil {
+		at = time.Time{} // a registered bin has been validated
+	}
+	k.edges = nil
+	for _, e := range b.Edges {
+		const far = 10_000_000 // years; date32 covers less
+		switch {
+		case e > far:
+			k.edges = append(k.edges, math.MinInt64)
+		case e < -far:
+			k.edges = append(k.edges, math.MaxInt64)
+		default:
+			day := time.Date(at.Year()-int(e), at.Month(), at.Day(), 0, 0, 0, 0, time.UTC)
+			last := day.Unix() / secondsPerDay
+			if day.Day() != at.Day() { // 29 February of a common year became 1 March
+				last--
+			}
+			k.edges = append(k.edges, last)
+		}
+	}
+	oldest, youngest := k.edges[len(k.edges)-1], k.edges[0]
+	if oldest < math.MinInt32 || youngest > math.MaxInt32 || youngest-oldest >= maxTable {
+		return
+	}
+	k.base = oldest
+	for day := oldest; day <= youngest+1; day++ {
+		k.table = append(k.table, k.codes[k.reached(day)])
+	}
+}
+
+// reached counts the ages reached by someone born on day.
+func (k *coder) reached(day int64) int {
+	n := 0
+	for _, e := range k.edges {
+		if day <= e {
+			n++
+		}
+	}
+	return n
+}
+
+// encode writes the codes of the selected rows.
+func (k *coder) encode(c *column, sel []int32, out []uint32) error {
+	out = out[:len(sel)]
+	switch k.kind {
+	case byEdges:
+		for j, i := range sel {
+			n, v := 0, c.ints[i]
+			for _, e := range k.edges {
+				if v >= e {
+					n++
+				}
+			}
+			out[j] = k.codes[n]
+		}
+	case byAge:
+		if k.table == nil {
+			for j, i := range sel {
+				out[j] = k.codes[k.reached(int64(c.days[i]))]
+			}
+			break
+		}
+		last := int64(len(k.table) - 1)
+		for j, i := range sel {
+			out[j] = k.table[min(max(int64(c.days[i])-k.base, 0), last)]
+		}
+	case byYear:
+		for j, i := range sel {
+			day := int64(c.days[i]) - k.base
+			if uint64(day) < uint64(len(k.table)) && k.table[day] != noCode {
+				out[j] = k.table[day]
+				continue
+			}
+			if c.null(i) {
+				continue
+			}
+			out[j] = k.year(int64(c.days[i]))
+			if uint64(day) < uint64(len(k.table)) {
+				k.table[day] = out[j]
+			}
+		}
+	case byPrefix, byExact, byText:
+		k.encodeTexts(c, sel, out)
+	default:
+		for j, i := range sel {
+			if !c.null(i) {
+				out[j] = k.word(c.word(i))
+			}
+		}
+	}
+	if c.valid != nil {
+		for j, i := range sel {
+			if c.null(i) {
+				if k.missing == noCode {
+					k.missing = k.name(catalog.Missing)
+				}
+				out[j] = k.missing
+			}
+		}
+	}
+	if !k.closed && len(k.names) > k.max {
+		return tooLarge(k.object, "labels", k.max)
+	}
+	return nil
+}
+
+func (k *coder) encodeTexts(c *column, sel []int32, out []uint32) {
+	for j, i := range sel {
+		from, to := c.offs[i], c.offs[i+1]
+		if n, ok := k.texts.get(c.data, from, to); ok {
+			out[j] = k.textCode[n]
+			continue
+		}
+		if c.null(i) {
+			continue
+		}
+		var code uint32
+		if k.kind == byText {
+			code = k.name(string(c.data[from:to]))
+		} else {
+			code = k.grouped(c.data[from:to])
+		}
+		if !k.closed || k.texts.n < textCached {
+			k.texts.put(c.data, from, to)
+			k.textCode = append(k.textCode, code)
+		}
+		out[j] = code
+	}
+}
+
+// grouped finds the code list entry for s; of several prefixes the longest.
+func (k *coder) grouped(s []byte) uint32 {
+	if k.kind == byExact {
+		if code, ok := k.group[string(s)]; ok {
+			return code
+		}
+		return k.other
+	}
+	for n := min(len(s), k.longest); n > 0; n-- {
+		if code, ok := k.group[string(s[:n])]; ok {
+			return code
+		}
+	}
+	return k.other
+}
+
+func (k *coder) year(day int64) uint32 {
+	y := time.Unix(day*secondsPerDay, 0).UTC().Year()
+	if y < 1 || y > 9999 {
+		return k.name(catalog.Other)
+	}
+	return k.name(strconv.Itoa(y))
+}
+
+func (k *coder) word(v int64) uint32 {
+	if n, ok := k.words.get(uint64(v)); ok {
+		return k.wordCode[n]
+	}
+	if k.closed {
+		return k.other
+	}
+	k.words.id(uint64(v))
+	code := k.name(query.Label(k.desc, v))
+	k.wordCode = append(k.wordCode, code)
+	return code
+}
+
+// filter keeps rows by the label of one column.
+type filter struct {
+	col   int // position in the input's batch
+	coder *coder
+	in    map[string]bool
+	not   bool
+	pass  []uint8 // by code
+}
+
+// apply narrows sel in place.
+func (f *filter) apply(b *inputBatch, sel []int32, codes []uint32) ([]int32, error) {
+	if err := f.coder.encode(&b.cols[f.col], sel, codes); err != nil {
+		return nil, err
+	}
+	for n := len(f.pass); n < len(f.coder.names); n++ {
+		p := uint8(0)
+		if f.in[f.coder.names[n]] != f.not {
+			p = 1
+		}
+		f.pass = append(f.pass, p)
+	}
+	n := 0
+	for j, i := range sel {
+		sel[n] = i
+		n += int(f.pass[codes[j]])
+	}
+	return sel[:n], nil
+}
+
+// coderFor makes the coder of one filter or dimension.
+func (r *run) coderFor(input int, name string, id sandbox.BinID, keep []string, maxNames int) *coder {
+	in := &r.d.Inputs[input]
+	c, _ := in.Described.Column(name)
+	var b *catalog.Bin
+	if id != "" {
+		b, _ = in.Described.Bin(id)
+	}
+	return newCoder(r.mem, string(in.Dataset)+"."+name, c, b, keep, maxNames)
+}

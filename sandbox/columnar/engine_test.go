@@ -1,0 +1,610 @@
+package columnar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+	"pgregory.net/rapid"
+
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/batch"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/query"
+)
+
+func visits() catalog.Dataset {
+	return catalog.Dataset{ID: "visits", Unit: "u", Frequency: catalog.Daily, Subject: "person", SubjectKind: catalog.Opaque,
+		Columns: []catalog.Column{
+			{Name: "person", Type: catalog.Text, Grade: 2},
+			{Name: "icd", Type: catalog.Text, Grade: 2, Nullable: true, Public: true},
+			{Name: "day", Type: catalog.Date, Grade: 2, Nullable: true, Public: true},
+			{Name: "born", Type: catalog.Date, Grade: 2},
+			{Name: "cost", Type: catalog.Money, Grade: 2, Nullable: true, Public: true},
+			{Name: "beds", Type: catalog.Int, Grade: 2, Public: true},
+			{Name: "index", Type: catalog.Number, Scale: 3, Grade: 2, Nullable: true, Public: true},
+			{Name: "night", Type: catalog.Bool, Grade: 2, Nullable: true, Public: true},
+			{Name: "site", Type: catalog.Text, Grade: 2, Nullable: true, JoinKey: true},
+			{Name: "ward", Type: catalog.Int, Grade: 2, Nullable: true, JoinKey: true},
+		},
+		Bins: []catalog.Bin{
+			{ID: "chapter", Column: "icd", Kind: catalog.Prefix, Groups: []catalog.Group{{Label: "J", Codes: []string{"J"}}, {Label: "flu", Codes: []string{"J10", "J11"}}, {Label: "long", Codes: []string{"Z-long-code"}}}},
+			{ID: "list", Column: "icd", Kind: catalog.Codes, Groups: []catalog.Group{{Label: "a", Codes: []string{"J10.1", "A"}}, {Label: "b", Codes: []string{"missing"}}}},
+			{ID: "age", Column: "born", Kind: catalog.Age, Edges: []int64{0, 18, 60}, At: "2025-02-28"},
+			{ID: "leap", Column: "born", Kind: catalog.Age, Edges: []int64{1, 4}, At: "2024-02-29"},
+			{ID: "wide", Column: "born", Kind: catalog.Age, Edges: []int64{-20000000, 1, 900, 20000000}, At: "2024-02-29"},
+			{ID: "year", Column: "day", Kind: catalog.Year},
+			{ID: "size", Column: "cost", Kind: catalog.Amount, Edges: []int64{-5, 0, 100}},
+		}}
+}
+
+func people() catalog.Dataset {
+	return catalog.Dataset{ID: "people", Unit: "u", Frequency: catalog.Daily, Subject: "person", SubjectKind: catalog.Opaque,
+		Columns: []catalog.Column{
+			{Name: "person", Type: catalog.Text, Grade: 2},
+			{Name: "street", Type: catalog.Text, Grade: 2, Nullable: true, Public: true, JoinKey: true},
+			{Name: "born", Type: catalog.Date, Grade: 2, Nullable: true},
+			{Name: "income", Type: catalog.Money, Grade: 2, Nullable: true},
+		},
+		Bins: []catalog.Bin{{ID: "age", Column: "born", Kind: catalog.Age, Edges: []int64{18}, At: "2025-06-30"}, {ID: "year", Column: "born", Kind: catalog.Year}}}
+}
+
+func sites() catalog.Dataset {
+	return catalog.Dataset{ID: "sites", Unit: "u", Frequency: catalog.Daily, Subject: "owner", SubjectKind: catalog.Opaque,
+		Columns: []catalog.Column{
+			{Name: "owner", Type: catalog.Text, Grade: 2},
+			{Name: "site", Type: catalog.Text, Grade: 1, Nullable: true, JoinKey: true},
+			{Name: "ward", Type: catalog.Int, Grade: 1, Nullable: true, JoinKey: true},
+			{Name: "street", Type: catalog.Text, Grade: 1, Nullable: true, JoinKey: true, Public: true},
+			{Name: "level", Type: catalog.Int, Grade: 1, Public: true},
+			{Name: "fee", Type: catalog.Money, Grade: 1, Nullable: true},
+		}}
+}
+
+func streets() catalog.Dataset {
+	return catalog.Dataset{ID: "streets", Unit: "u", Frequency: catalog.Daily, Subject: "owner", SubjectKind: catalog.Opaque,
+		Columns: []catalog.Column{
+			{Name: "owner", Type: catalog.Text, Grade: 2},
+			{Name: "street", Type: catalog.Text, Grade: 1, JoinKey: true},
+			{Name: "zone", Type: catalog.Text, Grade: 1, Public: true},
+		}}
+}
+
+func described() map[sandbox.DatasetID]catalog.Dataset {
+	return map[sandbox.DatasetID]catalog.Dataset{"visits": visits(), "people": people(), "sites": sites(), "streets": streets()}
+}
+
+// everything lists every column for every use.
+func everything(in map[sandbox.DatasetID]catalog.Dataset) []sandbox.ListItem {
+	var list []sandbox.ListItem
+	for id, d := range in {
+		item := sandbox.ListItem{Dataset: id}
+		for _, c := range d.Columns {
+			item.Columns = append(item.Columns, sandbox.ColumnRule{Column: c.Name,
+				Uses:  []sandbox.Use{sandbox.UseJoin, sandbox.UseGroup, sandbox.UseFilter, sandbox.UseAggregate},
+				Funcs: []sandbox.MeasureFunc{sandbox.Sum, sandbox.Mean}})
+		}
+		list = append(list, item)
+	}
+	return list
+}
+
+func plan(t interface{ Fatalf(string, ...any) }, s query.Spec) Plan {
+	d, reasons := query.Derive(s, described(), everything(described()))
+	if len(reasons) > 0 {
+		t.Fatalf("refused: %+v", reasons)
+	}
+	p := Plan{Derivation: d}
+	for _, in := range s.Inputs {
+		p.Inputs = append(p.Inputs, sandbox.InputVersion{Dataset: in.Dataset, Version: 3})
+	}
+	return p
+}
+
+func pseudonym(n int) sandbox.Pseudonym {
+	return sandbox.Pseudonym{byte(n), byte(n >> 8), 15: byte(n * 7)}
+}
+
+// genTables draws tables in which values collide and nulls are common.
+func genTables(t *rapid.T) map[sandbox.DatasetID]*table {
+	maybe := func(c string, v *rapid.Generator[any]) any {
+		if rapid.IntRange(0, 4).Draw(t, c+" null") == 0 {
+			return nil
+		}
+		return v.Draw(t, c)
+	}
+	text := func(v ...any) *rapid.Generator[any] { return rapid.SampledFrom(v) }
+	number := func(lo, hi int64) *rapid.Generator[any] {
+		return rapid.Map(rapid.Int64Range(lo, hi), func(v int64) any { return v })
+	}
+	born := rapid.OneOf(number(-40000, 21000), text(int64(19782), int64(19781), int64(19417), int64(19416), int64(20512), int64(20148), int64(-800000), int64(2000000)))
+	site := text("s1", "s2", "", "a site with a long name", "another site, long name")
+	ts := map[sandbox.DatasetID]*table{}
+	v := &table{ds: visits()}
+	for range rapid.IntRange(0, 60).Draw(t, "visits") {
+		v.subjects = append(v.subjects, pseudonym(rapid.IntRange(0, 12).Draw(t, "who")))
+		v.rows = append(v.rows, map[string]any{"person": "x",
+			"icd":  maybe("icd", text("J", "J10", "J10.1", "A", "missing", "other", "Z-long-code-1", "Z-long", "", "B")),
+			"day":  maybe("day", number(16000, 20600)),
+			"born": born.Draw(t, "born"), "cost": maybe("cost", number(-200, 200)), "beds": rapid.Int64Range(-2, 3).Draw(t, "beds"),
+			"index": maybe("index", number(-1500, 1500)), "night": maybe("night", text(true, false)),
+			"site": maybe("site", site), "ward": maybe("ward", number(0, 2))})
+	}
+	ts["visits"] = v
+	p := &table{ds: people()}
+	for n := range 13 {
+		if rapid.Bool().Draw(t, "known") {
+			p.subjects = append(p.subjects, pseudonym(n))
+			p.rows = append(p.rows, map[string]any{"person": "x", "street": maybe("street", text("k", "m", "street of long name")),
+				"born": maybe("born", born), "income": maybe("income", number(0, 90))})
+		}
+	}
+	ts["people"] = p
+	s := &table{ds: sites()}
+	for _, a := range []any{nil, "s1", "s2", "", "a site with a long name"} {
+		for _, w := range []any{nil, int64(0), int64(1)} {
+			if rapid.Bool().Draw(t, "site") {
+				s.subjects = append(s.subjects, pseudonym(100+len(s.rows)))
+				s.rows = append(s.rows, map[string]any{"owner": "o", "site": a, "ward": w, "street": maybe("street", text("k", "m")),
+					"level": rapid.Int64Range(1, 3).Draw(t, "level"), "fee": maybe("fee", number(-9, 9))})
+			}
+		}
+	}
+	ts["sites"] = s
+	st := &table{ds: streets()}
+	for _, name := range []string{"k", "m", "street of long name"} {
+		if rapid.Bool().Draw(t, "street") {
+			st.subjects = append(st.subjects, pseudonym(200))
+			st.rows = append(st.rows, map[string]any{"owner": "o", "street": name, "zone": rapid.SampledFrom([]string{"n", "s", "missing"}).Draw(t, "zone")})
+		}
+	}
+	ts["streets"] = st
+	return ts
+}
+
+// genSpec draws a question over them.
+func genSpec(t *rapid.T) query.Spec {
+	s := query.Spec{Scenario: "s", Purpose: "p", Inputs: []query.Input{{Alias: "v", Dataset: "visits"}}}
+	labels := map[string][]string{ // column and bin → labels worth asking
+		"v.icd": {"J", "missing", "other", "Z-long-code-1"}, "v.icd chapter": {"J", "flu", "long", "other", "missing"}, "v.icd list": {"a", "b", "other", "missing"},
+		"v.day year": {"2020", "2025", "other", "missing"}, "v.day": {"2020-01-01", "missing"}, "v.born age": {"<0", "18-60", "≥60"}, "v.born leap": {"<1", "1-4"},
+		"v.born wide": {"-20000000-1", "1-900", "900-20000000"}, "v.cost size": {"<-5", "≥100", "missing"}, "v.cost": {"0.05", "-1.00", "missing"},
+		"v.beds": {"0", "-2"}, "v.index": {"0.000", "-0.001", "missing"}, "v.night": {"true", "missing"},
+	}
+	values := []string{"v.cost", "v.beds", "v.index"}
+	if rapid.Bool().Draw(t, "people") {
+		s.Inputs = append(s.Inputs, query.Input{Alias: "p", Dataset: "people", With: "v"})
+		labels["p.street"], labels["p.born age"], labels["p.born year"] = []string{"k", "missing"}, []string{"<18", "missing"}, []string{"1990"}
+		values = append(values, "p.income")
+		if rapid.Bool().Draw(t, "again") {
+			s.Inputs = append(s.Inputs, query.Input{Alias: "q", Dataset: "people", With: "p"})
+			labels["q.born age"] = []string{"≥18"}
+		}
+	}
+	if rapid.Bool().Draw(t, "sites") {
+		s.Inputs = append(s.Inputs, query.Input{Alias: "s", Dataset: "sites", With: "v", On: []query.Key{{Left: "site", Right: "site"}, {Left: "ward", Right: "ward"}}})
+		labels["s.level"], labels["s.street"] = []string{"1", "2"}, []string{"k"}
+		values = append(values, "s.fee")
+		if rapid.Bool().Draw(t, "streets") {
+			s.Inputs = append(s.Inputs, query.Input{Alias: "z", Dataset: "streets", With: "s", On: []query.Key{{Left: "street", Right: "street"}}})
+			labels["z.zone"] = []string{"n", "missing"}
+		}
+	} else if len(s.Inputs) > 1 && rapid.Bool().Draw(t, "streets") {
+		s.Inputs = append(s.Inputs, query.Input{Alias: "z", Dataset: "streets", With: "p", On: []query.Key{{Left: "street", Right: "street"}}})
+		labels["z.zone"] = []string{"s"}
+	}
+	var refs []string
+	for ref := range labels {
+		refs = append(refs, ref)
+	}
+	// Map order must not reach the draws.
+	slices.Sort(refs)
+	for n := range rapid.IntRange(0, 2).Draw(t, "filters") {
+		ref := rapid.SampledFrom(refs).Draw(t, fmt.Sprint("filter ", n))
+		col, bin, _ := strings.Cut(ref, " ")
+		in := rapid.SliceOfNDistinct(rapid.SampledFrom(labels[ref]), 1, -1, rapid.ID[string]).Draw(t, "in")
+		s.Filters = append(s.Filters, query.Filter{Column: col, Bin: sandbox.BinID(bin), In: in, Not: rapid.Bool().Draw(t, "not")})
+	}
+	for n, ref := range rapid.SliceOfNDistinct(rapid.SampledFrom(refs), 0, 4, rapid.ID[string]).Draw(t, "dimensions") {
+		col, bin, _ := strings.Cut(ref, " ")
+		s.Dimensions = append(s.Dimensions, query.Dimension{Column: col, Bin: sandbox.BinID(bin), As: fmt.Sprint("d", n)})
+	}
+	var all []query.Measure
+	for _, v := range values {
+		all = append(all, query.Measure{Func: sandbox.Sum, Column: v}, query.Measure{Func: sandbox.Mean, Column: v})
+	}
+	all = append(all, query.Measure{Func: sandbox.Count}, query.Measure{Func: sandbox.Subjects})
+	for n, m := range rapid.SliceOfNDistinct(rapid.SampledFrom(all), 1, 5, rapid.ID[query.Measure]).Draw(t, "measures") {
+		m.As = fmt.Sprint("m", n)
+		s.Measures = append(s.Measures, m)
+	}
+	return s
+}
+
+func TestEngineEqualsOracle(t *testing.T) {
+	cells := 0
+	rapid.Check(t, func(t *rapid.T) {
+		tables, s := genTables(t), genSpec(t)
+		want := render(oracle(s, tables))
+		for range 2 { // two cuts into batches, one answer
+			sizes := rapid.SliceOfN(rapid.IntRange(0, 70), 1, 6).Draw(t, "batches")
+			mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+			open := 0
+			a, err := Run(context.Background(), mem, plan(t, s), opener(mem, tables, sizes, &open), Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := render(a); got != want {
+				t.Fatalf("engine:\n%s\noracle:\n%s", got, want)
+			}
+			if mem.CurrentAlloc() != 0 || open != 0 {
+				t.Fatalf("%d bytes and %d readers left", mem.CurrentAlloc(), open)
+			}
+			cells += len(a.Cells)
+		}
+	})
+	if cells == 0 {
+		t.Error("no drawn question had a cell")
+	}
+}
+
+// TestManyPieces crosses piece and table boundaries: thousands of rows, subjects and public labels.
+func TestManyPieces(t *testing.T) {
+	v, p := &table{ds: visits()}, &table{ds: people()}
+	for n := range 9000 {
+		who := n * 31 % 4001
+		icd := any(fmt.Sprintf("C%d", n*17%1500))
+		if n%3 == 0 {
+			icd = fmt.Sprintf("a long public code %d", n%1700)
+		}
+		v.rows = append(v.rows, map[string]any{"person": "x", "icd": icd, "day": nil, "born": int64(n), "cost": int64(n%77 - 11), "beds": int64(n % 5),
+			"index": nil, "night": nil, "site": nil, "ward": nil})
+		v.subjects = append(v.subjects, sandbox.Pseudonym{0: byte(who), 1: byte(who >> 8)})
+	}
+	for n := range 4000 {
+		p.rows = append(p.rows, map[string]any{"person": "x", "street": fmt.Sprintf("street %d", n%300), "born": int64(n), "income": nil})
+		p.subjects = append(p.subjects, sandbox.Pseudonym{0: byte(n), 1: byte(n >> 8)})
+	}
+	tables := map[sandbox.DatasetID]*table{"visits": v, "people": p}
+	dims := []query.Dimension{{Column: "v.icd", As: "a"}, {Column: "p.street", As: "b"}, {Column: "v.beds", As: "c"}}
+	s := query.Spec{Scenario: "s", Purpose: "p", Inputs: []query.Input{{Alias: "v", Dataset: "visits"}, {Alias: "p", Dataset: "people", With: "v"}},
+		Measures: []query.Measure{{Func: sandbox.Sum, Column: "v.cost", As: "m"}}}
+	for n := range len(dims) + 1 {
+		s.Dimensions = dims[:n]
+		want := render(oracle(s, tables))
+		for _, lim := range []Limits{{}, {MaxCells: 1 << 24}} { // the second makes the space of three dimensions pass 64 bits
+			mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+			open := 0
+			a, err := Run(context.Background(), mem, plan(t, s), opener(mem, tables, []int{1, 3000, 5000}, &open), lim)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if render(a) != want {
+				t.Errorf("%d dimensions differ from the oracle", n)
+			}
+			mem.AssertSize(t, 0)
+		}
+	}
+}
+
+func question(dims ...query.Dimension) query.Spec {
+	return query.Spec{Scenario: "s", Purpose: "p", Inputs: []query.Input{{Alias: "v", Dataset: "visits"}}, Dimensions: dims,
+		Measures: []query.Measure{{Func: sandbox.Sum, Column: "v.cost", As: "sum"}, {Func: sandbox.Mean, Column: "v.cost", As: "mean"}}}
+}
+
+func visit(who int, cost any) (map[string]any, sandbox.Pseudonym) {
+	return map[string]any{"person": "x", "icd": "J", "day": nil, "born": int64(0), "cost": cost, "beds": int64(who), "index": nil, "night": nil, "site": "s1", "ward": int64(1)}, pseudonym(who)
+}
+
+func visitTable(costs ...any) map[sandbox.DatasetID]*table {
+	v := &table{ds: visits()}
+	for n, c := range costs {
+		row, who := visit(n, c)
+		v.rows, v.subjects = append(v.rows, row), append(v.subjects, who)
+	}
+	return map[sandbox.DatasetID]*table{"visits": v}
+}
+
+func run1(t *testing.T, s query.Spec, tables map[sandbox.DatasetID]*table, lim Limits) (*sandbox.Answer, error) {
+	t.Helper()
+	mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+	defer mem.AssertSize(t, 0)
+	open := 0
+	a, err := Run(context.Background(), mem, plan(t, s), opener(mem, tables, []int{5}, &open), lim)
+	if open != 0 {
+		t.Errorf("%d readers left open", open)
+	}
+	return a, err
+}
+
+func TestMeanRoundsHalfAwayFromZero(t *testing.T) {
+	for _, c := range []struct {
+		costs []any
+		want  int64
+	}{
+		{[]any{int64(1), int64(2)}, 2},
+		{[]any{int64(-1), int64(-2)}, -2},
+		{[]any{int64(1), int64(0), int64(0)}, 0},
+		{[]any{int64(-1), int64(0)}, -1},
+		{[]any{int64(5), nil}, 5},
+		{[]any{nil}, 0},
+		{[]any{int64(math.MinInt64), int64(0), int64(0)}, -3074457345618258603},
+	} {
+		a, err := run1(t, question(), visitTable(c.costs...), Limits{})
+		if err != nil || a.Cells[0].Values[1] != c.want {
+			t.Errorf("%v: %v, %v", c.costs, a, err)
+		}
+	}
+}
+
+func TestMissingInputsMakeNoContributor(t *testing.T) {
+	a, err := run1(t, question(), visitTable(int64(4), nil, int64(6)), Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := a.Cells[0]
+	if c.Rows != 3 || c.NonMissing[0] != 2 || fmt.Sprint(c.Contributors) != "[0 2]" || len(a.Population) != 3 {
+		t.Errorf("rows %d, non-missing %d, contributors %d", c.Rows, c.NonMissing, c.Contributors)
+	}
+	if a.Measures[0] != (sandbox.Measure{Name: "sum", Func: sandbox.Sum, Unit: "元", Scale: 2}) {
+		t.Errorf("%+v", a.Measures[0])
+	}
+	if a.Inputs[0] != (sandbox.InputVersion{Dataset: "visits", Version: 3}) {
+		t.Errorf("%+v", a.Inputs)
+	}
+}
+
+func TestSumOverflowIsAnError(t *testing.T) {
+	// Of one subject, and of the cell over subjects; sums that only pass 64 bits on the way between subjects are exact.
+	v := visitTable(int64(math.MaxInt64), int64(1))
+	v["visits"].subjects[1] = v["visits"].subjects[0]
+	if _, err := run1(t, question(), v, Limits{}); !errors.Is(err, sandbox.TooLarge) {
+		t.Errorf("one subject: %v", err)
+	}
+	if _, err := run1(t, question(), visitTable(int64(math.MinInt64), int64(-1)), Limits{}); !errors.Is(err, sandbox.TooLarge) {
+		t.Errorf("two subjects: %v", err)
+	}
+	a, err := run1(t, question(), visitTable(int64(math.MaxInt64), int64(5), int64(-5)), Limits{})
+	if err != nil || a.Cells[0].Values[0] != math.MaxInt64 {
+		t.Errorf("three subjects: %v", err)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	s := question(query.Dimension{Column: "v.beds", As: "d"})
+	join := s
+	join.Inputs = append(join.Inputs[:1:1], query.Input{Alias: "p", Dataset: "people", With: "v"})
+	tables := visitTable(int64(1), int64(200), int64(-3))
+	tables["people"] = &table{ds: people()}
+	for n := range 3 {
+		tables["people"].rows = append(tables["people"].rows, map[string]any{"person": "x", "street": nil, "born": nil, "income": nil})
+		tables["people"].subjects = append(tables["people"].subjects, pseudonym(n))
+	}
+	for _, c := range []struct {
+		s    query.Spec
+		lim  Limits
+		kind sandbox.Kind
+	}{
+		{s, Limits{MaxCells: 2}, sandbox.TooLarge},
+		{s, Limits{MaxSubjects: 2}, sandbox.TooLarge},
+		{s, Limits{MaxPairs: 2}, sandbox.TooLarge},
+		{question(query.Dimension{Column: "v.cost", Bin: "size", As: "d"}, query.Dimension{Column: "v.born", Bin: "age", As: "e"}), Limits{MaxCells: 1}, sandbox.TooLarge},
+		{join, Limits{MaxBuildRows: 2}, sandbox.TooLarge},
+		{s, Limits{MaxCells: -1}, sandbox.Invalid},
+		{s, Limits{MaxPairs: 1 << 31}, sandbox.Invalid},
+	} {
+		if _, err := run1(t, c.s, tables, c.lim); !errors.Is(err, c.kind) {
+			t.Errorf("%+v: %v", c.lim, err)
+		}
+	}
+	if _, err := run1(t, join, tables, Limits{MaxCells: 3, MaxSubjects: 3, MaxPairs: 3, MaxBuildRows: 3}); err != nil {
+		t.Errorf("at the limits: %v", err)
+	}
+}
+
+func TestLookupMustBeUnique(t *testing.T) {
+	s := question()
+	s.Inputs = append(s.Inputs, query.Input{Alias: "p", Dataset: "people", With: "v"})
+	tables := visitTable(int64(1))
+	row := map[string]any{"person": "x", "street": nil, "born": nil, "income": nil}
+	tables["people"] = &table{ds: people(), rows: []map[string]any{row, row, row}, subjects: []sandbox.Pseudonym{pseudonym(8), pseudonym(9), pseudonym(8)}}
+	_, err := run1(t, s, tables, Limits{})
+	if !errors.Is(err, sandbox.Invalid) || !strings.Contains(err.Error(), "people") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestPlanMustBeComplete(t *testing.T) {
+	none := func(context.Context, sandbox.DatasetID, []string) (batch.Reader, error) {
+		t.Error("an input was opened")
+		return nil, io.EOF
+	}
+	mem := memory.NewGoAllocator()
+	if _, err := Run(context.Background(), mem, Plan{}, none, Limits{}); !errors.Is(err, sandbox.Invalid) {
+		t.Errorf("zero plan: %v", err)
+	}
+	refused, _ := query.Derive(question(), described(), nil)
+	if _, err := Run(context.Background(), mem, Plan{Derivation: refused}, none, Limits{}); !errors.Is(err, sandbox.Invalid) {
+		t.Errorf("refused: %v", err)
+	}
+	p := plan(t, question())
+	p.Inputs = nil
+	if _, err := Run(context.Background(), mem, p, none, Limits{}); !errors.Is(err, sandbox.Invalid) {
+		t.Errorf("no versions: %v", err)
+	}
+	s := question()
+	s.Inputs[0].Version = 2
+	if _, err := Run(context.Background(), mem, plan(t, s), none, Limits{}); !errors.Is(err, sandbox.Invalid) {
+		t.Errorf("another version: %v", err)
+	}
+}
+
+// badReader gives one batch, then an error.
+type badReader struct {
+	schema *arrow.Schema
+	rec    arrow.Record
+	err    error
+}
+
+func (r *badReader) Schema() *arrow.Schema { return r.schema }
+
+func (r *badReader) Next(context.Context) (arrow.Record, error) {
+	if r.rec != nil {
+		rec := r.rec
+		r.rec = nil
+		return rec, nil
+	}
+	return nil, r.err
+}
+
+func (r *badReader) Close() error { return nil }
+
+func TestBatchesMustBeAsDescribed(t *testing.T) {
+	good := visitTable(int64(1), int64(2))["visits"]
+	build := func(change func(cols []arrow.Array, fields []arrow.Field)) func(mem memory.Allocator) *badReader {
+		return func(mem memory.Allocator) *badReader {
+			rec := good.record(mem)
+			defer rec.Release()
+			cols, fields := slices.Clone(rec.Columns()), rec.Schema().Fields()
+			change(cols, fields)
+			schema := arrow.NewSchema(fields, nil)
+			return &badReader{schema: schema, rec: array.NewRecord(schema, cols, 2), err: io.EOF}
+		}
+	}
+	binaries := func(mem memory.Allocator, width int) arrow.Array {
+		b := array.NewFixedSizeBinaryBuilder(mem, &arrow.FixedSizeBinaryType{ByteWidth: width})
+		defer b.Release()
+		b.Append(make([]byte, width))
+		b.Append(make([]byte, width))
+		return b.NewArray()
+	}
+	nulls := func(mem memory.Allocator) arrow.Array {
+		return array.MakeArrayOfNull(mem, &arrow.FixedSizeBinaryType{ByteWidth: 16}, 2)
+	}
+	const cost, born, beds, subject = 4, 3, 5, 10
+	for name, open := range map[string]func(mem memory.Allocator) *badReader{
+		"wrong type": build(func(c []arrow.Array, f []arrow.Field) {
+			c[cost], f[cost].Type = c[born], f[born].Type
+		}),
+		"number for a date": build(func(c []arrow.Array, f []arrow.Field) {
+			c[born], f[born].Type = c[beds], f[beds].Type
+		}),
+		"column absent":  build(func(c []arrow.Array, f []arrow.Field) { f[cost].Name = "price" }),
+		"column twice":   build(func(c []arrow.Array, f []arrow.Field) { f[beds].Name = "cost" }),
+		"subject absent": build(func(c []arrow.Array, f []arrow.Field) { f[subject].Name = "s" }),
+		"subject narrow": build(func(c []arrow.Array, f []arrow.Field) {
+			c[subject], f[subject].Type = c[0], f[0].Type
+		}),
+		"subject of 8 bytes": func(mem memory.Allocator) *badReader {
+			short := binaries(mem, 8)
+			defer short.Release()
+			return build(func(c []arrow.Array, f []arrow.Field) { c[subject], f[subject].Type = short, short.DataType() })(mem)
+		},
+		"bytes for a number": build(func(c []arrow.Array, f []arrow.Field) { c[cost], f[cost].Type = c[subject], f[subject].Type }),
+		"subject null": func(mem memory.Allocator) *badReader {
+			null := nulls(mem)
+			defer null.Release()
+			return build(func(c []arrow.Array, f []arrow.Field) { c[subject] = null })(mem)
+		},
+		"cut short": func(memory.Allocator) *badReader {
+			r := build(func([]arrow.Array, []arrow.Field) {})(memory.NewGoAllocator())
+			r.err = &sandbox.Error{Op: "vault", Kind: sandbox.Tampered, Object: "visits"}
+			return r
+		},
+	} {
+		mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+		r := open(mem)
+		s := question(query.Dimension{Column: "v.born", Bin: "age", As: "d"})
+		_, err := Run(context.Background(), mem, plan(t, s), func(context.Context, sandbox.DatasetID, []string) (batch.Reader, error) { return r, nil }, Limits{})
+		if !errors.Is(err, sandbox.Tampered) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if r.rec != nil {
+			r.rec.Release()
+		}
+		mem.AssertSize(t, 0)
+	}
+}
+
+func TestOpensOnlyNeededColumns(t *testing.T) {
+	s := question(query.Dimension{Column: "p.born", Bin: "age", As: "d"})
+	s.Inputs = append(s.Inputs, query.Input{Alias: "p", Dataset: "people", With: "v"})
+	var asked []string
+	tables := visitTable(int64(1))
+	tables["people"] = &table{ds: people()}
+	mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+	open := 0
+	inner := opener(mem, tables, []int{1}, &open)
+	_, err := Run(context.Background(), mem, plan(t, s), func(ctx context.Context, ds sandbox.DatasetID, columns []string) (batch.Reader, error) {
+		asked = append(asked, fmt.Sprint(ds, columns))
+		return inner(ctx, ds, columns)
+	}, Limits{})
+	if want := "[people[born _subject] visits[cost _subject]]"; err != nil || fmt.Sprint(asked) != want {
+		t.Errorf("opened %v, want %s; %v", asked, want, err)
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	open := 0
+	_, err := Run(ctx, memory.NewGoAllocator(), plan(t, question()), opener(memory.NewGoAllocator(), visitTable(int64(1)), []int{1}, &open), Limits{})
+	if !errors.Is(err, context.Canceled) || open != 0 {
+		t.Errorf("%v, %d open", err, open)
+	}
+}
+
+// TestAges has the cases people argue about: a birthday, the day before, 29 February, a birth after the reference date.
+func TestAges(t *testing.T) {
+	for _, c := range []struct{ at, born, want string }{
+		{"2026-01-01", "2008-01-01", "≥18"},
+		{"2026-01-01", "2008-01-02", "1-18"},
+		{"2026-02-28", "2008-02-29", "1-18"}, // full years on 1 March in a common year
+		{"2026-03-01", "2008-02-29", "≥18"},
+		{"2024-02-29", "2023-03-01", "<1"},
+		{"2024-02-29", "2023-02-28", "1-18"},
+		{"2024-02-29", "2030-01-01", "<1"},
+		{"2024-02-29", "1066-10-14", "≥18"},
+	} {
+		day, _ := query.Value(&catalog.Column{Type: catalog.Date}, c.born)
+		k := newCoder(memory.NewGoAllocator(), "", &catalog.Column{Type: catalog.Date}, &catalog.Bin{Kind: catalog.Age, Edges: []int64{1, 18}, At: c.at}, nil, 9)
+		var code [1]uint32
+		if err := k.encode(&column{days: []int32{int32(day)}}, []int32{0}, code[:]); err != nil || k.names[code[0]] != c.want {
+			t.Errorf("born %s at %s: %s, want %s; %v", c.born, c.at, k.names[code[0]], c.want, err)
+		}
+	}
+}
+
+// TestGrouperBeyond64Bits gives combinations whose numbers would wrap.
+func TestGrouperBeyond64Bits(t *testing.T) {
+	mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+	defer mem.AssertSize(t, 0)
+	const dims, rows = 7, 64
+	spaces, codes := make([]uint64, dims), make([][]uint32, dims)
+	for d := range spaces {
+		spaces[d], codes[d] = 1<<31, make([]uint32, rows)
+		for j := range codes[d] {
+			codes[d][j] = uint32(j >> d & 1)
+		}
+	}
+	for j := range rows {
+		codes[0][j] = uint32(j)
+	}
+	g := newGrouper(mem, spaces, 1<<24)
+	defer g.free()
+	out := make([]uint32, rows)
+	if err := g.cells(codes, out); err != nil || g.n != rows {
+		t.Errorf("%d combinations became %d cells, %v", rows, g.n, err)
+	}
+	if err := g.cells(codes, out); err != nil || g.n != rows || out[rows-1] != rows-1 {
+		t.Errorf("the same combinations became %d cells, %v", g.n, err)
+	}
+}

@@ -1,0 +1,370 @@
+package columnar
+
+import (
+	"context"
+
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+)
+
+const piece = 1024 // rows worked on at a time, so that every scratch array stays near the core
+
+// lookup is a joined input held in memory: row numbers by join key, and of each row only what the question needs. Rows
+// with a null key are left out, for they match nothing.
+type lookup struct {
+	parts    []keyPart
+	chain    []*index // key words → row number
+	rows     int
+	filters  []*filter
+	drop     *block[uint8]          // 1 where a filter refuses the row; nil without filters
+	coders   map[int]*coder         // by dimension
+	codes    map[int]*block[uint32] // by dimension
+	values   map[int]*stored        // by value slot
+	keys     map[string]*stored     // by column, for later joins
+	pass     []int32                // scratch
+	subjects *block[uint64]         // two words a row, for later joins
+}
+
+// stored is a column of a lookup as words, and which of them are null.
+type stored struct {
+	col   int // position in the input's batch
+	words block[uint64]
+	nulls block[uint8]
+}
+
+func newStored(mem memory.Allocator, col int) *stored {
+	return &stored{col: col, words: block[uint64]{mem: mem}, nulls: block[uint8]{mem: mem}}
+}
+
+func (s *stored) free() { s.words.free(); s.nulls.free() }
+
+// keyPart is one component of a join key on both sides: a column, or the subject, which is two words.
+type keyPart struct {
+	subject, text bool
+	right         int     // column in this input's batch
+	from          int     // input of the left side
+	left          int     // its column in the scanned batch, when from is 0
+	stored        *stored // its column in a lookup otherwise
+}
+
+// keyWords is scratch for the words of a piece of keys; keep is 0 where a key is null or can match nothing.
+type keyWords struct {
+	words [][]uint64
+	ids   []uint32
+	wide  []uint64
+	keep  []uint8
+	zeros []uint64
+}
+
+func newKeyWords(n int) *keyWords {
+	k := &keyWords{ids: make([]uint32, piece), wide: make([]uint64, piece), keep: make([]uint8, piece), zeros: make([]uint64, piece)}
+	for range n {
+		k.words = append(k.words, make([]uint64, piece))
+	}
+	return k
+}
+
+// second gives the second word of l's keys; a single word is paired with zeros.
+func (k *keyWords) second(l *lookup) []uint64 {
+	if l.width() == 1 {
+		return k.zeros
+	}
+	return k.words[1]
+}
+
+func (l *lookup) width() int {
+	n := 0
+	for _, p := range l.parts {
+		if n++; p.subject {
+			n++
+		}
+	}
+	return n
+}
+
+func (l *lookup) free() {
+	for _, x := range l.chain {
+		x.free()
+	}
+	for _, f := range l.filters {
+		f.coder.free()
+	}
+	if l.drop != nil {
+		l.drop.free()
+	}
+	for i := range l.coders {
+		l.coders[i].free()
+		l.codes[i].free()
+	}
+	for _, s := range l.values {
+		s.free()
+	}
+	for _, s := range l.keys {
+		s.free()
+	}
+	if l.subjects != nil {
+		l.subjects.free()
+	}
+}
+
+// newLookup works out what input i must keep.
+func (r *run) newLookup(i int) *lookup {
+	in := r.d.Inputs[i]
+	l := &lookup{coders: map[int]*coder{}, codes: map[int]*block[uint32]{}, values: map[int]*stored{}, keys: map[string]*stored{}}
+	from := r.alias(in.With)
+	if len(in.On) == 0 {
+		p := keyPart{subject: true, right: r.find(i, SubjectColumn), from: from}
+		if from == 0 {
+			p.left = r.find(0, SubjectColumn)
+		}
+		l.parts = append(l.parts, p)
+	}
+	for _, k := range in.On {
+		c, _ := in.Described.Column(k.Right)
+		p := keyPart{text: c.Type == catalog.Text, right: r.find(i, k.Right), from: from}
+		if from == 0 {
+			p.left = r.find(0, k.Left)
+		} else {
+			p.stored = r.lookups[from].keys[k.Left]
+		}
+		l.parts = append(l.parts, p)
+	}
+	for n := 0; n == 0 || n+1 < l.width(); n++ {
+		l.chain = append(l.chain, newIndex(r.mem))
+	}
+	l.filters = r.filters(i)
+	if len(l.filters) > 0 {
+		l.drop, l.pass = &block[uint8]{mem: r.mem}, make([]int32, 0, piece)
+	}
+	for n, dim := range r.d.Spec.Dimensions {
+		if at, name := r.column(dim.Column); at == i {
+			l.coders[n] = r.coderFor(i, name, dim.Bin, nil, r.lim.MaxBuildRows)
+			l.codes[n] = &block[uint32]{mem: r.mem}
+		}
+	}
+	for n, s := range r.slots {
+		if s.input == i {
+			l.values[n] = newStored(r.mem, s.col)
+		}
+	}
+	for _, later := range r.d.Inputs[i+1:] {
+		if later.With != in.Alias {
+			continue
+		}
+		if len(later.On) == 0 && l.subjects == nil {
+			l.subjects = &block[uint64]{mem: r.mem}
+		}
+		for _, k := range later.On {
+			if l.keys[k.Left] == nil {
+				l.keys[k.Left] = newStored(r.mem, r.find(i, k.Left))
+			}
+		}
+	}
+	return l
+}
+
+// build reads input i into memory.
+func (r *run) build(ctx context.Context, i int, open Open) error {
+	l := r.newLookup(i)
+	r.lookups[i] = l
+	subject := r.find(i, SubjectColumn)
+	k := newKeyWords(l.width())
+	sel, codes := make([]int32, piece), make([]uint32, piece)
+	err := r.each(ctx, i, open, func(b *inputBatch) error {
+		for lo := 0; lo < b.rows; lo += piece {
+			sel = sel[:min(piece, b.rows-lo)]
+			for j := range sel {
+				sel[j] = int32(lo + j)
+			}
+			n := r.rightKeys(l, b, sel, k)
+			if r.built += n; r.built > r.lim.MaxBuildRows {
+				return tooLarge(b.dataset, "rows in looked-up inputs", r.lim.MaxBuildRows)
+			}
+			if !l.insert(k, n) {
+				return fail(sandbox.Invalid, b.dataset, "a looked-up input is unique in its join key")
+			}
+			if err := l.keep(r, b, sel[:n], codes, subject); err != nil {
+				return err
+			}
+			sel = sel[:cap(sel)]
+		}
+		return nil
+	})
+	return err
+}
+
+// rightKeys computes the key words of this input's rows and drops rows with a null key from sel and words.
+func (r *run) rightKeys(l *lookup, b *inputBatch, sel []int32, k *keyWords) int {
+	n := 0
+rows:
+	for _, i := range sel {
+		w := 0
+		for _, p := range l.parts {
+			c := &b.cols[p.right]
+			switch {
+			case p.subject:
+				k.words[w][n], k.words[w+1][n] = c.subject(i)
+				w++
+			case c.null(i):
+				continue rows
+			case p.text:
+				k.words[w][n] = uint64(r.texts.put(c.data, c.offs[i], c.offs[i+1]))
+			default:
+				k.words[w][n] = uint64(c.word(i))
+			}
+			w++
+		}
+		sel[n] = i
+		n++
+	}
+	return n
+}
+
+// insert numbers n new keys; false if one was there before.
+func (l *lookup) insert(k *keyWords, n int) bool {
+	l.chain[0].ids(k.words[0][:n], k.second(l)[:n], k.ids)
+	for t, x := range l.chain[1:] {
+		for j, id := range k.ids[:n] {
+			k.wide[j] = uint64(id)
+		}
+		x.ids(k.wide[:n], k.words[t+2][:n], k.ids)
+	}
+	for j, id := range k.ids[:n] {
+		if int(id) != l.rows+j {
+			return false
+		}
+	}
+	return true
+}
+
+// keep stores what the question needs of the selected rows and counts them.
+func (l *lookup) keep(r *run, b *inputBatch, sel []int32, codes []uint32, subject int) error {
+	n := l.rows + len(sel)
+	if l.drop != nil {
+		l.drop.grow(n)
+		pass := append(l.pass[:0], sel...)
+		for j := range sel {
+			l.drop.v[l.rows+j] = 1
+		}
+		var err error
+		for _, f := range l.filters {
+			if pass, err = f.apply(b, pass, codes); err != nil {
+				return err
+			}
+		}
+		j := 0
+		for _, i := range pass {
+			for sel[j] != i {
+				j++
+			}
+			l.drop.v[l.rows+j] = 0
+		}
+	}
+	for d, c := range l.coders {
+		at := r.find(r.dims[d].input, r.dims[d].name)
+		l.codes[d].grow(n)
+		if err := c.encode(&b.cols[at], sel, l.codes[d].v[l.rows:]); err != nil {
+			return err
+		}
+	}
+	for _, s := range l.values {
+		s.put(r, &b.cols[s.col], sel, l.rows)
+	}
+	for _, s := range l.keys {
+		s.put(r, &b.cols[s.col], sel, l.rows)
+	}
+	if l.subjects != nil {
+		l.subjects.grow(2 * n)
+		for j, i := range sel {
+			l.subjects.v[2*(l.rows+j)], l.subjects.v[2*(l.rows+j)+1] = b.cols[subject].subject(i)
+		}
+	}
+	l.rows = n
+	return nil
+}
+
+func (s *stored) put(r *run, c *column, sel []int32, at int) {
+	s.words.grow(at + len(sel))
+	s.nulls.grow(at + len(sel))
+	for j, i := range sel {
+		switch {
+		case c.null(i):
+			s.nulls.v[at+j] = 1
+		case c.desc.Type == catalog.Text:
+			s.words.v[at+j] = uint64(r.texts.put(c.data, c.offs[i], c.offs[i+1]))
+		default:
+			s.words.v[at+j] = uint64(c.word(i))
+		}
+	}
+}
+
+// match narrows sel to the rows that find a row in l, and writes its number to rows, by position in the piece that starts
+// at lo. found holds the numbers in earlier lookups.
+func (r *run) match(l *lookup, b *inputBatch, lo int, sel []int32, k *keyWords, rows []uint32, found [][]uint32) []int32 {
+	n, keep := len(sel), k.keep[:len(sel)]
+	for j := range keep {
+		keep[j] = 1
+	}
+	w := 0
+	for _, p := range l.parts {
+		words := k.words[w]
+		w++
+		switch {
+		case p.from > 0:
+			at := found[p.from]
+			if p.subject {
+				high, subjects := k.words[w], r.lookups[p.from].subjects.v
+				w++
+				for j, i := range sel {
+					row := 2 * int(at[int(i)-lo])
+					words[j], high[j] = subjects[row], subjects[row+1]
+				}
+				break
+			}
+			for j, i := range sel {
+				row := at[int(i)-lo]
+				words[j] = p.stored.words.v[row]
+				keep[j] &= 1 - p.stored.nulls.v[row]
+			}
+		case p.subject:
+			high, c := k.words[w], &b.cols[p.left]
+			w++
+			for j, i := range sel {
+				words[j], high[j] = c.subject(i)
+			}
+		default:
+			c := &b.cols[p.left]
+			for j, i := range sel {
+				if c.null(i) {
+					keep[j] = 0
+				} else if !p.text {
+					words[j] = uint64(c.word(i))
+				} else if id, ok := r.texts.get(c.data, c.offs[i], c.offs[i+1]); ok {
+					words[j] = uint64(id)
+				} else {
+					keep[j] = 0
+				}
+			}
+		}
+	}
+	l.chain[0].find(k.words[0][:n], k.second(l)[:n], k.ids)
+	for t, x := range l.chain[1:] {
+		for j, id := range k.ids[:n] {
+			k.wide[j] = uint64(id) // a miss is no id, so it stays a miss
+		}
+		x.find(k.wide[:n], k.words[t+2][:n], k.ids)
+	}
+	out := 0
+	for j, i := range sel {
+		row := k.ids[j]
+		if keep[j] == 0 || row == miss || l.drop != nil && l.drop.v[row] != 0 {
+			continue
+		}
+		rows[int(i)-lo] = row
+		sel[out] = i
+		out++
+	}
+	return sel[:out]
+}

@@ -1,0 +1,262 @@
+package grant
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+)
+
+// Bounds of one application.
+const (
+	MaxItems   = 64   // datasets in a data list
+	MaxParties = 16   // partners, and insurers, of one scenario
+	MaxText    = 4096 // bytes of one free text
+)
+
+// Fees (收费约定) is what the agreement says about money; prices themselves stand in the district's price book.
+type Fees struct {
+	Standard string `json:"standard"` // 费用标准: which price book or fee applies
+	Method   string `json:"method"`   // 计费方式: how it is counted and settled
+}
+
+// Terms (协议条款) are the clauses a service agreement holds beside scenario, data list and term.
+// 依据: 福田区公共数据授权运营暂行管理办法 第十九条; 光明区公共数据授权运营管理暂行办法 第十九条.
+type Terms struct {
+	Calling     string `json:"calling"`     // 数据调用方式
+	Fees        Fees   `json:"fees"`        // 费用标准、计费方式
+	Supervision string `json:"supervision"` // 责任及监督机制
+	Secrecy     string `json:"secrecy"`     // 保密条款
+}
+
+// Application (场景申请) is what an operator or partner files.
+type Application struct {
+	ID          sandbox.ScenarioID `json:"id"`
+	Title       string             `json:"title"`
+	Applicant   sandbox.PartyID    `json:"applicant"`
+	Operator    sandbox.PartyID    `json:"operator"`    // 运营机构: decides first; the applicant itself, or the one a partner works under
+	Agency      sandbox.PartyID    `json:"agency"`      // 实施机构
+	Purpose     string             `json:"purpose"`     // 用途 code; a question names exactly this one
+	Description string             `json:"description"` // 应用场景 in words
+	List        []sandbox.ListItem `json:"list"`        // 数据清单
+	Partners    []sandbox.PartyID  `json:"partners,omitempty"`
+	Insurers    []sandbox.PartyID  `json:"insurers,omitempty"` // 保险机构: may ask class B under a consent; customers, so they do not sign
+	TermMonths  int                `json:"term_months"`
+	Classes     []sandbox.Class    `json:"classes"` // 出域类别 asked for: A, B
+	Terms       Terms              `json:"terms"`
+}
+
+func bad(object, rule string) error {
+	return &sandbox.Error{Op: "grant: file", Kind: sandbox.Invalid, Object: object, Detail: rule}
+}
+
+// Validate checks an application against the catalogue. The error names the field, dataset or column and the rule.
+// A list entry that no question could use is refused here, while it is cheap to correct.
+func (a *Application) Validate(in map[sandbox.DatasetID]catalog.Dataset) error {
+	for _, id := range []struct{ what, id string }{
+		{"scenario", string(a.ID)}, {"applicant", string(a.Applicant)}, {"operator", string(a.Operator)},
+		{"agency", string(a.Agency)}, {"purpose", a.Purpose},
+	} {
+		if err := sandbox.CheckID(id.what, id.id); err != nil {
+			return err
+		}
+	}
+	for _, x := range []struct{ what, text string }{
+		{"title", a.Title}, {"description", a.Description}, {"terms.calling", a.Terms.Calling}, {"terms.fees.standard", a.Terms.Fees.Standard},
+		{"terms.fees.method", a.Terms.Fees.Method}, {"terms.supervision", a.Terms.Supervision}, {"terms.secrecy", a.Terms.Secrecy},
+	} {
+		if strings.TrimSpace(x.text) == "" || len(x.text) > MaxText || !utf8.ValidString(x.text) {
+			return bad(x.what, fmt.Sprintf("a service agreement states it, in at most %d bytes (第十九条)", MaxText))
+		}
+	}
+	if a.Operator == a.Agency {
+		return bad("operator", "operator and agency are different parties")
+	}
+	seen := map[sandbox.PartyID]bool{a.Operator: true, a.Agency: true}
+	for _, x := range []struct {
+		what string
+		list []sandbox.PartyID
+	}{{"partners", a.Partners}, {"insurers", a.Insurers}} {
+		if len(x.list) > MaxParties {
+			return bad(x.what, fmt.Sprintf("at most %d", MaxParties))
+		}
+		for _, p := range x.list {
+			if err := sandbox.CheckID(x.what, string(p)); err != nil {
+				return err
+			}
+			if seen[p] {
+				return bad(x.what, "each party has one part in a scenario")
+			}
+			seen[p] = true
+		}
+	}
+	if a.Applicant != a.Operator && !slices.Contains(a.Partners, a.Applicant) {
+		return bad("applicant", "the applicant is the operator or one of the partners")
+	}
+	if len(a.Classes) == 0 {
+		return bad("classes", "an application asks for class A, class B or both")
+	}
+	for i, c := range a.Classes {
+		if c != sandbox.ClassA && c != sandbox.ClassB || slices.Contains(a.Classes[:i], c) {
+			return bad("classes", "A and B, each once; the other classes have no checks in this domain")
+		}
+	}
+	if slices.Contains(a.Classes, sandbox.ClassB) != (len(a.Insurers) > 0) {
+		return bad("insurers", "class B names the insurers that may ask, and only class B does")
+	}
+	return a.validateList(in)
+}
+
+func (a *Application) validateList(in map[sandbox.DatasetID]catalog.Dataset) error {
+	if len(a.List) == 0 || len(a.List) > MaxItems {
+		return bad("list", fmt.Sprintf("1 to %d datasets", MaxItems))
+	}
+	seen := map[sandbox.DatasetID]bool{}
+	for _, item := range a.List {
+		if err := sandbox.CheckID("list dataset", string(item.Dataset)); err != nil {
+			return err
+		}
+		d, ok := in[item.Dataset]
+		if !ok {
+			return bad("list "+string(item.Dataset), "a listed dataset is registered")
+		}
+		if seen[item.Dataset] {
+			return bad("list "+string(item.Dataset), "a dataset is listed once")
+		}
+		seen[item.Dataset] = true
+		if len(item.Columns) == 0 || len(item.Columns) > catalog.MaxColumns {
+			return bad("list "+string(item.Dataset), "a listed dataset names its columns")
+		}
+		columns := map[string]bool{}
+		for _, r := range item.Columns {
+			if err := sandbox.CheckID("list column of "+string(item.Dataset), r.Column); err != nil {
+				return err
+			}
+			at := "list " + string(item.Dataset) + "." + r.Column
+			if columns[r.Column] {
+				return bad(at, "a column has one rule")
+			}
+			columns[r.Column] = true
+			c, ok := d.Column(r.Column)
+			if !ok {
+				return bad(at, "a listed column is in the dataset")
+			}
+			if err := a.validateRule(at, r, &d, c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (a *Application) validateRule(at string, r sandbox.ColumnRule, d *catalog.Dataset, c *catalog.Column) error {
+	if c.Effective() == sandbox.Grade4 {
+		return bad(at, "a column of grade 4 leaves no engine in plain and cannot be listed")
+	}
+	if len(r.Uses) == 0 {
+		return bad(at, "a rule names at least one use")
+	}
+	binned := slices.ContainsFunc(d.Bins, func(b catalog.Bin) bool { return b.Column == c.Name })
+	for i, u := range r.Uses {
+		if slices.Contains(r.Uses[:i], u) {
+			return bad(at, "a use stands once")
+		}
+		switch u {
+		case sandbox.UseJoin:
+			if !c.JoinKey && c.Name != d.Subject {
+				return bad(at, "join needs a declared join key or the protected subject")
+			}
+		case sandbox.UseGroup, sandbox.UseFilter:
+			if !c.Public && !binned {
+				return bad(at, "group and filter need a registered bin or a public column")
+			}
+		case sandbox.UseAggregate:
+			if len(r.Funcs) == 0 {
+				return bad(at, "aggregate lists its functions")
+			}
+		case sandbox.UseConsent:
+			if !slices.Contains(a.Classes, sandbox.ClassB) {
+				return bad(at, "consent needs class B in the application")
+			}
+		default:
+			return bad(at, "a use is one of join, group, filter, aggregate, consent")
+		}
+	}
+	if len(r.Funcs) > 0 && !r.Allows(sandbox.UseAggregate) {
+		return bad(at, "functions belong to the use aggregate")
+	}
+	for i, f := range r.Funcs {
+		numeric := c.Type == catalog.Int || c.Type == catalog.Money || c.Type == catalog.Number
+		switch {
+		case slices.Contains(r.Funcs[:i], f):
+			return bad(at, "a function stands once")
+		case f == sandbox.Sum || f == sandbox.Mean:
+			if !numeric {
+				return bad(at, "sum and mean need a numeric column")
+			}
+		case f != sandbox.Count && f != sandbox.Subjects:
+			return bad(at, "a function is one of count, subjects, sum, mean; raw values are never listed")
+		}
+	}
+	return nil
+}
+
+// owners lists the source units whose data are listed, sorted, each once.
+func (a *Application) owners(in map[sandbox.DatasetID]catalog.Dataset) []sandbox.PartyID {
+	var out []sandbox.PartyID
+	for _, item := range a.List {
+		out = append(out, in[item.Dataset].Unit)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// ListDigest (清单摘要) gives SM3 over the canonical data list: datasets, columns, uses and functions sorted, so that
+// two lists that allow the same have the same digest.
+func ListDigest(list []sandbox.ListItem) []byte {
+	d := sm.Sum(sm.Frame([]byte("opdomain/list/v1"), canonical(sorted(list))))
+	return d[:]
+}
+
+// AgreementDigest (协议摘要) gives SM3 over the whole filing: the application with its lists sorted, and the units that
+// sign. It is what every party of the service agreement signs.
+func AgreementDigest(a Application, units []sandbox.PartyID) []byte {
+	a.List = sorted(a.List)
+	a.Partners, a.Insurers, a.Classes = inOrder(a.Partners), inOrder(a.Insurers), inOrder(a.Classes)
+	d := sm.Sum(sm.Frame([]byte("opdomain/agreement/v1"), canonical(a), canonical(inOrder(units))))
+	return d[:]
+}
+
+// canonical writes v as JSON; struct order is fixed, so equal values give equal bytes.
+func canonical(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("grant: identifiers and texts are always writable") // no type here has a failing encoder
+	}
+	return b
+}
+
+func inOrder[T ~string](in []T) []T {
+	out := slices.Clone(in)
+	slices.Sort(out)
+	return out
+}
+
+func sorted(list []sandbox.ListItem) []sandbox.ListItem {
+	out := make([]sandbox.ListItem, len(list))
+	for i, item := range list {
+		item.Columns = slices.Clone(item.Columns)
+		for j, r := range item.Columns {
+			item.Columns[j] = sandbox.ColumnRule{Column: r.Column, Uses: inOrder(r.Uses), Funcs: inOrder(r.Funcs)}
+		}
+		slices.SortFunc(item.Columns, func(a, b sandbox.ColumnRule) int { return strings.Compare(a.Column, b.Column) })
+		out[i] = item
+	}
+	slices.SortFunc(out, func(a, b sandbox.ListItem) int { return strings.Compare(string(a.Dataset), string(b.Dataset)) })
+	return out
+}

@@ -1,0 +1,350 @@
+package query
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+)
+
+// Derivation (字段推导) is a Spec with every column resolved and its use found allowed. An engine opens the columns named
+// here and no others (最小必要). Only Derive makes a complete one.
+type Derivation struct {
+	Spec     Spec
+	Inputs   []DerivedInput  // as in Spec.Inputs
+	Columns  []DerivedColumn // every column used, by dataset and name
+	Highest  sandbox.Grade   // strictest effective grade of Columns; at least 1
+	Personal bool            // some column of Columns is personal information
+	complete bool
+}
+
+// Complete says whether Derive accepted the whole question. The zero Derivation is not.
+func (d Derivation) Complete() bool { return d.complete }
+
+// DerivedInput (推导输入) is one input with its description and the columns that must be opened.
+type DerivedInput struct {
+	Input
+	Described catalog.Dataset
+	Needed    []string // columns to open, sorted; the subject column is never opened
+	Subject   bool     // the pseudonym is needed: the first input, and both sides of a join by subject
+	Same      bool     // its subject is the protected subject of the row
+}
+
+// DerivedColumn (推导字段) says how one column is used.
+type DerivedColumn struct {
+	Column   string // dataset.column
+	Title    string
+	Type     catalog.Type
+	Grade    sandbox.Grade // effective: the stricter of declared and detected
+	Personal bool
+	Uses     []sandbox.Use
+	Funcs    []sandbox.MeasureFunc
+	Bins     []sandbox.BinID
+}
+
+// Articles cited by Reasons.
+const (
+	articleList  = "龙华区实施方案 三(三) 一场景一清单一授权"
+	articleNeed  = "龙华区实施方案 七、九(二) 最小必要、场景限制"
+	articleRaw   = "龙华区实施方案 九(一); 福田区公共数据授权运营暂行管理办法 第四条 原始数据不出域、数据可用不可见"
+	articleEvery = "出域安全规则: 每个单元格按受保护主体计数"
+)
+
+// Derive resolves s over the described datasets and a scenario's list. Reasons is empty exactly when the Derivation is
+// complete. The order of checks is fixed: form, inputs, joins, filters, dimensions, measures; within each as written.
+//
+// Codes: question.invalid, dataset.unknown, dataset.not-listed, column.unknown, column.not-listed, column.use,
+// column.func, column.subject, column.not-public, column.other-subject, join.key, join.type, join.subject, bin.unknown,
+// bin.column, filter.label, measure.type, rows.raw.
+func Derive(s Spec, in map[sandbox.DatasetID]catalog.Dataset, list []sandbox.ListItem) (Derivation, []sandbox.Reason) {
+	d := &deriver{list: list, used: map[string]*DerivedColumn{}, needed: map[int]map[string]bool{}, told: map[sandbox.Reason]bool{}}
+	d.out.Spec, d.out.Highest = s, sandbox.Grade1
+	if err := s.Validate(); err != nil {
+		d.refuse("question.invalid", "", "a question is well formed: "+err.Error(), articleList, "write the question as its schema says")
+		return d.out, d.reasons
+	}
+	for i, input := range s.Inputs {
+		d.input(i, input, in)
+	}
+	if len(d.reasons) > 0 { // columns cannot be judged without their datasets
+		return d.out, d.reasons
+	}
+	for i := range d.out.Inputs[1:] {
+		d.join(i + 1)
+	}
+	for _, f := range s.Filters {
+		d.filter(f)
+	}
+	for _, dim := range s.Dimensions {
+		d.dimension(dim)
+	}
+	d.measures()
+	d.finish()
+	return d.out, d.reasons
+}
+
+type deriver struct {
+	list    []sandbox.ListItem
+	out     Derivation
+	reasons []sandbox.Reason
+	told    map[sandbox.Reason]bool
+	used    map[string]*DerivedColumn
+	needed  map[int]map[string]bool // input → columns to open
+}
+
+func (d *deriver) refuse(code, column, rule, article, change string) {
+	r := sandbox.Reason{Code: code, Column: column, Rule: rule, Article: article, Change: change}
+	if !d.told[r] {
+		d.told[r] = true
+		d.reasons = append(d.reasons, r)
+	}
+}
+
+func (d *deriver) input(i int, input Input, in map[sandbox.DatasetID]catalog.Dataset) {
+	id := string(input.Dataset)
+	ds, known := in[input.Dataset]
+	d.out.Inputs = append(d.out.Inputs, DerivedInput{Input: input, Described: ds, Subject: i == 0, Same: i == 0})
+	if d.item(input.Dataset) == nil {
+		// Told before "unknown": what exists outside the list is not for this asker.
+		d.refuse("dataset.not-listed", id, "a question names datasets of its scenario's list only", articleList,
+			"ask without "+id+", or file it in the scenario's list")
+	} else if !known {
+		d.refuse("dataset.unknown", id, "a listed dataset is registered", articleList, "have its unit register "+id)
+	}
+}
+
+func (d *deriver) item(id sandbox.DatasetID) *sandbox.ListItem {
+	for i := range d.list {
+		if d.list[i].Dataset == id {
+			return &d.list[i]
+		}
+	}
+	return nil
+}
+
+// use resolves one column of input i and checks its rule. It gives nil when refused.
+func (d *deriver) use(i int, name string, use sandbox.Use, fn sandbox.MeasureFunc) *catalog.Column {
+	input := &d.out.Inputs[i]
+	ref := string(input.Dataset) + "." + name
+	c, ok := input.Described.Column(name)
+	if !ok {
+		d.refuse("column.unknown", ref, "a column is one the dataset describes", articleList, "name a column of "+string(input.Dataset))
+		return nil
+	}
+	rule, ok := d.item(input.Dataset).Rule(name)
+	if !ok {
+		d.refuse("column.not-listed", ref, "a column stands in the scenario's list", articleList,
+			"ask without "+ref+", or have its unit add it to the list")
+		return nil
+	}
+	if name == input.Described.Subject && use != sandbox.UseJoin {
+		d.refuse("column.subject", ref, "the column that identifies the protected subject is only joined by, never grouped, filtered or computed on",
+			articleRaw, "group by a registered bin of another column, or measure subjects")
+		return nil
+	}
+	if !rule.Allows(use) {
+		d.refuse("column.use", ref, fmt.Sprintf("the list allows this column for %s, not for %s", join(rule.Uses), use), articleList,
+			fmt.Sprintf("have its unit add %q to the uses of %s", use, ref))
+		return nil
+	}
+	if use == sandbox.UseAggregate && !slices.Contains(rule.Funcs, fn) {
+		d.refuse("column.func", ref, fmt.Sprintf("the list allows the functions %s on this column, not %s", join(rule.Funcs), fn), articleList,
+			fmt.Sprintf("have its unit add %q to the functions of %s", fn, ref))
+		return nil
+	}
+	if !input.Same && c.Effective() > sandbox.Grade2 {
+		// Counting protects the subject of the scanned row. Ten rows that all look up one person would pass a count of ten.
+		d.refuse("column.other-subject", ref, "an input joined by keys is about another subject than the one counted, so it lends columns up to grade 2 only",
+			articleEvery, "join "+string(input.Dataset)+" by the protected subject, or scan it first")
+		return nil
+	}
+	u := d.used[ref]
+	if u == nil {
+		u = &DerivedColumn{Column: ref, Title: c.Title, Type: c.Type, Grade: c.Effective(), Personal: c.Personal}
+		d.used[ref] = u
+	}
+	u.Uses = add(u.Uses, use)
+	if fn != "" {
+		u.Funcs = add(u.Funcs, fn)
+	}
+	if name != input.Described.Subject {
+		if d.needed[i] == nil {
+			d.needed[i] = map[string]bool{}
+		}
+		d.needed[i][name] = true
+	}
+	return c
+}
+
+func (d *deriver) join(i int) {
+	right := &d.out.Inputs[i]
+	w := d.out.Spec.input(right.With)
+	left := &d.out.Inputs[w]
+	if len(right.On) == 0 {
+		right.Same = left.Same
+		if left.Described.SubjectKind != right.Described.SubjectKind {
+			d.refuse("join.subject", string(right.Dataset), "inputs joined by subject identify it the same way", articleNeed,
+				"join by declared keys, or leave out "+string(right.Dataset))
+			return
+		}
+		left.Subject, right.Subject = true, true
+		d.use(w, left.Described.Subject, sandbox.UseJoin, "")
+		d.use(i, right.Described.Subject, sandbox.UseJoin, "")
+		return
+	}
+	for _, k := range right.On {
+		l, r := d.key(w, k.Left), d.key(i, k.Right)
+		if l == nil || r == nil {
+			continue
+		}
+		if l.Type != r.Type || l.Scale != r.Scale {
+			d.refuse("join.type", string(right.Dataset)+"."+k.Right, "joined columns have one type and scale", articleNeed,
+				"join columns of the same type")
+		}
+	}
+}
+
+func (d *deriver) key(i int, name string) *catalog.Column {
+	input := &d.out.Inputs[i]
+	if name == input.Described.Subject {
+		d.refuse("join.key", string(input.Dataset)+"."+name, "the protected subject is joined as such, not as a key", articleNeed,
+			"leave \"on\" empty to join by the protected subject")
+		return nil
+	}
+	c := d.use(i, name, sandbox.UseJoin, "")
+	if c != nil && !c.JoinKey {
+		d.refuse("join.key", string(input.Dataset)+"."+name, "inputs join on declared join keys or the protected subject", articleNeed,
+			"join by the protected subject, or have the unit declare "+name+" a join key")
+		return nil
+	}
+	return c
+}
+
+// split resolves "alias.column"; Validate has checked its form.
+func (d *deriver) split(ref string) (int, string) {
+	alias, column, _ := strings.Cut(ref, ".")
+	return d.out.Spec.input(alias), column
+}
+
+// label checks a grouping or filter through a bin or a public column, and gives the bin, or nil for the column itself.
+func (d *deriver) label(ref string, id sandbox.BinID, use sandbox.Use) (*catalog.Column, *catalog.Bin, bool) {
+	i, name := d.split(ref)
+	c := d.use(i, name, use, "")
+	if c == nil {
+		return nil, nil, false
+	}
+	input := &d.out.Inputs[i]
+	at := string(input.Dataset) + "." + name
+	if id == "" {
+		if !c.Public {
+			d.refuse("column.not-public", at, "a column that is not a public code list is grouped and filtered through a registered bin only",
+				articleNeed, d.binHint(input, name))
+			return nil, nil, false
+		}
+		return c, nil, true
+	}
+	b, ok := input.Described.Bin(id)
+	if !ok {
+		d.refuse("bin.unknown", at, "a bin is one the unit registered", articleNeed, d.binHint(input, name))
+		return nil, nil, false
+	}
+	if b.Column != name {
+		d.refuse("bin.column", at, "a bin groups the column it is registered on", articleNeed, d.binHint(input, name))
+		return nil, nil, false
+	}
+	u := d.used[at]
+	u.Bins = add(u.Bins, id)
+	return c, b, true
+}
+
+func (d *deriver) binHint(input *DerivedInput, column string) string {
+	var ids []string
+	for _, b := range input.Described.Bins {
+		if b.Column == column {
+			ids = append(ids, string(b.ID))
+		}
+	}
+	if len(ids) == 0 {
+		return "have the unit register a bin on " + column
+	}
+	return "use a registered bin: " + strings.Join(ids, ", ")
+}
+
+func (d *deriver) filter(f Filter) {
+	c, b, ok := d.label(f.Column, f.Bin, sandbox.UseFilter)
+	if !ok {
+		return
+	}
+	i, name := d.split(f.Column)
+	for n, l := range f.In {
+		if !labelOf(c, b, l) {
+			d.refuse("filter.label", string(d.out.Inputs[i].Dataset)+"."+name,
+				fmt.Sprintf("label %d of the filter is one the bin or public column can give", n+1), articleNeed,
+				"write labels as the catalogue lists them")
+		}
+	}
+}
+
+func (d *deriver) dimension(dim Dimension) { d.label(dim.Column, dim.Bin, sandbox.UseGroup) }
+
+func (d *deriver) measures() {
+	raw := func(column string) {
+		d.refuse("rows.raw", column, "rows and raw values never leave; an answer is a measure over groups of people", articleRaw,
+			"ask count, subjects, sum or mean over groups")
+	}
+	if len(d.out.Spec.Measures) == 0 {
+		raw("")
+	}
+	for _, m := range d.out.Spec.Measures {
+		switch m.Func {
+		case sandbox.Count, sandbox.Subjects: // every cell is counted anyway
+		case sandbox.Plain:
+			i, name := d.split(m.Column)
+			raw(string(d.out.Inputs[i].Dataset) + "." + name)
+		default:
+			i, name := d.split(m.Column)
+			c := d.use(i, name, sandbox.UseAggregate, m.Func)
+			if c != nil && c.Type != catalog.Int && c.Type != catalog.Money && c.Type != catalog.Number {
+				d.refuse("measure.type", string(d.out.Inputs[i].Dataset)+"."+name, "sum and mean take int, money or number columns", articleNeed,
+					"measure count or subjects, or a numeric column")
+			}
+		}
+	}
+}
+
+func (d *deriver) finish() {
+	for _, u := range d.used {
+		d.out.Columns = append(d.out.Columns, *u)
+		d.out.Highest = max(d.out.Highest, u.Grade)
+		d.out.Personal = d.out.Personal || u.Personal
+	}
+	slices.SortFunc(d.out.Columns, func(a, b DerivedColumn) int { return strings.Compare(a.Column, b.Column) })
+	for i := range d.out.Inputs {
+		for name := range d.needed[i] {
+			d.out.Inputs[i].Needed = append(d.out.Inputs[i].Needed, name)
+		}
+		slices.Sort(d.out.Inputs[i].Needed)
+	}
+	d.out.complete = len(d.reasons) == 0
+}
+
+func add[T comparable](list []T, v T) []T {
+	if slices.Contains(list, v) {
+		return list
+	}
+	return append(list, v)
+}
+
+// join lists words for a rule's text.
+func join[T ~string](list []T) string {
+	if len(list) == 0 {
+		return "nothing"
+	}
+	words := make([]string, len(list))
+	for i, v := range list {
+		words[i] = string(v)
+	}
+	return strings.Join(words, ", ")
+}

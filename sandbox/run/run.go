@@ -1,0 +1,164 @@
+// Package run is one job (作业) over sealed columns: a statistical question answered by the columnar engine, or one
+// consenting person's record read from the vault. Each is one short function that opens the granted columns of fixed
+// versions and nothing else (最小必要).
+//
+// What it returns never leaves as it is: an Answer goes to the gate, a Record to the class-B checks. It decides nothing:
+// the caller holds an allowing Decision. Errors depend on data, so no asker sees them.
+package run
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/batch"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/columnar"
+	"github.com/opdomain/opdomain/sandbox/query"
+	"github.com/opdomain/opdomain/sandbox/vault"
+)
+
+// Answer computes an accepted question over the given versions of its inputs.
+func Answer(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query.Derivation, inputs []sandbox.InputVersion, lim columnar.Limits) (*sandbox.Answer, error) {
+	open := func(ctx context.Context, ds sandbox.DatasetID, columns []string) (batch.Reader, error) {
+		i := slices.IndexFunc(inputs, func(in sandbox.InputVersion) bool { return in.Dataset == ds })
+		if i < 0 {
+			return nil, &sandbox.Error{Op: "run", Kind: sandbox.Internal, Object: string(ds), Detail: "an input without a version"}
+		}
+		snap, err := v.Snapshot(ds, inputs[i].Version)
+		if err != nil {
+			return nil, err
+		}
+		return v.Scan(ctx, mem, snap, columns)
+	}
+	return columnar.Run(ctx, mem, columnar.Plan{Derivation: d, Inputs: inputs}, open, lim)
+}
+
+// Claim (单笔查询) names one record: the person's pseudonym and the claim number in the dataset's number column.
+type Claim struct {
+	Dataset catalog.Dataset
+	Version sandbox.InputVersion
+	Subject sandbox.Pseudonym
+	Column  string // the column that holds claim numbers
+	Number  string
+	Fields  []string
+}
+
+// String keeps the claim number out of logs.
+func (Claim) String() string { return "claim(redacted)" }
+
+// Record (单一主体记录) is one row's fields as labels, in the order asked; a null is the empty string.
+type Record struct {
+	Fields []string
+	Values []string
+}
+
+// String keeps values out of logs.
+func (Record) String() string { return "record(redacted)" }
+
+// Find reads the record of a claim: NotFound when there is none of this person, Conflict when there is more than one.
+// The whole version is read whether or not the record is found early, so that time does not tell where it lies.
+func Find(ctx context.Context, mem memory.Allocator, v *vault.Vault, c Claim) (rec Record, err error) {
+	snap, err := v.Snapshot(c.Version.Dataset, c.Version.Version)
+	if err != nil {
+		return Record{}, err
+	}
+	columns := append([]string{columnar.SubjectColumn, c.Column}, c.Fields...)
+	slices.Sort(columns)
+	columns = slices.Compact(columns)
+	r, err := v.Scan(ctx, mem, snap, columns)
+	if err != nil {
+		return Record{}, err
+	}
+	defer func() {
+		if cerr := r.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	found := 0
+	for {
+		b, err := r.Next(ctx)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return Record{}, err
+		}
+		n, values, err := match(b, c)
+		b.Release()
+		if err != nil {
+			return Record{}, err
+		}
+		if n > 0 {
+			found, rec = found+n, Record{Fields: c.Fields, Values: values}
+		}
+	}
+	switch found {
+	case 0:
+		return Record{}, &sandbox.Error{Op: "run: find", Kind: sandbox.NotFound, Object: string(c.Dataset.ID), Detail: "no such record of this person"}
+	case 1:
+		return rec, nil
+	}
+	return Record{}, &sandbox.Error{Op: "run: find", Kind: sandbox.Conflict, Object: string(c.Dataset.ID), Detail: "more than one record under this number"}
+}
+
+// match counts the rows of one batch that are the claim and gives the fields of the last of them.
+func match(b arrow.Record, c Claim) (n int, values []string, err error) {
+	column := func(name string) arrow.Array {
+		if i := b.Schema().FieldIndices(name); len(i) == 1 {
+			return b.Column(i[0])
+		}
+		return nil
+	}
+	subject, ok1 := column(columnar.SubjectColumn).(*array.FixedSizeBinary)
+	number, ok2 := column(c.Column).(*array.String)
+	if !ok1 || !ok2 {
+		return 0, nil, &sandbox.Error{Op: "run: find", Kind: sandbox.Invalid, Object: string(c.Dataset.ID) + "." + c.Column, Detail: "a claim number column is text"}
+	}
+	for i := range int(b.NumRows()) {
+		if [16]byte(subject.Value(i)) != c.Subject || number.IsNull(i) || number.Value(i) != c.Number {
+			continue
+		}
+		n++
+		values = values[:0]
+		for _, f := range c.Fields {
+			d, ok := c.Dataset.Column(f)
+			a := column(f)
+			if !ok || a == nil {
+				return 0, nil, &sandbox.Error{Op: "run: find", Kind: sandbox.Invalid, Object: string(c.Dataset.ID) + "." + f, Detail: "no such column"}
+			}
+			s, err := label(d, a, i)
+			if err != nil {
+				return 0, nil, err
+			}
+			values = append(values, s)
+		}
+	}
+	return n, values, nil
+}
+
+func label(c *catalog.Column, a arrow.Array, i int) (string, error) {
+	if a.IsNull(i) {
+		return "", nil
+	}
+	switch a := a.(type) {
+	case *array.String:
+		return a.Value(i), nil
+	case *array.Int64:
+		return query.Label(c, a.Value(i)), nil
+	case *array.Date32:
+		return query.Label(c, int64(a.Value(i))), nil
+	case *array.Boolean:
+		if a.Value(i) {
+			return "true", nil
+		}
+		return "false", nil
+	}
+	return "", &sandbox.Error{Op: "run: find", Kind: sandbox.Invalid, Object: c.Name, Detail: fmt.Sprintf("type %s has no label", a.DataType())}
+}
