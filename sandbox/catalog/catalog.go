@@ -113,6 +113,7 @@ type Dataset struct {
 	Frequency   Frequency         `json:"frequency"`
 	Subject     string            `json:"subject"` // column that identifies the protected subject
 	SubjectKind SubjectKind       `json:"subject_kind"`
+	RecordKey   string            `json:"record_key,omitempty"` // 业务单号: text column that numbers a record, for answers about one record
 	Columns     []Column          `json:"columns"`
 	Bins        []Bin             `json:"bins,omitempty"`
 	Version     uint64            `json:"version,omitempty"` // committed data version, 0 before the first push
@@ -196,6 +197,11 @@ func (d *Dataset) Validate() error {
 	case ResidentID, Opaque:
 	default:
 		return bad(string(d.ID), "subject kind is resident-id or opaque")
+	}
+	if d.RecordKey != "" {
+		if c, ok := d.Column(d.RecordKey); !ok || c.Type != Text || d.RecordKey == d.Subject {
+			return bad(string(d.ID), "the record key is a text column other than the subject")
+		}
 	}
 	return d.validateBins()
 }

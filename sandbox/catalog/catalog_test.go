@@ -44,6 +44,8 @@ func TestValidate(t *testing.T) {
 		"grade":          {func(d *Dataset) { d.Columns[2].Grade = 0 }, "ds-claims.birth_date", "grade"},
 		"subject":        {func(d *Dataset) { d.Subject = "icd10" }, "ds-claims", "not nullable"},
 		"subject kind":   {func(d *Dataset) { d.SubjectKind = "" }, "ds-claims", "subject kind"},
+		"record key":     {func(d *Dataset) { d.RecordKey = "amount" }, "ds-claims", "record key"},
+		"record subject": {func(d *Dataset) { d.RecordKey = "person_id" }, "ds-claims", "record key"},
 		"bin column":     {func(d *Dataset) { d.Bins[0].Column = "nope" }, "bin age", "column"},
 		"bin kind":       {func(d *Dataset) { d.Bins[0].Kind = "hash" }, "bin age", "kind"},
 		"bin date":       {func(d *Dataset) { d.Bins[0].At = "today" }, "bin age", "reference date"},

@@ -1,0 +1,81 @@
+package api
+
+import (
+	"strings"
+
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// access says who may call one route. The zero access lets nobody in.
+type access struct {
+	anyone bool     // unsigned requests too
+	allow  []string // "role" or "role/duty"
+	stream bool     // the body is sealed frames, signed by the digest of their opening
+}
+
+func anyone() access                { return access{anyone: true} }
+func only(allow ...string) access   { return access{allow: allow} }
+func frames(allow ...string) access { return access{allow: allow, stream: true} }
+func (a access) String() string     { return strings.Join(a.allow, ", ") }
+func roleOf(entry string) (r, d string) {
+	r, d, _ = strings.Cut(entry, "/")
+	return r, d
+}
+
+// permits says whether an identity of a party may call the route.
+func (a access) permits(p sandbox.Party, id sandbox.Identity) bool {
+	for _, entry := range a.allow {
+		role, duty := roleOf(entry)
+		if string(p.Role) == role && (duty == "" || string(id.Duty) == duty) {
+			return true
+		}
+	}
+	return false
+}
+
+// routes is the table of who may call what (岗位权限表), by pattern. A route that is not here is not found. It says the same as
+// x-allow in openapi.yaml, which a test compares. 依据: 龙华区实施方案 六(二)2 (实施机构与运营机构分离): the agency reviews and
+// cannot ask, askers cannot approve.
+func routes() map[string]access {
+	everyone := only("agency", "operator", "partner", "insurer", "unit", "subject", "auditor")
+	billed := only("agency", "operator", "partner", "insurer", "unit", "auditor")
+	asked := only("agency", "operator", "partner", "unit", "auditor")
+	admit := only("agency/officer")
+	reviewed := only("agency", "unit", "operator/reviewer")
+	return map[string]access{
+		"GET /v1/domain":                           anyone(),
+		"GET /v1/evidence/checkpoint":              anyone(),
+		"GET /v1/evidence/entries/{index}/proof":   everyone,
+		"GET /v1/evidence/bundle":                  everyone,
+		"POST /v1/parties":                         admit,
+		"POST /v1/subjects":                        admit,
+		"POST /v1/datasets":                        only("unit/officer"),
+		"GET /v1/datasets":                         everyone,
+		"GET /v1/datasets/{dataset}":               everyone,
+		"POST /v1/pushes":                          only("unit/officer"),
+		"GET /v1/pushes/{run}":                     only("unit"),
+		"PUT /v1/pushes/{run}/frames":              frames("unit/officer"),
+		"POST /v1/scenarios":                       only("operator/officer", "partner/officer"),
+		"GET /v1/scenarios":                        everyone,
+		"GET /v1/scenarios/{scenario}":             everyone,
+		"POST /v1/scenarios/{scenario}/decisions":  only("operator/officer", "agency/officer", "unit/officer"),
+		"POST /v1/scenarios/{scenario}/signatures": only("operator/officer", "agency/officer", "unit/officer", "partner/officer", "insurer/officer"),
+		"POST /v1/consents":                        only("subject/officer"),
+		"GET /v1/consents/{consent}":               only("subject", "auditor"),
+		"POST /v1/consents/{consent}/revocation":   only("subject/officer"),
+		"POST /v1/questions/explain":               only("operator", "partner"),
+		"POST /v1/questions":                       only("operator/officer", "partner/officer"),
+		"GET /v1/questions":                        asked,
+		"GET /v1/questions/{question}":             asked,
+		"POST /v1/claims":                          only("insurer/officer"),
+		"GET /v1/reviews":                          reviewed,
+		"GET /v1/reviews/{question}":               reviewed,
+		"POST /v1/reviews/{question}/votes":        only("agency/reviewer", "unit/reviewer", "operator/reviewer"),
+		"GET /v1/releases":                         billed,
+		"GET /v1/releases/{release}":               only("operator", "partner", "insurer"),
+		"GET /v1/usage":                            billed,
+		"POST /v1/invoices":                        admit,
+		"GET /v1/invoices":                         billed,
+		"GET /v1/invoices/{invoice}":               billed,
+	}
+}

@@ -1,0 +1,221 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/sandbox"
+	. "github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/bill"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/consent"
+	"github.com/opdomain/opdomain/sandbox/grant"
+	"github.com/opdomain/opdomain/sandbox/meter"
+	"github.com/opdomain/opdomain/sandbox/query"
+)
+
+// desk stands where the domain would: it knows identities and nonces, notes which call arrived from whom, and answers with
+// nothing unless a test gives it something to do.
+type desk struct {
+	mu         sync.Mutex
+	identities map[sandbox.IdentityID]sandbox.Identity
+	parties    map[sandbox.PartyID]sandbox.Party
+	nonces     map[string]bool
+	calls      []string
+	caller     Caller
+	err        error
+	opening    []byte // digest of the opening every push has
+	claim      func() (ClaimAnswer, error)
+	ask        func() (Question, error)
+	receive    func(io.Reader) (PushReport, error)
+	bundle     func(io.Writer) error
+	envelope   json.RawMessage
+	domainKey  []byte
+}
+
+func (d *desk) note(name string, c Caller) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.calls, d.caller = append(d.calls, name), c
+	return d.err
+}
+
+func (d *desk) took() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := d.calls
+	d.calls = nil
+	return out
+}
+
+func (d *desk) Domain(context.Context) (DomainInfo, error) {
+	return DomainInfo{Domain: "test", SignKey: d.domainKey}, d.note("Domain", Caller{})
+}
+
+func (d *desk) Checkpoint(context.Context) (string, error) {
+	return "opdomain/test\n0\n", d.note("Checkpoint", Caller{})
+}
+
+func (d *desk) Identity(_ context.Context, id sandbox.IdentityID) (sandbox.Identity, sandbox.Party, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i, ok := d.identities[id]
+	if !ok {
+		return i, sandbox.Party{}, &sandbox.Error{Op: "identity", Kind: sandbox.NotFound}
+	}
+	return i, d.parties[i.Party], nil
+}
+
+func (d *desk) Seen(_ context.Context, id sandbox.IdentityID, nonce string, _ time.Time) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if k := string(id) + " " + nonce; !d.nonces[k] {
+		d.nonces[k] = true
+		return nil
+	}
+	return &sandbox.Error{Op: "nonce", Kind: sandbox.Unsigned, Detail: "replayed"}
+}
+
+func (d *desk) Push(_ context.Context, c Caller, run sandbox.RunID) (Push, error) {
+	return Push{Run: run, OpeningDigest: d.opening}, d.note("Push", c)
+}
+
+func (d *desk) ReceivePush(_ context.Context, c Caller, _ sandbox.RunID, body io.Reader) (PushReport, error) {
+	if err := d.note("ReceivePush", c); err != nil || d.receive == nil {
+		return PushReport{}, err
+	}
+	return d.receive(body)
+}
+
+func (d *desk) Ask(_ context.Context, c Caller, _ query.Spec) (Question, error) {
+	if err := d.note("Ask", c); err != nil || d.ask == nil {
+		return Question{}, err
+	}
+	return d.ask()
+}
+
+func (d *desk) AskClaim(_ context.Context, c Caller, _ ClaimRequest) (ClaimAnswer, error) {
+	if err := d.note("AskClaim", c); err != nil || d.claim == nil {
+		return ClaimAnswer{}, err
+	}
+	return d.claim()
+}
+
+func (d *desk) Bundle(_ context.Context, c Caller, w io.Writer) error {
+	if err := d.note("Bundle", c); err != nil || d.bundle == nil {
+		return err
+	}
+	return d.bundle(w)
+}
+
+func (d *desk) Release(_ context.Context, c Caller, _ sandbox.ReleaseID) (json.RawMessage, error) {
+	return d.envelope, d.note("Release", c)
+}
+
+func (d *desk) EnrolParty(_ context.Context, c Caller, _ Enrolment) error {
+	return d.note("EnrolParty", c)
+}
+
+func (d *desk) EnrolSubject(_ context.Context, c Caller, _ SubjectEnrolment) error {
+	return d.note("EnrolSubject", c)
+}
+
+func (d *desk) RegisterDataset(_ context.Context, c Caller, _ catalog.Dataset) (catalog.Dataset, error) {
+	return catalog.Dataset{}, d.note("RegisterDataset", c)
+}
+
+func (d *desk) Datasets(_ context.Context, c Caller) ([]catalog.Dataset, error) {
+	return nil, d.note("Datasets", c)
+}
+
+func (d *desk) Dataset(_ context.Context, c Caller, _ sandbox.DatasetID) (catalog.Dataset, error) {
+	return catalog.Dataset{}, d.note("Dataset", c)
+}
+
+func (d *desk) OpenPush(_ context.Context, c Caller, _ PushOpening) (Push, error) {
+	return Push{}, d.note("OpenPush", c)
+}
+
+func (d *desk) FileScenario(_ context.Context, c Caller, _ grant.Application) (grant.Scenario, error) {
+	return grant.Scenario{}, d.note("FileScenario", c)
+}
+
+func (d *desk) Scenarios(_ context.Context, c Caller) ([]grant.Scenario, error) {
+	return nil, d.note("Scenarios", c)
+}
+
+func (d *desk) Scenario(_ context.Context, c Caller, _ sandbox.ScenarioID) (grant.Scenario, error) {
+	return grant.Scenario{}, d.note("Scenario", c)
+}
+
+func (d *desk) DecideScenario(_ context.Context, c Caller, _ sandbox.ScenarioID, _ attest.Statement) (grant.Scenario, error) {
+	return grant.Scenario{}, d.note("DecideScenario", c)
+}
+
+func (d *desk) SignAgreement(_ context.Context, c Caller, _ sandbox.ScenarioID, _ attest.Statement) (grant.Scenario, error) {
+	return grant.Scenario{}, d.note("SignAgreement", c)
+}
+
+func (d *desk) GiveConsent(_ context.Context, c Caller, _ ConsentRequest) (consent.Record, error) {
+	return consent.Record{}, d.note("GiveConsent", c)
+}
+
+func (d *desk) RevokeConsent(_ context.Context, c Caller, _ sandbox.ConsentID, _ attest.Statement) (consent.Record, error) {
+	return consent.Record{}, d.note("RevokeConsent", c)
+}
+
+func (d *desk) Consent(_ context.Context, c Caller, _ sandbox.ConsentID) (consent.Record, error) {
+	return consent.Record{}, d.note("Consent", c)
+}
+
+func (d *desk) Explain(_ context.Context, c Caller, _ query.Spec) (Explanation, error) {
+	return Explanation{}, d.note("Explain", c)
+}
+
+func (d *desk) Questions(_ context.Context, c Caller) ([]Question, error) {
+	return nil, d.note("Questions", c)
+}
+
+func (d *desk) Question(_ context.Context, c Caller, _ sandbox.QuestionID) (Question, error) {
+	return Question{}, d.note("Question", c)
+}
+
+func (d *desk) Reviews(_ context.Context, c Caller) ([]Review, error) {
+	return nil, d.note("Reviews", c)
+}
+
+func (d *desk) Review(_ context.Context, c Caller, _ sandbox.QuestionID) (Review, error) {
+	return Review{}, d.note("Review", c)
+}
+
+func (d *desk) Vote(_ context.Context, c Caller, _ sandbox.QuestionID, _ attest.Statement) (Review, error) {
+	return Review{}, d.note("Vote", c)
+}
+
+func (d *desk) Releases(_ context.Context, c Caller) ([]ReleaseInfo, error) {
+	return nil, d.note("Releases", c)
+}
+
+func (d *desk) Usage(_ context.Context, c Caller, _ string) ([]meter.Event, error) {
+	return nil, d.note("Usage", c)
+}
+
+func (d *desk) IssueInvoice(_ context.Context, c Caller, _ InvoiceRequest) (bill.Invoice, error) {
+	return bill.Invoice{}, d.note("IssueInvoice", c)
+}
+
+func (d *desk) Invoices(_ context.Context, c Caller) ([]bill.Invoice, error) {
+	return nil, d.note("Invoices", c)
+}
+
+func (d *desk) Invoice(_ context.Context, c Caller, _ sandbox.InvoiceID) (bill.Invoice, error) {
+	return bill.Invoice{}, d.note("Invoice", c)
+}
+
+func (d *desk) Proof(_ context.Context, c Caller, _ uint64) (Proof, error) {
+	return Proof{}, d.note("Proof", c)
+}

@@ -1,0 +1,23 @@
+// Package api is the domain's HTTP interface (域接口): the OpenAPI 3.1 document, the server's routes and the client generated
+// from it, the check of signed requests, the table of who may call what, metrics and logs. It carries requests to a
+// Service; it computes nothing, holds no keys and cannot reach the vault, the engine or the key files.
+//
+// A request passes, in this order: route; signature over method, authority, path, query, content type, body digest, key
+// id, created, expires and nonce (RFC 9421 shape, SM2 with SM3); role table; body within its bound and equal to its digest;
+// nonce never seen; strict decoding; Service. The digest of a pushed body is that of the push's opening, since sealed
+// frames are bound to the opening and their length is not known when the request is signed.
+//
+// Errors are application/problem+json. A kind gives the status; causes from other libraries are not repeated. Refusals
+// that depend on data, and every refusal of a claim query, are one code without detail, and questions and claims answer
+// at multiples of Config.Slot, so that a hit, a miss and a refusal take equally long. A computation longer than a slot
+// still shows in how many slots it took.
+//
+// Logs carry method, route, status, identity and duration, never a path, query or value. Metrics that depend on data are
+// rounded up to steps and are given to callers on the machine itself only, which the agency runs.
+//
+// It does not do TLS, paging or rate limits; a reverse proxy terminates TLS and keeps the Host header, which is signed.
+//
+// Regenerate after a change of openapi.yaml; the generator is pinned in deploy/tools/go.mod.
+package api
+
+//go:generate go tool -modfile=../../deploy/tools/go.mod oapi-codegen -config oapi-codegen.yaml openapi.yaml

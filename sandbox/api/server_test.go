@@ -1,0 +1,686 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/sandbox"
+	. "github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/query"
+)
+
+// clock is a time that moves only when something sleeps on it or a test says so.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) Sleep(_ context.Context, d time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+	return nil
+}
+
+// site is a served desk with one key pair per identity.
+type site struct {
+	*desk
+	t       *testing.T
+	clock   *clock
+	url     string
+	log     *bytes.Buffer
+	logMu   sync.Mutex
+	signers map[sandbox.IdentityID]Signer
+	metrics *Metrics
+	domain  *sm.SigningKey
+}
+
+func (s *site) Write(b []byte) (int, error) {
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	return s.log.Write(b)
+}
+
+func (s *site) logged() string {
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	return s.log.String()
+}
+
+var roles = []sandbox.Role{sandbox.Agency, sandbox.Operator, sandbox.Partner, sandbox.Insurer, sandbox.Unit, sandbox.Subject, sandbox.Auditor}
+var duties = []sandbox.Duty{sandbox.Officer, sandbox.Reviewer}
+
+func id(role sandbox.Role, duty sandbox.Duty) sandbox.IdentityID {
+	return sandbox.IdentityID(string(role) + "-" + string(duty))
+}
+
+func open(t *testing.T) *site {
+	t.Helper()
+	s := &site{
+		desk: &desk{identities: map[sandbox.IdentityID]sandbox.Identity{}, parties: map[sandbox.PartyID]sandbox.Party{}, nonces: map[string]bool{},
+			envelope: json.RawMessage(`{}`)},
+		t: t, clock: &clock{now: time.Date(2026, 3, 5, 10, 0, 0, 0, time.UTC)}, log: &bytes.Buffer{}, signers: map[sandbox.IdentityID]Signer{}, metrics: NewMetrics(),
+	}
+	for _, role := range roles {
+		key, err := sm.NewSigningKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		party := sandbox.Party{ID: sandbox.PartyID(role), Role: role}
+		s.parties[party.ID] = party
+		for _, duty := range duties {
+			s.identities[id(role, duty)] = sandbox.Identity{ID: id(role, duty), Party: party.ID, Duty: duty, SignKey: key.Public().Bytes()}
+			s.signers[id(role, duty)] = Signer{Identity: id(role, duty), Key: key, Rand: rand.Reader, Now: s.clock.Now}
+		}
+	}
+	domain, err := sm.NewSigningKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.domain, s.domainKey = domain, domain.Public().Bytes()
+	ts := httptest.NewUnstartedServer(nil)
+	server, err := New(Config{Service: s.desk, Authorities: []string{ts.Listener.Addr().String()}, Now: s.clock.Now, Sleep: s.clock.Sleep,
+		Slot: 20 * time.Millisecond, MaxPush: 1000, Log: slog.New(slog.NewTextHandler(s, nil)), Metrics: s.metrics})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts.Config.Handler = server
+	ts.Start()
+	t.Cleanup(ts.Close)
+	s.url = ts.URL
+	return s
+}
+
+// request makes an unsigned request.
+func (s *site) request(method, path, contentType, body string) *http.Request {
+	s.t.Helper()
+	r, err := http.NewRequest(method, s.url+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	return r
+}
+
+func (s *site) sign(r *http.Request, who sandbox.IdentityID) *http.Request {
+	s.t.Helper()
+	if err := s.signers[who].Sign(r.Context(), r); err != nil {
+		s.t.Fatal(err)
+	}
+	return r
+}
+
+func (s *site) do(r *http.Request) (int, string) {
+	s.t.Helper()
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// route is one operation of the served document with a request that would pass it.
+type route struct {
+	method, path, contentType, body string
+	anyone                          bool
+	allow                           []string
+}
+
+func served(t *testing.T, s *site) []route {
+	t.Helper()
+	_, text := s.do(s.request("GET", "/openapi.yaml", "", ""))
+	d, err := openapi3.NewLoader().LoadFromData([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []route
+	for path, item := range d.Paths.Map() {
+		for method, op := range item.Operations() {
+			r := route{method: method, path: path}
+			for _, p := range []string{"dataset", "run", "scenario", "consent", "question", "release", "invoice"} {
+				r.path = strings.ReplaceAll(r.path, "{"+p+"}", "x-1")
+			}
+			r.path = strings.ReplaceAll(r.path, "{index}", "7")
+			if op.OperationID == "listUsage" {
+				r.path += "?month=2026-03"
+			}
+			if op.RequestBody != nil {
+				for ct := range op.RequestBody.Value.Content {
+					r.contentType, r.body = ct, "{}"
+				}
+			}
+			if op.OperationID == "issueInvoice" {
+				r.body = `{"party":"p-1","month":"2026-03"}`
+			}
+			for _, a := range op.Extensions["x-allow"].([]any) {
+				if a == "anyone" {
+					r.anyone = true
+				}
+				r.allow = append(r.allow, a.(string))
+			}
+			all = append(all, r)
+		}
+	}
+	if len(all) < 30 {
+		t.Fatalf("only %d operations were read", len(all))
+	}
+	return all
+}
+
+// TestEveryRouteByEveryRole walks the whole table: the roles and duties the document names reach the service, all others
+// are denied before it, and nobody gets in unsigned.
+func TestEveryRouteByEveryRole(t *testing.T) {
+	s := open(t)
+	opening := []byte("opening")
+	digest := sm.Sum(opening)
+	s.opening = digest[:]
+	for _, op := range served(t, s) {
+		name := op.method + " " + op.path
+		s.took()
+		status, body := s.do(s.request(op.method, op.path, op.contentType, op.body))
+		if calls := s.took(); op.anyone != (status == 200) || op.anyone != (len(calls) > 0) || !op.anyone && status != 401 {
+			t.Errorf("%s unsigned: %d %s, service calls %v", name, status, body, calls)
+		}
+		for _, role := range roles {
+			for _, duty := range duties {
+				want := op.anyone || slices.Contains(op.allow, string(role)) || slices.Contains(op.allow, string(role)+"/"+string(duty))
+				r := s.request(op.method, op.path, op.contentType, op.body)
+				ctx := r.Context()
+				if strings.HasSuffix(op.path, "/frames") {
+					ctx = WithOpening(ctx, opening)
+				}
+				if err := s.signers[id(role, duty)].Sign(ctx, r); err != nil {
+					t.Fatal(err)
+				}
+				status, body := s.do(r)
+				calls := s.took()
+				switch {
+				case want && (status >= 300 || len(calls) == 0):
+					t.Errorf("%s by %s/%s: %d %s, service calls %v", name, role, duty, status, body, calls)
+				case want && !op.anyone && s.caller.Identity.ID != id(role, duty):
+					t.Errorf("%s by %s/%s reached the service as %s", name, role, duty, s.caller.Identity.ID)
+				case !want && (status != 403 || len(calls) != 0 || !strings.Contains(body, "role.denied")):
+					t.Errorf("%s by %s/%s: %d %s, service calls %v", name, role, duty, status, body, calls)
+				}
+			}
+		}
+	}
+}
+
+func TestUnsignedReplayedAndChangedRequests(t *testing.T) {
+	s := open(t)
+	agency := id(sandbox.Agency, sandbox.Officer)
+	fresh := func() *http.Request {
+		return s.sign(s.request("POST", "/v1/invoices", "application/json", `{"party":"p-1","month":"2026-03"}`), agency)
+	}
+	if status, body := s.do(fresh()); status != 201 {
+		t.Fatal(status, body)
+	}
+	if len(s.caller.Request) != sm.Size {
+		t.Error("the service is not told the digest of the signed request")
+	}
+	s.took()
+	setBody := func(r *http.Request, b string) {
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(b)), int64(len(b))
+	}
+	for name, change := range map[string]func(*http.Request){
+		"method":       func(r *http.Request) { r.Method = "PUT" },
+		"path":         func(r *http.Request) { r.URL.Path = "/v1/parties" },
+		"query":        func(r *http.Request) { r.URL.RawQuery = "a=b" },
+		"authority":    func(r *http.Request) { r.Host = "127.0.0.1:1" },
+		"content type": func(r *http.Request) { r.Header.Set("Content-Type", "application/json; charset=utf-8") },
+		"body":         func(r *http.Request) { setBody(r, `{"party":"p-2","month":"2026-03"}`) },
+		"longer body":  func(r *http.Request) { setBody(r, `{"party":"p-1","month":"2026-03"} `) },
+		"no signature": func(r *http.Request) { r.Header.Del("Signature") },
+		"no input":     func(r *http.Request) { r.Header.Del("Signature-Input") },
+		"no digest":    func(r *http.Request) { r.Header.Del("Content-Digest") },
+		"two inputs":   func(r *http.Request) { r.Header.Add("Signature-Input", r.Header.Get("Signature-Input")) },
+		"identity": func(r *http.Request) {
+			h := r.Header.Get("Signature-Input")
+			if !strings.Contains(h, string(agency)) {
+				t.Fatal("the signature input does not name the identity")
+			}
+			r.Header.Set("Signature-Input", strings.Replace(h, string(agency), string(id(sandbox.Unit, sandbox.Officer)), 1))
+		},
+	} {
+		r := fresh()
+		change(r)
+		if status, body := s.do(r); status != 401 && !(name == "method" && status == 404) {
+			t.Errorf("changed %s: %d %s", name, status, body)
+		}
+		if calls := s.took(); len(calls) != 0 {
+			t.Errorf("changed %s reached the service: %v", name, calls)
+		}
+	}
+
+	r := fresh()
+	again := r.Clone(r.Context())
+	again.Body = io.NopCloser(strings.NewReader(`{"party":"p-1","month":"2026-03"}`))
+	if status, _ := s.do(r); status != 201 {
+		t.Fatal(status)
+	}
+	s.took()
+	if status, body := s.do(again); status != 401 || !strings.Contains(body, "replayed") {
+		t.Errorf("replayed: %d %s", status, body)
+	}
+
+	old := fresh()
+	_ = s.clock.Sleep(context.Background(), 10*time.Minute)
+	if status, body := s.do(old); status != 401 {
+		t.Errorf("expired: %d %s", status, body)
+	}
+	early := s.signers[agency]
+	early.Now = func() time.Time { return s.clock.Now().Add(time.Hour) }
+	r = s.request("GET", "/v1/invoices", "", "")
+	if err := early.Sign(r.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := s.do(r); status != 401 {
+		t.Errorf("from the future: %d %s", status, body)
+	}
+	if calls := s.took(); len(calls) != 0 {
+		t.Errorf("reached the service: %v", calls)
+	}
+}
+
+// TestUnknownIdentityLooksLikeAWrongKey: who is enrolled cannot be probed.
+func TestUnknownIdentityLooksLikeAWrongKey(t *testing.T) {
+	s := open(t)
+	key, err := sm.NewSigningKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bodies []string
+	for _, who := range []sandbox.IdentityID{id(sandbox.Agency, sandbox.Officer), "nobody"} {
+		r := s.request("GET", "/v1/invoices", "", "")
+		if err := (Signer{Identity: who, Key: key, Rand: rand.Reader, Now: s.clock.Now}).Sign(r.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		late := r.Clone(r.Context())
+		status, body := s.do(r)
+		_ = s.clock.Sleep(context.Background(), 10*time.Minute)
+		lateStatus, lateBody := s.do(late)
+		bodies = append(bodies, fmt.Sprint(status, body, lateStatus, lateBody))
+	}
+	if bodies[0] != bodies[1] || !strings.HasPrefix(bodies[0], "401") || !strings.Contains(bodies[0], "expired") {
+		t.Errorf("%q and %q", bodies[0], bodies[1])
+	}
+	// not even with the key an unknown identity is checked against
+	r := s.request("GET", "/v1/invoices", "", "")
+	if err := (Signer{Identity: "nobody", Key: s.domain, Rand: rand.Reader, Now: s.clock.Now}).Sign(r.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := s.do(r); status != 401 {
+		t.Errorf("an unknown identity with the domain's key: %d %s", status, body)
+	}
+}
+
+func TestBadInputIsNamed(t *testing.T) {
+	s := open(t)
+	for name, c := range map[string]struct {
+		who                             sandbox.IdentityID
+		method, path, contentType, body string
+		status                          int
+		part                            string
+	}{
+		"unknown field": {id(sandbox.Agency, sandbox.Officer), "POST", "/v1/invoices", "application/json", `{"party":"p-1","month":"2026-03","x":1}`, 400, `unknown field \"x\"`},
+		"month":         {id(sandbox.Agency, sandbox.Officer), "POST", "/v1/invoices", "application/json", `{"party":"p-1","month":"2026-3"}`, 400, "2006-01"},
+		"party":         {id(sandbox.Agency, sandbox.Officer), "POST", "/v1/invoices", "application/json", `{"party":"P 1","month":"2026-03"}`, 400, "party"},
+		"type":          {id(sandbox.Agency, sandbox.Officer), "POST", "/v1/invoices", "text/plain", `{}`, 400, "content-type"},
+		"no type":       {id(sandbox.Agency, sandbox.Officer), "POST", "/v1/invoices", "", `{}`, 400, "content-type"},
+		"frames type":   {id(sandbox.Unit, sandbox.Officer), "PUT", "/v1/pushes/r-1/frames", "application/json", `{}`, 400, "content-type"},
+		"too large":     {id(sandbox.Agency, sandbox.Officer), "POST", "/v1/invoices", "application/json", strings.Repeat(" ", MaxBody+1), 413, "1 MiB"},
+		"body on get":   {id(sandbox.Agency, sandbox.Officer), "GET", "/v1/invoices", "application/json", `{}`, 400, "takes none"},
+		"object id":     {id(sandbox.Agency, sandbox.Officer), "GET", "/v1/invoices/A%20B", "", "", 400, "invoice"},
+		"index":         {id(sandbox.Agency, sandbox.Officer), "GET", "/v1/evidence/entries/x440305/proof", "", "", 400, "index"},
+		"usage month":   {id(sandbox.Agency, sandbox.Officer), "GET", "/v1/usage?month=march", "", "", 400, "2006-01"},
+		"no month":      {id(sandbox.Agency, sandbox.Officer), "GET", "/v1/usage", "", "", 400, "month"},
+		"route":         {id(sandbox.Agency, sandbox.Officer), "GET", "/v1/nothing", "", "", 404, "no such operation"},
+		"method":        {id(sandbox.Agency, sandbox.Officer), "DELETE", "/v1/invoices", "", "", 404, "no such operation"},
+		"dots":          {id(sandbox.Agency, sandbox.Officer), "GET", "/v1/x/../invoices", "", "", 404, "no such operation"},
+	} {
+		s.took()
+		status, body := s.do(s.sign(s.request(c.method, c.path, c.contentType, c.body), c.who))
+		if status != c.status || !strings.Contains(body, c.part) || strings.Contains(body, "x440305") {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+		if calls := s.took(); len(calls) != 0 {
+			t.Errorf("%s reached the service: %v", name, calls)
+		}
+	}
+}
+
+func TestErrorsOfTheServiceReachTheClient(t *testing.T) {
+	s := open(t)
+	c, err := NewClientWithResponses(s.url, WithRequestEditorFn(s.signers[id(sandbox.Operator, sandbox.Officer)].Sign))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.err = &sandbox.Error{Op: "scenario", Kind: sandbox.NotFound, Object: "s-1", Hint: "list them"}
+	resp, err := c.GetScenarioWithResponse(context.Background(), "s-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = Failure(resp.StatusCode(), resp.Body)
+	var e *sandbox.Error
+	if !errors.As(err, &e) || e.Error() != "scenario s-1: not found" || e.Hint != "list them" {
+		t.Errorf("%v", err)
+	}
+	s.err = nil
+	ok, err := c.AskQuestionWithResponse(context.Background(), query.Spec{Scenario: "s-1"})
+	if err != nil || ok.JSON201 == nil {
+		t.Errorf("%v %v", ok, err)
+	}
+	many, err := c.ListQuestionsWithResponse(context.Background())
+	if err != nil || many.JSON200 == nil || *many.JSON200 == nil || len(*many.JSON200) != 0 {
+		t.Errorf("an empty list is not []: %s %v", many.Body, err)
+	}
+}
+
+// TestClaimRefusalsAreOneAnswerInOneSlot: a hit takes as long as a refusal, and every refusal is the same bytes.
+func TestClaimRefusalsAreOneAnswerInOneSlot(t *testing.T) {
+	s := open(t)
+	body := `{"scenario":"s-1","purpose":"p","consent":"c-1","dataset":"d-1","fields":["a"],"sealed":""}`
+	refusal := func(kind sandbox.Kind) func() (ClaimAnswer, error) {
+		return func() (ClaimAnswer, error) {
+			return ClaimAnswer{}, &sandbox.Error{Op: "claim", Kind: kind, Object: "c-1", Detail: "revoked yesterday"}
+		}
+	}
+	ask := func(f func() (ClaimAnswer, error), work time.Duration) (int, string, time.Duration) {
+		s.claim = func() (ClaimAnswer, error) {
+			_ = s.clock.Sleep(context.Background(), work)
+			return f()
+		}
+		r := s.sign(s.request("POST", "/v1/claims", "application/json", body), id(sandbox.Insurer, sandbox.Officer))
+		began := s.clock.Now()
+		status, text := s.do(r)
+		return status, text, s.clock.Now().Sub(began)
+	}
+	hit := func() (ClaimAnswer, error) {
+		return ClaimAnswer{Question: "q-1", Envelope: json.RawMessage(`{"sealed":1}`)}, nil
+	}
+	status, text, took := ask(hit, 13*time.Millisecond)
+	if status != 200 || took != 20*time.Millisecond || !strings.Contains(text, "sealed") {
+		t.Errorf("a hit: %d %s in %v", status, text, took)
+	}
+	for _, kind := range []sandbox.Kind{sandbox.NotFound, sandbox.Expired, sandbox.Conflict, sandbox.TooLarge, sandbox.Withheld, sandbox.Tampered, sandbox.Unsigned} {
+		status, text, took := ask(refusal(kind), 2*time.Millisecond)
+		if status != 200 || text != `{"code":"consent.not-answered"}` || took != 20*time.Millisecond {
+			t.Errorf("%s: %d %s in %v", kind, status, text, took)
+		}
+	}
+	// a value with its reason, and an envelope left in it by mistake
+	status, text, _ = ask(func() (ClaimAnswer, error) {
+		return ClaimAnswer{Question: "q-2", Code: "consent.revoked", Envelope: json.RawMessage(`{"sealed":1}`)}, nil
+	}, 0)
+	if status != 200 || text != `{"question":"q-2","code":"consent.not-answered"}` {
+		t.Errorf("%d %s", status, text)
+	}
+	for kind, want := range map[sandbox.Kind]int{sandbox.Invalid: 400, sandbox.Denied: 403, sandbox.Unavailable: 503, sandbox.Internal: 500} {
+		if status, text, took := ask(refusal(kind), 33*time.Millisecond); status != want || took != 40*time.Millisecond {
+			t.Errorf("%s: %d %s in %v", kind, status, text, took)
+		}
+	}
+
+	s.ask = func() (Question, error) {
+		_ = s.clock.Sleep(context.Background(), 45*time.Millisecond)
+		return Question{ID: "q-3", State: "withheld", Code: sandbox.CodeWithheld}, nil
+	}
+	r := s.sign(s.request("POST", "/v1/questions", "application/json", `{"scenario":"s-1"}`), id(sandbox.Operator, sandbox.Officer))
+	began := s.clock.Now()
+	if status, text := s.do(r); status != 201 || s.clock.Now().Sub(began) != 60*time.Millisecond {
+		t.Errorf("a question: %d %s in %v", status, text, s.clock.Now().Sub(began))
+	}
+}
+
+func TestPushedFramesAreSignedByTheirOpening(t *testing.T) {
+	s := open(t)
+	opening, other := []byte("opening of r-1"), []byte("opening of r-2")
+	digest := sm.Sum(opening)
+	s.opening = digest[:]
+	var got []byte
+	s.receive = func(r io.Reader) (rep PushReport, err error) {
+		got, err = io.ReadAll(r)
+		return PushReport{Run: "r-1"}, err
+	}
+	c, err := NewClientWithResponses(s.url, WithRequestEditorFn(s.signers[id(sandbox.Unit, sandbox.Officer)].Sign))
+	if err != nil {
+		t.Fatal(err)
+	}
+	push := func(opening []byte, body io.Reader) *PutFramesResponse {
+		ctx := context.Background()
+		if opening != nil {
+			ctx = WithOpening(ctx, opening)
+		}
+		resp, err := c.PutFramesWithBodyWithResponse(ctx, "r-1", "application/vnd.opdomain.frames", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	once := func(s string) io.Reader { return io.MultiReader(strings.NewReader(s)) } // cannot be rewound
+	if resp := push(opening, once("frames")); resp.JSON200 == nil || string(got) != "frames" {
+		t.Errorf("%s: service got %d bytes", resp.Body, len(got))
+	}
+	s.took()
+	if resp := push(other, once("frames")); resp.StatusCode() != 401 || slices.Contains(s.took(), "ReceivePush") {
+		t.Errorf("another push's opening: %s", resp.Body)
+	}
+	if resp := push(nil, strings.NewReader("frames")); resp.StatusCode() != 401 {
+		t.Errorf("signed over the frames: %s", resp.Body)
+	}
+	if resp := push(opening, once(strings.Repeat("x", 1001))); resp.StatusCode() != 413 {
+		t.Errorf("too many bytes: %d %s", resp.StatusCode(), resp.Body)
+	}
+	if _, err := c.PutFramesWithBodyWithResponse(context.Background(), "r-1", "application/vnd.opdomain.frames", once("frames")); !errors.Is(err, sandbox.Invalid) {
+		t.Errorf("signed without an opening: %v", err)
+	}
+}
+
+func TestCutBundleNeverLooksWhole(t *testing.T) {
+	s := open(t)
+	get := func() (*http.Response, error) {
+		return http.DefaultTransport.RoundTrip(s.sign(s.request("GET", "/v1/evidence/bundle", "", ""), id(sandbox.Auditor, sandbox.Officer)))
+	}
+	s.bundle = func(w io.Writer) error {
+		_, err := io.WriteString(w, "header\nlast\n")
+		return err
+	}
+	resp, err := get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil || string(b) != "header\nlast\n" || resp.Header.Get("Content-Type") != "application/vnd.opdomain.bundle" {
+		t.Errorf("%q %v", b, err)
+	}
+	s.bundle = func(w io.Writer) error {
+		_, _ = io.WriteString(w, strings.Repeat("line\n", 10000))
+		return &sandbox.Error{Op: "bundle", Kind: sandbox.Tampered, Object: "entry 7"}
+	}
+	if resp, err = get(); err == nil {
+		_, err = io.ReadAll(resp.Body)
+		resp.Body.Close()
+	}
+	if err == nil {
+		t.Error("a bundle that failed half way ends as if it were whole")
+	}
+	s.bundle = func(io.Writer) error { return &sandbox.Error{Op: "bundle", Kind: sandbox.Tampered, Object: "entry 0"} }
+	if resp, err = get(); err != nil || resp.StatusCode != 422 {
+		t.Errorf("%v %v", resp, err)
+	} else {
+		resp.Body.Close()
+	}
+}
+
+// TestLogsHoldNoValues sends recognisable text in every place a client can and looks for it in the log.
+func TestLogsHoldNoValues(t *testing.T) {
+	s := open(t)
+	const mark = "mark440305199001011234"
+	operator := id(sandbox.Operator, sandbox.Officer)
+	s.do(s.request("GET", "/v1/"+mark+"?q="+mark, "", ""))
+	s.do(s.sign(s.request("GET", "/v1/scenarios/"+mark, "", ""), operator))
+	s.do(s.sign(s.request("POST", "/v1/questions", "application/json", `{"scenario":"`+mark+`","`+mark+`":"`+mark+`"}`), operator))
+	r := s.request("GET", "/v1/scenarios", "", "")
+	r.Header.Set("Signature-Input", mark)
+	r.Header.Set("Signature", mark)
+	s.do(r)
+	s.err = &sandbox.Error{Op: "run", Kind: sandbox.Internal, Err: errors.New(mark)}
+	s.do(s.sign(s.request("GET", "/v1/scenarios", "", ""), operator))
+	s.err = nil
+	s.ask = func() (Question, error) { panic(mark) }
+	if status, body := s.do(s.sign(s.request("POST", "/v1/questions", "application/json", `{}`), operator)); status != 500 || strings.Contains(body, mark) {
+		t.Errorf("a panic: %d %s", status, body)
+	}
+	log := s.logged()
+	if strings.Contains(log, mark) {
+		t.Errorf("the log repeats what a client or an error said:\n%s", log)
+	}
+	for _, part := range []string{`route="POST /v1/questions"`, "status=201", "status=500", "identity=operator-officer", "route=unknown", "panicked", "kind=internal"} {
+		if part != "status=201" && !strings.Contains(log, part) {
+			t.Errorf("the log lacks %s:\n%s", part, log)
+		}
+	}
+}
+
+func TestMetricsAndHealth(t *testing.T) {
+	s := open(t)
+	s.metrics.Job("push", "committed")
+	s.metrics.Refused(sandbox.CodeWithheld)
+	s.metrics.Pushed(1, 100)
+	s.metrics.Pushed(1025, 65536)
+	s.metrics.QueueAge(90 * time.Second)
+	s.metrics.Released(sandbox.ClassA)
+	s.do(s.sign(s.request("GET", "/v1/scenarios/s-77", "", ""), id(sandbox.Operator, sandbox.Officer)))
+	status, text := s.do(s.request("GET", "/metrics", "", ""))
+	if status != 200 {
+		t.Fatal(status)
+	}
+	for _, line := range []string{
+		`opdomain_jobs_total{kind="push",outcome="committed"} 1`, `opdomain_refusals_total{code="answer.withheld"} 1`,
+		`opdomain_rows_in_total 3072`, `opdomain_sealed_bytes_total 196608`, `opdomain_queue_age_seconds 60`,
+		`opdomain_releases_total{class="A"} 1`, `opdomain_request_duration_seconds_count{route="GET /v1/scenarios/{scenario}",status="200"} 1`,
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("the metrics lack %s", line)
+		}
+	}
+	if strings.Contains(text, "s-77") {
+		t.Error("a metric names an object")
+	}
+	r := s.request("GET", "/metrics", "", "")
+	r.Header.Set("X-Forwarded-For", "203.0.113.7")
+	if status, _ := s.do(r); status != 404 {
+		t.Errorf("metrics through a proxy: %d", status)
+	}
+	if status, body := s.do(s.request("GET", "/healthz", "", "")); status != 200 || !strings.Contains(body, "ok") {
+		t.Error(status, body)
+	}
+	s.err = &sandbox.Error{Op: "log", Kind: sandbox.Tampered, Detail: "entry 7"}
+	if status, body := s.do(s.request("GET", "/healthz", "", "")); status != 503 || strings.Contains(body, "entry 7") {
+		t.Error(status, body)
+	}
+}
+
+// TestMetricsStayOnTheMachine asks from another address.
+func TestMetricsStayOnTheMachine(t *testing.T) {
+	s := open(t)
+	server, err := New(Config{Service: s.desk, Now: s.clock.Now, Sleep: s.clock.Sleep, Log: slog.New(slog.DiscardHandler), Metrics: s.metrics})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for addr, want := range map[string]int{"127.0.0.1:9": 200, "[::1]:9": 200, "[::ffff:127.0.0.1]:9": 200, "192.0.2.1:9": 404, "": 404} {
+		r := httptest.NewRequest("GET", "/metrics", nil)
+		r.RemoteAddr = addr
+		w := httptest.NewRecorder()
+		server.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("from %q: %d", addr, w.Code)
+		}
+	}
+}
+
+// TestStopLetsRunningRequestsFinish ends the server while a request runs.
+func TestStopLetsRunningRequestsFinish(t *testing.T) {
+	s := open(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := New(Config{Service: s.desk, Now: s.clock.Now, Sleep: s.clock.Sleep, Log: slog.New(slog.DiscardHandler), Metrics: NewMetrics()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run(ctx, l) }()
+	s.url = (&url.URL{Scheme: "http", Host: l.Addr().String()}).String()
+	s.ask = func() (Question, error) {
+		stop()
+		// the listener closes first: a new connection is refused while this request still runs
+		for {
+			c, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				return Question{ID: "q-1"}, nil
+			}
+			c.Close()
+		}
+	}
+	r := s.sign(s.request("POST", "/v1/questions", "application/json", `{}`), id(sandbox.Operator, sandbox.Officer))
+	if status, body := s.do(r); status != 201 {
+		t.Errorf("the running request: %d %s", status, body)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	s := open(t)
+	full := Config{Service: s.desk, Now: s.clock.Now, Sleep: s.clock.Sleep, Log: slog.New(slog.DiscardHandler), Metrics: s.metrics}
+	for name, change := range map[string]func(*Config){
+		"service": func(c *Config) { c.Service = nil }, "now": func(c *Config) { c.Now = nil }, "sleep": func(c *Config) { c.Sleep = nil },
+		"log": func(c *Config) { c.Log = nil }, "metrics": func(c *Config) { c.Metrics = nil }, "slot": func(c *Config) { c.Slot = -1 },
+	} {
+		c := full
+		change(&c)
+		if _, err := New(c); !errors.Is(err, sandbox.Invalid) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := New(full); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,237 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"time"
+
+	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/bill"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/consent"
+	"github.com/opdomain/opdomain/sandbox/grant"
+	"github.com/opdomain/opdomain/sandbox/meter"
+	"github.com/opdomain/opdomain/sandbox/query"
+)
+
+// Service (域服务) is what the domain does for a caller. The package only carries requests to it: every decision that
+// depends on state (grants, consent, ownership, which objects a caller may see) is the Service's own. The role table of
+// this package has already been applied when a method with a Caller is called.
+//
+// Refusals that a caller may learn about are values (Question.Decision, Question.Code, ClaimAnswer.Code), not errors.
+type Service interface {
+	Domain(ctx context.Context) (DomainInfo, error)
+	// Identity gives an enrolled identity and its party; NotFound for an unknown one.
+	Identity(ctx context.Context, id sandbox.IdentityID) (sandbox.Identity, sandbox.Party, error)
+	// Seen records the nonce of a signed request durably; Unsigned when the identity used it before.
+	Seen(ctx context.Context, id sandbox.IdentityID, nonce string, expires time.Time) error
+
+	EnrolParty(ctx context.Context, c Caller, e Enrolment) error
+	EnrolSubject(ctx context.Context, c Caller, e SubjectEnrolment) error
+
+	RegisterDataset(ctx context.Context, c Caller, d catalog.Dataset) (catalog.Dataset, error)
+	Datasets(ctx context.Context, c Caller) ([]catalog.Dataset, error)
+	Dataset(ctx context.Context, c Caller, id sandbox.DatasetID) (catalog.Dataset, error)
+
+	OpenPush(ctx context.Context, c Caller, o PushOpening) (Push, error)
+	Push(ctx context.Context, c Caller, run sandbox.RunID) (Push, error)
+	// ReceivePush reads the sealed frames of an opened push. The caller's signature covers Push.OpeningDigest, checked
+	// before the call; the frames prove themselves by the secret inside the opening.
+	ReceivePush(ctx context.Context, c Caller, run sandbox.RunID, body io.Reader) (PushReport, error)
+
+	FileScenario(ctx context.Context, c Caller, a grant.Application) (grant.Scenario, error)
+	Scenarios(ctx context.Context, c Caller) ([]grant.Scenario, error)
+	Scenario(ctx context.Context, c Caller, id sandbox.ScenarioID) (grant.Scenario, error)
+	DecideScenario(ctx context.Context, c Caller, id sandbox.ScenarioID, s attest.Statement) (grant.Scenario, error)
+	SignAgreement(ctx context.Context, c Caller, id sandbox.ScenarioID, s attest.Statement) (grant.Scenario, error)
+
+	GiveConsent(ctx context.Context, c Caller, r ConsentRequest) (consent.Record, error)
+	RevokeConsent(ctx context.Context, c Caller, id sandbox.ConsentID, s attest.Statement) (consent.Record, error)
+	Consent(ctx context.Context, c Caller, id sandbox.ConsentID) (consent.Record, error)
+
+	Explain(ctx context.Context, c Caller, s query.Spec) (Explanation, error)
+	Ask(ctx context.Context, c Caller, s query.Spec) (Question, error)
+	Questions(ctx context.Context, c Caller) ([]Question, error)
+	Question(ctx context.Context, c Caller, id sandbox.QuestionID) (Question, error)
+	// AskClaim answers about one consenting subject. Every refusal is ClaimAnswer.Code = sandbox.CodeConsent; an error of
+	// any kind but Invalid, Denied, Unavailable and Internal is written as that same refusal.
+	AskClaim(ctx context.Context, c Caller, r ClaimRequest) (ClaimAnswer, error)
+
+	Reviews(ctx context.Context, c Caller) ([]Review, error)
+	Review(ctx context.Context, c Caller, id sandbox.QuestionID) (Review, error)
+	Vote(ctx context.Context, c Caller, id sandbox.QuestionID, s attest.Statement) (Review, error)
+
+	Releases(ctx context.Context, c Caller) ([]ReleaseInfo, error)
+	// Release gives the sealed envelope, as release.Envelope encodes itself.
+	Release(ctx context.Context, c Caller, id sandbox.ReleaseID) (json.RawMessage, error)
+
+	// Usage gives the metered events of a month, "2006-01" in Asia/Shanghai, that the caller may see.
+	Usage(ctx context.Context, c Caller, month string) ([]meter.Event, error)
+	IssueInvoice(ctx context.Context, c Caller, r InvoiceRequest) (bill.Invoice, error)
+	Invoices(ctx context.Context, c Caller) ([]bill.Invoice, error)
+	Invoice(ctx context.Context, c Caller, id sandbox.InvoiceID) (bill.Invoice, error)
+
+	// Checkpoint gives the last signed checkpoint of the evidence log, in signed-note form.
+	Checkpoint(ctx context.Context) (string, error)
+	// Bundle writes the evidence bundle with what the caller's party may see disclosed.
+	Bundle(ctx context.Context, c Caller, w io.Writer) error
+	Proof(ctx context.Context, c Caller, index uint64) (Proof, error)
+}
+
+// Caller (请求方) is who signed the request, proven before the Service is called.
+type Caller struct {
+	Identity sandbox.Identity
+	Party    sandbox.Party
+	Request  []byte // SM3 of the request as signed, for the evidence
+}
+
+// DomainInfo (域信息) is what anyone may know about a domain before enrolment. Keys are uncompressed SM2 points, 65 bytes.
+type DomainInfo struct {
+	Domain     string             `json:"domain"`
+	Hosting    sandbox.Hosting    `json:"hosting"`
+	District   string             `json:"district"`
+	Identity   sandbox.IdentityID `json:"identity"` // the domain's own identity, the To of a push and the signer of releases
+	SignKey    []byte             `json:"sign_key"`
+	EncryptKey []byte             `json:"encrypt_key"`
+	Checkpoint string             `json:"checkpoint"` // last signed checkpoint, signed-note form
+	Policy     string             `json:"policy"`     // policy version
+}
+
+// Enrolment (主体入域登记) admits a party with the identities that may sign for it.
+type Enrolment struct {
+	Party      sandbox.Party      `json:"party"`
+	Identities []sandbox.Identity `json:"identities"`
+}
+
+// SubjectEnrolment (数据主体登记) binds a person's key to the identifier the person has in the data.
+type SubjectEnrolment struct {
+	Identity sandbox.Identity `json:"identity"`
+	Party    sandbox.Party    `json:"party"`
+	SealedID []byte           `json:"sealed_id"` // the identifier sealed to the domain, context "opdomain/subject-id/v1"
+}
+
+// PushOpening (推送开启) is the first message of a sealed push: the encoded channel opening and the unit's signature over
+// it, context "opdomain/stream/v1".
+type PushOpening struct {
+	Opening   []byte `json:"opening"`
+	Signature []byte `json:"signature"`
+}
+
+// Push (推送) is where one push stands.
+type Push struct {
+	Run           sandbox.RunID     `json:"run"`
+	Dataset       sandbox.DatasetID `json:"dataset"`
+	State         string            `json:"state"`
+	OpeningDigest []byte            `json:"opening_digest"` // SM3 of PushOpening.Opening; what the signature of the frames request covers
+	Report        *PushReport       `json:"report,omitempty"`
+}
+
+// PushReport (入库回执) is what a committed push left in the domain.
+type PushReport struct {
+	Run      sandbox.RunID     `json:"run"`
+	Dataset  sandbox.DatasetID `json:"dataset"`
+	Version  uint64            `json:"version"`
+	Rows     int64             `json:"rows"`
+	Sealed   int64             `json:"sealed"`   // bytes sealed
+	Manifest []byte            `json:"manifest"` // SM3 of the sealed manifest
+	Findings []Finding         `json:"findings,omitempty"`
+}
+
+// Finding (识别结果) is what the detectors say about one column: a kind and a grade, never a value.
+type Finding struct {
+	Column  string        `json:"column"`
+	Finding string        `json:"finding"`
+	Grade   sandbox.Grade `json:"grade"`
+}
+
+// ConsentRequest (授权请求) is a signed consent receipt with its sealed opening: the claim number and the salt of the
+// receipt's commitment, sealed to the domain, context "opdomain/claim/v1".
+type ConsentRequest struct {
+	Statement attest.Statement `json:"statement"`
+	Opening   []byte           `json:"opening"`
+}
+
+// Explanation (判定说明) is a decision before any key opens, with the derivation it rests on.
+type Explanation struct {
+	Decision sandbox.Decision  `json:"decision"`
+	Text     string            `json:"text"`
+	Columns  []ExplainedColumn `json:"columns,omitempty"`
+}
+
+// ExplainedColumn (字段推导) is how a question uses one column.
+type ExplainedColumn struct {
+	Column   string        `json:"column"` // dataset.column
+	Uses     []sandbox.Use `json:"uses"`
+	Grade    sandbox.Grade `json:"grade"` // effective
+	Personal bool          `json:"personal,omitempty"`
+}
+
+// Question (查询) is one question as its asker sees it. Code is sandbox.CodeWithheld for every refusal that depends on
+// data; Decision is the full decision made before data.
+type Question struct {
+	ID       sandbox.QuestionID `json:"id"`
+	Scenario sandbox.ScenarioID `json:"scenario"`
+	State    string             `json:"state"`
+	Code     string             `json:"code,omitempty"`
+	Decision sandbox.Decision   `json:"decision"`
+	Release  sandbox.ReleaseID  `json:"release,omitempty"`
+	Asked    time.Time          `json:"asked,omitzero"`
+}
+
+// ClaimRequest (单人查询请求) asks for listed fields of one claim under one consent. Sealed holds the subject's identifier
+// and the claim number, sealed to the domain, context "opdomain/claim-query/v1".
+type ClaimRequest struct {
+	Scenario sandbox.ScenarioID `json:"scenario"`
+	Purpose  string             `json:"purpose"`
+	Consent  sandbox.ConsentID  `json:"consent"`
+	Dataset  sandbox.DatasetID  `json:"dataset"`
+	Fields   []string           `json:"fields"`
+	Sealed   []byte             `json:"sealed"`
+}
+
+// ClaimAnswer (单人查询结果) is a sealed envelope, or the one refusal code.
+type ClaimAnswer struct {
+	Question sandbox.QuestionID `json:"question,omitempty"`
+	Code     string             `json:"code,omitempty"`
+	Envelope json.RawMessage    `json:"envelope,omitempty"`
+}
+
+// Review (出域审核) is one result waiting for, or past, its reviewers. Result is exactly what would leave; Pack is the
+// evidence behind it, for the agency and the owners only.
+type Review struct {
+	ID        sandbox.QuestionID `json:"id"`
+	State     string             `json:"state"`
+	Author    sandbox.IdentityID `json:"author"`
+	Recipient sandbox.IdentityID `json:"recipient"`
+	Expires   time.Time          `json:"expires,omitzero"`
+	Result    []byte             `json:"result,omitempty"`
+	Digest    []byte             `json:"digest,omitempty"` // SM3 of Result, what a vote names
+	Policy    string             `json:"policy,omitempty"`
+	Rules     []string           `json:"rules,omitempty"`
+	Pack      json.RawMessage    `json:"pack,omitempty"`
+}
+
+// ReleaseInfo (出域记录) describes one release without its content.
+type ReleaseInfo struct {
+	ID        sandbox.ReleaseID  `json:"id"`
+	Question  sandbox.QuestionID `json:"question"`
+	Class     sandbox.Class      `json:"class"`
+	Recipient sandbox.IdentityID `json:"recipient"`
+	Expires   time.Time          `json:"expires"`
+}
+
+// InvoiceRequest (开账请求) names the party and the month, "2006-01" in Asia/Shanghai, to bill.
+type InvoiceRequest struct {
+	Party sandbox.PartyID `json:"party"`
+	Month string          `json:"month"`
+}
+
+// Proof (包含证明) shows that an entry is in the log of a checkpoint: RFC 6962 inclusion with SM3.
+type Proof struct {
+	Index      uint64   `json:"index"`
+	Entry      []byte   `json:"entry"`          // the salted entry hash
+	Path       [][]byte `json:"path,omitempty"` // sibling hashes, leaf to root
+	Checkpoint string   `json:"checkpoint"`
+}

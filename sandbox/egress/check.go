@@ -1,0 +1,249 @@
+package egress
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// CellEvidence (单元格证据) is what the agency and the owners see of one cell. Shares are in tenths of a percent of the
+// measure's sum of magnitudes, over weighed measures the largest.
+type CellEvidence struct {
+	Labels     []string `json:"labels"`
+	People     int      `json:"people"`
+	Rows       int64    `json:"rows"`
+	Top1       int      `json:"top1_permille"`
+	Top2       int      `json:"top2_permille"`
+	Suppressed bool     `json:"suppressed,omitempty"`
+	Rules      []string `json:"rules,omitempty"`
+}
+
+// Checked (检查结果) is an answer that passed through Check: what would leave, and the evidence behind it.
+type Checked struct {
+	Result     []byte         // outgoing bytes
+	Suppressed int            // cells suppressed
+	Published  int            // cells published
+	Rules      []string       // names of the rules that suppressed cells, sorted
+	Cells      []CellEvidence // as in the answer
+
+	answer *sandbox.Answer
+	hidden []bool
+	params Params
+}
+
+// String keeps evidence out of logs.
+func (*Checked) String() string { return "checked answer(redacted)" }
+
+// Check applies the rules to every cell, suppresses what breaks them and what would give a suppressed cell away, and
+// writes the outgoing bytes. An answer with a function that may never leave, or with labels that look like identifiers of
+// persons or enterprises, is Withheld: the caller shows the asker the uniform code only.
+func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params) (*Checked, error) {
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	if err := whole(a); err != nil {
+		return nil, err
+	}
+	c := &Checked{answer: a, hidden: make([]bool, len(a.Cells)), params: p}
+	rules := make([][]string, len(a.Cells))
+	for i := range a.Cells {
+		rules[i] = judge(of(a, []int{i}), a.Measures, p)
+		if slices.Contains(rules[i], RuleFunction) {
+			return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Withheld, Object: string(question), Detail: "a measure that may not leave"}
+		}
+		c.hidden[i] = len(rules[i]) > 0
+	}
+	for _, i := range c.cover() {
+		rules[i] = append(rules[i], RuleSecondary)
+	}
+	names := map[string]bool{}
+	for i := range a.Cells {
+		e := evidence(a, i)
+		e.Rules, e.Suppressed = rules[i], c.hidden[i]
+		for _, r := range rules[i] {
+			names[r] = true
+		}
+		if e.Suppressed {
+			c.Suppressed++
+		} else {
+			c.Published++
+		}
+		c.Cells = append(c.Cells, e)
+	}
+	for n := range names {
+		c.Rules = append(c.Rules, n)
+	}
+	slices.Sort(c.Rules)
+	var err error
+	if c.Result, err = encode(question, a, c.hidden); err != nil {
+		return nil, err
+	}
+	if at := scan(a); at != "" {
+		return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Withheld, Object: string(question), Detail: "a label looks like an identifier: " + at}
+	}
+	return c, nil
+}
+
+// whole refuses an answer whose evidence does not fit its cells: the gate never decides on less than it needs.
+func whole(a *sandbox.Answer) error {
+	bad := func(rule string) error {
+		return &sandbox.Error{Op: "egress", Kind: sandbox.Invalid, Object: "answer", Detail: rule}
+	}
+	if a == nil || len(a.Measures) == 0 || len(a.Inputs) == 0 {
+		return bad("an answer has measures and input versions")
+	}
+	var last []string
+	for i := range a.Cells {
+		c := &a.Cells[i]
+		if len(c.Labels) != len(a.Dimensions) || len(c.Values) != len(a.Measures) || len(c.Contributions) != len(a.Measures) || len(c.NonMissing) != len(a.Measures) {
+			return bad("a cell has a label per dimension and a value with evidence per measure")
+		}
+		if len(c.Contributors) == 0 || i > 0 && slices.Compare(last, c.Labels) >= 0 {
+			return bad("cells are sorted, distinct and not empty")
+		}
+		last = c.Labels
+		for _, s := range c.Contributors {
+			if int(s) >= len(a.Population) {
+				return bad("contributors are of the population")
+			}
+		}
+		for _, x := range c.Contributions {
+			if len(x) != len(c.Contributors) {
+				return bad("contributions are one per contributor")
+			}
+		}
+	}
+	return nil
+}
+
+// of merges cells into the group the rules judge: distinct people, and what each adds over all the cells together.
+// People who add zero to a weighed measure because they have no value for it cannot be told from those with value zero in
+// the evidence; counting neither is the strict reading.
+func of(a *sandbox.Answer, cells []int) group {
+	g := group{parts: make([][]int64, len(a.Measures))}
+	if len(cells) == 1 {
+		c := &a.Cells[cells[0]]
+		g.people = len(c.Contributors)
+		for m := range a.Measures {
+			if weighed(a.Measures[m].Func) {
+				g.parts[m] = nonZero(c.Contributions[m])
+			}
+		}
+		return g
+	}
+	merged := map[uint32][]int64{}
+	for _, i := range cells {
+		c := &a.Cells[i]
+		for k, s := range c.Contributors {
+			sums := merged[s]
+			if sums == nil {
+				sums = make([]int64, len(a.Measures))
+				merged[s] = sums
+			}
+			for m := range a.Measures {
+				sums[m] += c.Contributions[m][k]
+			}
+		}
+	}
+	g.people = len(merged)
+	for m := range a.Measures {
+		if !weighed(a.Measures[m].Func) {
+			continue
+		}
+		all := make([]int64, 0, len(merged))
+		for _, sums := range merged {
+			all = append(all, sums[m])
+		}
+		g.parts[m] = nonZero(all)
+	}
+	return g
+}
+
+func nonZero(x []int64) []int64 {
+	out := make([]int64, 0, len(x))
+	for _, v := range x {
+		if v != 0 {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func evidence(a *sandbox.Answer, i int) CellEvidence {
+	c := &a.Cells[i]
+	e := CellEvidence{Labels: c.Labels, People: len(c.Contributors), Rows: c.Rows}
+	for m, x := range c.Contributions {
+		if weighed(a.Measures[m].Func) {
+			mag := measure(x, 2)
+			e.Top1 = max(e.Top1, share(mag.tops(1), mag.sum()))
+			e.Top2 = max(e.Top2, share(mag.tops(2), mag.sum()))
+		}
+	}
+	return e
+}
+
+// cover suppresses further cells until, in the whole table and in every line of it, the suppressed cells together pass
+// the primary rules. It gives the cells it added. Each round hides at least one more cell, so it ends.
+func (c *Checked) cover() []int {
+	var added []int
+	lines := c.lines()
+	for changed := true; changed; {
+		changed = false
+		for _, line := range lines {
+			var hidden []int
+			next := -1
+			for _, i := range line {
+				if c.hidden[i] {
+					hidden = append(hidden, i)
+				} else if next < 0 || len(c.answer.Cells[i].Contributors) < len(c.answer.Cells[next].Contributors) {
+					next = i
+				}
+			}
+			// With nothing left to hide, the line is suppressed whole and has no published part to subtract from a total.
+			if len(hidden) == 0 || next < 0 || len(judge(of(c.answer, hidden), c.answer.Measures, c.params)) == 0 {
+				continue
+			}
+			c.hidden[next] = true
+			added = append(added, next)
+			changed = true
+		}
+	}
+	return added
+}
+
+// lines lists the cells of the whole table and of every line of it: all dimensions but one fixed.
+func (c *Checked) lines() [][]int {
+	all := make([]int, len(c.answer.Cells))
+	for i := range all {
+		all[i] = i
+	}
+	out := [][]int{all}
+	for d := range c.answer.Dimensions {
+		if len(c.answer.Dimensions) == 1 {
+			break // the one line is the table
+		}
+		// Fix dimension d alone, then all but d: the margins of a two-way table and the innermost lines of a deeper one.
+		for _, fixed := range []func(k int) bool{func(k int) bool { return k == d }, func(k int) bool { return k != d }} {
+			by := map[string][]int{}
+			var order []string
+			for i := range c.answer.Cells {
+				var key []string
+				for k, l := range c.answer.Cells[i].Labels {
+					if fixed(k) {
+						key = append(key, l)
+					}
+				}
+				joined := strings.Join(key, "\x00")
+				if by[joined] == nil {
+					order = append(order, joined)
+				}
+				by[joined] = append(by[joined], i)
+			}
+			for _, k := range order {
+				out = append(out, by[k])
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,181 @@
+package egress
+
+import (
+	"math"
+	"math/bits"
+
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// Params (出域门限) are the thresholds of one answer. They stay secret from askers.
+type Params struct {
+	MinSubjects int // least distinct subjects of a published cell
+	DominanceN  int // n of the (n,k) rule
+	DominanceK  int // k of it, percent
+	PPercent    int // p of the p% rule, percent
+}
+
+// Validate refuses thresholds that protect nobody.
+func (p Params) Validate() error {
+	if p.MinSubjects < 3 || p.DominanceN < 1 || p.DominanceN > 16 || p.DominanceK < 1 || p.DominanceK > 99 || p.PPercent < 1 || p.PPercent > 100 {
+		return &sandbox.Error{Op: "egress", Kind: sandbox.Invalid, Object: "thresholds",
+			Detail: "at least 3 subjects, n of 1 to 16, k of 1 to 99 percent, p of 1 to 100 percent"}
+	}
+	return nil
+}
+
+// Rule names, as reviewers see them.
+const (
+	RuleFrequency = "frequency" // 人数不足
+	RuleDominance = "dominance" // (n,k) 占比过高
+	RulePPercent  = "p-percent" // p% 可推算
+	RuleAllEqual  = "all-equal" // 全部相同
+	RuleSecondary = "secondary" // 二次隐藏: hidden to protect another cell
+	RuleFunction  = "function"  // 函数不可出域
+)
+
+// frequency is rule 1: fewer distinct subjects than the threshold. An empty group is not a cell.
+func frequency(n int, p Params) bool { return n > 0 && n < p.MinSubjects }
+
+// magnitudes are contributions by absolute value, the largest first up to the count asked for, and their sum. The sum is
+// exact in 128 bits.
+type magnitudes struct {
+	top    []uint64 // descending
+	hi, lo uint64
+	equal  bool // every contribution is the same and not zero
+}
+
+func measure(x []int64, tops int) magnitudes {
+	m := magnitudes{top: make([]uint64, 0, tops+1), equal: len(x) > 0 && x[0] != 0}
+	for _, v := range x {
+		if v != x[0] {
+			m.equal = false
+		}
+		a := uint64(v)
+		if v < 0 {
+			a = -a
+		}
+		var carry uint64
+		m.lo, carry = bits.Add64(m.lo, a, 0)
+		m.hi += carry
+		at := len(m.top)
+		for at > 0 && m.top[at-1] < a {
+			at--
+		}
+		if at < tops {
+			m.top = append(m.top, 0)
+			copy(m.top[at+1:], m.top[at:])
+			m.top[at] = a
+			m.top = m.top[:min(len(m.top), tops)]
+		}
+	}
+	return m
+}
+
+// wide is an unsigned 128-bit number; contributions are below 2^63 and there are fewer than 2^32 of them, so products
+// with a percentage fit.
+type wide struct{ hi, lo uint64 }
+
+func (a wide) times(n uint64) wide {
+	h, l := bits.Mul64(a.lo, n)
+	return wide{a.hi*n + h, l}
+}
+
+func (a wide) add(b wide) wide {
+	l, c := bits.Add64(a.lo, b.lo, 0)
+	return wide{a.hi + b.hi + c, l}
+}
+
+func (a wide) sub(b wide) wide {
+	l, c := bits.Sub64(a.lo, b.lo, 0)
+	return wide{a.hi - b.hi - c, l}
+}
+
+func (a wide) less(b wide) bool { return a.hi < b.hi || a.hi == b.hi && a.lo < b.lo }
+
+func (m magnitudes) sum() wide { return wide{m.hi, m.lo} }
+
+func (m magnitudes) tops(n int) wide {
+	var s wide
+	for _, t := range m.top[:min(n, len(m.top))] {
+		s = s.add(wide{0, t})
+	}
+	return s
+}
+
+// dominance is rule 3: the n largest contributors hold more than k percent of the sum.
+func dominance(m magnitudes, p Params) bool {
+	return m.sum().times(uint64(p.DominanceK)).less(m.tops(p.DominanceN).times(100))
+}
+
+// pPercent is rule 4: the second contributor, knowing its own part, can estimate the first within p percent.
+func pPercent(m magnitudes, p Params) bool {
+	if len(m.top) == 0 || m.top[0] == 0 {
+		return false
+	}
+	rest := m.sum().sub(m.tops(2))
+	return rest.times(100).less(wide{0, m.top[0]}.times(uint64(p.PPercent)))
+}
+
+// weighed says whether a measure's contributions are amounts, to which the dominance rules apply.
+func weighed(f sandbox.MeasureFunc) bool { return f == sandbox.Sum || f == sandbox.Mean }
+
+// group is what the primary rules judge: people, and per weighed measure what each of them adds. A measure's
+// contributors are those with a non-missing input, so a measure may have fewer people than its group.
+type group struct {
+	people int
+	parts  [][]int64 // per measure, what each contributor adds where it is not zero; nil for measures that are not weighed
+}
+
+// judge gives the rules a group breaks, in the order of the package doc.
+func judge(g group, measures []sandbox.Measure, p Params) []string {
+	var out []string
+	add := func(rule string) {
+		for _, have := range out {
+			if have == rule {
+				return
+			}
+		}
+		out = append(out, rule)
+	}
+	if frequency(g.people, p) {
+		add(RuleFrequency)
+	}
+	for i, m := range measures {
+		switch m.Func {
+		case sandbox.Count, sandbox.Subjects:
+			continue
+		case sandbox.Sum, sandbox.Mean:
+		default:
+			add(RuleFunction)
+			continue
+		}
+		if frequency(len(g.parts[i]), p) {
+			add(RuleFrequency)
+		}
+		mag := measure(g.parts[i], max(p.DominanceN, 2))
+		if dominance(mag, p) {
+			add(RuleDominance)
+		}
+		if pPercent(mag, p) {
+			add(RulePPercent)
+		}
+		if mag.equal && len(g.parts[i]) > 0 {
+			add(RuleAllEqual)
+		}
+	}
+	return out
+}
+
+// share gives a part of a whole in tenths of a percent, for reviewers.
+func share(part, whole wide) int {
+	if whole == (wide{}) {
+		return 0
+	}
+	// Scaled down together until the product fits; reviewers read tenths of a percent.
+	for whole.hi != 0 || whole.lo > math.MaxUint64/1000 {
+		part = wide{part.hi >> 1, part.lo>>1 | part.hi<<63}
+		whole = wide{whole.hi >> 1, whole.lo>>1 | whole.hi<<63}
+	}
+	return int(part.lo * 1000 / whole.lo)
+}

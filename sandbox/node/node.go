@@ -1,0 +1,262 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow/memory"
+	"golang.org/x/sys/unix"
+
+	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/attest/keys"
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/attest/tlog"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/ingest"
+	"github.com/opdomain/opdomain/sandbox/profile"
+	"github.com/opdomain/opdomain/sandbox/store"
+	"github.com/opdomain/opdomain/sandbox/vault"
+	"github.com/opdomain/opdomain/sandbox/workflow"
+)
+
+// Config (域配置) says how a domain is opened. Every field is required.
+type Config struct {
+	Dir        string
+	Passphrase []byte
+	Now        func() time.Time
+	Rand       io.Reader
+	Metrics    *api.Metrics
+}
+
+// Founding (设立要素) is what init decides once: it is signed into the first events of the log.
+type Founding struct {
+	Domain   string // name of the domain, an identifier
+	Hosting  sandbox.Hosting
+	District string // profile name
+	Keys     keys.Params
+	Enrolled []api.Enrolment // the agency first, then the parties it admits at the start
+}
+
+// description is domain.json: public, checked against the log's first event at open.
+type description struct {
+	Format   int             `json:"format"`
+	Domain   string          `json:"domain"`
+	Hosting  sandbox.Hosting `json:"hosting"`
+	District string          `json:"district"`
+}
+
+const (
+	descriptionFile = "domain.json"
+	domainIdentity  = sandbox.IdentityID("domain")
+)
+
+// Node (域节点) is an open domain.
+type Node struct {
+	cfg      Config
+	desc     description
+	keys     *keys.File
+	vault    *vault.Vault
+	store    *store.Store
+	evidence *attest.Recorder
+	profile  profile.Profile
+	calendar *workflow.Calendar
+	subjects *ingest.Pseudonymizer
+	ledger   *egress.Ledger
+	// populations are the ledger's sealed entries; questionKey makes question ids.
+	populations *populations
+	questionKey []byte
+	mem         memory.Allocator
+	lock        *os.File
+	docs        collections
+
+	asking sync.Mutex // one question computes at a time, so that each is compared with every other
+	mu     sync.Mutex // serialises changes of state; reads of the store need no lock
+	pushes map[sandbox.RunID]*pendingPush
+}
+
+// Create makes a domain in an empty or absent folder.
+func Create(ctx context.Context, cfg Config, f Founding) (*Node, error) {
+	if err := sandbox.CheckID("domain", f.Domain); err != nil {
+		return nil, err
+	}
+	if f.Hosting != sandbox.P1 && f.Hosting != sandbox.P2 {
+		return nil, &sandbox.Error{Op: "init", Kind: sandbox.Invalid, Object: "hosting", Detail: "P1 (agency-hosted) or P2 (operator-hosted)"}
+	}
+	if _, err := profile.Load(f.District); err != nil {
+		return nil, err
+	}
+	if len(f.Enrolled) == 0 || f.Enrolled[0].Party.Role != sandbox.Agency {
+		return nil, &sandbox.Error{Op: "init", Kind: sandbox.Invalid, Object: "parties", Detail: "the first party of a domain is its agency"}
+	}
+	if entries, err := os.ReadDir(cfg.Dir); err == nil && len(entries) > 0 {
+		return nil, &sandbox.Error{Op: "init", Kind: sandbox.Conflict, Object: cfg.Dir, Detail: "the folder is not empty",
+			Hint: "name a new folder; a domain is never made over another"}
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, &sandbox.Error{Op: "init", Kind: sandbox.Unavailable, Object: cfg.Dir, Err: err}
+	}
+	k, err := keys.Create(filepath.Join(cfg.Dir, "keys"), cfg.Passphrase, f.Keys, cfg.Rand)
+	if err != nil {
+		return nil, err
+	}
+	k.Close()
+	d := description{Format: 1, Domain: f.Domain, Hosting: f.Hosting, District: f.District}
+	n, err := open(ctx, cfg, d, true)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.found(ctx, f); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	b, err := json.MarshalIndent(d, "", "  ")
+	if err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	// Written last: a folder without it is not a domain, so a crash during init leaves nothing that opens.
+	if err := writeFile(filepath.Join(cfg.Dir, descriptionFile), append(b, '\n')); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+// Open opens the domain in a folder: wrong passphrase, tampered keys, log, store or vault heads are named errors.
+func Open(ctx context.Context, cfg Config) (*Node, error) {
+	b, err := os.ReadFile(filepath.Join(cfg.Dir, descriptionFile))
+	if err != nil {
+		return nil, &sandbox.Error{Op: "open", Kind: sandbox.NotFound, Object: cfg.Dir, Detail: "the folder holds no domain",
+			Hint: "opdomain init --dir " + cfg.Dir}
+	}
+	var d description
+	if err := strictJSON(b, &d); err != nil || d.Format != 1 {
+		return nil, &sandbox.Error{Op: "open", Kind: sandbox.Tampered, Object: descriptionFile, Detail: "format 1, known fields only"}
+	}
+	n, err := open(ctx, cfg, d, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.recover(ctx); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func open(ctx context.Context, cfg Config, d description, create bool) (n *Node, err error) {
+	n = &Node{cfg: cfg, desc: d, mem: memory.NewGoAllocator(), pushes: map[sandbox.RunID]*pendingPush{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+			n = nil
+		}
+	}()
+	if n.lock, err = lockFolder(cfg.Dir); err != nil {
+		return n, err
+	}
+	if n.profile, err = profile.Load(d.District); err != nil {
+		return n, err
+	}
+	if n.calendar, err = workflow.Official(); err != nil {
+		return n, err
+	}
+	if n.keys, err = keys.Open(filepath.Join(cfg.Dir, "keys"), cfg.Passphrase, cfg.Rand); err != nil {
+		return n, err
+	}
+	secret := func(name string, size int) []byte {
+		if err != nil {
+			return nil
+		}
+		var k *keys.Key
+		if k, err = n.keys.Secret(name); err != nil {
+			return nil
+		}
+		var b []byte
+		b, err = k.Derive(size, "opdomain", d.Domain, name)
+		return b
+	}
+	storeKey, logKey := secret("store", sm.KeySize), secret("log", sm.KeySize)
+	subjectKey, ledgerKey, popKey := secret("pseudonym", sm.Size), secret("ledger", sm.Size), secret("population", sm.Size)
+	n.questionKey = secret("question", sm.Size)
+	if err != nil {
+		return n, err
+	}
+	n.subjects = ingest.NewPseudonymizer(subjectKey)
+	n.ledger = egress.NewLedger(ledgerKey)
+	if n.populations, err = openPopulations(filepath.Join(cfg.Dir, "ledger"), popKey, cfg.Rand); err != nil {
+		return n, err
+	}
+	if n.vault, err = vault.Open(filepath.Join(cfg.Dir, "vault"), n.keys, cfg.Rand); err != nil {
+		return n, err
+	}
+	if n.store, err = store.Open(ctx, filepath.Join(cfg.Dir, "domain.db"), storeKey, cfg.Rand); err != nil {
+		return n, err
+	}
+	n.docs = newCollections(n.store)
+	dir := filepath.Join(cfg.Dir, "log")
+	origin := "opdomain/" + d.Domain
+	var log *tlog.Log
+	if create {
+		log, err = tlog.Create(dir, origin, n.keys.SigningKey(), cfg.Rand)
+	} else {
+		log, err = tlog.Open(dir, origin, n.keys.SigningKey(), cfg.Rand)
+	}
+	if err != nil {
+		return n, err
+	}
+	n.evidence, err = attest.NewRecorder(log, n.keys.SigningKey(), logKey, cfg.Rand)
+	return n, err
+}
+
+// found writes the first events: the domain, then the parties it starts with.
+func (n *Node) found(ctx context.Context, f Founding) error {
+	return n.change(ctx, domainIdentity, func(ctx context.Context, tx *change) error {
+		tx.record(attest.DomainCreated, "domain/"+f.Domain, attest.DomainCreatedBody{Domain: f.Domain, Hosting: f.Hosting, District: f.District,
+			SignKey: n.keys.SigningKey().Public().Bytes(), EncryptKey: n.keys.DecryptKey().Public().Bytes()})
+		for _, e := range f.Enrolled {
+			if err := n.enrol(ctx, tx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Close stops using the folder. It waits for the change in progress.
+func (n *Node) Close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var errs []error
+	if n.evidence != nil {
+		errs = append(errs, n.evidence.Close())
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	if n.keys != nil {
+		n.keys.Close()
+	}
+	if n.lock != nil {
+		errs = append(errs, n.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// lockFolder takes the folder's lock, or says that another process serves it. The lock goes with the process.
+func lockFolder(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, &sandbox.Error{Op: "open", Kind: sandbox.Unavailable, Object: dir, Err: err}
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, &sandbox.Error{Op: "open", Kind: sandbox.Conflict, Object: dir, Detail: "another process serves this domain",
+			Hint: "stop it first, or talk to it with --server"}
+	}
+	return f, nil
+}

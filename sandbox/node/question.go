@@ -1,0 +1,423 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/columnar"
+	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/grant"
+	"github.com/opdomain/opdomain/sandbox/meter"
+	"github.com/opdomain/opdomain/sandbox/policy"
+	"github.com/opdomain/opdomain/sandbox/query"
+	"github.com/opdomain/opdomain/sandbox/run"
+	"github.com/opdomain/opdomain/sandbox/store"
+)
+
+// States of a question as its asker sees them.
+const (
+	stateRefused   = "refused"   // 不予受理: before any key opened, with reasons
+	stateComputing = "computing" // 计算中
+	stateInReview  = "in-review" // 审核中
+	stateReleased  = "released"  // 已出域
+	stateDeclined  = "declined"  // 审核不通过
+	stateExpired   = "expired"   // 审核超期
+	stateWithheld  = "withheld"  // 不予应答: one uniform code
+)
+
+// questionRecord is a question as the core keeps it.
+type questionRecord struct {
+	ID       sandbox.QuestionID
+	Asker    sandbox.IdentityID
+	Party    sandbox.PartyID
+	Spec     query.Spec
+	Inputs   []sandbox.InputVersion
+	Decision sandbox.Decision
+	Asked    time.Time
+	State    string // refused, computing, or review: then Review says
+	Review   *egress.Review
+	Release  sandbox.ReleaseID
+	Salt     []byte // of the digest in the evidence
+}
+
+const stateReview = "review"
+
+// limits bound one computation.
+var limits = columnar.Limits{}
+
+// facts gathers what a decision about s depends on.
+func (n *Node) facts(ctx context.Context, c api.Caller, s query.Spec, at time.Time) (policy.Facts, *grant.Scenario, error) {
+	sc, err := n.liveScenario(ctx, c, s.Scenario)
+	if err != nil {
+		return policy.Facts{}, nil, err
+	}
+	f := policy.Facts{Now: at, Hosting: n.desc.Hosting, Profile: &n.profile, Asker: c.Party, Engine: sandbox.Domain,
+		Scenarios: map[sandbox.ScenarioID]*grant.Scenario{}}
+	var ids []sandbox.DatasetID
+	for _, in := range s.Inputs {
+		ids = append(ids, in.Dataset)
+	}
+	if sc != nil {
+		f.Scenarios[sc.ID] = sc
+		for _, item := range sc.List {
+			ids = append(ids, item.Dataset)
+		}
+		if sc.Grant != nil {
+			if f.BitsUsed, err = n.store.Counter(ctx, bitsOf(sc.Grant.ID)); err != nil {
+				return policy.Facts{}, nil, err
+			}
+		}
+	}
+	f.Datasets, err = n.described(ctx, ids)
+	return f, sc, err
+}
+
+func bitsOf(g sandbox.GrantID) string { return "bits." + string(g) }
+
+// Explain decides a question and shows the derivation, without charge and before any key opens.
+func (n *Node) Explain(ctx context.Context, c api.Caller, s query.Spec) (api.Explanation, error) {
+	f, sc, err := n.facts(ctx, c, s, n.cfg.Now())
+	if err != nil {
+		return api.Explanation{}, err
+	}
+	out := api.Explanation{Decision: policy.Decide(f, s), Columns: []api.ExplainedColumn{}}
+	var text strings.Builder
+	for _, r := range out.Decision.Reasons {
+		fmt.Fprintf(&text, "refused %s %s: %s (%s)\n  smallest change: %s\n", r.Code, r.Column, r.Rule, r.Article, r.Change)
+	}
+	if sc != nil {
+		d, _ := query.Derive(s, f.Datasets, sc.List)
+		x := d.Explain()
+		text.WriteString(x.Text())
+		for _, col := range x.Columns {
+			out.Columns = append(out.Columns, api.ExplainedColumn{Column: col.Column, Uses: col.Uses, Grade: col.Grade, Personal: col.Personal})
+		}
+	}
+	out.Text = text.String()
+	return out, nil
+}
+
+// Ask is one question from decision to review: decide → charge and meter → compute → gate → ledger → submit. The same
+// question on the same data versions is the same question: it is not computed or charged twice.
+func (n *Node) Ask(ctx context.Context, c api.Caller, s query.Spec) (api.Question, error) {
+	n.asking.Lock() // one at a time, so that every answer is compared with every other
+	defer n.asking.Unlock()
+	at := n.cfg.Now()
+	f, sc, err := n.facts(ctx, c, s, at)
+	if err != nil {
+		return api.Question{}, err
+	}
+	decision := policy.Decide(f, s)
+	var derived query.Derivation
+	if decision.Allow {
+		derived, _ = query.Derive(s, f.Datasets, sc.List)
+	}
+	q := questionRecord{Asker: c.Identity.ID, Party: c.Party.ID, Spec: s, Decision: decision, Asked: at, State: stateRefused}
+	if !decision.Allow {
+		return n.refuse(ctx, c, q)
+	}
+	if q.Inputs, err = versions(derived, f.Datasets); err != nil {
+		return api.Question{}, err
+	}
+	prior, err := n.identify(ctx, &q, at)
+	if err != nil {
+		return api.Question{}, err
+	}
+	if prior != nil {
+		if prior.State != stateComputing {
+			return n.seen(*prior, at), nil
+		}
+		q = *prior // the process ended while it was computed: compute it again, charged already
+	} else if err := n.accept(ctx, c, sc, &q); err != nil {
+		return api.Question{}, err
+	}
+	if err := n.compute(ctx, c, derived, &q); err != nil {
+		return api.Question{}, err
+	}
+	return n.seen(q, at), nil
+}
+
+// versions fixes the data versions a question is answered over.
+func versions(d query.Derivation, in map[sandbox.DatasetID]catalog.Dataset) ([]sandbox.InputVersion, error) {
+	var out []sandbox.InputVersion
+	for _, x := range d.Inputs {
+		v := sandbox.InputVersion{Dataset: x.Dataset, Version: x.Version}
+		current := in[x.Dataset].Version
+		if v.Version == 0 {
+			v.Version = current
+		}
+		if v.Version == 0 || v.Version > current {
+			return nil, &sandbox.Error{Op: "query", Kind: sandbox.Conflict, Object: string(x.Dataset), Detail: "the dataset has no such version yet", Hint: "ask again after its unit has pushed"}
+		}
+		dup := false
+		for _, have := range out {
+			dup = dup || have == v
+		}
+		if !dup {
+			out = append(out, v)
+		}
+	}
+	return out, nil
+}
+
+// identify gives the question its id, which follows from asker, canonical question and versions, and finds the record
+// it already has, if any. A question whose review expired is asked anew under the next id.
+func (n *Node) identify(ctx context.Context, q *questionRecord, at time.Time) (*questionRecord, error) {
+	inputs, err := json.Marshal(q.Inputs)
+	if err != nil {
+		return nil, err
+	}
+	for attempt := range 1 << 10 {
+		id := sm.HMAC(n.questionKey, sm.Frame([]byte(q.Asker), q.Spec.Canonical(), inputs, fmt.Append(nil, attempt)))
+		q.ID = sandbox.QuestionID("q-" + hex.EncodeToString(id[:10]))
+		prior, _, err := n.docs.questions.Get(ctx, string(q.ID))
+		if errors.Is(err, sandbox.NotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if prior.Review == nil || prior.Review.At(at).State != egress.Expired {
+			return &prior, nil
+		}
+	}
+	return nil, &sandbox.Error{Op: "query", Kind: sandbox.TooLarge, Object: string(q.ID), Detail: "asked a thousand times without a decision"}
+}
+
+// refuse records a refusal made before any key opened; its asker learns every reason.
+func (n *Node) refuse(ctx context.Context, c api.Caller, q questionRecord) (api.Question, error) {
+	id, err := n.newID("q")
+	if err != nil {
+		return api.Question{}, err
+	}
+	q.ID = sandbox.QuestionID(id)
+	err = n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
+		if err := n.docs.questions.Insert(ctx, id, string(q.Party), q.State, q); err != nil {
+			return err
+		}
+		return n.recordDecision(tx, c, &q)
+	})
+	for _, r := range q.Decision.Reasons {
+		n.cfg.Metrics.Refused(r.Code)
+	}
+	n.cfg.Metrics.Job("question", stateRefused)
+	return n.seen(q, q.Asked), err
+}
+
+// accept charges the bit budget, meters the use and records the decision, all before a key opens.
+func (n *Node) accept(ctx context.Context, c api.Caller, sc *grant.Scenario, q *questionRecord) error {
+	q.State = stateComputing
+	return n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
+		bits := n.profile.Bits
+		if _, err := n.store.Add(ctx, bitsOf(sc.Grant.ID), bits.PerQuestion.Value, bits.PerGrant.Value); err != nil {
+			return err
+		}
+		if err := n.recordDecision(tx, c, q); err != nil {
+			return err
+		}
+		if err := n.meter(ctx, tx, meter.AggregateQuestion, q.Party, q.Spec.Scenario, q.ID); err != nil {
+			return err
+		}
+		return n.docs.questions.Insert(ctx, string(q.ID), string(q.Party), q.State, *q)
+	})
+}
+
+func (n *Node) recordDecision(tx *change, c api.Caller, q *questionRecord) error {
+	digest, salt, err := n.salted(q.Spec.Canonical())
+	if err != nil {
+		return err
+	}
+	q.Salt = salt
+	body := attest.QuestionDecidedBody{Question: q.ID, Scenario: q.Spec.Scenario, Asker: q.Asker, Spec: digest, Allow: q.Decision.Allow,
+		Engine: q.Decision.Engine, Class: q.Decision.Class, Policy: n.policyVersion(), Request: c.Request}
+	if sandbox.CheckID("scenario", string(body.Scenario)) != nil {
+		body.Scenario = "" // an asker's text is not evidence
+	}
+	for _, r := range q.Decision.Reasons {
+		body.Codes = append(body.Codes, r.Code)
+	}
+	tx.record(attest.QuestionDecided, "question/"+string(q.ID), body)
+	return nil
+}
+
+// compute answers an accepted question and submits it for review, or withholds it. What goes wrong from here on depends
+// on data: the asker sees the uniform code, reviewers and owners the cause.
+func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q *questionRecord) error {
+	ctx = context.WithoutCancel(ctx) // an asker who hangs up learns nothing and saves nothing
+	at := n.cfg.Now()
+	sub := egress.Submission{Question: q.ID, Author: q.Asker, Recipient: q.Asker, Policy: n.policyVersion(), Now: at.UTC(),
+		Expires: at.UTC().AddDate(0, 0, n.profile.Release.ApprovalDays.Value).Truncate(time.Second)}
+	for _, in := range q.Inputs {
+		sub.Datasets = append(sub.Datasets, in.Dataset)
+	}
+	params := egress.Params{MinSubjects: n.profile.Gate.MinSubjects.Value, DominanceN: n.profile.Gate.DominanceN.Value,
+		DominanceK: n.profile.Gate.DominanceK.Value, PPercent: n.profile.Gate.PPercent.Value}
+	review, err := n.gate(ctx, d, q, sub, params)
+	if err != nil {
+		return err
+	}
+	q.State, q.Review = stateReview, &review
+	id, err := n.newID("r")
+	if err != nil {
+		return err
+	}
+	err = n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
+		tx.record(attest.RunComputed, "question/"+string(q.ID), attest.RunComputedBody{Question: q.ID, Run: sandbox.RunID(id), Inputs: q.Inputs})
+		body := attest.EgressCheckedBody{Question: q.ID, Verdict: "pass", Result: review.Digest, Policy: review.Policy}
+		if review.State == egress.Withheld {
+			body.Verdict = "withheld"
+		}
+		for _, cell := range review.Cells {
+			body.Suppressed = body.Suppressed || cell.Suppressed
+		}
+		tx.record(attest.EgressChecked, "question/"+string(q.ID), body)
+		return n.saveQuestion(ctx, *q)
+	})
+	if review.State == egress.Withheld {
+		n.cfg.Metrics.Refused(sandbox.CodeWithheld)
+	}
+	n.cfg.Metrics.Job("question", string(review.State))
+	return err
+}
+
+// gate computes the answer, applies the rules and compares it with every earlier answer.
+func (n *Node) gate(ctx context.Context, d query.Derivation, q *questionRecord, sub egress.Submission, params egress.Params) (egress.Review, error) {
+	answer, err := run.Answer(ctx, n.mem, n.vault, d, q.Inputs, limits)
+	if err != nil {
+		return egress.Withhold(sub, nil, nil, "not computed: "+err.Error()), nil
+	}
+	checked, err := egress.Check(q.ID, answer, params)
+	if errors.Is(err, sandbox.Withheld) {
+		return egress.Withhold(sub, nil, nil, err.Error()), nil
+	}
+	if err != nil {
+		return egress.Review{}, err
+	}
+	columns := make([]string, len(d.Spec.Measures))
+	for i, m := range d.Spec.Measures {
+		if alias, name, ok := strings.Cut(m.Column, "."); ok {
+			for _, in := range d.Inputs {
+				if in.Alias == alias {
+					columns[i] = string(in.Dataset) + "." + name
+				}
+			}
+		}
+	}
+	entry, err := n.ledger.Entry(q.ID, checked, columns)
+	if err != nil {
+		return egress.Review{}, err
+	}
+	earlier, err := n.populations.live(ctx, n)
+	if err != nil {
+		return egress.Review{}, err
+	}
+	if f, hit := egress.Compare(entry, earlier, params); hit {
+		return egress.Withhold(sub, checked, &f, "it isolates too few people against an earlier answer"), nil
+	}
+	// Kept before the review opens: an answer that could leave is always in the ledger.
+	if err := n.populations.keep(entry); err != nil {
+		return egress.Review{}, err
+	}
+	return egress.Submit(sub, checked), nil
+}
+
+func (n *Node) saveQuestion(ctx context.Context, q questionRecord) error {
+	_, rev, err := n.docs.questions.Get(ctx, string(q.ID))
+	if err != nil {
+		return err
+	}
+	_, err = n.docs.questions.Update(ctx, string(q.ID), rev, string(q.Party), q.State, q)
+	return err
+}
+
+// seen is a question as its asker sees it at a time.
+func (n *Node) seen(q questionRecord, at time.Time) api.Question {
+	out := api.Question{ID: q.ID, Scenario: q.Spec.Scenario, State: q.State, Decision: q.Decision, Release: q.Release, Asked: q.Asked}
+	if q.Review != nil {
+		switch r := q.Review.At(at); r.State {
+		case egress.Released:
+			out.State = stateReleased
+		case egress.Refused:
+			out.State = stateDeclined
+		case egress.Expired:
+			out.State = stateExpired
+		case egress.Withheld:
+			out.State, out.Code = stateWithheld, sandbox.CodeWithheld
+		default:
+			out.State = stateInReview
+		}
+	}
+	return out
+}
+
+// Questions lists the questions of the caller's party; the agency, auditors and owning units see all that concern them.
+func (n *Node) Questions(ctx context.Context, c api.Caller) ([]api.Question, error) {
+	rows, err := n.docs.questions.List(ctx, store.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	out := []api.Question{}
+	for _, r := range rows {
+		ok, err := n.concerns(ctx, c, r.Value)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out = append(out, n.seen(r.Value, n.cfg.Now()))
+		}
+	}
+	return out, nil
+}
+
+// Question gives one question that concerns the caller.
+func (n *Node) Question(ctx context.Context, c api.Caller, id sandbox.QuestionID) (api.Question, error) {
+	q, _, err := n.docs.questions.Get(ctx, string(id))
+	if err != nil {
+		return api.Question{}, err
+	}
+	ok, err := n.concerns(ctx, c, q)
+	if err == nil && !ok {
+		err = &sandbox.Error{Op: "question", Kind: sandbox.NotFound, Object: string(id)}
+	}
+	if err != nil {
+		return api.Question{}, err
+	}
+	return n.seen(q, n.cfg.Now()), nil
+}
+
+// concerns says whether a question is the caller's own, about its data, or under its supervision.
+func (n *Node) concerns(ctx context.Context, c api.Caller, q questionRecord) (bool, error) {
+	if q.Party == c.Party.ID || c.Party.Role == sandbox.Agency || c.Party.Role == sandbox.Auditor {
+		return true, nil
+	}
+	return n.owns(ctx, c.Party, q.Inputs)
+}
+
+func (n *Node) owns(ctx context.Context, p sandbox.Party, inputs []sandbox.InputVersion) (bool, error) {
+	if p.Role != sandbox.Unit {
+		return false, nil
+	}
+	for _, in := range inputs {
+		d, _, err := n.docs.datasets.Get(ctx, string(in.Dataset))
+		if err != nil {
+			return false, err
+		}
+		if d.Unit == p.ID {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// policyVersion names the rules decisions are made under.
+func (n *Node) policyVersion() string { return policy.Version(n.profile) }

@@ -1,0 +1,224 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/release"
+	"github.com/opdomain/opdomain/sandbox/store"
+)
+
+// releaseRecord is a release with its sealed envelope.
+type releaseRecord struct {
+	Info     api.ReleaseInfo
+	Party    sandbox.PartyID // of the recipient
+	Inputs   []sandbox.InputVersion
+	Envelope []byte
+}
+
+func listState(state string) store.Filter { return store.Filter{State: state} }
+
+// Reviews lists the results the caller may review or look into, oldest first.
+func (n *Node) Reviews(ctx context.Context, c api.Caller) ([]api.Review, error) {
+	rows, err := n.docs.questions.List(ctx, listState(stateReview))
+	if err != nil {
+		return nil, err
+	}
+	now := n.cfg.Now()
+	out := []api.Review{}
+	waiting := time.Duration(0)
+	for _, r := range rows {
+		v, ok, err := n.view(ctx, c, r.Value)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out = append(out, v)
+		}
+		if at := r.Value.Review.At(now); at.State == egress.InReview || at.State == egress.Partial {
+			waiting = max(waiting, now.Sub(at.Submitted))
+		}
+	}
+	n.cfg.Metrics.QueueAge(waiting)
+	return out, nil
+}
+
+// Review gives one result the caller may review or look into.
+func (n *Node) Review(ctx context.Context, c api.Caller, id sandbox.QuestionID) (api.Review, error) {
+	q, err := n.reviewed(ctx, id)
+	if err != nil {
+		return api.Review{}, err
+	}
+	v, ok, err := n.view(ctx, c, q)
+	if err == nil && !ok {
+		err = &sandbox.Error{Op: "review", Kind: sandbox.NotFound, Object: string(id)}
+	}
+	return v, err
+}
+
+func (n *Node) reviewed(ctx context.Context, id sandbox.QuestionID) (questionRecord, error) {
+	q, _, err := n.docs.questions.Get(ctx, string(id))
+	if err == nil && q.Review == nil {
+		err = &sandbox.Error{Op: "review", Kind: sandbox.NotFound, Object: string(id)}
+	}
+	return q, err
+}
+
+// view shows a review to a caller: to the agency and the owners of its data with the numbers behind it, to other
+// reviewers the outgoing bytes and rule names, to nobody else. A withheld answer has no outgoing bytes.
+func (n *Node) view(ctx context.Context, c api.Caller, q questionRecord) (api.Review, bool, error) {
+	owner, err := n.owns(ctx, c.Party, q.Inputs)
+	if err != nil {
+		return api.Review{}, false, err
+	}
+	full := c.Party.Role == sandbox.Agency || owner
+	if !full && (c.Identity.Duty != sandbox.Reviewer || c.Party.ID == q.Party) {
+		return api.Review{}, false, nil
+	}
+	r := q.Review.At(n.cfg.Now())
+	if !full && r.State == egress.Withheld {
+		return api.Review{}, false, nil
+	}
+	v := api.Review{ID: r.Question, State: string(r.State), Author: r.Author, Recipient: r.Recipient, Expires: r.Expires, Result: r.Result,
+		Digest: r.Digest, Policy: r.Policy, Rules: r.Rules}
+	if full {
+		if v.Pack, err = r.Pack(); err != nil {
+			return api.Review{}, false, err
+		}
+	}
+	return v, true, nil
+}
+
+// Vote counts a signed vote; the second approval releases the result in the same change.
+func (n *Node) Vote(ctx context.Context, c api.Caller, id sandbox.QuestionID, st attest.Statement) (api.Review, error) {
+	var v attest.Vote
+	if err := signed(c, st, attest.ContextVote, &v); err != nil {
+		return api.Review{}, err
+	}
+	var q questionRecord
+	released := false
+	err := n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
+		var err error
+		if q, err = n.reviewed(ctx, id); err != nil {
+			return err
+		}
+		if _, ok, err := n.view(ctx, c, q); err != nil || !ok {
+			return &sandbox.Error{Op: "review", Kind: sandbox.NotFound, Object: string(id), Err: err}
+		}
+		_, author, err := n.Identity(ctx, q.Review.Author)
+		if err != nil {
+			return err
+		}
+		to, recipient, err := n.Identity(ctx, q.Review.Recipient)
+		if err != nil {
+			return err
+		}
+		next, err := q.Review.Cast(v, egress.Electorate{Voter: c.Identity, VoterParty: c.Party, Author: author, Recipient: recipient}, tx.at)
+		if err != nil {
+			return err
+		}
+		q.Review = &next
+		tx.record(attest.ReviewVoted, "question/"+string(id), attest.ReviewVotedBody{Statement: st, Step: next.Step()})
+		if next.State == egress.Approved {
+			if err := n.deliver(ctx, tx, &q, to); err != nil {
+				return err
+			}
+			released = true
+		}
+		return n.saveQuestion(ctx, q)
+	})
+	if err != nil {
+		return api.Review{}, err
+	}
+	if released {
+		n.cfg.Metrics.Released(sandbox.ClassA)
+	}
+	out, _, err := n.view(ctx, c, q)
+	return out, err
+}
+
+// deliver sends an approved result: authority → release → evidence.
+func (n *Node) deliver(ctx context.Context, tx *change, q *questionRecord, to sandbox.Identity) error {
+	approval, err := q.Review.Approval(tx.at)
+	if err != nil {
+		return err
+	}
+	id, err := n.send(ctx, tx, approval, q.Review.Result, to, q.Inputs)
+	if err != nil {
+		return err
+	}
+	sent, err := q.Review.Sent()
+	if err != nil {
+		return err
+	}
+	q.Review, q.Release = &sent, id
+	return nil
+}
+
+// send makes, keeps and records one release.
+func (n *Node) send(ctx context.Context, tx *change, a egress.Approval, result []byte, to sandbox.Identity, inputs []sandbox.InputVersion) (sandbox.ReleaseID, error) {
+	key, err := sm.ParseEncryptKey(to.EncryptKey)
+	if err != nil {
+		return "", err
+	}
+	s, err := n.newID("x")
+	if err != nil {
+		return "", err
+	}
+	id := sandbox.ReleaseID(s)
+	sender := release.Sender{Domain: n.desc.Domain, Key: n.keys.SigningKey(), Rand: n.cfg.Rand}
+	env, err := sender.Send(a, id, result, key, tx.at)
+	if err != nil {
+		return "", err
+	}
+	b, err := env.Encode()
+	if err != nil {
+		return "", err
+	}
+	rec := releaseRecord{Info: api.ReleaseInfo{ID: id, Question: a.Question(), Class: a.Class(), Recipient: a.Recipient(), Expires: env.Expires}, Party: to.Party, Inputs: inputs, Envelope: b}
+	if err := n.docs.releases.Insert(ctx, s, string(to.Party), string(a.Class()), rec); err != nil {
+		return "", err
+	}
+	digest := sm.Sum(b)
+	tx.record(attest.ReleaseSent, "release/"+s, attest.ReleaseSentBody{Release: id, Question: a.Question(), Class: a.Class(), Recipient: a.Recipient(),
+		Result: env.Result, Envelope: digest[:], Expires: env.Expires, Consent: a.Consent()})
+	return id, nil
+}
+
+// Releases lists the releases to the caller's party; the agency, auditors and owning units see what concerns them.
+func (n *Node) Releases(ctx context.Context, c api.Caller) ([]api.ReleaseInfo, error) {
+	rows, err := n.docs.releases.List(ctx, store.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	out := []api.ReleaseInfo{}
+	for _, r := range rows {
+		owner, err := n.owns(ctx, c.Party, r.Value.Inputs)
+		if err != nil {
+			return nil, err
+		}
+		if owner || r.Value.Party == c.Party.ID || slices.Contains([]sandbox.Role{sandbox.Agency, sandbox.Auditor}, c.Party.Role) {
+			out = append(out, r.Value.Info)
+		}
+	}
+	return out, nil
+}
+
+// Release gives a sealed envelope to its recipient's party.
+func (n *Node) Release(ctx context.Context, c api.Caller, id sandbox.ReleaseID) (json.RawMessage, error) {
+	r, _, err := n.docs.releases.Get(ctx, string(id))
+	if err == nil && r.Party != c.Party.ID {
+		err = &sandbox.Error{Op: "release", Kind: sandbox.NotFound, Object: string(id)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.Envelope, nil
+}
