@@ -82,7 +82,7 @@ type Node struct {
 	pushes map[sandbox.RunID]*pendingPush
 }
 
-// Create makes a domain in an empty or absent folder.
+// Create makes a domain in a folder that holds none; see Vacant.
 func Create(ctx context.Context, cfg Config, f Founding) (*Node, error) {
 	if err := sandbox.CheckID("domain", f.Domain); err != nil {
 		return nil, err
@@ -96,9 +96,8 @@ func Create(ctx context.Context, cfg Config, f Founding) (*Node, error) {
 	if len(f.Enrolled) == 0 || f.Enrolled[0].Party.Role != sandbox.Agency {
 		return nil, &sandbox.Error{Op: "init", Kind: sandbox.Invalid, Object: "parties", Detail: "the first party of a domain is its agency"}
 	}
-	if entries, err := os.ReadDir(cfg.Dir); err == nil && len(entries) > 0 {
-		return nil, &sandbox.Error{Op: "init", Kind: sandbox.Conflict, Object: cfg.Dir, Detail: "the folder is not empty",
-			Hint: "name a new folder; a domain is never made over another"}
+	if _, err := os.Stat(filepath.Join(cfg.Dir, "keys")); err == nil {
+		return nil, &sandbox.Error{Op: "init", Kind: sandbox.Conflict, Object: cfg.Dir, Detail: "the folder holds a domain already"}
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, &sandbox.Error{Op: "init", Kind: sandbox.Unavailable, Object: cfg.Dir, Err: err}
@@ -125,6 +124,22 @@ func Create(ctx context.Context, cfg Config, f Founding) (*Node, error) {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
+}
+
+// Vacant says whether a folder is free for a new domain: absent or empty.
+func Vacant(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return &sandbox.Error{Op: "init", Kind: sandbox.Unavailable, Object: dir, Err: err}
+	}
+	if len(entries) > 0 {
+		return &sandbox.Error{Op: "init", Kind: sandbox.Conflict, Object: dir, Detail: "the folder is not empty",
+			Hint: "name a new folder; a domain is never made over another"}
+	}
+	return nil
 }
 
 // Open opens the domain in a folder: wrong passphrase, tampered keys, log, store or vault heads are named errors.
@@ -259,4 +274,15 @@ func lockFolder(dir string) (*os.File, error) {
 			Hint: "stop it first, or talk to it with --server"}
 	}
 	return f, nil
+}
+
+// CalendarCovers says whether the shipped working-day calendar reaches far enough beyond t for every due date a scenario
+// filed then can have.
+func CalendarCovers(t time.Time) bool {
+	c, err := workflow.Official()
+	if err != nil {
+		return false
+	}
+	_, err = c.AddWorkingDays(t, 16)
+	return err == nil
 }

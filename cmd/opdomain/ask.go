@@ -1,0 +1,199 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/query"
+)
+
+func (a *app) spec(path string) (query.Spec, error) {
+	b, err := a.readFile(path)
+	if err != nil {
+		return query.Spec{}, err
+	}
+	return query.Decode(b)
+}
+
+func printQuestion(w io.Writer, q api.Question) {
+	fmt.Fprintf(w, "%s  %s", q.ID, q.State)
+	if q.Code != "" {
+		fmt.Fprintf(w, "  %s", q.Code)
+	}
+	if q.Release != "" {
+		fmt.Fprintf(w, "  release %s", q.Release)
+	}
+	fmt.Fprintln(w)
+}
+
+func (a *app) queryCommand() *cobra.Command {
+	var path string
+	spec := func(c *cobra.Command) *cobra.Command {
+		c.Flags().StringVar(&path, "spec", "", "JSON question, - for standard input; fine and coarse of a shipped map show the form")
+		must(c.MarkFlagRequired("spec"))
+		return c
+	}
+	explain := spec(verb("explain", "Decide a question and show its derivation, before any key opens and without charge", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		q, err := a.spec(path)
+		if err != nil {
+			return err
+		}
+		return get(a, func(s *session) (api.Explanation, error) {
+			return result[api.Explanation](s.api.ExplainQuestion(c.Context(), q))
+		},
+			func(w io.Writer, x api.Explanation) {
+				if x.Decision.Allow {
+					fmt.Fprintln(w, "allowed 准予: engine", x.Decision.Engine, "class", x.Decision.Class)
+				}
+				fmt.Fprint(w, x.Text)
+			})
+	}))
+	ask := spec(verb("ask", "Ask a question (查询)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		q, err := a.spec(path)
+		if err != nil {
+			return err
+		}
+		s, err := a.connect()
+		if err != nil {
+			return err
+		}
+		got, err := result[api.Question](s.api.AskQuestion(c.Context(), q))
+		if err != nil {
+			return err
+		}
+		if err := a.show(got, func(w io.Writer) { printQuestion(w, got) }); err != nil {
+			return err
+		}
+		if len(got.Decision.Reasons) > 0 {
+			return &refused{got.Decision}
+		}
+		return nil
+	}))
+	list := verb("list", "List your questions", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		return get(a, func(s *session) ([]api.Question, error) {
+			return result[[]api.Question](s.api.ListQuestions(c.Context()))
+		},
+			func(w io.Writer, all []api.Question) {
+				for _, q := range all {
+					printQuestion(w, q)
+				}
+			})
+	})
+	one := verb("show QUESTION", "Show where a question stands", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+		return get(a, func(s *session) (api.Question, error) {
+			return result[api.Question](s.api.GetQuestion(c.Context(), sandbox.QuestionID(args[0])))
+		}, printQuestion)
+	})
+	return group("query", "Ask questions (查询)", explain, ask, list, one, a.claimCommand())
+}
+
+// claimFile is what query claim reads.
+type claimFile struct {
+	Scenario sandbox.ScenarioID  `json:"scenario"`
+	Purpose  string              `json:"purpose"`
+	Consent  sandbox.ConsentID   `json:"consent"`
+	Dataset  sandbox.DatasetID   `json:"dataset"`
+	Fields   []string            `json:"fields"`
+	Kind     catalog.SubjectKind `json:"kind"`  // of the person's identifier
+	ID       string              `json:"id"`    // travels sealed
+	Claim    string              `json:"claim"` // travels sealed
+}
+
+func (a *app) claimCommand() *cobra.Command {
+	var path string
+	c := verb("claim", "Ask for one person's claim under that person's consent (单人查询)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		var f claimFile
+		if err := a.readJSON(path, &f); err != nil {
+			return err
+		}
+		s, err := a.connect()
+		if err != nil {
+			return err
+		}
+		info, err := s.domain(c.Context())
+		if err != nil {
+			return err
+		}
+		sealed, err := s.seal(info, "opdomain/claim-query/v1", map[string]any{"kind": f.Kind, "id": f.ID, "claim": f.Claim})
+		if err != nil {
+			return err
+		}
+		ans, err := result[api.ClaimAnswer](s.api.AskClaim(c.Context(), api.ClaimRequest{Scenario: f.Scenario, Purpose: f.Purpose, Consent: f.Consent, Dataset: f.Dataset,
+			Fields: f.Fields, Sealed: sealed}))
+		if err != nil {
+			return err
+		}
+		if ans.Code != "" {
+			if err := a.show(ans, nil); err != nil {
+				return err
+			}
+			return &refused{sandbox.Decision{Reasons: []sandbox.Reason{{Code: ans.Code, Rule: "a person's record is answered only under that person's live consent for exactly this",
+				Change: "ask the person; the person and auditors can see the cause"}}}}
+		}
+		b, err := openEnvelope(s.id, compact(ans.Envelope), info.SignKey, s)
+		if err != nil {
+			return err
+		}
+		rec, err := egress.DecodeRecord(b)
+		if err != nil {
+			return err
+		}
+		return a.show(rec, func(w io.Writer) {
+			for i, f := range rec.Fields {
+				fmt.Fprintf(w, "%-16s %s\n", f, rec.Values[i])
+			}
+		})
+	})
+	c.Flags().StringVar(&path, "file", "", "JSON: scenario, purpose, consent, dataset, fields, kind, id, claim")
+	must(c.MarkFlagRequired("file"))
+	return c
+}
+
+func printReview(w io.Writer, r api.Review) {
+	fmt.Fprintf(w, "%s  %s  author %s, recipient %s, until %s\n", r.ID, r.State, r.Author, r.Recipient, r.Expires.Format(time.DateTime))
+	if len(r.Rules) > 0 {
+		fmt.Fprintf(w, "  rules that suppressed groups: %s\n", strings.Join(r.Rules, ", "))
+	}
+}
+
+func (a *app) egressCommand() *cobra.Command {
+	list := verb("list", "List the results that wait for review (出域审核队列)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		return get(a, func(s *session) ([]api.Review, error) { return result[[]api.Review](s.api.ListReviews(c.Context())) },
+			func(w io.Writer, all []api.Review) {
+				for _, r := range all {
+					printReview(w, r)
+				}
+			})
+	})
+	one := verb("show QUESTION", "Show a result as it would leave, and for the agency and owners the evidence behind it", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+		return get(a, func(s *session) (api.Review, error) {
+			return result[api.Review](s.api.GetReview(c.Context(), sandbox.QuestionID(args[0])))
+		}, func(w io.Writer, r api.Review) {
+			printReview(w, r)
+			if res, err := egress.DecodeResult(r.Result); err == nil {
+				printTable(indent{w, "  "}, res, 0)
+			}
+			if len(r.Pack) > 0 {
+				fmt.Fprintf(w, "  evidence 证据: %s\n", compact(r.Pack))
+			}
+		})
+	})
+	var refuse bool
+	var reason string
+	vote := verb("vote QUESTION", "Sign an approving vote on a result, or a refusing one with --refuse (审批)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+		return get(a, func(s *session) (api.Review, error) {
+			return s.vote(c.Context(), sandbox.QuestionID(args[0]), !refuse, reason)
+		}, printReview)
+	})
+	vote.Flags().BoolVar(&refuse, "refuse", false, "refuse: one refusal is a veto")
+	vote.Flags().StringVar(&reason, "reason", "", "reason; needed for a refusal")
+	return group("egress", "Review what would leave (出域审核)", list, one, vote)
+}

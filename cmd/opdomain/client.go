@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/opdomain/opdomain/attest/channel"
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/connectors"
+	"github.com/opdomain/opdomain/connectors/push"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/batch"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+)
+
+// session is one identity talking to one domain.
+type session struct {
+	id   *identity
+	api  *api.Client
+	now  func() time.Time
+	rand io.Reader
+}
+
+func newSession(server string, id *identity, now func() time.Time, rand io.Reader) (*session, error) {
+	opts := []api.ClientOption{api.WithHTTPClient(&http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}})}
+	if id != nil {
+		signer := api.Signer{Identity: id.ID, Key: id.keys.SigningKey(), Rand: rand, Now: now}
+		opts = append(opts, api.WithRequestEditorFn(signer.Sign))
+	}
+	c, err := api.NewClient(server, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &session{id: id, api: c, now: now, rand: rand}, nil
+}
+
+// connect opens the identity named by --as and a session to --server.
+func (a *app) connect() (*session, error) {
+	if a.as == "" {
+		return nil, usageError{invalid("--as", "this command signs its requests", "name an identity's folder, e.g. --as DIR/identities/operator")}
+	}
+	p, err := a.passphraseFor(a.as)
+	if err != nil {
+		return nil, err
+	}
+	id, err := openIdentity(a.as, p, a.rand)
+	if err != nil {
+		return nil, err
+	}
+	return newSession(a.server, id, a.now, a.rand)
+}
+
+// maxAnswer bounds one answer of a domain in bytes.
+const maxAnswer = 64 << 20
+
+// result reads an answer: T, or the domain's error.
+func result[T any](r *http.Response, err error) (T, error) {
+	var out T
+	b, err := body(r, err)
+	if err != nil || len(b) == 0 {
+		return out, err
+	}
+	if err := json.Unmarshal(b, &out); err != nil {
+		return out, &sandbox.Error{Op: "request", Kind: sandbox.Invalid, Object: "answer", Detail: "not what a domain answers"}
+	}
+	return out, nil
+}
+
+func body(r *http.Response, err error) ([]byte, error) {
+	if err != nil {
+		var e *sandbox.Error
+		if errors.As(err, &e) {
+			return nil, e
+		}
+		return nil, &sandbox.Error{Op: "request", Kind: sandbox.Unavailable, Object: "domain", Detail: "cannot be reached", Hint: "is it running? opdomain serve --dir DIR; name its address with --server", Err: err}
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(r.Body, maxAnswer))
+	if err != nil {
+		return nil, &sandbox.Error{Op: "request", Kind: sandbox.Unavailable, Object: "domain", Detail: "the answer broke off", Err: err}
+	}
+	if r.StatusCode < 300 {
+		return b, nil
+	}
+	var p api.Problem
+	if err := json.Unmarshal(b, &p); err != nil {
+		return nil, &sandbox.Error{Op: "request", Kind: sandbox.Unavailable, Object: "domain", Detail: "answers with status " + r.Status}
+	}
+	return nil, &sandbox.Error{Op: p.Op, Kind: p.Kind, Object: p.Object, Detail: p.Detail, Hint: p.Hint}
+}
+
+// domain describes the domain.
+func (s *session) domain(ctx context.Context) (api.DomainInfo, error) {
+	return result[api.DomainInfo](s.api.GetDomain(ctx))
+}
+
+// seal seals a small JSON secret to the domain's encryption key.
+func (s *session) seal(info api.DomainInfo, context string, v any) ([]byte, error) {
+	key, err := sm.ParseEncryptKey(info.EncryptKey)
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return key.SealMessage(s.rand, context, b)
+}
+
+// push sends a source's rows to a dataset: opening, then sealed frames as the source gives them.
+func (s *session) push(ctx context.Context, info api.DomainInfo, d catalog.Dataset, run sandbox.RunID, src connectors.Source, progress func(rows int64)) (api.PushReport, error) {
+	key, err := sm.ParseEncryptKey(info.EncryptKey)
+	if err != nil {
+		return api.PushReport{}, err
+	}
+	digest := sm.Sum(batch.SchemaBytes(d))
+	opening, secret, err := channel.NewOpening(s.rand, key, channel.Opening{From: s.id.ID, To: info.Identity, Domain: info.Domain, Run: run, Dataset: d.ID,
+		SchemaDigest: digest[:], Created: s.now()})
+	if err != nil {
+		return api.PushReport{}, err
+	}
+	text := opening.Encode()
+	sig, err := s.id.keys.SigningKey().Sign(s.rand, channel.Context, text)
+	if err != nil {
+		return api.PushReport{}, err
+	}
+	if _, err := result[api.Push](s.api.OpenPush(ctx, api.PushOpening{Opening: text, Signature: sig})); err != nil {
+		return api.PushReport{}, err
+	}
+	pr, pw := io.Pipe()
+	sent := make(chan error, 1)
+	go func() {
+		err := push.Send(ctx, pw, secret, text, src, progress)
+		pw.CloseWithError(err)
+		sent <- err
+	}()
+	rep, err := result[api.PushReport](s.api.PutFramesWithBody(api.WithOpening(ctx, text), run, "application/vnd.opdomain.frames", pr))
+	pr.CloseWithError(io.ErrClosedPipe)
+	if serr := <-sent; serr != nil && !errors.Is(serr, io.ErrClosedPipe) {
+		return api.PushReport{}, serr // the source's own fault names file, line, column and rule
+	}
+	return rep, err
+}
+
+// allocator pays for batches on the sending side.
+func allocator() memory.Allocator { return memory.NewGoAllocator() }
+
+// compact prints JSON on one line.
+func compact(b []byte) []byte {
+	var out bytes.Buffer
+	if json.Compact(&out, b) != nil {
+		return b
+	}
+	return out.Bytes()
+}

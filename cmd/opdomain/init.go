@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opdomain/opdomain/attest/keys"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/node"
+	"github.com/opdomain/opdomain/sandbox/profile"
+)
+
+// founding is what init needs to know.
+type founding struct {
+	dir, domain, district string
+	hosting               sandbox.Hosting
+	units                 []storyUnit
+	keys                  keys.Params
+}
+
+// defaultUnits are the source units a domain starts with when none is named.
+var defaultUnits = []storyUnit{{ID: "unit-medical", Name: "医疗保障数源单位"}, {ID: "unit-population", Name: "人口信息数源单位"}}
+
+// roster lists the parties a domain starts with, the agency first, with the duties of their identities.
+func (f founding) roster() []api.Enrolment {
+	officer := func(id string) sandbox.Identity {
+		return sandbox.Identity{ID: sandbox.IdentityID(id), Party: sandbox.PartyID(id), Duty: sandbox.Officer}
+	}
+	reviewer := func(id string) sandbox.Identity {
+		return sandbox.Identity{ID: sandbox.IdentityID(id + "-reviewer"), Party: sandbox.PartyID(id), Duty: sandbox.Reviewer}
+	}
+	out := []api.Enrolment{
+		{Party: sandbox.Party{ID: "agency", Role: sandbox.Agency, Name: "实施机构"}, Identities: []sandbox.Identity{officer("agency"), reviewer("agency")}},
+		{Party: sandbox.Party{ID: "operator", Role: sandbox.Operator, Name: "运营机构", Affiliates: []sandbox.PartyID{"partner"}}, Identities: []sandbox.Identity{officer("operator")}},
+		{Party: sandbox.Party{ID: "partner", Role: sandbox.Partner, Name: "运营合作方"}, Identities: []sandbox.Identity{officer("partner")}},
+		{Party: sandbox.Party{ID: "insurer", Role: sandbox.Insurer, Name: "保险机构"}, Identities: []sandbox.Identity{officer("insurer")}},
+		{Party: sandbox.Party{ID: "auditor", Role: sandbox.Auditor, Name: "审计机构"}, Identities: []sandbox.Identity{officer("auditor")}},
+	}
+	for _, u := range f.units {
+		id := string(u.ID)
+		out = append(out, api.Enrolment{Party: sandbox.Party{ID: u.ID, Role: sandbox.Unit, Name: u.Name}, Identities: []sandbox.Identity{officer(id), reviewer(id)}})
+	}
+	return out
+}
+
+// patient is the data subject init makes keys for; the agency binds it to a person later.
+func patient() (sandbox.Party, sandbox.Identity) {
+	return sandbox.Party{ID: "patient", Role: sandbox.Subject, Name: "数据主体"}, sandbox.Identity{ID: "patient", Party: "patient", Duty: sandbox.Officer}
+}
+
+func identityDir(dir string, id sandbox.IdentityID) string {
+	return filepath.Join(dir, "identities", string(id))
+}
+
+// found makes a domain and the identities it starts with.
+func (a *app) found(ctx context.Context, f founding, passphrase []byte, m *api.Metrics) (*node.Node, map[sandbox.IdentityID]*identity, error) {
+	cfg := node.Config{Dir: f.dir, Passphrase: passphrase, Now: a.now, Rand: a.rand, Metrics: m}
+	made := map[sandbox.IdentityID]*identity{}
+	roster := f.roster()
+	// The folder must be empty before keys are written into it, so the check of Create is made here first.
+	if err := node.Vacant(f.dir); err != nil {
+		return nil, nil, err
+	}
+	for i := range roster {
+		for j, id := range roster[i].Identities {
+			key, err := makeIdentity(identityDir(f.dir, id.ID), passphrase, f.keys, a.rand, id)
+			if err != nil {
+				return nil, nil, err
+			}
+			roster[i].Identities[j], made[id.ID] = key.Identity, key
+		}
+	}
+	_, who := patient()
+	key, err := makeIdentity(identityDir(f.dir, who.ID), passphrase, f.keys, a.rand, who)
+	if err != nil {
+		return nil, nil, err
+	}
+	made[who.ID] = key
+	n, err := node.Create(ctx, cfg, node.Founding{Domain: f.domain, Hosting: f.hosting, District: f.district, Keys: f.keys, Enrolled: roster})
+	return n, made, err
+}
+
+func (a *app) initCommand() *cobra.Command {
+	f := founding{hosting: sandbox.P1}
+	var hosting string
+	var units []string
+	c := verb("init", "Make a domain and the identities it starts with (建域)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		f.hosting = sandbox.Hosting(hosting)
+		f.units = nil
+		for _, u := range units {
+			id, name, ok := strings.Cut(u, "=")
+			if !ok || sandbox.CheckID("unit", id) != nil {
+				return usageError{invalid("--unit", "id=name, the id of a-z, 0-9 and -", "--unit unit-medical=医疗保障数源单位")}
+			}
+			f.units = append(f.units, storyUnit{sandbox.PartyID(id), name})
+		}
+		if len(f.units) == 0 {
+			f.units = defaultUnits
+		}
+		p, err := a.passphraseFor(f.dir)
+		if err != nil {
+			return err
+		}
+		n, made, err := a.found(c.Context(), f, p, api.NewMetrics())
+		if err != nil {
+			return err
+		}
+		info, err := n.Domain(c.Context())
+		if err != nil {
+			return err
+		}
+		if err := n.Close(); err != nil {
+			return err
+		}
+		return a.show(info, func(w io.Writer) {
+			fmt.Fprintf(w, "domain %s (%s, %s) is in %s\n", info.Domain, info.District, info.Hosting, f.dir)
+			fmt.Fprintf(w, "signing key SM3 fingerprint: %s\n", fingerprint(info.SignKey))
+			fmt.Fprintf(w, "%d identities are in %s: hand each folder to its owner and remove it there\n", len(made), filepath.Join(f.dir, "identities"))
+			fmt.Fprintf(w, "next: opdomain serve --dir %s\n", f.dir)
+		})
+	})
+	c.Flags().StringVar(&f.dir, "dir", "", "new folder of the domain")
+	c.Flags().StringVar(&f.domain, "domain", "district", "name of the domain, an identifier")
+	c.Flags().StringVar(&f.district, "district", "longhua", "rules of the district: "+strings.Join(profile.Names(), ", "))
+	c.Flags().StringVar(&hosting, "hosting", "P1", "P1 agency-hosted, P2 operator-hosted")
+	c.Flags().StringArrayVar(&units, "unit", nil, "source unit as id=name; repeat for more (default: two)")
+	must(c.MarkFlagRequired("dir"))
+	return c
+}
+
+// must is for mistakes in the command tree itself.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

@@ -1,0 +1,213 @@
+// Command opdomain (授权运营域) runs a domain and is the command line of everybody who works with one: agency, source
+// units, operators, partners, insurers, data subjects. Every verb but init, serve and demo is a signed request to a running
+// domain.
+//
+// Exit statuses: 0 done, 1 failed, 2 wrong usage, 3 refused by the domain's policy (the reasons are printed). Errors are
+// printed as "error:" and, where there is something to do, "hint:".
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// Exit statuses.
+const (
+	exitFailed  = 1
+	exitUsage   = 2
+	exitRefused = 3
+)
+
+const exitHelp = `
+exit status: 0 done, 1 failed, 2 wrong usage, 3 refused by the domain's policy`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// app is what the commands share.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	now      func() time.Time
+	rand     io.Reader
+
+	server     string
+	as         string
+	passphrase string // file
+	json       bool
+}
+
+// refused is a refusal as the end of a command.
+type refused struct{ decision sandbox.Decision }
+
+func (r *refused) Error() string { return "refused by the domain's policy" }
+
+// usageError marks an error of the command line itself.
+type usageError struct{ error }
+
+func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
+	a := &app{in: in, out: out, err: errOut, now: time.Now, rand: rand.Reader}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	return a.fail(err)
+}
+
+func (a *app) fail(err error) int {
+	var r *refused
+	if errors.As(err, &r) {
+		a.printReasons(a.err, r.decision)
+		return exitRefused
+	}
+	fmt.Fprintln(a.err, "error:", err)
+	var e *sandbox.Error
+	if errors.As(err, &e) && e.Hint != "" {
+		fmt.Fprintln(a.err, "hint:", e.Hint)
+	}
+	var u usageError
+	if errors.As(err, &u) || strings.HasPrefix(err.Error(), "unknown command") {
+		fmt.Fprintln(a.err, "hint: opdomain --help")
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// printReasons prints a refusal: column, rule, article and the smallest change that would pass.
+func (a *app) printReasons(w io.Writer, d sandbox.Decision) {
+	fmt.Fprintln(w, "refused 不予受理:")
+	for _, r := range d.Reasons {
+		fmt.Fprintf(w, "  %s\n", r.Code)
+		if r.Column != "" {
+			fmt.Fprintf(w, "    column 字段   %s\n", r.Column)
+		}
+		fmt.Fprintf(w, "    rule 规则     %s\n", r.Rule)
+		if r.Article != "" {
+			fmt.Fprintf(w, "    article 依据  %s\n", r.Article)
+		}
+		if r.Change != "" {
+			fmt.Fprintf(w, "    change 可改为 %s\n", r.Change)
+		}
+	}
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "opdomain",
+		Short:         "Authorised operation of public data: raw data stay, approved answers leave (公共数据授权运营域)",
+		Long:          "opdomain runs an authorised operation domain (公共数据授权运营域) and talks to one.\nStart with: opdomain demo" + exitHelp,
+		SilenceErrors: true, SilenceUsage: true,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	f := root.PersistentFlags()
+	f.StringVar(&a.server, "server", "http://127.0.0.1:8471", "address of the domain")
+	f.StringVar(&a.as, "as", "", "folder of the identity to sign with, e.g. DIR/identities/operator")
+	f.StringVar(&a.passphrase, "passphrase-file", "", "file with the passphrase; else $OPDOMAIN_PASSPHRASE, else DIR.passphrase beside the domain")
+	f.BoolVar(&a.json, "json", false, "print results as JSON")
+	root.AddCommand(a.initCommand(), a.serveCommand(), a.demoCommand(), a.sourceCommand(), a.ingestCommand(), a.catalogCommand(), a.grantCommand(),
+		a.consentCommand(), a.queryCommand(), a.egressCommand(), a.releaseCommand(), a.meterCommand(), a.billCommand(), a.evidenceCommand())
+	root.CompletionOptions.DisableDefaultCmd = true
+	for _, c := range root.Commands() {
+		describe(c)
+	}
+	return root
+}
+
+// describe puts the exit statuses into every command's help and makes argument errors usage errors.
+func describe(c *cobra.Command) {
+	if c.Long == "" {
+		c.Long = c.Short
+	}
+	c.Long += exitHelp
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usageError{err}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		describe(sub)
+	}
+}
+
+// group is a command that only holds others.
+func group(use, short string, subs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(subs...)
+	return c
+}
+
+// verb is a command that does something.
+func verb(use, short string, args cobra.PositionalArgs, run func(c *cobra.Command, args []string) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: args, RunE: run}
+}
+
+// show prints v as JSON, or as text prints it.
+func (a *app) show(v any, text func(w io.Writer)) error {
+	if a.json || text == nil {
+		enc := json.NewEncoder(a.out)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		return enc.Encode(v)
+	}
+	text(a.out)
+	return nil
+}
+
+func invalid(object, rule, hint string) error {
+	return &sandbox.Error{Op: "opdomain", Kind: sandbox.Invalid, Object: object, Detail: rule, Hint: hint}
+}
+
+// readJSON reads a file of JSON, or standard input for "-", strictly.
+func (a *app) readJSON(path string, into any) error {
+	b, err := a.readFile(path)
+	if err != nil {
+		return err
+	}
+	dec := json.NewDecoder(strings.NewReader(string(b)))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return invalid(path, fmt.Sprintf("fault near byte %d: one JSON object with the known fields", dec.InputOffset()), "")
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return invalid(path, "nothing follows the JSON object", "")
+	}
+	return nil
+}
+
+func (a *app) readFile(path string) ([]byte, error) {
+	if path == "-" {
+		return io.ReadAll(io.LimitReader(a.in, 1<<20))
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &sandbox.Error{Op: "read", Kind: sandbox.NotFound, Object: path, Detail: "the file cannot be read"}
+	}
+	return b, nil
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"encoding/hex"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/sandbox/egress"
+)
+
+// indent writes lines behind a prefix.
+type indent struct {
+	w      io.Writer
+	prefix string
+}
+
+func (i indent) Write(b []byte) (int, error) {
+	for _, line := range strings.SplitAfter(string(b), "\n") {
+		if line == "" {
+			continue
+		}
+		if _, err := io.WriteString(i.w, i.prefix+line); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
+}
+
+// printTable prints a released result, at most limit rows (0: all). A suppressed group shows no number.
+func printTable(w io.Writer, r egress.Result, limit int) {
+	head := append([]string{}, r.Dimensions...)
+	for _, m := range r.Measures {
+		name := m.Name
+		if m.Unit != "" {
+			name += " (" + m.Unit + ")"
+		}
+		head = append(head, name)
+	}
+	table := [][]string{head}
+	for i, row := range r.Rows {
+		if limit > 0 && i == limit {
+			break
+		}
+		line := append([]string{}, row.Labels...)
+		for m := range r.Measures {
+			if row.Suppressed {
+				line = append(line, "隐藏 suppressed")
+				for range r.Measures[m+1:] {
+					line = append(line, "")
+				}
+				break
+			}
+			line = append(line, scaled(row.Values[m], r.Measures[m].Scale))
+		}
+		table = append(table, line)
+	}
+	width := make([]int, len(head))
+	for _, line := range table {
+		for i, s := range line {
+			width[i] = max(width[i], columns(s))
+		}
+	}
+	for _, line := range table {
+		var b strings.Builder
+		for i, s := range line {
+			b.WriteString(s + strings.Repeat(" ", width[i]-columns(s)+2))
+		}
+		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+	}
+	if limit > 0 && len(r.Rows) > limit {
+		fmt.Fprintf(w, "… %d more groups\n", len(r.Rows)-limit)
+	}
+}
+
+// columns counts terminal columns: Chinese characters and full-width forms take two.
+func columns(s string) int {
+	n := 0
+	for _, r := range s {
+		n++
+		if r >= 0x1100 && r != '…' && r != '≥' && !(r >= 0x2000 && r < 0x2E80) {
+			n++
+		}
+	}
+	return n
+}
+
+func scaled(v int64, scale int) string {
+	if scale == 0 {
+		return fmt.Sprint(v)
+	}
+	sign := ""
+	u := uint64(v)
+	if v < 0 {
+		sign, u = "-", -u
+	}
+	digits := fmt.Sprintf("%0*d", scale+1, u)
+	return sign + digits[:len(digits)-scale] + "." + digits[len(digits)-scale:]
+}
+
+func fingerprint(point []byte) string {
+	k, err := sm.ParseVerifyKey(point)
+	if err != nil {
+		return hex.EncodeToString(point)
+	}
+	return k.Fingerprint()
+}
