@@ -190,7 +190,8 @@ func genSpec(t *rapid.T) query.Spec {
 		}
 	}
 	if rapid.Bool().Draw(t, "sites") {
-		s.Inputs = append(s.Inputs, query.Input{Alias: "s", Dataset: "sites", With: "v", On: []query.Key{{Left: "site", Right: "site"}, {Left: "ward", Right: "ward"}}})
+		s.Inputs = append(s.Inputs, query.Input{Alias: "s", Dataset: "sites", With: "v", On: []query.Key{{Left: "site", Right: "site"}, {Left: "ward", Right: "ward"}},
+			Subject: rapid.IntRange(0, 3).Draw(t, "same subject") == 0})
 		labels["s.level"], labels["s.street"] = []string{"1", "2"}, []string{"k"}
 		values = append(values, "s.fee")
 		if rapid.Bool().Draw(t, "streets") {

@@ -114,7 +114,7 @@ func (r *run) newLookup(i int) *lookup {
 	in := r.d.Inputs[i]
 	l := &lookup{coders: map[int]*coder{}, codes: map[int]*block[uint32]{}, values: map[int]*stored{}, keys: map[string]*stored{}}
 	from := r.alias(in.With)
-	if len(in.On) == 0 {
+	if in.BySubject() {
 		p := keyPart{subject: true, right: r.find(i, SubjectColumn), from: from}
 		if from == 0 {
 			p.left = r.find(0, SubjectColumn)
@@ -153,7 +153,7 @@ func (r *run) newLookup(i int) *lookup {
 		if later.With != in.Alias {
 			continue
 		}
-		if len(later.On) == 0 && l.subjects == nil {
+		if later.BySubject() && l.subjects == nil {
 			l.subjects = &block[uint64]{mem: r.mem}
 		}
 		for _, k := range later.On {

@@ -73,7 +73,7 @@ rows:
 			found := false
 			for m, r := range tables[in.Dataset].rows {
 				same := true
-				if len(in.On) == 0 {
+				if len(in.On) == 0 || in.Subject {
 					same = tables[in.Dataset].subjects[m] == left.subject
 				}
 				for _, k := range in.On {

@@ -89,15 +89,16 @@ func compareInputs(a, b Input, alias map[string]string) int {
 		return on
 	}
 	return cmp.Or(cmp.Compare(a.Dataset, b.Dataset), cmp.Compare(a.Version, b.Version),
-		cmp.Compare(alias[a.With], alias[b.With]), slices.CompareFunc(key(a), key(b), compareKeys))
+		cmp.Compare(alias[a.With], alias[b.With]), slices.CompareFunc(key(a), key(b), compareKeys), cmp.Compare(one(a.Subject), one(b.Subject)))
+}
+
+func one(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func compareFilters(a, b Filter) int {
-	not := func(f Filter) int {
-		if f.Not {
-			return 1
-		}
-		return 0
-	}
-	return cmp.Or(cmp.Compare(a.Column, b.Column), cmp.Compare(a.Bin, b.Bin), cmp.Compare(not(a), not(b)), slices.Compare(a.In, b.In))
+	return cmp.Or(cmp.Compare(a.Column, b.Column), cmp.Compare(a.Bin, b.Bin), cmp.Compare(one(a.Not), one(b.Not)), slices.Compare(a.In, b.In))
 }

@@ -210,13 +210,16 @@ func (s Spec) validateInputs() error {
 		}
 		versions[in.Dataset] = in.Version
 		if i == 0 {
-			if in.With != "" || len(in.On) > 0 {
+			if in.With != "" || len(in.On) > 0 || in.Subject {
 				return bad(at, "the first input joins nothing")
 			}
 			continue
 		}
 		if w := s.input(in.With); w < 0 || w >= i {
 			return bad(at, "names the earlier input it joins")
+		}
+		if in.Subject && len(in.On) == 0 {
+			return bad(at, "a join without keys is by the subject already; \"subject\" stands beside \"on\"")
 		}
 		if len(in.On) > MaxKeys {
 			return bad(at, fmt.Sprintf("at most %d join keys", MaxKeys))
@@ -230,7 +233,7 @@ func (s Spec) validateInputs() error {
 		}
 		on := slices.Clone(in.On)
 		slices.SortFunc(on, compareKeys)
-		j := fmt.Sprint(in.With, in.Dataset, on)
+		j := fmt.Sprint(in.With, in.Dataset, in.BySubject(), on)
 		if joins[j] {
 			return bad(at, "a join stands once")
 		}

@@ -182,7 +182,7 @@ func (d *deriver) join(i int) {
 	right := &d.out.Inputs[i]
 	w := d.out.Spec.input(right.With)
 	left := &d.out.Inputs[w]
-	if len(right.On) == 0 {
+	if right.BySubject() {
 		right.Same = left.Same
 		if left.Described.SubjectKind != right.Described.SubjectKind {
 			d.refuse("join.subject", string(right.Dataset), "inputs joined by subject identify it the same way", articleNeed,
@@ -192,7 +192,6 @@ func (d *deriver) join(i int) {
 		left.Subject, right.Subject = true, true
 		d.use(w, left.Described.Subject, sandbox.UseJoin, "")
 		d.use(i, right.Described.Subject, sandbox.UseJoin, "")
-		return
 	}
 	for _, k := range right.On {
 		l, r := d.key(w, k.Left), d.key(i, k.Right)

@@ -47,6 +47,9 @@ func (d Derivation) Explain() Explanation {
 				x.Join = "by the protected subject of " + from
 			} else {
 				var on []string
+				if in.Subject {
+					on = append(on, "the protected subject of "+from+" is the same")
+				}
 				for _, k := range in.On {
 					on = append(on, from+"."+k.Left+" = "+string(in.Dataset)+"."+k.Right)
 				}

@@ -27,14 +27,19 @@ type Spec struct {
 }
 
 // Input (输入) is one dataset. Every input but the first names the inner equi-join that attaches it to an earlier one:
-// either by the protected subject (On empty) or by declared join keys. The looked-up side must be unique in its key.
+// by the protected subject (On empty), by declared join keys, or by both together (Subject): rows of one person under one
+// record number. The looked-up side must be unique in what it is joined by.
 type Input struct {
 	Alias   string            `json:"alias"`
 	Dataset sandbox.DatasetID `json:"dataset"`
 	Version uint64            `json:"version,omitempty"` // 0: current
 	With    string            `json:"with,omitempty"`    // alias of the earlier input it joins
 	On      []Key             `json:"on,omitempty"`
+	Subject bool              `json:"subject,omitempty"` // 同一主体: beside On, the protected subject is equated too
 }
+
+// BySubject says whether the join equates the protected subject of both sides.
+func (i Input) BySubject() bool { return len(i.On) == 0 || i.Subject }
 
 // Key (关联键) equates a column of the earlier input with one of this input.
 type Key struct {

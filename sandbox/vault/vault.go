@@ -368,4 +368,3 @@ func strict(b []byte, into any) error {
 	}
 	return nil
 }
-
