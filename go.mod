@@ -3,24 +3,22 @@ module github.com/opdomain/opdomain
 go 1.26
 
 require (
-	github.com/apache/arrow/go/v17 v17.0.0
-	github.com/cockroachdb/apd/v3 v3.2.3
-	github.com/emmansun/gmsm v0.44.0
-	github.com/getkin/kin-openapi v0.140.0
-	github.com/oapi-codegen/runtime v1.5.0
-	github.com/pressly/goose/v3 v3.27.0
-	github.com/prometheus/client_golang v1.24.1
-	github.com/rogpeppe/go-internal v1.16.0
-	github.com/spf13/cobra v1.10.2
-	github.com/tjfoc/gmsm v1.4.1
-	github.com/transparency-dev/merkle v0.0.2
-	golang.org/x/crypto v0.54.0
-	golang.org/x/sync v0.22.0
-	golang.org/x/sys v0.47.0
-	golang.org/x/term v0.45.0
-	golang.org/x/text v0.40.0
-	modernc.org/sqlite v1.46.1
-	pgregory.net/rapid v1.2.0
+	github.com/apache/arrow/go/v17 v17.0.0 // record batches of the hot path; named by the user
+	github.com/emmansun/gmsm v0.44.0 // every SM algorithm, behind attest/sm
+	github.com/getkin/kin-openapi v0.140.0 // tests only: holds real answers to openapi.yaml
+	github.com/oapi-codegen/runtime v1.5.0 // parameter binding of the generated server and client
+	github.com/pressly/goose/v3 v3.27.0 // embedded migrations of the store
+	github.com/prometheus/client_golang v1.24.1 // /metrics; named by the user
+	github.com/rogpeppe/go-internal v1.16.0 // tests only: the command line as scripts (testscript)
+	github.com/spf13/cobra v1.10.2 // command line
+	github.com/tjfoc/gmsm v1.4.1 // tests only: second opinion on every SM algorithm; named by the user
+	github.com/transparency-dev/merkle v0.0.2 // tree arithmetic of the evidence log, with an SM3 hasher
+	golang.org/x/crypto v0.54.0 // Argon2id for passphrases, in attest/keys
+	golang.org/x/sys v0.47.0 // lock of a domain's folder
+	golang.org/x/term v0.45.0 // passphrase prompt
+	golang.org/x/text v0.40.0 // GB18030 and Unicode normal forms of incoming text
+	modernc.org/sqlite v1.46.1 // embedded store without cgo
+	pgregory.net/rapid v1.2.0 // tests only: laws over random data
 )
 
 require (

@@ -268,7 +268,9 @@ func engineCase(name string, spec query.Spec, tables map[sandbox.DatasetID]*tabl
 			}
 		}
 	}
-	open := func(_ context.Context, ds sandbox.DatasetID, _ []string) (batch.Reader, error) { return readers[ds], nil }
+	open := func(_ context.Context, ds sandbox.DatasetID, _ []string) (batch.Reader, error) {
+		return readers[ds], nil
+	}
 	b.run = func(ctx context.Context) error {
 		_, err := columnar.Run(ctx, memory.DefaultAllocator, plan, open, columnar.Limits{})
 		return err

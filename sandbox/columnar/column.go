@@ -80,8 +80,6 @@ func (c *column) null(i int32) bool {
 	return c.valid != nil && !bitutil.BitIsSet(c.valid, c.off+int(i))
 }
 
-func (c *column) text(i int32) []byte { return c.data[c.offs[i]:c.offs[i+1]] }
-
 // word gives a non-text value as an integer.
 func (c *column) word(i int32) int64 {
 	switch {

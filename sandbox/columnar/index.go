@@ -404,6 +404,3 @@ func (t *texts) place(s []byte, n uint32) {
 	}
 	t.slots.v[h] = n + 1
 }
-
-// string gives text n.
-func (t *texts) string(n uint32) string { return string(t.at(n)) }

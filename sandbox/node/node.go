@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -240,6 +241,24 @@ func (n *Node) found(ctx context.Context, f Founding) error {
 		}
 		return nil
 	})
+}
+
+// founded holds domain.json to the first event of the log: hosting and district decide what may be opened, so they are not
+// a setting that a file's editor can change.
+func (n *Node) founded() error {
+	first, err := n.evidence.Event(0)
+	if err != nil {
+		return err
+	}
+	var b attest.DomainCreatedBody
+	if err := strictJSON(first.Event.Body, &b); err != nil {
+		return err
+	}
+	if first.Event.Kind != attest.DomainCreated || b.Domain != n.desc.Domain || b.Hosting != n.desc.Hosting || b.District != n.desc.District ||
+		!bytes.Equal(b.SignKey, n.keys.SigningKey().Public().Bytes()) {
+		return &sandbox.Error{Op: "open", Kind: sandbox.Tampered, Object: descriptionFile, Detail: "it is not what the domain was founded as", Hint: "restore the file; the log's first event says what it held"}
+	}
+	return nil
 }
 
 // Close stops using the folder. It waits for the change in progress.

@@ -219,6 +219,9 @@ func (n *Node) refusePush(ctx context.Context, c api.Caller, p api.Push, cause e
 // recover brings store and vault together after a crash: events left in the outbox are appended, a version the vault
 // committed is made visible, a vault behind the store is a named error.
 func (n *Node) recover(ctx context.Context) error {
+	if err := n.founded(); err != nil {
+		return err
+	}
 	n.mu.Lock()
 	err := n.drain(ctx)
 	n.mu.Unlock()

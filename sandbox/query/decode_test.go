@@ -87,6 +87,8 @@ func TestValidate(t *testing.T) {
 		"joins itself":      {func(s *Spec) { s.Inputs[1].With = "p" }, "input 2"},
 		"join twice":        {func(s *Spec) { s.Inputs = append(s.Inputs, Input{Alias: "q", Dataset: "persons", With: "c"}) }, "input 4"},
 		"key twice":         {func(s *Spec) { s.Inputs[2].On = append(s.Inputs[2].On, s.Inputs[2].On[0]) }, "input 3"},
+		"first by subject":  {func(s *Spec) { s.Inputs[0].Subject = true }, "input 1"},
+		"subject, no keys":  {func(s *Spec) { s.Inputs[1].Subject = true }, "input 2"},
 		"many keys":         {func(s *Spec) { s.Inputs[2].On = make([]Key, MaxKeys+1) }, "input 3"},
 		"key name":          {func(s *Spec) { s.Inputs[2].On = []Key{{"", "x"}} }, "input 3"},
 		"column, no alias":  {func(s *Spec) { s.Filters[0].Column = "sex" }, "filter 1"},
@@ -150,9 +152,8 @@ func drawSpec(t *rapid.T) Spec {
 	for i := range rapid.IntRange(0, 4).Draw(t, "joins") {
 		in := Input{Alias: fmt.Sprint("a", i+1), Dataset: sandbox.DatasetID(fmt.Sprint("d", rapid.IntRange(0, 2).Draw(t, "dataset"))),
 			With: fmt.Sprint("a", rapid.IntRange(0, i).Draw(t, "with"))}
-		for _, k := range rapid.SliceOfNDistinct(rapid.SampledFrom([]Key{{"k", "k"}, {"k", "l"}, {"l", "k"}}), 0, 3, rapid.ID[Key]).Draw(t, "on") {
-			in.On = append(in.On, k)
-		}
+		in.On = rapid.SliceOfNDistinct(rapid.SampledFrom([]Key{{"k", "k"}, {"k", "l"}, {"l", "k"}}), 0, 3, rapid.ID[Key]).Draw(t, "on")
+		in.Subject = len(in.On) > 0 && rapid.Bool().Draw(t, "subject")
 		s.Inputs = append(s.Inputs, in)
 	}
 	column := func() string {
@@ -251,6 +252,7 @@ func TestDifferentQuestionsHaveDifferentBytes(t *testing.T) {
 		func(s *Spec) { s.Inputs[1].With, s.Inputs[1].On = "c", []Key{{"hospital", "doctor"}} },
 		func(s *Spec) { s.Inputs[1], s.Inputs[2].With = Input{Alias: "p", Dataset: "persons", With: "c"}, "p" },
 		func(s *Spec) { s.Inputs[0].Dataset, s.Inputs[1].Dataset = "persons", "claims" },
+		func(s *Spec) { s.Inputs[1].On, s.Inputs[1].Subject = []Key{{"hospital", "doctor"}}, true },
 		func(s *Spec) { s.Filters = s.Filters[1:] },
 		func(s *Spec) { s.Filters[0].Not = true },
 		func(s *Spec) { s.Filters[0].In = s.Filters[0].In[1:] },

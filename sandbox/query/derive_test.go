@@ -177,6 +177,23 @@ func TestSubjectJoinNeedsTheList(t *testing.T) {
 	}
 }
 
+// TestSubjectAndKeys: a record of the same person found by number may lend personal columns; by number alone it may not.
+func TestSubjectAndKeys(t *testing.T) {
+	s := good()
+	s.Inputs[1].On = []Key{{"hospital", "doctor"}}
+	if _, reasons := Derive(s, data(), rules()); len(reasons) == 0 || reasons[0].Code != "column.other-subject" {
+		t.Errorf("by number alone: %+v", reasons)
+	}
+	s.Inputs[1].Subject = true
+	d, reasons := Derive(s, data(), rules())
+	if len(reasons) > 0 || !d.Inputs[1].Same || !d.Inputs[1].Subject || !slices.Contains(d.Inputs[1].Needed, "doctor") {
+		t.Errorf("%+v, %+v", reasons, d.Inputs[1])
+	}
+	if text := d.Explain().Text(); !strings.Contains(text, "the protected subject of claims is the same and claims.hospital = persons.doctor") {
+		t.Error(text)
+	}
+}
+
 func TestReasonsAreInOrderAndOnce(t *testing.T) {
 	s := good()
 	s.Measures = append(s.Measures, Measure{Func: sandbox.Plain, Column: "c.paid", As: "raw"})

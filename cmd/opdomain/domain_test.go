@@ -1,0 +1,527 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opdomain/opdomain/attest/keys"
+	"github.com/opdomain/opdomain/connectors/file"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/node"
+	"github.com/opdomain/opdomain/sandbox/query"
+)
+
+// cheap is a derivation for tests: the passphrase protects nothing here.
+var cheap = keys.Params{Time: 1, Memory: 64, Threads: 1}
+
+var secretPhrase = []byte("correct horse battery")
+
+// world is a served domain on generated tables with a clock the test moves.
+type world struct {
+	*play
+	t    *testing.T
+	node *node.Node
+	at   *time.Time
+	stop func()
+}
+
+// newWorld makes and serves a domain; nothing is registered in it yet.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	at := time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
+	a := &app{in: strings.NewReader(""), out: io.Discard, err: io.Discard, rand: testRand{}, json: true}
+	a.now = func() time.Time { at = at.Add(time.Millisecond); return at }
+	s, err := loadStory("district")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &play{app: a, opts: demoOptions{district: "longhua"}, story: s, data: tables(t), dir: filepath.Join(t.TempDir(), "domain"), sessions: map[sandbox.IdentityID]*session{}}
+	w := &world{play: p, t: t, at: &at}
+	m := api.NewMetrics()
+	n, people, err := p.found(context.Background(), founding{dir: p.dir, domain: "demo", district: "longhua", hosting: sandbox.P1, units: s.Units, keys: cheap}, secretPhrase, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.people = people
+	w.serve(n, m)
+	t.Cleanup(func() { w.stop() })
+	return w
+}
+
+func (w *world) serve(n *node.Node, m *api.Metrics) {
+	w.t.Helper()
+	v, err := w.listen(context.Background(), n, "127.0.0.1:0", slog.New(slog.DiscardHandler), m)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.node, w.server = n, v.addr
+	clear(w.sessions)
+	if w.info, err = n.Domain(context.Background()); err != nil {
+		w.t.Fatal(err)
+	}
+	w.stop = func() {
+		if err := errors.Join(v.close(), n.Close()); err != nil {
+			w.t.Error(err)
+		}
+		w.stop = func() {}
+	}
+}
+
+// restart closes the domain, lets change touch its folder, and opens it again.
+func (w *world) restart(change func(dir string)) error {
+	w.t.Helper()
+	w.stop()
+	if change != nil {
+		change(w.dir)
+	}
+	m := api.NewMetrics()
+	n, err := node.Open(context.Background(), node.Config{Dir: w.dir, Passphrase: secretPhrase, Now: w.now, Rand: w.rand, Metrics: m})
+	if err != nil {
+		return err
+	}
+	w.serve(n, m)
+	return nil
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) as(id sandbox.IdentityID) *session {
+	w.t.Helper()
+	s, err := w.by(id)
+	w.must(err)
+	return s
+}
+
+// ask asks a question of the story as the operator.
+func (w *world) ask(s query.Spec) api.Question {
+	w.t.Helper()
+	q, err := result[api.Question](w.as("operator").api.AskQuestion(context.Background(), s))
+	w.must(err)
+	return q
+}
+
+// testRand is the machine's randomness: keys and nonces of a test domain are real ones.
+type testRand struct{}
+
+func (testRand) Read(b []byte) (int, error) {
+	f, err := os.Open("/dev/urandom")
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return io.ReadFull(f, b)
+}
+
+// kindOf wants an error of a kind whose text names what it is about and nothing secret.
+func kindOf(t *testing.T, err error, kind sandbox.Kind, names ...string) {
+	t.Helper()
+	if !errors.Is(err, kind) {
+		t.Errorf("%v is not %s", err, kind)
+		return
+	}
+	for _, n := range names {
+		if !strings.Contains(err.Error(), n) {
+			t.Errorf("%v does not name %q", err, n)
+		}
+	}
+}
+
+// ready plays the story up to its grants.
+func ready(t *testing.T) *world {
+	w := newWorld(t)
+	ctx := context.Background()
+	w.must(w.enrolAndPush(ctx))
+	w.must(w.grants(ctx))
+	return w
+}
+
+func TestGrantExpires(t *testing.T) {
+	w := ready(t)
+	if q := w.ask(question(w.story.Coarse)); q.State != "in-review" {
+		t.Fatalf("before: %s", q.State)
+	}
+	*w.at = w.at.AddDate(1, 0, 1)
+	q := w.ask(question(w.story.Fine))
+	if q.State != "refused" || len(q.Decision.Reasons) == 0 || q.Decision.Reasons[0].Code != "grant.expired" {
+		t.Errorf("after the term: %+v", q)
+	}
+}
+
+func TestSameQuestionIsAskedOnce(t *testing.T) {
+	w := ready(t)
+	first := w.ask(question(w.story.Coarse))
+	again := w.ask(question(w.story.Coarse))
+	reordered := question(w.story.Coarse)
+	reordered.Inputs = append([]query.Input{}, reordered.Inputs...)
+	for i := range reordered.Inputs {
+		if reordered.Inputs[i].Alias == "c" {
+			reordered.Inputs[i].Alias = "z"
+		}
+		if reordered.Inputs[i].With == "c" {
+			reordered.Inputs[i].With = "z"
+		}
+	}
+	reordered.Measures = append([]query.Measure{}, reordered.Measures...)
+	for i := range reordered.Measures {
+		reordered.Measures[i].Column = strings.Replace(reordered.Measures[i].Column, "c.", "z.", 1)
+	}
+	third := w.ask(reordered)
+	if first.ID != again.ID || first.ID != third.ID {
+		t.Errorf("one question has the ids %s, %s, %s", first.ID, again.ID, third.ID)
+	}
+}
+
+func TestWithheldStaysWithheldAndUniform(t *testing.T) {
+	w := ready(t)
+	ctx := context.Background()
+	if _, err := w.answer(ctx, "coarse", question(w.story.Coarse)); err != nil {
+		t.Fatal(err)
+	}
+	w.must(w.difference(ctx))
+	w.must(w.difference(ctx)) // asked again it is the same question with the same answer
+	all, err := result[[]api.Question](w.as("operator").api.ListQuestions(ctx))
+	w.must(err)
+	for _, q := range all {
+		if q.Code == sandbox.CodeWithheld && (len(q.Decision.Reasons) > 0 || q.Release != "") {
+			t.Errorf("the asker sees more than the code: %+v", q)
+		}
+	}
+	if _, err := result[api.Review](w.as("partner").api.GetReview(ctx, all[len(all)-1].ID)); err == nil {
+		t.Error("a partner sees a review")
+	}
+}
+
+func TestReviewersAreTwoOrganisationsAndTheAgencySecond(t *testing.T) {
+	w := ready(t)
+	ctx := context.Background()
+	q := w.ask(question(w.story.Coarse))
+	agency, unit, officer := w.as("agency-reviewer"), w.as("unit-medical-reviewer"), w.as("unit-medical")
+	_, err := agency.vote(ctx, q.ID, true, "")
+	kindOf(t, err, sandbox.Conflict, "the agency votes second")
+	_, err = officer.vote(ctx, q.ID, true, "")
+	kindOf(t, err, sandbox.Denied)
+	if _, err := unit.vote(ctx, q.ID, true, ""); err != nil {
+		t.Fatal(err)
+	}
+	_, err = unit.vote(ctx, q.ID, true, "")
+	kindOf(t, err, sandbox.Conflict)
+	_, err = w.as("unit-population-reviewer").vote(ctx, q.ID, true, "")
+	kindOf(t, err, sandbox.Denied)
+	if got, err := result[api.Question](w.as("operator").api.GetQuestion(ctx, q.ID)); err != nil || got.Release != "" {
+		t.Errorf("released after one vote: %+v %v", got, err)
+	}
+	r, err := agency.vote(ctx, q.ID, false, "not for this purpose")
+	if err != nil || r.State != "refused" {
+		t.Fatalf("veto: %+v %v", r, err)
+	}
+	if got, err := result[api.Question](w.as("operator").api.GetQuestion(ctx, q.ID)); err != nil || got.State != "declined" || got.Release != "" {
+		t.Errorf("after a veto: %+v %v", got, err)
+	}
+}
+
+func TestReleaseIsItsRecipientsOnly(t *testing.T) {
+	w := ready(t)
+	ctx := context.Background()
+	if _, err := w.answer(ctx, "coarse", question(w.story.Coarse)); err != nil {
+		t.Fatal(err)
+	}
+	all, err := result[[]api.ReleaseInfo](w.as("operator").api.ListReleases(ctx))
+	w.must(err)
+	if len(all) != 1 {
+		t.Fatalf("%d releases", len(all))
+	}
+	_, err = body(w.as("partner").api.GetRelease(ctx, all[0].ID))
+	kindOf(t, err, sandbox.NotFound)
+	b, err := body(w.as("operator").api.GetRelease(ctx, all[0].ID))
+	w.must(err)
+	_, err = openEnvelope(w.people["insurer"], compact(b), w.info.SignKey, w.as("insurer"))
+	kindOf(t, err, sandbox.Denied, "not sealed to this identity")
+	_, err = openEnvelope(w.people["operator"], compact(b), w.people["agency"].SignKey, w.as("operator"))
+	kindOf(t, err, sandbox.Tampered)
+	*w.at = w.at.AddDate(0, 6, 0)
+	_, err = openEnvelope(w.people["operator"], compact(b), w.info.SignKey, w.as("operator"))
+	kindOf(t, err, sandbox.Expired)
+}
+
+func TestRequests(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	bare, err := newSession(w.server, nil, w.now, w.rand)
+	w.must(err)
+	_, err = result[[]catalog.Dataset](bare.api.ListDatasets(ctx))
+	kindOf(t, err, sandbox.Unsigned)
+
+	// A captured request, sent again to the byte.
+	var captured *http.Request
+	s := w.as("operator")
+	_, err = body(s.api.ListDatasets(ctx, func(_ context.Context, r *http.Request) error { captured = r.Clone(ctx); return nil }))
+	w.must(err)
+	send := func() error {
+		resp, err := http.DefaultClient.Do(captured.Clone(ctx))
+		_, err = body(resp, err)
+		return err
+	}
+	captured.RequestURI = ""
+	kindOf(t, send(), sandbox.Unsigned)
+	*w.at = w.at.Add(10 * time.Minute)
+	kindOf(t, send(), sandbox.Unsigned)
+
+	// A stranger's signature under an enrolled name, and an operation of another role.
+	stranger := *w.people["operator"]
+	stranger.keys = w.people["insurer"].keys
+	x, err := newSession(w.server, &stranger, w.now, w.rand)
+	w.must(err)
+	_, err = body(x.api.ListDatasets(ctx))
+	kindOf(t, err, sandbox.Unsigned)
+	_, err = body(w.as("operator").api.EnrolParty(ctx, api.Enrolment{}))
+	kindOf(t, err, sandbox.Denied)
+	_, err = body(w.as("agency").api.AskQuestion(ctx, question(w.story.Coarse)))
+	kindOf(t, err, sandbox.Denied)
+}
+
+func TestReplayIsRefusedAfterRestart(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	// The address changes with a restart and is signed, so the nonce is asked directly.
+	w.must(w.node.Seen(ctx, "operator", "fresh-nonce", w.at.Add(time.Minute)))
+	w.must(w.restart(nil))
+	kindOf(t, w.node.Seen(ctx, "operator", "fresh-nonce", w.at.Add(time.Minute)), sandbox.Unsigned)
+}
+
+// pushCSV registers the persons table and pushes a CSV text to it.
+func (w *world) pushCSV(csv string, run sandbox.RunID) (api.PushReport, error) {
+	w.t.Helper()
+	ctx := context.Background()
+	t := w.story.table("persons")
+	u := w.as(sandbox.IdentityID(t.Dataset.Unit))
+	d, err := result[catalog.Dataset](u.api.GetDataset(ctx, t.Dataset.ID))
+	if errors.Is(err, sandbox.NotFound) {
+		d, err = result[catalog.Dataset](u.api.RegisterDataset(ctx, t.Dataset))
+	}
+	w.must(err)
+	src, err := file.NewReader(ctx, allocator(), strings.NewReader(csv), "persons.csv", t.Dataset, t.Mapping, file.Options{})
+	if err != nil {
+		return api.PushReport{}, err
+	}
+	defer src.Close()
+	return u.push(ctx, w.info, d, run, src, nil)
+}
+
+func TestPushIsAllOrNothing(t *testing.T) {
+	w := newWorld(t)
+	b, err := os.ReadFile(filepath.Join(w.data, "persons.csv"))
+	w.must(err)
+	good := string(b)
+	lines := strings.SplitAfter(good, "\n")
+	field := func(line, i int, v string) string {
+		out := append([]string{}, lines...)
+		f := strings.Split(strings.TrimSuffix(out[line], "\n"), ",")
+		f[i] = v
+		out[line] = strings.Join(f, ",") + "\n"
+		return strings.Join(out, "")
+	}
+	header := strings.Split(strings.TrimSpace(lines[0]), ",")
+	at := func(name string) int {
+		for i, h := range header {
+			if h == name {
+				return i
+			}
+		}
+		t.Fatalf("no column %s in %v", name, header)
+		return -1
+	}
+	secret := "440399199001010007" // wrong check character
+	for name, c := range map[string]struct {
+		csv   string
+		kind  sandbox.Kind
+		names []string
+	}{
+		"ragged row":     {strings.Join(append(append([]string{}, lines[:3]...), "a,b\n"), ""), sandbox.Invalid, []string{"persons.csv", "line 4"}},
+		"bad date":       {field(5, at("birth_date"), "1990-13-40"), sandbox.Invalid, []string{"line 6", "birth_date"}},
+		"bad identity":   {field(2, at("resident_id"), secret), sandbox.Invalid, []string{"row 2", "id_no", "GB 11643"}},
+		"missing header": {strings.Replace(good, "birth_date", "born", 1), sandbox.Invalid, []string{"persons.csv", "birth_date"}},
+		"not text":       {good[:2000] + "\xff\xfe\xfd" + good[2000:], sandbox.Invalid, []string{"persons.csv"}},
+		"empty subject":  {field(3, at("resident_id"), ""), sandbox.Invalid, []string{"line 4"}},
+		"header only":    {lines[0], sandbox.Invalid, []string{"at least one row"}},
+	} {
+		_, err := w.pushCSV(c.csv, sandbox.RunID("run-"+strings.ReplaceAll(name, " ", "-")))
+		kindOf(t, err, c.kind, c.names...)
+		if err != nil && strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: the error repeats the value", name)
+		}
+	}
+	d, err := result[catalog.Dataset](w.as("unit-population").api.GetDataset(context.Background(), "ds-persons"))
+	if err != nil || d.Version != 0 || d.Rows != 0 {
+		t.Errorf("after refused pushes: version %d, %d rows, %v", d.Version, d.Rows, err)
+	}
+	rep, err := w.pushCSV(good, "run-good")
+	if err != nil || rep.Version != 1 || rep.Rows != 1000 {
+		t.Fatalf("%+v %v", rep, err)
+	}
+	_, err = w.pushCSV(good, "run-good")
+	kindOf(t, err, sandbox.Conflict, "run id was used before")
+	if rep, err = w.pushCSV(good, "run-better"); err != nil || rep.Version != 2 {
+		t.Fatalf("%+v %v", rep, err)
+	}
+	for _, stage := range []string{"ds-persons/stage-*", "*/*.tmp"} {
+		if left, _ := filepath.Glob(filepath.Join(w.dir, "vault", stage)); len(left) > 0 {
+			t.Errorf("half-written: %v", left)
+		}
+	}
+}
+
+func TestSchemaDriftIsRefused(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	table := w.story.table("persons")
+	u := w.as(sandbox.IdentityID(table.Dataset.Unit))
+	_, err := result[catalog.Dataset](u.api.RegisterDataset(ctx, table.Dataset))
+	w.must(err)
+	drifted := table.Dataset
+	drifted.Columns = append([]catalog.Column{}, drifted.Columns...)
+	drifted.Columns[1].Nullable = true
+	src, err := file.Open(ctx, allocator(), filepath.Join(w.data, table.File), drifted, table.Mapping, file.Options{})
+	w.must(err)
+	defer src.Close()
+	_, err = u.push(ctx, w.info, drifted, "run-drift", src, nil)
+	kindOf(t, err, sandbox.Conflict, "ds-persons", "schema")
+}
+
+func TestWrongPassphrase(t *testing.T) {
+	w := newWorld(t)
+	w.stop()
+	bad := filepath.Join(t.TempDir(), "p")
+	w.must(os.WriteFile(bad, []byte("not the passphrase"), 0o600))
+	code, out, errOut := opdomain(t, "serve", "--dir", w.dir, "--passphrase-file", bad)
+	if code != exitFailed || !strings.Contains(errOut, "error:") || !strings.Contains(errOut, "hint:") || strings.Contains(out+errOut, "not the passphrase") {
+		t.Errorf("exit %d\n%s%s", code, out, errOut)
+	}
+}
+
+func TestOneServerPerFolder(t *testing.T) {
+	w := newWorld(t)
+	_, err := node.Open(context.Background(), node.Config{Dir: w.dir, Passphrase: secretPhrase, Now: w.now, Rand: w.rand, Metrics: api.NewMetrics()})
+	kindOf(t, err, sandbox.Conflict, "another process")
+}
+
+// flip changes one bit in the middle of the first file that matches.
+func flip(t *testing.T, dir, pattern string, at func(b []byte) int) {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil || len(found) == 0 {
+		t.Fatalf("%s: no such file: %v", pattern, err)
+	}
+	b, err := os.ReadFile(found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[at(b)] ^= 4
+	if err := os.WriteFile(found[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func replaceIn(t *testing.T, path, old, new string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil || !bytes.Contains(b, []byte(old)) {
+		t.Fatalf("%s: %v", path, err)
+	}
+	if err := os.WriteFile(path, bytes.Replace(b, []byte(old), []byte(new), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func middle(b []byte) int { return len(b) / 2 }
+
+// TestChangedFilesAreNamed changes one byte of each kind of file: the domain does not open, or fails closed when it
+// needs the file, and says which.
+func TestChangedFilesAreNamed(t *testing.T) {
+	w := ready(t)
+	if _, err := w.answer(context.Background(), "coarse", question(w.story.Coarse)); err != nil {
+		t.Fatal(err)
+	}
+	w.stop()
+	master := w.dir
+	for name, c := range map[string]struct {
+		change func(dir string)
+		kind   sandbox.Kind
+		names  []string
+	}{
+		"root key":    {func(d string) { flip(t, d, "keys/root.key", middle) }, sandbox.Passphrase, nil},
+		"signing key": {func(d string) { flip(t, d, "keys/sign.key", middle) }, sandbox.Tampered, []string{"sign.key"}},
+		"secret":      {func(d string) { flip(t, d, "keys/secret-store.key", middle) }, sandbox.Tampered, []string{"secret-store.key"}},
+		"version key": {func(d string) { flip(t, d, "keys/v-*.key", middle) }, sandbox.Tampered, []string{".key"}},
+		"log entry":   {func(d string) { flip(t, d, "log/entries", middle) }, sandbox.Tampered, []string{"entr"}},
+		"checkpoint":  {func(d string) { flip(t, d, "log/checkpoint", func([]byte) int { return 20 }) }, sandbox.Tampered, []string{"checkpoint"}},
+		"log cut": {func(d string) {
+			b, _ := os.ReadFile(filepath.Join(d, "log/entries"))
+			w.must(os.Truncate(filepath.Join(d, "log/entries"), int64(len(b)/2)))
+		}, sandbox.Tampered, []string{"behind its checkpoint"}},
+		"manifest": {func(d string) { flip(t, d, "vault/ds-claims/v*/manifest", middle) }, sandbox.Tampered, []string{"ds-claims"}},
+		"head":     {func(d string) { flip(t, d, "vault/ds-claims/HEAD", middle) }, sandbox.Tampered, []string{"ds-claims"}},
+		"description": {func(d string) {
+			flip(t, d, "domain.json", func(b []byte) int { return bytes.Index(b, []byte("longhua")) })
+		}, "", nil},
+		"other district": {func(d string) { replaceIn(t, filepath.Join(d, "domain.json"), "longhua", "futian") }, sandbox.Tampered, []string{"domain.json"}},
+		"other hosting":  {func(d string) { replaceIn(t, filepath.Join(d, "domain.json"), "P1", "P2") }, sandbox.Tampered, []string{"domain.json"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "copy")
+			if err := os.CopyFS(dir, os.DirFS(master)); err != nil {
+				t.Fatal(err)
+			}
+			c.change(dir)
+			n, err := node.Open(context.Background(), node.Config{Dir: dir, Passphrase: secretPhrase, Now: w.now, Rand: w.rand, Metrics: api.NewMetrics()})
+			if err == nil {
+				_ = n.Close()
+				t.Fatal("the changed domain opened")
+			}
+			if c.kind != "" {
+				kindOf(t, err, c.kind, c.names...)
+			}
+		})
+	}
+}
+
+// TestChangedColumnsAndPopulationsFailClosed changes files that are read only when they are needed.
+func TestChangedColumnsAndPopulationsFailClosed(t *testing.T) {
+	w := ready(t)
+	ctx := context.Background()
+	if _, err := w.answer(ctx, "coarse", question(w.story.Coarse)); err != nil {
+		t.Fatal(err)
+	}
+	w.must(w.restart(func(dir string) { flip(t, dir, "ledger/*.pop", middle) }))
+	_, err := result[api.Question](w.as("operator").api.AskQuestion(ctx, question(w.story.Fine)))
+	kindOf(t, err, sandbox.Tampered, "population")
+	w.must(w.restart(func(dir string) {
+		flip(t, dir, "ledger/*.pop", middle) // back as it was
+		flip(t, dir, "vault/ds-claims/v*/005.col", middle)
+	}))
+	third := question(w.story.Coarse)
+	third.Filters = []query.Filter{{Column: "p.sex", In: []string{"1"}}}
+	q, err := result[api.Question](w.as("operator").api.AskQuestion(ctx, third))
+	if err != nil || q.Code != sandbox.CodeWithheld {
+		t.Fatalf("%+v %v", q, err)
+	}
+	r, err := result[api.Review](w.as("agency-reviewer").api.GetReview(ctx, q.ID))
+	if err != nil || !strings.Contains(string(r.Pack), "chunk") || !strings.Contains(string(r.Pack), "ds-claims") {
+		t.Errorf("reviewers do not see the cause: %s %v", r.Pack, err)
+	}
+}

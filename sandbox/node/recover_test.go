@@ -1,0 +1,184 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/attest/keys"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/batch"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+)
+
+func testConfig(dir string) Config {
+	return Config{Dir: dir, Passphrase: []byte("test"), Now: func() time.Time { return time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC) }, Rand: rand.Reader, Metrics: api.NewMetrics()}
+}
+
+// enrolled makes the identities of one party.
+func enrolled(t *testing.T, id sandbox.PartyID, role sandbox.Role) api.Enrolment {
+	t.Helper()
+	k, err := keys.Create(filepath.Join(t.TempDir(), string(id)), []byte("x"), keys.Params{Time: 1, Memory: 64, Threads: 1}, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return api.Enrolment{Party: sandbox.Party{ID: id, Role: role, Name: string(role)}, Identities: []sandbox.Identity{{ID: sandbox.IdentityID(id), Party: id, Duty: sandbox.Officer,
+		SignKey: k.SigningKey().Public().Bytes(), EncryptKey: k.DecryptKey().Public().Bytes()}}}
+}
+
+func newNode(t *testing.T, dir string) (*Node, api.Caller) {
+	t.Helper()
+	unit := enrolled(t, "unit", sandbox.Unit)
+	n, err := Create(context.Background(), testConfig(dir), Founding{Domain: "d", Hosting: sandbox.P1, District: "futian", Keys: keys.Params{Time: 1, Memory: 64, Threads: 1},
+		Enrolled: []api.Enrolment{enrolled(t, "agency", sandbox.Agency), unit}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n, api.Caller{Identity: unit.Identities[0], Party: unit.Party}
+}
+
+func closed(t *testing.T, n *Node) {
+	t.Helper()
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func reopen(t *testing.T, dir string) *Node {
+	t.Helper()
+	n, err := Open(context.Background(), testConfig(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func kinds(t *testing.T, n *Node, kind attest.Kind) int {
+	t.Helper()
+	c := 0
+	for e, err := range n.evidence.Events(context.Background()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Event.Kind == kind {
+			c++
+		}
+	}
+	return c
+}
+
+var persons = catalog.Dataset{ID: "ds-p", Unit: "unit", Title: "p", Frequency: catalog.Daily, Subject: "who", SubjectKind: catalog.Opaque,
+	Columns: []catalog.Column{{Name: "who", Type: catalog.Text, Grade: 3, Personal: true}}}
+
+// TestOutboxIsAppendedOnceAfterACrash kills the process, in effect, between the store's commit and the log's append, and
+// again between the append and the emptying of the outbox.
+func TestOutboxIsAppendedOnceAfterACrash(t *testing.T) {
+	ctx, dir := context.Background(), filepath.Join(t.TempDir(), "d")
+	n, _ := newNode(t, dir)
+	before := n.evidence.Log().Size()
+	p, err := n.evidence.Prepare(n.cfg.Now(), "domain", "bundle/x", attest.BundleExported, attest.BundleExportedBody{Audience: "x", Size: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := func() {
+		t.Helper()
+		if err := n.docs.outbox.Insert(ctx, outboxID(0, p), "", "pending", p); err != nil {
+			t.Fatal(err)
+		}
+		closed(t, n)
+		n = reopen(t, dir)
+		if got := n.evidence.Log().Size(); got != before+1 {
+			t.Errorf("the log has %d entries, want %d", got, before+1)
+		}
+		if rows, err := n.docs.outbox.List(ctx, listState("pending")); err != nil || len(rows) != 0 {
+			t.Errorf("the outbox holds %d rows, %v", len(rows), err)
+		}
+	}
+	left() // not yet appended
+	left() // appended, not yet emptied
+	closed(t, n)
+}
+
+// TestVersionCommittedBeforeACrashIsTakenUp commits to the vault and dies before the catalogue learns of it.
+func TestVersionCommittedBeforeACrashIsTakenUp(t *testing.T) {
+	ctx, dir := context.Background(), filepath.Join(t.TempDir(), "d")
+	n, unit := newNode(t, dir)
+	d, err := n.RegisterDataset(ctx, unit, persons)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.docs.pushes.Insert(ctx, "run-1", "unit", pushOpen, pushRecord{api.Push{Run: "run-1", Dataset: d.ID, State: pushOpen}, "unit"}); err != nil {
+		t.Fatal(err)
+	}
+	b := array.NewRecordBuilder(memory.DefaultAllocator, batch.Schema(d))
+	defer b.Release()
+	b.Field(0).(*array.StringBuilder).Append("somebody")
+	rec := b.NewRecord()
+	defer rec.Release()
+	w, err := n.vault.Begin(ctx, d.Unit, d.ID, "run-1", batch.Schema(d), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Write(ctx, rec, []sandbox.Pseudonym{{1}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, n)
+	for range 2 { // taken up once
+		n = reopen(t, dir)
+		got, err := n.Dataset(ctx, unit, d.ID)
+		if err != nil || got.Version != 1 || got.Rows != 1 {
+			t.Fatalf("version %d, %d rows, %v", got.Version, got.Rows, err)
+		}
+		if p, err := n.Push(ctx, unit, "run-1"); err != nil || p.State != pushCommitted {
+			t.Errorf("push %+v %v", p, err)
+		}
+		if c := kinds(t, n, attest.IngestCommitted); c != 1 {
+			t.Errorf("%d events of the commit", c)
+		}
+		closed(t, n)
+	}
+	// The other way round: a vault put back to an earlier state is a named error.
+	if err := os.RemoveAll(filepath.Join(dir, "vault", "ds-p")); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Open(ctx, testConfig(dir)); !errors.Is(err, sandbox.NotFound) && !errors.Is(err, sandbox.Tampered) {
+		if err == nil {
+			closed(t, n)
+		}
+		t.Errorf("a domain whose vault lost a dataset opens: %v", err)
+	}
+}
+
+// TestLogFailureLosesNothing makes the log unwritable: the caller gets an error, and the events come first once it works.
+func TestLogFailureLosesNothing(t *testing.T) {
+	ctx, dir := context.Background(), filepath.Join(t.TempDir(), "d")
+	n, unit := newNode(t, dir)
+	size := n.evidence.Log().Size()
+	if err := n.evidence.Log().Close(); err != nil { // every write fails from here on
+		t.Fatal(err)
+	}
+	if _, err := n.RegisterDataset(ctx, unit, persons); !errors.Is(err, sandbox.Unavailable) {
+		t.Fatalf("registered without evidence: %v", err)
+	}
+	_ = n.Close()
+	n = reopen(t, dir)
+	defer closed(t, n)
+	if got := n.evidence.Log().Size(); got != size+1 {
+		t.Errorf("the log has %d entries, want %d", got, size+1)
+	}
+	if kinds(t, n, attest.DatasetRegistered) != 1 {
+		t.Error("the change is kept without its event")
+	}
+}
