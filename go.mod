@@ -3,15 +3,15 @@ module github.com/opdomain/opdomain
 go 1.26
 
 require (
-	github.com/apache/arrow/go/v17 v17.0.0 // record batches of the hot path; named by the user
+	github.com/apache/arrow/go/v17 v17.0.0 // record batches of the hot path
 	github.com/emmansun/gmsm v0.44.0 // every SM algorithm, behind attest/sm
 	github.com/getkin/kin-openapi v0.140.0 // tests only: holds real answers to openapi.yaml
 	github.com/oapi-codegen/runtime v1.5.0 // parameter binding of the generated server and client
 	github.com/pressly/goose/v3 v3.27.0 // embedded migrations of the store
-	github.com/prometheus/client_golang v1.24.1 // /metrics; named by the user
+	github.com/prometheus/client_golang v1.24.1 // /metrics
 	github.com/rogpeppe/go-internal v1.16.0 // tests only: the command line as scripts (testscript)
 	github.com/spf13/cobra v1.10.2 // command line
-	github.com/tjfoc/gmsm v1.4.1 // tests only: second opinion on every SM algorithm; named by the user
+	github.com/tjfoc/gmsm v1.4.1 // tests only: second opinion on every SM algorithm
 	github.com/transparency-dev/merkle v0.0.2 // tree arithmetic of the evidence log, with an SM3 hasher
 	golang.org/x/crypto v0.54.0 // Argon2id for passphrases, in attest/keys
 	golang.org/x/sys v0.47.0 // lock of a domain's folder
@@ -31,19 +31,15 @@ require (
 	github.com/goccy/go-json v0.10.3 // indirect
 	github.com/google/flatbuffers v24.3.25+incompatible // indirect
 	github.com/google/uuid v1.6.0 // indirect
-	github.com/gorilla/mux v1.8.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
-	github.com/klauspost/compress v1.19.1 // indirect
 	github.com/klauspost/cpuid/v2 v2.2.8 // indirect
 	github.com/kr/pretty v0.3.1 // indirect
-	github.com/kylelemons/godebug v1.1.0 // indirect
 	github.com/mattn/go-isatty v0.0.20 // indirect
 	github.com/mfridman/interpolate v0.0.2 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/ncruces/go-strftime v1.0.0 // indirect
 	github.com/oasdiff/yaml v0.1.0 // indirect
 	github.com/oasdiff/yaml3 v0.0.13 // indirect
-	github.com/pierrec/lz4/v4 v4.1.25 // indirect
 	github.com/prometheus/client_model v0.6.2 // indirect
 	github.com/prometheus/common v0.70.1 // indirect
 	github.com/prometheus/procfs v0.21.1 // indirect
@@ -55,6 +51,7 @@ require (
 	go.uber.org/multierr v1.11.0 // indirect
 	golang.org/x/exp v0.0.0-20260218203240-3dfff04db8fa // indirect
 	golang.org/x/mod v0.37.0 // indirect
+	golang.org/x/sync v0.22.0 // indirect
 	golang.org/x/telemetry v0.0.0-20260625142307-59b4966ccb57 // indirect
 	golang.org/x/tools v0.47.0 // indirect
 	golang.org/x/xerrors v0.0.0-20231012003039-104605ab7028 // indirect

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/opdomain/opdomain/benchmarks/datagen"
+)
+
+// TestMain lets scripts run the command line as a process of its own.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"opdomain": main})
+}
+
+// TestScripts plays testdata/script, which reads as a manual of the command line.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "script"),
+		Setup: func(e *testscript.Env) error {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			addr := l.Addr().String()
+			if err := l.Close(); err != nil {
+				return err
+			}
+			e.Setenv("ADDR", addr)
+			e.Setenv("OPDOMAIN_PASSPHRASE", "script passphrase")
+			e.Setenv("OPDOMAIN_DATA", os.Getenv("OPDOMAIN_DATA"))
+			_, err = datagen.Generate(filepath.Join(e.WorkDir, "tables"), datagen.Options{Persons: 1000, Seed: 3})
+			return err
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			// listening ADDR waits until something accepts connections there.
+			"listening": func(ts *testscript.TestScript, _ bool, args []string) {
+				ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+				defer stop()
+				for range 400 {
+					c, err := net.DialTimeout("tcp", args[0], time.Second)
+					if err == nil {
+						_ = c.Close()
+						return
+					}
+					if sleep(ctx, 25*time.Millisecond) != nil {
+						break
+					}
+				}
+				ts.Fatalf("nothing listens at %s", args[0])
+			},
+		},
+	})
+}
+
+// TestStoryOnRealClaims plays the story on real claims that nobody here wrote.
+func TestStoryOnRealClaims(t *testing.T) {
+	root := os.Getenv("OPDOMAIN_DATA")
+	dir := filepath.Join(root, "synthea")
+	if _, err := os.Stat(dir); root == "" || err != nil {
+		if os.Getenv("OPDOMAIN_REQUIRE") == "all" {
+			t.Fatal("OPDOMAIN_DATA names no folder with synthea, and OPDOMAIN_REQUIRE=all")
+		}
+		t.Skip("SKIPPED ALOUD: OPDOMAIN_DATA names no folder with synthea; the story on real claims was not played")
+	}
+	code, out, errOut := opdomain(t, "demo", "--data", dir)
+	if code != 0 {
+		t.Fatalf("exit %d\n%s\n%s", code, out, errOut)
+	}
+	for _, want := range []string{"22 groups, 22 suppressed", "2 groups, 0 suppressed", "answer.withheld", "ACCEPTED", "REJECTED"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the story lacks %q", want)
+		}
+	}
+}
