@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -60,6 +61,9 @@ func identityDir(dir string, id sandbox.IdentityID) string {
 
 // found makes a domain and the identities it starts with.
 func (a *app) found(ctx context.Context, f founding, passphrase []byte, m *api.Metrics) (*node.Node, map[sandbox.IdentityID]*identity, error) {
+	if !slices.Contains(profile.Names(), f.district) {
+		return nil, nil, usageError{invalid("--district", "no rules of this district are shipped", "one of "+strings.Join(profile.Names(), ", "))}
+	}
 	cfg := node.Config{Dir: f.dir, Passphrase: passphrase, Now: a.now, Rand: a.rand, Metrics: m}
 	made := map[sandbox.IdentityID]*identity{}
 	roster := f.roster()

@@ -62,6 +62,8 @@ func (r *refused) Error() string { return "refused by the domain's policy" }
 // usageError marks an error of the command line itself.
 type usageError struct{ error }
 
+func (u usageError) Unwrap() error { return u.error }
+
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
 	a := &app{in: in, out: out, err: errOut, now: time.Now, rand: rand.Reader}
 	root := a.root()
@@ -88,8 +90,10 @@ func (a *app) fail(err error) int {
 		fmt.Fprintln(a.err, "hint:", e.Hint)
 	}
 	var u usageError
-	if errors.As(err, &u) || strings.HasPrefix(err.Error(), "unknown command") {
-		fmt.Fprintln(a.err, "hint: opdomain --help")
+	if errors.As(err, &u) || strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "required flag") {
+		if e == nil || e.Hint == "" {
+			fmt.Fprintln(a.err, "hint: opdomain --help")
+		}
 		return exitUsage
 	}
 	return exitFailed
