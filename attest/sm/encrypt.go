@@ -1,6 +1,7 @@
 package sm
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"encoding/binary"
 	"io"
@@ -47,7 +48,7 @@ func ParseDecryptKey(b []byte) (*DecryptKey, error) {
 }
 
 func decrypting(k *sm2.PrivateKey) *DecryptKey {
-	return &DecryptKey{k, &EncryptKey{point(&k.PublicKey), &k.PublicKey}}
+	return &DecryptKey{k, &EncryptKey{point(k), &k.PublicKey}}
 }
 
 // Bytes gives the private scalar, 32 bytes: only for wrapping under another key.
@@ -68,7 +69,7 @@ func ParseEncryptKey(b []byte) (*EncryptKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &EncryptKey{point(k), k}, nil
+	return &EncryptKey{bytes.Clone(b), k}, nil
 }
 
 // Bytes gives the uncompressed point, 65 bytes.

@@ -1,6 +1,7 @@
 package sm
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"encoding/hex"
 	"io"
@@ -59,12 +60,13 @@ func parsePoint(b []byte) (*ecdsa.PublicKey, error) {
 		Detail: "an uncompressed point of the SM2 curve, 65 bytes, not at infinity"}
 }
 
-func point(k *ecdsa.PublicKey) []byte {
-	out := make([]byte, pointSize)
-	out[0] = 4
-	k.X.FillBytes(out[1:33])
-	k.Y.FillBytes(out[33:])
-	return out
+// point gives the uncompressed point of a private key that parsePrivate or newPrivate checked.
+func point(k *sm2.PrivateKey) []byte {
+	e, err := k.ECDH()
+	if err != nil {
+		panic("sm: a checked key has a point: " + err.Error())
+	}
+	return e.PublicKey().Bytes()
 }
 
 // NewSigningKey draws a key from rand.
@@ -86,7 +88,7 @@ func ParseSigningKey(b []byte) (*SigningKey, error) {
 }
 
 func signing(k *sm2.PrivateKey) *SigningKey {
-	return &SigningKey{k, &VerifyKey{point(&k.PublicKey), &k.PublicKey}}
+	return &SigningKey{k, &VerifyKey{point(k), &k.PublicKey}}
 }
 
 // Bytes gives the private scalar, 32 bytes: only for wrapping under another key.
@@ -116,7 +118,7 @@ func ParseVerifyKey(b []byte) (*VerifyKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &VerifyKey{point(k), k}, nil
+	return &VerifyKey{bytes.Clone(b), k}, nil
 }
 
 // Bytes gives the uncompressed point, 65 bytes.
