@@ -274,11 +274,11 @@ func (p *play) account(ctx context.Context) error {
 
 func (p *play) prove(ctx context.Context) error {
 	p.head("存证导出与离线核验 · export the evidence and verify it offline")
-	agency, err := p.by("agency")
+	auditor, err := p.by("auditor")
 	if err != nil {
 		return err
 	}
-	b, err := body(agency.api.GetBundle(ctx))
+	b, err := body(auditor.api.GetBundle(ctx))
 	if err != nil {
 		return err
 	}

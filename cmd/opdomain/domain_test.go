@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/connectors/file"
 	"github.com/opdomain/opdomain/sandbox"
@@ -523,5 +524,56 @@ func TestChangedColumnsAndPopulationsFailClosed(t *testing.T) {
 	r, err := result[api.Review](w.as("agency-reviewer").api.GetReview(ctx, q.ID))
 	if err != nil || !strings.Contains(string(r.Pack), "chunk") || !strings.Contains(string(r.Pack), "ds-claims") {
 		t.Errorf("reviewers do not see the cause: %s %v", r.Pack, err)
+	}
+}
+
+// disclosed gives the kinds of events a party's bundle discloses, verified first.
+func (w *world) disclosed(id sandbox.IdentityID) (attest.Report, string) {
+	w.t.Helper()
+	b, err := body(w.as(id).api.GetBundle(context.Background()))
+	w.must(err)
+	rep, err := attest.VerifyBundle(bytes.NewReader(b), nil)
+	w.must(err)
+	return rep, string(b)
+}
+
+// TestBundlesDiscloseByParty plays the whole story and looks into each party's bundle: every one verifies, and none shows
+// what its party may not know.
+func TestBundlesDiscloseByParty(t *testing.T) {
+	w := ready(t)
+	ctx := context.Background()
+	for _, step := range []func(context.Context) error{w.questions, w.claims, w.refusals, w.account} {
+		w.must(step(ctx))
+	}
+	for id, c := range map[sandbox.IdentityID]struct{ yes, no []attest.Kind }{
+		"auditor":      {yes: []attest.Kind{attest.ClaimRefused, attest.EgressChecked, attest.ConsentGiven, attest.SubjectEnrolled}},
+		"operator":     {yes: []attest.Kind{attest.QuestionDecided, attest.ReleaseSent, attest.InvoiceIssued}, no: []attest.Kind{attest.EgressChecked, attest.ClaimRefused, attest.ClaimAnswered, attest.ConsentGiven, attest.SubjectEnrolled, attest.IngestCommitted}},
+		"insurer":      {yes: []attest.Kind{attest.ClaimAnswered, attest.ConsentGiven, attest.UsageMetered}, no: []attest.Kind{attest.ClaimRefused, attest.QuestionDecided, attest.EgressChecked, attest.SubjectEnrolled}},
+		"unit-medical": {yes: []attest.Kind{attest.IngestCommitted, attest.EgressChecked, attest.ReleaseSent, attest.ClaimAnswered}, no: []attest.Kind{attest.ClaimRefused, attest.InvoiceIssued, attest.SubjectEnrolled}},
+		"patient":      {yes: []attest.Kind{attest.ConsentGiven, attest.ConsentRevoked, attest.ClaimAnswered, attest.ClaimRefused, attest.SubjectEnrolled}, no: []attest.Kind{attest.QuestionDecided, attest.EgressChecked, attest.InvoiceIssued}},
+	} {
+		rep, text := w.disclosed(id)
+		for _, k := range c.yes {
+			if rep.Events[k] == 0 {
+				t.Errorf("%s does not see %s", id, k)
+			}
+		}
+		for _, k := range c.no {
+			if rep.Events[k] != 0 {
+				t.Errorf("%s sees %d of %s", id, rep.Events[k], k)
+			}
+		}
+		if id != "auditor" && id != "patient" && strings.Contains(text, "consent.revoked\"") && strings.Contains(text, "consent.none") {
+			t.Errorf("%s learns why a claim was refused", id)
+		}
+		if id != "auditor" && rep.Hidden == 0 {
+			t.Errorf("%s sees everything", id)
+		}
+	}
+	if rep, _ := w.disclosed("auditor"); rep.Hidden != 0 || len(rep.NotChecked) != 0 {
+		t.Errorf("hidden from the auditor: %d, not checked: %v", rep.Hidden, rep.NotChecked)
+	}
+	if rep, _ := w.disclosed("agency"); rep.Events[attest.ClaimRefused] != 0 || rep.Events[attest.EgressChecked] == 0 {
+		t.Errorf("the agency sees %v", rep.Events)
 	}
 }

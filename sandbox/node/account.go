@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/sandbox"
@@ -174,58 +173,4 @@ func (n *Node) Bundle(ctx context.Context, c api.Caller, w io.Writer) error {
 		return err
 	}
 	return n.evidence.WriteBundle(ctx, w, n.desc.Domain, string(c.Party.ID), visible)
-}
-
-// audience says which events a party may see: the agency and auditors all of them; everybody who is in the domain and what
-// is registered; otherwise the events of its own scenarios and datasets and those that name it or its identities.
-func (n *Node) audience(ctx context.Context, c api.Caller) (func(attest.Event) bool, error) {
-	if supervises(c.Party) {
-		return func(attest.Event) bool { return true }, nil
-	}
-	objects := map[string]bool{}
-	scenarios, err := n.Scenarios(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range scenarios {
-		objects["scenario/"+string(s.ID)] = true
-		if s.Grant != nil {
-			objects["grant/"+string(s.Grant.ID)] = true
-		}
-	}
-	questions, err := n.Questions(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	for _, q := range questions {
-		objects["question/"+string(q.ID)] = true
-		objects["release/"+string(q.Release)] = true
-	}
-	identities, err := n.docs.identities.List(ctx, store.Filter{Owner: string(c.Party.ID)})
-	if err != nil {
-		return nil, err
-	}
-	names := []string{`"` + string(c.Party.ID) + `"`}
-	own := map[sandbox.IdentityID]bool{}
-	for _, i := range identities {
-		names = append(names, `"`+i.ID+`"`)
-		own[sandbox.IdentityID(i.ID)] = true
-	}
-	return func(e attest.Event) bool {
-		switch e.Kind {
-		case attest.DomainCreated, attest.PartyEnrolled, attest.DatasetRegistered:
-			return true
-		case attest.EgressChecked: // says what depends on data; to askers it is the uniform code
-			return c.Party.Role == sandbox.Unit && objects[e.Object]
-		}
-		if own[e.Actor] || objects[e.Object] {
-			return true
-		}
-		for _, name := range names {
-			if strings.Contains(string(e.Body), name) {
-				return e.Kind != attest.ClaimRefused || c.Party.Role == sandbox.Subject
-			}
-		}
-		return false
-	}, nil
 }

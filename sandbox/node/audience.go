@@ -1,0 +1,177 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/store"
+)
+
+// audience decides which events a party may see in its bundle (存证可见范围). Auditors see all; the agency all but why a claim
+// was refused, which is for the subject and auditors. Who is in the domain and what is registered is for everybody. For
+// the rest:
+//
+//	scenario, approvals, agreement, grant    the scenario's parties
+//	question, run, votes, release (class A)  the asker and the units of its scenario
+//	egress.checked                           the units: what it says depends on data
+//	pushes                                   the owning unit
+//	consents                                 their subject and, once given, the grantee and the unit they name
+//	claim decisions and refusals             the consent's subject only: to an insurer every refusal is one code
+//	claim answers, their release             asker, unit, the consent's subject
+//	usage, invoices, exported bundles        the party they name; usage also the units of the scenario
+type audience struct {
+	party     sandbox.Party
+	own       map[sandbox.IdentityID]bool
+	scenarios map[sandbox.ScenarioID]bool
+	datasets  map[string]bool // "dataset/<id>" of the party's own
+	consents  map[sandbox.ConsentID]bool
+	questions map[sandbox.QuestionID]seenQuestion // as their decisions go by, in the order of the log
+}
+
+type seenQuestion struct {
+	class sandbox.Class
+	asked bool // by the party
+	unit  bool // the party's data stand in its scenario
+}
+
+func (n *Node) audience(ctx context.Context, c api.Caller) (func(attest.Event) bool, error) {
+	switch c.Party.Role {
+	case sandbox.Auditor:
+		return func(attest.Event) bool { return true }, nil
+	case sandbox.Agency:
+		return func(e attest.Event) bool {
+			var b attest.QuestionDecidedBody
+			refused := e.Kind == attest.QuestionDecided && (!read(e, &b) || b.Class == sandbox.ClassB && !b.Allow)
+			return e.Kind != attest.ClaimRefused && !refused
+		}, nil
+	}
+	a := &audience{party: c.Party, own: map[sandbox.IdentityID]bool{}, scenarios: map[sandbox.ScenarioID]bool{}, datasets: map[string]bool{},
+		consents: map[sandbox.ConsentID]bool{}, questions: map[sandbox.QuestionID]seenQuestion{}}
+	scenarios, err := n.Scenarios(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range scenarios {
+		a.scenarios[s.ID] = true
+	}
+	identities, err := n.docs.identities.List(ctx, store.Filter{Owner: string(c.Party.ID)})
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range identities {
+		a.own[sandbox.IdentityID(i.ID)] = true
+	}
+	datasets, err := n.docs.datasets.List(ctx, store.Filter{Owner: string(c.Party.ID)})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range datasets {
+		a.datasets["dataset/"+d.ID] = true
+	}
+	if c.Party.Role == sandbox.Subject {
+		consents, err := n.docs.consents.List(ctx, store.Filter{Owner: string(c.Party.ID)})
+		if err != nil {
+			return nil, err
+		}
+		for _, x := range consents {
+			a.consents[sandbox.ConsentID(x.ID)] = true
+		}
+	}
+	return a.sees, nil
+}
+
+// sees decides about one event; events come in the order of the log. An event that cannot be read is shown to nobody.
+func (a *audience) sees(e attest.Event) bool {
+	switch e.Kind {
+	case attest.DomainCreated, attest.DatasetRegistered:
+		return true
+	case attest.PartyEnrolled:
+		var b attest.PartyEnrolledBody
+		return read(e, &b) && (b.Party.Role != sandbox.Subject || b.Party.ID == a.party.ID)
+	case attest.SubjectEnrolled:
+		var b attest.SubjectEnrolledBody
+		return read(e, &b) && a.own[b.Identity]
+	case attest.IngestCommitted, attest.IngestRefused:
+		return a.datasets[e.Object]
+	case attest.ScenarioFiled, attest.ScenarioDecided, attest.AgreementSigned:
+		id, _ := strings.CutPrefix(e.Object, "scenario/")
+		return a.scenarios[sandbox.ScenarioID(id)]
+	case attest.GrantIssued:
+		var b attest.GrantIssuedBody
+		return read(e, &b) && a.scenarios[b.Scenario]
+	case attest.ConsentGiven, attest.ConsentRevoked:
+		return a.consent(e)
+	case attest.UsageMetered:
+		var b attest.UsageMeteredBody
+		return read(e, &b) && (b.Party == a.party.ID || a.party.Role == sandbox.Unit && a.scenarios[b.Scenario])
+	case attest.InvoiceIssued:
+		var b attest.InvoiceIssuedBody
+		return read(e, &b) && b.Party == a.party.ID
+	case attest.BundleExported:
+		var b attest.BundleExportedBody
+		return read(e, &b) && b.Audience == string(a.party.ID)
+	}
+	return a.question(e)
+}
+
+// consent shows a consent to its subject, and to the grantee and unit it names; from then on it is theirs to follow.
+func (a *audience) consent(e attest.Event) bool {
+	id, _ := strings.CutPrefix(e.Object, "consent/")
+	if a.own[e.Actor] || a.consents[sandbox.ConsentID(id)] {
+		return true
+	}
+	var b attest.ConsentGivenBody
+	var r attest.Receipt
+	if e.Kind != attest.ConsentGiven || !read(e, &b) || json.Unmarshal(b.Statement.Body, &r) != nil {
+		return false
+	}
+	return r.Grantee == a.party.ID || r.Unit == a.party.ID
+}
+
+func (a *audience) question(e attest.Event) bool {
+	if e.Kind == attest.QuestionDecided {
+		var b attest.QuestionDecidedBody
+		if !read(e, &b) {
+			return false
+		}
+		q := seenQuestion{class: b.Class, asked: a.own[b.Asker], unit: a.party.Role == sandbox.Unit && a.scenarios[b.Scenario]}
+		a.questions[b.Question] = q
+		return q.class == sandbox.ClassA && (q.asked || q.unit)
+	}
+	id, _ := strings.CutPrefix(e.Object, "question/")
+	consent := sandbox.ConsentID("")
+	switch e.Kind {
+	case attest.ReleaseSent:
+		var b attest.ReleaseSentBody
+		if !read(e, &b) {
+			return false
+		}
+		id, consent = string(b.Question), b.Consent
+	case attest.ClaimAnswered:
+		var b attest.ClaimAnsweredBody
+		if !read(e, &b) {
+			return false
+		}
+		consent = b.Consent
+	case attest.ClaimRefused:
+		var b attest.ClaimRefusedBody
+		return read(e, &b) && a.consents[b.Consent]
+	}
+	q := a.questions[sandbox.QuestionID(id)]
+	switch {
+	case consent != "" && a.consents[consent]:
+		return true
+	case e.Kind == attest.EgressChecked:
+		return q.unit
+	case q.class == sandbox.ClassB:
+		return slices.Contains([]attest.Kind{attest.ReleaseSent, attest.ClaimAnswered}, e.Kind) && (q.asked || q.unit)
+	}
+	return q.asked || q.unit
+}
+
+func read(e attest.Event, into any) bool { return strictJSON(e.Body, into) == nil }
