@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -137,8 +138,37 @@ func (n *Node) drain(ctx context.Context) error {
 				return err
 			}
 		}
-		return nil
+		known, err := n.store.Counter(ctx, logSize)
+		if err != nil {
+			return err
+		}
+		_, err = n.store.Add(ctx, logSize, int64(n.evidence.Log().Size())-known, math.MaxInt64)
+		return err
 	})
+}
+
+// logSize counts in the store the entries the log had after the last change. The two are kept in different files; when
+// they disagree with nothing in the outbox, one of them was put back to an earlier state.
+const logSize = "log.size"
+
+// aligned refuses a log older than the store or a store older than the log. Both put back together is for witnesses of
+// checkpoints to see.
+func (n *Node) aligned(ctx context.Context) error {
+	known, err := n.store.Counter(ctx, logSize)
+	if err != nil {
+		return err
+	}
+	size := int64(n.evidence.Log().Size())
+	if size == known {
+		return nil
+	}
+	older := "log"
+	if size > known {
+		older = "domain.db"
+	}
+	return &sandbox.Error{Op: "open", Kind: sandbox.Tampered, Object: older,
+		Detail: fmt.Sprintf("the log has %d entries, the store knows %d: %s was put back to an earlier state", size, known, older),
+		Hint:   "restore log, domain.db and vault from the same backup"}
 }
 
 // newID draws a short random identifier with a prefix; 80 bits, so that ids say nothing about how many there are.

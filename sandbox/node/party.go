@@ -123,6 +123,7 @@ func (n *Node) EnrolSubject(ctx context.Context, c api.Caller, e api.SubjectEnro
 	if e.Party.Role != sandbox.Subject {
 		return &sandbox.Error{Op: "enrol subject", Kind: sandbox.Invalid, Object: string(e.Party.ID), Detail: "the party of a person has the role subject"}
 	}
+	e.Party.Name = "数据主体" // whatever the request says: a person's name has no place here
 	return n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
 		if err := n.docs.subjects.Insert(ctx, string(e.Identity.ID), string(e.Party.ID), "bound", subjectRecord{e.Identity.ID, s.Kind, p}); err != nil {
 			return err

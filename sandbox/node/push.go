@@ -228,6 +228,9 @@ func (n *Node) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := n.aligned(ctx); err != nil {
+		return err
+	}
 	all, err := n.Datasets(ctx, api.Caller{})
 	if err != nil {
 		return err
