@@ -56,6 +56,7 @@ type description struct {
 
 const (
 	descriptionFile = "domain.json"
+	calendarFile    = "calendar.json" // optional: every year the domain needs, in the form of the shipped calendar
 	domainIdentity  = sandbox.IdentityID("domain")
 )
 
@@ -178,7 +179,7 @@ func open(ctx context.Context, cfg Config, d description, create bool) (n *Node,
 	if n.profile, err = profile.Load(d.District); err != nil {
 		return n, err
 	}
-	if n.calendar, err = workflow.Official(); err != nil {
+	if n.calendar, err = calendar(cfg.Dir); err != nil {
 		return n, err
 	}
 	if n.keys, err = keys.Open(filepath.Join(cfg.Dir, "keys"), cfg.Passphrase, cfg.Rand); err != nil {
@@ -241,6 +242,19 @@ func (n *Node) found(ctx context.Context, f Founding) error {
 		}
 		return nil
 	})
+}
+
+// calendar reads the domain's own working-day calendar, if it has one, else the shipped one. The yearly holiday notice
+// comes out in autumn; a domain takes it up by a file, not by a new program.
+func calendar(dir string) (*workflow.Calendar, error) {
+	b, err := os.ReadFile(filepath.Join(dir, calendarFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return workflow.Official()
+	}
+	if err != nil {
+		return nil, &sandbox.Error{Op: "open", Kind: sandbox.Unavailable, Object: calendarFile, Err: err}
+	}
+	return workflow.ParseCalendar(b)
 }
 
 // founded holds domain.json to the first event of the log: hosting and district decide what may be opened, so they are not

@@ -182,3 +182,29 @@ func TestLogFailureLosesNothing(t *testing.T) {
 		t.Error("the change is kept without its event")
 	}
 }
+
+// TestOwnCalendar gives a domain the notice of a further year by a file, and refuses a broken one by name.
+func TestOwnCalendar(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "d")
+	n, _ := newNode(t, dir)
+	far := time.Date(2027, 3, 1, 9, 0, 0, 0, time.UTC)
+	if _, err := n.calendar.AddWorkingDays(far, 5); !errors.Is(err, sandbox.Unavailable) {
+		t.Fatalf("a year without a notice: %v", err)
+	}
+	closed(t, n)
+	path := filepath.Join(dir, calendarFile)
+	if err := os.WriteFile(path, []byte(`[{"year": 2027, "notice": "n", "number": "1", "holidays": [{"name": "元旦", "from": "2027-01-01", "to": "2027-01-03"}], "workdays": []}]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n = reopen(t, dir)
+	if due, err := n.calendar.AddWorkingDays(far, 5); err != nil || due.Format(time.DateOnly) != "2027-03-08" {
+		t.Errorf("due %v %v", due, err)
+	}
+	closed(t, n)
+	if err := os.WriteFile(path, []byte(`[{"year": 2027}]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(context.Background(), testConfig(dir)); !errors.Is(err, sandbox.Invalid) {
+		t.Errorf("a broken calendar: %v", err)
+	}
+}

@@ -96,7 +96,7 @@ func (c *Calendar) Working(t time.Time) (bool, error) {
 	t = t.In(Shanghai())
 	if c == nil || !c.years[t.Year()] {
 		return false, &sandbox.Error{Op: "workflow: working day", Kind: sandbox.Unavailable, Object: fmt.Sprintf("year %d", t.Year()),
-			Detail: "the calendar holds no holiday notice for this year", Hint: "add the year's notice to the calendar file"}
+			Detail: "the calendar holds no holiday notice for this year", Hint: "add the year's notice to calendar.json in the domain's folder"}
 	}
 	s := t.Format(time.DateOnly)
 	return c.on[s] || !c.off[s] && !weekend(t), nil
