@@ -292,6 +292,10 @@ func TestRequests(t *testing.T) {
 	kindOf(t, err, sandbox.Unsigned)
 	_, err = body(w.as("operator").api.EnrolParty(ctx, api.Enrolment{}))
 	kindOf(t, err, sandbox.Denied)
+	second := api.Enrolment{Party: sandbox.Party{ID: "agency-two", Role: sandbox.Agency, Name: "x"}, Identities: []sandbox.Identity{{ID: "agency-two", Party: "agency-two", Duty: sandbox.Reviewer,
+		SignKey: w.people["agency"].SignKey, EncryptKey: w.people["agency"].EncryptKey}}}
+	_, err = body(w.as("agency").api.EnrolParty(ctx, second))
+	kindOf(t, err, sandbox.Denied, "one agency")
 	_, err = body(w.as("agency").api.AskQuestion(ctx, question(w.story.Coarse)))
 	kindOf(t, err, sandbox.Denied)
 }

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"io"
+	"math"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opdomain/opdomain/attest/sm"
@@ -39,7 +43,9 @@ func printTable(w io.Writer, r egress.Result, limit int) {
 		head = append(head, name)
 	}
 	table := [][]string{head}
-	for i, row := range r.Rows {
+	rows := slices.Clone(r.Rows)
+	slices.SortStableFunc(rows, func(a, b egress.ResultRow) int { return slices.CompareFunc(a.Labels, b.Labels, compareLabels) })
+	for i, row := range rows {
 		if limit > 0 && i == limit {
 			break
 		}
@@ -72,6 +78,31 @@ func printTable(w io.Writer, r egress.Result, limit int) {
 	if limit > 0 && len(r.Rows) > limit {
 		fmt.Fprintf(w, "… %d more groups\n", len(r.Rows)-limit)
 	}
+}
+
+// compareLabels orders labels as people read them: "<18" before "18-40" before "≥60", other texts by their characters.
+func compareLabels(a, b string) int {
+	x, okA := lowest(a)
+	y, okB := lowest(b)
+	if okA && okB {
+		return cmp.Or(cmp.Compare(x, y), cmp.Compare(a, b))
+	}
+	return cmp.Compare(a, b)
+}
+
+// lowest gives the lower bound of a range label.
+func lowest(l string) (float64, bool) {
+	below := strings.HasPrefix(l, "<")
+	l = strings.TrimPrefix(strings.TrimPrefix(l, "<"), "≥")
+	end := 0
+	for end < len(l) && (l[end] >= '0' && l[end] <= '9' || end == 0 && l[end] == '-') {
+		end++
+	}
+	n, err := strconv.ParseFloat(l[:end], 64)
+	if below {
+		n = math.Inf(-1)
+	}
+	return n, err == nil
 }
 
 // columns counts terminal columns: Chinese characters and full-width forms take two.

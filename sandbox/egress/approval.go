@@ -1,6 +1,8 @@
 package egress
 
 import (
+	"bytes"
+	"slices"
 	"time"
 
 	"github.com/opdomain/opdomain/sandbox"
@@ -42,9 +44,15 @@ func (a Approval) Covers(result []byte, now time.Time) bool {
 	return a.question != "" && a.digest == string(Digest(result)) && now.Before(a.expires)
 }
 
-// Approval gives the authority of two approving votes.
+// Approval gives the authority of two approving votes. What Cast checked of each vote is held against the review once
+// more: a review comes back from where it was kept.
 func (r Review) Approval(now time.Time) (Approval, error) {
-	if r = r.At(now); r.State != Approved || len(r.Votes) != 2 || !r.Votes[0].Approve || !r.Votes[1].Approve {
+	r = r.At(now)
+	ok := r.State == Approved && len(r.Votes) == 2 && bytes.Equal(Digest(r.Result), r.Digest)
+	for _, v := range r.Votes {
+		ok = ok && v.Approve && r.about(v.Vote)
+	}
+	if !ok || r.Votes[0].By == r.Votes[1].By || r.Votes[0].Party == r.Votes[1].Party {
 		return Approval{}, &sandbox.Error{Op: "egress: approve", Kind: sandbox.Denied, Object: string(r.Question), Detail: "two approving votes, the second the agency's, before it expires"}
 	}
 	return Approval{question: r.Question, class: sandbox.ClassA, recipient: r.Recipient, digest: string(r.Digest), expires: r.Expires, policy: r.Policy}, nil
@@ -58,13 +66,8 @@ func FromConsent(rec consent.Record, check consent.ClaimCheck, question sandbox.
 		return Approval{}, refused
 	}
 	out, err := DecodeRecord(result)
-	if err != nil || out.Question != question || len(out.Fields) != len(check.Fields) {
+	if err != nil || out.Question != question || !slices.Equal(out.Fields, check.Fields) {
 		return Approval{}, refused
-	}
-	for i, f := range check.Fields {
-		if out.Fields[i] != f {
-			return Approval{}, refused
-		}
 	}
 	return Approval{question: question, class: sandbox.ClassB, recipient: recipient.ID, digest: string(Digest(result)), expires: expires, policy: policy, consent: rec.Receipt.ID}, nil
 }

@@ -1,8 +1,8 @@
 package egress
 
 import (
+	"encoding/binary"
 	"slices"
-	"strings"
 
 	"github.com/opdomain/opdomain/sandbox"
 )
@@ -45,6 +45,9 @@ func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params) (*Checked, 
 	if err := whole(a); err != nil {
 		return nil, err
 	}
+	if len(a.Cells) > MaxRows {
+		return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Withheld, Object: string(question), Detail: "more rows than a result may have"}
+	}
 	c := &Checked{answer: a, hidden: make([]bool, len(a.Cells)), params: p}
 	rules := make([][]string, len(a.Cells))
 	for i := range a.Cells {
@@ -85,6 +88,9 @@ func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params) (*Checked, 
 	return c, nil
 }
 
+// maxDimensions bounds the margins of a table, of which there are 2^dimensions.
+const maxDimensions = 8
+
 // whole refuses an answer whose evidence does not fit its cells: the gate never decides on less than it needs.
 func whole(a *sandbox.Answer) error {
 	bad := func(rule string) error {
@@ -93,20 +99,25 @@ func whole(a *sandbox.Answer) error {
 	if a == nil || len(a.Measures) == 0 || len(a.Inputs) == 0 {
 		return bad("an answer has measures and input versions")
 	}
+	if len(a.Dimensions) > maxDimensions {
+		return bad("more dimensions than margins can be checked for")
+	}
 	var last []string
+	seen := make([]int, len(a.Population)) // the last cell a person was seen in, from 1
 	for i := range a.Cells {
 		c := &a.Cells[i]
 		if len(c.Labels) != len(a.Dimensions) || len(c.Values) != len(a.Measures) || len(c.Contributions) != len(a.Measures) || len(c.NonMissing) != len(a.Measures) {
 			return bad("a cell has a label per dimension and a value with evidence per measure")
 		}
-		if len(c.Contributors) == 0 || i > 0 && slices.Compare(last, c.Labels) >= 0 {
-			return bad("cells are sorted, distinct and not empty")
+		if c.Rows < 1 || i > 0 && slices.Compare(last, c.Labels) >= 0 {
+			return bad("cells are sorted, distinct and have rows")
 		}
 		last = c.Labels
 		for _, s := range c.Contributors {
-			if int(s) >= len(a.Population) {
-				return bad("contributors are of the population")
+			if int(s) >= len(a.Population) || seen[s] == i+1 {
+				return bad("contributors are of the population, each once")
 			}
+			seen[s] = i + 1
 		}
 		for _, x := range c.Contributions {
 			if len(x) != len(c.Contributors) {
@@ -183,7 +194,7 @@ func evidence(a *sandbox.Answer, i int) CellEvidence {
 	return e
 }
 
-// cover suppresses further cells until, in the whole table and in every line of it, the suppressed cells together pass
+// cover suppresses further cells until, in every margin of the table, the suppressed cells together pass
 // the primary rules. It gives the cells it added. Each round hides at least one more cell, so it ends.
 func (c *Checked) cover() []int {
 	var added []int
@@ -212,37 +223,27 @@ func (c *Checked) cover() []int {
 	return added
 }
 
-// lines lists the cells of the whole table and of every line of it: all dimensions but one fixed.
+// lines lists the cells of every margin of the table: for each set of dimensions, the cells that agree on them. The empty
+// set is the whole table, all dimensions but one are its lines; single cells have been judged.
 func (c *Checked) lines() [][]int {
-	all := make([]int, len(c.answer.Cells))
-	for i := range all {
-		all[i] = i
-	}
-	out := [][]int{all}
-	for d := range c.answer.Dimensions {
-		if len(c.answer.Dimensions) == 1 {
-			break // the one line is the table
-		}
-		// Fix dimension d alone, then all but d: the margins of a two-way table and the innermost lines of a deeper one.
-		for _, fixed := range []func(k int) bool{func(k int) bool { return k == d }, func(k int) bool { return k != d }} {
-			by := map[string][]int{}
-			var order []string
-			for i := range c.answer.Cells {
-				var key []string
-				for k, l := range c.answer.Cells[i].Labels {
-					if fixed(k) {
-						key = append(key, l)
-					}
+	dims := len(c.answer.Dimensions)
+	var out [][]int
+	for fixed := range 1<<dims - 1 {
+		by := map[string]int{}
+		for i := range c.answer.Cells {
+			var key []byte
+			for d, l := range c.answer.Cells[i].Labels {
+				if fixed>>d&1 == 1 {
+					key = append(binary.AppendUvarint(key, uint64(len(l))), l...)
 				}
-				joined := strings.Join(key, "\x00")
-				if by[joined] == nil {
-					order = append(order, joined)
-				}
-				by[joined] = append(by[joined], i)
 			}
-			for _, k := range order {
-				out = append(out, by[k])
+			at, ok := by[string(key)]
+			if !ok {
+				at = len(out)
+				by[string(key)] = at
+				out = append(out, nil)
 			}
+			out[at] = append(out[at], i)
 		}
 	}
 	return out

@@ -3,7 +3,6 @@ package egress
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"slices"
 	"strings"
 	"unicode"
@@ -37,6 +36,12 @@ type Record struct {
 	Values   []string           `json:"values"`
 }
 
+// String keeps a person's values out of logs.
+func (Record) String() string { return "record(redacted)" }
+
+// GoString keeps a person's values out of %#v.
+func (Record) GoString() string { return "record(redacted)" }
+
 const (
 	formatResult = "opdomain-result/1"
 	formatRecord = "opdomain-record/1"
@@ -49,9 +54,6 @@ const (
 )
 
 func encode(question sandbox.QuestionID, a *sandbox.Answer, hidden []bool) ([]byte, error) {
-	if len(a.Cells) > MaxRows {
-		return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Withheld, Object: string(question), Detail: "more rows than a result may have"}
-	}
 	r := Result{Format: formatResult, Question: question, Dimensions: slices.Clone(a.Dimensions), Measures: slices.Clone(a.Measures), Rows: []ResultRow{}}
 	if r.Dimensions == nil {
 		r.Dimensions = []string{}
@@ -80,31 +82,50 @@ func EncodeRecord(question sandbox.QuestionID, fields, values []string) ([]byte,
 
 // DecodeResult reads outgoing bytes of class A in their one encoding.
 func DecodeResult(b []byte) (Result, error) {
-	return decode[Result](b, formatResult, func(r Result) string { return r.Format })
+	return decode(b, formatResult, Result.whole)
 }
 
 // DecodeRecord reads outgoing bytes of class B in their one encoding.
 func DecodeRecord(b []byte) (Record, error) {
-	return decode[Record](b, formatRecord, func(r Record) string { return r.Format })
+	return decode(b, formatRecord, Record.whole)
 }
 
-func decode[T any](b []byte, format string, of func(T) string) (out T, err error) {
+func decode[T any](b []byte, format string, whole func(T) bool) (T, error) {
+	var out, none T
 	bad := &sandbox.Error{Op: "result: decode", Kind: sandbox.Invalid, Object: format, Detail: "one JSON object of this format in its one encoding"}
 	if len(b) > MaxResult {
-		return out, bad
+		return none, bad
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&out); err != nil {
-		return out, bad
+	if err := dec.Decode(&out); err != nil || !whole(out) {
+		return none, bad
 	}
-	if _, err := dec.Token(); err != io.EOF || of(out) != format {
-		return out, bad
-	}
-	if again, err := json.Marshal(out); err != nil || !bytes.Equal(again, b) {
-		return out, bad
+	if again, err := json.Marshal(out); err != nil || !bytes.Equal(again, b) { // also finds what follows the object
+		return none, bad
 	}
 	return out, nil
+}
+
+// whole says whether the rows are sorted and fit their head: values exactly where a row is not suppressed.
+func (r Result) whole() bool {
+	if r.Format != formatResult || len(r.Measures) == 0 || len(r.Rows) > MaxRows {
+		return false
+	}
+	for i, row := range r.Rows {
+		values := len(r.Measures)
+		if row.Suppressed {
+			values = 0
+		}
+		if len(row.Labels) != len(r.Dimensions) || len(row.Values) != values || i > 0 && slices.Compare(r.Rows[i-1].Labels, row.Labels) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (r Record) whole() bool {
+	return r.Format == formatRecord && len(r.Fields) > 0 && len(r.Fields) == len(r.Values)
 }
 
 // Digest is SM3 over outgoing bytes: what votes and approvals bind to.

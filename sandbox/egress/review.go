@@ -133,7 +133,7 @@ func (r Review) Cast(v attest.Vote, e Electorate, now time.Time) (Review, error)
 		return fail(sandbox.Denied, "votes are cast by an identity with the duty reviewer", "")
 	case sandbox.Affiliated(e.VoterParty, e.Author) || sandbox.Affiliated(e.VoterParty, e.Recipient):
 		return fail(sandbox.Denied, "nobody affiliated with the author or the recipient reviews", "have another organisation review")
-	case v.Question != r.Question || !bytes.Equal(v.Result, r.Digest) || v.Recipient != r.Recipient || !v.Expires.Equal(r.Expires) || v.Policy != r.Policy:
+	case !r.about(v):
 		return fail(sandbox.Conflict, "the vote is not about this result, recipient, expiry and policy", "read the review again and vote on what it shows")
 	case !now.Before(r.Expires):
 		return fail(sandbox.Expired, "the result was not decided in time", "have it asked again")
@@ -165,6 +165,11 @@ func (r Review) Cast(v attest.Vote, e Electorate, now time.Time) (Review, error)
 	r.State = to
 	r.Votes = append(slices.Clone(r.Votes), Vote{Vote: v, By: e.Voter.ID, Party: e.VoterParty.ID})
 	return r, nil
+}
+
+// about says whether a vote is bound to exactly this result, recipient, expiry and policy.
+func (r Review) about(v attest.Vote) bool {
+	return v.Question == r.Question && bytes.Equal(v.Result, r.Digest) && v.Recipient == r.Recipient && v.Expires.Equal(r.Expires) && v.Policy == r.Policy
 }
 
 // Step gives the number of votes cast: 1 after the first.

@@ -34,8 +34,9 @@ const (
 	RuleFunction  = "function"  // 函数不可出域
 )
 
-// frequency is rule 1: fewer distinct subjects than the threshold. An empty group is not a cell.
-func frequency(n int, p Params) bool { return n > 0 && n < p.MinSubjects }
+// frequency is rule 1: fewer distinct subjects than the threshold. A cell of rows that are missing every value has nobody
+// in it and is the smallest of all.
+func frequency(n int, p Params) bool { return n < p.MinSubjects }
 
 // magnitudes are contributions by absolute value, the largest first up to the count asked for, and their sum. The sum is
 // exact in 128 bits.
@@ -117,8 +118,15 @@ func pPercent(m magnitudes, p Params) bool {
 	return rest.times(100).less(wide{0, m.top[0]}.times(uint64(p.PPercent)))
 }
 
-// weighed says whether a measure's contributions are amounts, to which the dominance rules apply.
-func weighed(f sandbox.MeasureFunc) bool { return f == sandbox.Sum || f == sandbox.Mean }
+// allEqual is the class disclosure rule: to know that somebody is in the group is to know what they add. That everybody
+// adds nothing is the commonest case of it.
+func allEqual(m magnitudes, contributors int) bool { return contributors == 0 || m.equal }
+
+// weighed says whether a measure's contributions are amounts, to which the dominance rules apply: sums, means, and row
+// counts, where one person may hold most of the rows.
+func weighed(f sandbox.MeasureFunc) bool {
+	return f == sandbox.Sum || f == sandbox.Mean || f == sandbox.Count
+}
 
 // group is what the primary rules judge: people, and per weighed measure what each of them adds. A measure's
 // contributors are those with a non-missing input, so a measure may have fewer people than its group.
@@ -127,41 +135,30 @@ type group struct {
 	parts  [][]int64 // per measure, what each contributor adds where it is not zero; nil for measures that are not weighed
 }
 
-// judge gives the rules a group breaks, in the order of the package doc.
+// judge gives the rules a group breaks, in the order of the package doc. One row each is what most questions count, so
+// row counts are not held to the rule against equal contributions.
 func judge(g group, measures []sandbox.Measure, p Params) []string {
-	var out []string
-	add := func(rule string) {
-		for _, have := range out {
-			if have == rule {
-				return
-			}
-		}
-		out = append(out, rule)
-	}
-	if frequency(g.people, p) {
-		add(RuleFrequency)
-	}
+	broken := map[string]bool{RuleFrequency: frequency(g.people, p)}
 	for i, m := range measures {
 		switch m.Func {
-		case sandbox.Count, sandbox.Subjects:
-			continue
-		case sandbox.Sum, sandbox.Mean:
+		case sandbox.Subjects:
+		case sandbox.Count, sandbox.Sum, sandbox.Mean:
+			mag := measure(g.parts[i], max(p.DominanceN, 2))
+			broken[RuleDominance] = broken[RuleDominance] || dominance(mag, p)
+			broken[RulePPercent] = broken[RulePPercent] || pPercent(mag, p)
+			if m.Func == sandbox.Count {
+				continue
+			}
+			broken[RuleFrequency] = broken[RuleFrequency] || len(g.parts[i]) > 0 && frequency(len(g.parts[i]), p)
+			broken[RuleAllEqual] = broken[RuleAllEqual] || allEqual(mag, len(g.parts[i]))
 		default:
-			add(RuleFunction)
-			continue
+			broken[RuleFunction] = true
 		}
-		if frequency(len(g.parts[i]), p) {
-			add(RuleFrequency)
-		}
-		mag := measure(g.parts[i], max(p.DominanceN, 2))
-		if dominance(mag, p) {
-			add(RuleDominance)
-		}
-		if pPercent(mag, p) {
-			add(RulePPercent)
-		}
-		if mag.equal && len(g.parts[i]) > 0 {
-			add(RuleAllEqual)
+	}
+	var out []string
+	for _, r := range []string{RuleFrequency, RuleDominance, RulePPercent, RuleAllEqual, RuleFunction} {
+		if broken[r] {
+			out = append(out, r)
 		}
 	}
 	return out

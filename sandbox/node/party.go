@@ -62,6 +62,9 @@ func (n *Node) EnrolParty(ctx context.Context, c api.Caller, e api.Enrolment) er
 	if e.Party.Role == sandbox.Subject {
 		return &sandbox.Error{Op: "enrol", Kind: sandbox.Invalid, Object: string(e.Party.ID), Detail: "a person is enrolled as a subject, with a sealed identifier"}
 	}
+	if e.Party.Role == sandbox.Agency {
+		return &sandbox.Error{Op: "enrol", Kind: sandbox.Denied, Object: string(e.Party.ID), Detail: "a domain has one agency, the one it was founded with: its vote is the second of two"}
+	}
 	return n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error { return n.enrol(ctx, tx, e) })
 }
 
