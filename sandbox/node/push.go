@@ -14,6 +14,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/batch"
+	"github.com/opdomain/opdomain/sandbox/classify"
 	"github.com/opdomain/opdomain/sandbox/ingest"
 	"github.com/opdomain/opdomain/sandbox/vault"
 )
@@ -147,7 +148,7 @@ func (n *Node) ReceivePush(ctx context.Context, c api.Caller, run sandbox.RunID,
 	for _, f := range rep.Findings {
 		out.Findings = append(out.Findings, api.Finding{Column: f.Column, Finding: string(f.Finding), Grade: f.Grade})
 	}
-	if err := n.committed(ctx, c.Identity.ID, rep.Snapshot, out); err != nil {
+	if err := n.committed(ctx, c.Identity.ID, rep.Snapshot, out, rep.Findings); err != nil {
 		return api.PushReport{}, err
 	}
 	n.cfg.Metrics.Pushed(rep.Rows, rep.Sealed)
@@ -156,7 +157,7 @@ func (n *Node) ReceivePush(ctx context.Context, c api.Caller, run sandbox.RunID,
 
 // committed makes a version that the vault already holds visible to questions, with its evidence. It is also how a
 // version committed just before a crash is taken up at the next start.
-func (n *Node) committed(ctx context.Context, actor sandbox.IdentityID, snap vault.Snapshot, rep api.PushReport) error {
+func (n *Node) committed(ctx context.Context, actor sandbox.IdentityID, snap vault.Snapshot, rep api.PushReport, findings []classify.ColumnFinding) error {
 	return n.change(ctx, actor, func(ctx context.Context, tx *change) error {
 		d, rev, err := n.docs.datasets.Get(ctx, string(snap.Dataset))
 		if err != nil {
@@ -165,16 +166,10 @@ func (n *Node) committed(ctx context.Context, actor sandbox.IdentityID, snap vau
 		if d.Version >= snap.Version {
 			return nil
 		}
+		d = classify.Apply(d, findings)
 		d.Version, d.Rows = snap.Version, snap.Rows
 		var grades []attest.ColumnGrade
-		for i := range d.Columns {
-			col := &d.Columns[i]
-			for _, f := range rep.Findings {
-				// A grade the detectors once proposed is lowered by a person, not by the next sample.
-				if f.Column == col.Name && f.Finding != "" {
-					col.Finding, col.Detected = f.Finding, max(col.Detected, f.Grade)
-				}
-			}
+		for _, col := range d.Columns {
 			grades = append(grades, attest.ColumnGrade{Column: col.Name, Declared: col.Grade, Detected: col.Detected, Finding: col.Finding})
 		}
 		if _, err := n.docs.datasets.Update(ctx, string(d.ID), rev, string(d.Unit), "committed", d); err != nil {
@@ -247,7 +242,7 @@ func (n *Node) recover(ctx context.Context) error {
 				Detail: fmt.Sprintf("the vault is at version %d, the catalogue at %d: an older folder was put back", snap.Version, d.Version)}
 		case snap.Version > d.Version:
 			rep := api.PushReport{Run: snap.Run, Dataset: d.ID, Version: snap.Version, Rows: snap.Rows, Manifest: snap.Manifest[:]}
-			if err := n.committed(ctx, domainIdentity, snap, rep); err != nil {
+			if err := n.committed(ctx, domainIdentity, snap, rep, nil); err != nil {
 				return err
 			}
 		}
