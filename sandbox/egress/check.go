@@ -35,6 +35,9 @@ type Checked struct {
 // String keeps evidence out of logs.
 func (*Checked) String() string { return "checked answer(redacted)" }
 
+// GoString keeps evidence out of %#v.
+func (*Checked) GoString() string { return "checked answer(redacted)" }
+
 // Check applies the rules to every cell, suppresses what breaks them and what would give a suppressed cell away, and
 // writes the outgoing bytes. An answer with a function that may never leave, or with labels that look like identifiers of
 // persons or enterprises, is Withheld: the caller shows the asker the uniform code only.

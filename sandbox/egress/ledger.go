@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
 	"math/bits"
 	"slices"
 
@@ -22,13 +21,18 @@ func NewLedger(key []byte) *Ledger { return &Ledger{bytes.Clone(key)} }
 // String keeps the key out of logs.
 func (*Ledger) String() string { return "ledger(redacted)" }
 
+// GoString keeps the key out of %#v.
+func (*Ledger) GoString() string { return "ledger(redacted)" }
+
 // Entry (台账条目) is one answer as the ledger keeps it. It is grade-4 data: sealed by whoever stores it.
 type Entry struct {
 	Question sandbox.QuestionID
 	Datasets []sandbox.DatasetID // its lineage, over all versions
-	Measures []string            // additive measures, "sum:dataset.column" or "count"
+	Measures []string            // additive measures, "sum:dataset.column" or countMeasure
 	Cells    []entryCell         // the published ones
 }
+
+const countMeasure = "count"
 
 // entryCell is one published cell: who is in it and what each adds to each measure.
 type entryCell struct {
@@ -38,6 +42,9 @@ type entryCell struct {
 
 // String keeps populations out of logs.
 func (Entry) String() string { return "ledger entry(redacted)" }
+
+// GoString keeps populations out of %#v.
+func (Entry) GoString() string { return "ledger entry(redacted)" }
 
 // Entry makes the ledger's entry of a checked answer. columns names, per measure of the answer, the "dataset.column" it is
 // taken over; empty for count and subjects.
@@ -60,7 +67,7 @@ func (l *Ledger) Entry(question sandbox.QuestionID, c *Checked, columns []string
 		case sandbox.Sum, sandbox.Mean:
 			name = "sum:" + columns[m]
 		case sandbox.Count:
-			name = "count"
+			name = countMeasure
 		}
 		if name != "" && !slices.Contains(e.Measures, name) {
 			e.Measures, kept = append(e.Measures, name), append(kept, m)
@@ -94,147 +101,6 @@ func (l *Ledger) Entry(question sandbox.QuestionID, c *Checked, columns []string
 		e.Cells = append(e.Cells, ec)
 	}
 	return e, nil
-}
-
-// Finding (差分发现) is why an answer is withheld: for reviewers and owners, never for the asker.
-type Finding struct {
-	Earlier sandbox.QuestionID `json:"earlier"` // the answer it was compared with
-	Cell    int                `json:"cell"`    // published cell of the new answer, from 0; -1: all that lie inside the earlier cell
-	Against int                `json:"against"` // published cell of the earlier one; -1: all that lie inside the new cell
-	People  int                `json:"people"`  // on how many people the two differ
-	Rule    string             `json:"rule"`
-}
-
-// Compare holds a new entry against every earlier one that shares a dataset with it and gives the first finding.
-func Compare(e Entry, earlier []Entry, p Params) (Finding, bool) {
-	for i := range earlier {
-		if earlier[i].Question == e.Question || !slices.ContainsFunc(e.Datasets, func(d sandbox.DatasetID) bool { return slices.Contains(earlier[i].Datasets, d) }) {
-			continue
-		}
-		if f, hit := compare(&e, &earlier[i], p.MinSubjects); hit {
-			return f, true
-		}
-	}
-	return Finding{}, false
-}
-
-// pair is how a cell of one answer meets a cell of another.
-type pair struct {
-	common  int // people in both
-	changed int // of them, those who add something else to a shared measure
-}
-
-func compare(e, old *Entry, threshold int) (Finding, bool) {
-	mine, theirs := shared(e, old)
-	type at struct{ cell, k int32 }
-	where := map[uint64][]at{}
-	for j := range old.Cells {
-		for k, t := range old.Cells[j].People {
-			where[t] = append(where[t], at{int32(j), int32(k)})
-		}
-	}
-	found := func(cell, against, people int) (Finding, bool) {
-		return Finding{Earlier: old.Question, Cell: cell, Against: against, People: people,
-			Rule: fmt.Sprintf("the two answers differ on fewer than %d people", threshold)}, true
-	}
-	inNew := make([][]int, len(old.Cells)) // earlier cell → new cells inside it
-	for i := range e.Cells {
-		c := &e.Cells[i]
-		met := map[int32]*pair{}
-		for k, t := range c.People {
-			for _, w := range where[t] {
-				m := met[w.cell]
-				if m == nil {
-					m = &pair{}
-					met[w.cell] = m
-				}
-				m.common++
-				for s := range mine {
-					if c.Adds[mine[s]][k] != old.Cells[w.cell].Adds[theirs[s]][w.k] {
-						m.changed++
-						break
-					}
-				}
-			}
-		}
-		var inside []int // earlier cells that lie inside this one
-		for j := range old.Cells {
-			m := met[int32(j)]
-			if m == nil {
-				continue
-			}
-			n, o := len(c.People), len(old.Cells[j].People)
-			if d := n - m.common + o - m.common + m.changed; d > 0 && d < threshold {
-				return found(i, j, d)
-			}
-			if m.common == o {
-				inside = append(inside, j)
-			}
-			if m.common == n {
-				inNew[j] = append(inNew[j], i)
-			}
-		}
-		if len(inside) > 1 {
-			if d := differ(c, mine, cellsOf(old, inside), theirs); d > 0 && d < threshold {
-				return found(i, -1, d)
-			}
-		}
-	}
-	for j := range old.Cells {
-		if inside := inNew[j]; len(inside) > 1 {
-			if d := differ(&old.Cells[j], theirs, cellsOf(e, inside), mine); d > 0 && d < threshold {
-				return found(-1, j, d)
-			}
-		}
-	}
-	return Finding{}, false
-}
-
-// shared lists the measures both entries have, as indexes into each.
-func shared(a, b *Entry) (x, y []int) {
-	for i, m := range a.Measures {
-		if j := slices.Index(b.Measures, m); j >= 0 {
-			x, y = append(x, i), append(y, j)
-		}
-	}
-	return x, y
-}
-
-func cellsOf(e *Entry, at []int) []*entryCell {
-	out := make([]*entryCell, len(at))
-	for i, j := range at {
-		out[i] = &e.Cells[j]
-	}
-	return out
-}
-
-// differ counts the people on whom a cell differs from the sum of cells inside it.
-func differ(c *entryCell, mine []int, parts []*entryCell, theirs []int) int {
-	sums := map[uint64][]int64{}
-	for _, p := range parts {
-		for k, t := range p.People {
-			s := sums[t]
-			if s == nil {
-				s = make([]int64, len(theirs))
-				sums[t] = s
-			}
-			for m := range theirs {
-				s[m] += p.Adds[theirs[m]][k]
-			}
-		}
-	}
-	d := 0
-	for k, t := range c.People {
-		s, ok := sums[t]
-		same := ok
-		for m := range mine {
-			same = same && s[m] == c.Adds[mine[m]][k]
-		}
-		if !same {
-			d++
-		}
-	}
-	return d
 }
 
 // Encode gives the bytes to seal, padded with zeros to a power of two of at least 4 KiB so that their length says little

@@ -83,6 +83,9 @@ type Vote struct {
 // String keeps evidence out of logs.
 func (r Review) String() string { return "review " + string(r.Question) + "(redacted)" }
 
+// GoString keeps evidence out of %#v.
+func (r Review) GoString() string { return r.String() }
+
 // Submission (提交) is what a Review starts from.
 type Submission struct {
 	Question          sandbox.QuestionID

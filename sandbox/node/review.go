@@ -31,9 +31,8 @@ func (n *Node) Reviews(ctx context.Context, c api.Caller) ([]api.Review, error) 
 	if err != nil {
 		return nil, err
 	}
-	now := n.cfg.Now()
+	n.queueAge(rows)
 	out := []api.Review{}
-	waiting := time.Duration(0)
 	for _, r := range rows {
 		v, ok, err := n.view(ctx, c, r.Value)
 		if err != nil {
@@ -42,12 +41,19 @@ func (n *Node) Reviews(ctx context.Context, c api.Caller) ([]api.Review, error) 
 		if ok {
 			out = append(out, v)
 		}
+	}
+	return out, nil
+}
+
+// queueAge measures how long the oldest undecided result waits.
+func (n *Node) queueAge(rows []store.Document[questionRecord]) {
+	now, waiting := n.cfg.Now(), time.Duration(0)
+	for _, r := range rows {
 		if at := r.Value.Review.At(now); at.State == egress.InReview || at.State == egress.Partial {
 			waiting = max(waiting, now.Sub(at.Submitted))
 		}
 	}
 	n.cfg.Metrics.QueueAge(waiting)
-	return out, nil
 }
 
 // Review gives one result the caller may review or look into.
@@ -139,6 +145,9 @@ func (n *Node) Vote(ctx context.Context, c api.Caller, id sandbox.QuestionID, st
 	}
 	if released {
 		n.cfg.Metrics.Released(sandbox.ClassA)
+	}
+	if rows, err := n.docs.questions.List(ctx, listState(stateReview)); err == nil {
+		n.queueAge(rows)
 	}
 	out, _, err := n.view(ctx, c, q)
 	return out, err
