@@ -5,29 +5,37 @@
 //	       → Ledger.Compare with every earlier answer on the same datasets
 //	       → Review: two votes of two organisations, the second the agency → Approval → release
 //
-// Rules, with their sources:
+// Rules, with their sources; n counts distinct people, X is the sum of what they add by magnitude, x1 ≥ x2 ≥ … its parts:
 //
-//	frequency    0 < n < MinSubjects distinct subjects                    ACRO, ABS, district thresholds
-//	dominance    x1 + … + xn > k% of the sum, (n,k)                       Handbook on Statistical Disclosure Control ch. 4
+//	frequency    n < MinSubjects, also of people with a value             ACRO, ABS, district thresholds
+//	dominance    x1 + … + xn > k% of X, (n,k)                             Handbook on Statistical Disclosure Control ch. 4
 //	p-percent    X − x1 − x2 < p/100·x1                                   the same
-//	all equal    every contributor adds the same, not zero                class disclosure, ACRO
+//	all-equal    every contributor adds the same, or nobody anything      class disclosure, ACRO
 //	negative     contributions of both signs are judged by magnitude      ACRO
 //
-// Parameters come from the district profile and stay secret from askers. A cell that breaks a rule is published as
-// suppressed, never dropped and never with a number.
+// Sums and means are held to all of them, row counts to all but all-equal, counts of people to frequency. Parameters come
+// from the district profile and stay secret from askers. A cell that breaks a rule is published as suppressed, never
+// dropped and never with a number; a group with no rows is no cell.
 //
-// Secondary suppression is exact about unions, not about intervals: for the table as a whole and for every line of it (all
-// dimensions but one fixed), the suppressed cells taken together must themselves pass the primary rules, else the
-// smallest published cell of the line is suppressed too, until nothing changes. So no total of the table, published now
-// or later, gives a suppressed group away by one subtraction. What a linear program over several lines could narrow an
-// interval to is not bounded here.
+// Secondary suppression is exact about unions, not about intervals: in every margin of the table (the table as a whole, and
+// the cells that agree on any of its dimensions) the suppressed cells taken together must themselves pass the primary
+// rules, else the smallest published cell of the margin is suppressed too, until nothing changes. So no total of the
+// table, published now or later, gives a suppressed group away by one subtraction. What a linear program over several
+// margins could narrow an interval to is not bounded here: an audit by one would also suppress cells that only the
+// combination of rows and columns pins down.
 //
 // The ledger keeps, per dataset, who adds what to each published cell of every answer under review or released, over all
-// recipients together. A new answer is withheld whole when the people on whom one of its cells and an earlier cell differ
-// (in one but not the other, or adding something else) are more than nobody and fewer than MinSubjects; the same for a
-// cell against all cells of the other answer that lie inside it, added up. A rule that looks at each side of the
-// difference alone would also withhold cells that merely overlap, which no subtraction takes apart. Combinations of three
-// and more answers are not searched.
+// recipients together. A new answer is withheld whole when it and earlier ones give too small a group away:
+//
+//   - one of its cells and an earlier cell differ on people who are more than nobody and fewer than MinSubjects (in one but
+//     not the other, or adding something else), or differ in one measure on so few people's amounts;
+//   - what is left of a cell, when cells that lie inside it are taken away, breaks a primary rule: one cell, all such cells
+//     of one answer, or cells of several answers that share nobody, in whatever order the answers were asked.
+//
+// Cells of several answers are chosen by size, each of the 64 largest once as the first choice, so that not every choice
+// of overlapping ones is tried; answers combined with other signs than one whole minus its parts are not searched. A rule
+// that looks at each side of a difference alone would also withhold cells that merely overlap, which no subtraction takes
+// apart.
 //
 // It reads no rows, opens no file, keeps no clock. Populations are keyed tokens, grade 4, sealed by the caller.
 package egress

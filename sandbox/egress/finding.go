@@ -59,7 +59,7 @@ type place struct{ answer, cell int }
 type comparison struct {
 	all    []*Entry
 	p      Params
-	inside map[place][]place // cells of new answer and earlier ones whose people are all in a cell of the other side
+	inside map[place][]place // cell → cells of the other side whose people are all in it; one of the two is the new answer's
 }
 
 func (c *comparison) cell(at place) *entryCell { return &c.all[at.answer].Cells[at.cell] }
@@ -250,31 +250,27 @@ func (c *comparison) judge(whole place, parts []place) (Finding, bool) {
 		}
 		return out
 	}
-	sums := map[uint64][]int64{}
+	people := c.cell(whole).People
+	rest, touched := adds(whole), make([]bool, len(people))
+	for m := range rest {
+		rest[m] = slices.Clone(rest[m])
+	}
 	for _, x := range parts {
-		amounts := adds(x)
+		amounts, i := adds(x), 0
 		for k, t := range c.cell(x).People {
-			s := sums[t]
-			if s == nil {
-				s = make([]int64, len(names))
-				sums[t] = s
-			}
-			for m := range names {
-				s[m] = less(s[m], amounts[m][k])
+			at, _ := slices.BinarySearch(people[i:], t)
+			i += at
+			touched[i] = true
+			for m := range rest {
+				rest[m][i] = less(rest[m][i], amounts[m][k])
 			}
 		}
 	}
 	left := group{parts: make([][]int64, len(names))}
-	amounts := adds(whole)
-	for k, t := range c.cell(whole).People {
-		s, ok := sums[t]
-		differs := !ok
-		for m := range names {
-			v := amounts[m][k]
-			if ok && s[m] != 0 {
-				v = less(v, less(0, s[m]))
-			}
-			if v != 0 {
+	for i := range people {
+		differs := !touched[i]
+		for m := range rest {
+			if v := rest[m][i]; v != 0 {
 				left.parts[m] = append(left.parts[m], v)
 				differs = true
 			}
