@@ -24,8 +24,7 @@ const contextStream = "opdomain/stream/v1"
 
 // States of a push.
 const (
-	pushOpen      = "open"      // opening accepted, no frames yet
-	pushReceiving = "receiving" // frames are being read
+	pushOpen      = "open" // opening accepted, frames not all read yet
 	pushCommitted = "committed"
 	pushRefused   = "refused" // nothing of it was kept; a retry is a new run
 )
@@ -152,6 +151,7 @@ func (n *Node) ReceivePush(ctx context.Context, c api.Caller, run sandbox.RunID,
 		return api.PushReport{}, err
 	}
 	n.cfg.Metrics.Pushed(rep.Rows, rep.Sealed)
+	n.cfg.Metrics.Job("push", pushCommitted)
 	return out, nil
 }
 
@@ -193,7 +193,12 @@ func (n *Node) committed(ctx context.Context, actor sandbox.IdentityID, snap vau
 func (n *Node) refusePush(ctx context.Context, c api.Caller, p api.Push, cause error) error {
 	// The sender may be gone: the refusal is recorded all the same.
 	ctx = context.WithoutCancel(ctx)
-	err := n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
+	n.cfg.Metrics.Job("push", pushRefused)
+	return errors.Join(cause, n.recordRefusal(ctx, c.Identity.ID, p, string(sandbox.KindOf(cause))))
+}
+
+func (n *Node) recordRefusal(ctx context.Context, actor sandbox.IdentityID, p api.Push, rule string) error {
+	return n.change(ctx, actor, func(ctx context.Context, tx *change) error {
 		r, rev, err := n.docs.pushes.Get(ctx, string(p.Run))
 		if err != nil {
 			return err
@@ -202,13 +207,9 @@ func (n *Node) refusePush(ctx context.Context, c api.Caller, p api.Push, cause e
 		if _, err := n.docs.pushes.Update(ctx, string(p.Run), rev, string(r.Party), pushRefused, r); err != nil {
 			return err
 		}
-		tx.record(attest.IngestRefused, "dataset/"+string(p.Dataset), attest.IngestRefusedBody{Dataset: p.Dataset, Run: p.Run, Rule: string(sandbox.KindOf(cause))})
+		tx.record(attest.IngestRefused, "dataset/"+string(p.Dataset), attest.IngestRefusedBody{Dataset: p.Dataset, Run: p.Run, Rule: rule})
 		return nil
 	})
-	if err != nil {
-		return errors.Join(cause, err)
-	}
-	return cause
 }
 
 // recover brings store and vault together after a crash: events left in the outbox are appended, a version the vault
@@ -245,6 +246,21 @@ func (n *Node) recover(ctx context.Context) error {
 			if err := n.committed(ctx, domainIdentity, snap, rep, nil); err != nil {
 				return err
 			}
+		}
+	}
+	return n.interrupted(ctx)
+}
+
+// interrupted ends the pushes that were open when the process died: their stream secrets are gone, nothing of them was
+// kept, and a retry is a new run.
+func (n *Node) interrupted(ctx context.Context) error {
+	rows, err := n.docs.pushes.List(ctx, listState(pushOpen))
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if err := n.recordRefusal(ctx, domainIdentity, r.Value.Push, "interrupted"); err != nil {
+			return err
 		}
 	}
 	return nil

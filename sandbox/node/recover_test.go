@@ -135,6 +135,11 @@ func TestVersionCommittedBeforeACrashIsTakenUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed(t, n)
+	n = reopen(t, dir)
+	if err := n.docs.pushes.Insert(ctx, "run-2", "unit", pushOpen, pushRecord{api.Push{Run: "run-2", Dataset: d.ID, State: pushOpen}, "unit"}); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, n)
 	for range 2 { // taken up once
 		n = reopen(t, dir)
 		got, err := n.Dataset(ctx, unit, d.ID)
@@ -143,6 +148,12 @@ func TestVersionCommittedBeforeACrashIsTakenUp(t *testing.T) {
 		}
 		if p, err := n.Push(ctx, unit, "run-1"); err != nil || p.State != pushCommitted {
 			t.Errorf("push %+v %v", p, err)
+		}
+		if p, err := n.Push(ctx, unit, "run-2"); err != nil || p.State != pushRefused {
+			t.Errorf("the interrupted push is %+v %v", p, err)
+		}
+		if c := kinds(t, n, attest.IngestRefused); c != 1 {
+			t.Errorf("%d events of the interruption", c)
 		}
 		if c := kinds(t, n, attest.IngestCommitted); c != 1 {
 			t.Errorf("%d events of the commit", c)
