@@ -1,5 +1,6 @@
-// Command benchmarks measures the hot paths on this machine and prints a table (性能基准): the columnar engine with
-// evidence over batches in memory, beside a memcpy line from the same run.
+// Command benchmarks measures the hot paths on this machine and prints a table (性能基准): sealing, the vault and push
+// frames beside the cipher alone, and the columnar engine with evidence over batches in memory, with a memcpy line from the
+// same run.
 //
 //	go run ./benchmarks                 # 4 M rows; table to standard output, report to benchmarks/REPORT.md
 //	go run ./benchmarks -rows 10000000 -report ""
@@ -41,7 +42,12 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, report string
 	if err != nil {
 		return err
 	}
-	cases = append([]benchmark{memcpyCase()}, cases...)
+	sealed, err := newSealed(rows)
+	if err != nil {
+		return err
+	}
+	defer sealed.close()
+	cases = append(append([]benchmark{memcpyCase()}, sealed.cases()...), cases...)
 	lines := []string{header}
 	fmt.Fprintln(out, header)
 	for _, c := range cases {
