@@ -217,6 +217,7 @@ func TestStatementOpens(t *testing.T) {
 		want    sandbox.Kind
 	}{
 		"another context":      {s, ContextConsent, pub, sandbox.Tampered},
+		"label of another":     {relabelled, ContextRevocation, pub, sandbox.Tampered},
 		"relabelled":           {relabelled, ContextConsent, pub, sandbox.Tampered},
 		"changed":              {changed, ContextRevocation, pub, sandbox.Tampered},
 		"another key":          {s, ContextRevocation, c.domain.Public(), sandbox.Tampered},

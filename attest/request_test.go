@@ -162,6 +162,7 @@ func TestParseRequestIsStrict(t *testing.T) {
 		"plus sign":          {d, strings.Replace(in, "created=", "created=+", 1), s},
 		"leading zero":       {d, strings.Replace(in, "created=", "created=0", 1), s},
 		"a parameter more":   {d, in + `;tag="x"`, s},
+		"a parameter less":   {d, strings.Replace(in, `;alg="sm2-sm3"`, "", 1), s},
 		"two signatures":     {d, in, s + ", " + s},
 		"space":              {d, in, s + " "},
 		"not base64":         {d, in, "opdomain=:!:"},

@@ -30,6 +30,7 @@ type step struct {
 	body    any
 	context string             // of a statement
 	signer  sandbox.IdentityID // whose key signs, when not the actor's
+	as      sandbox.IdentityID // who the statement says signed it, when not the actor
 	minute  int
 	nth     int // step of a vote
 }
@@ -198,7 +199,11 @@ func (c *cast) play(t testing.TB, steps []step) *Recorder {
 			if s.signer != "" {
 				signer = s.signer
 			}
-			st, err := Sign(rand.Reader, c.keys[signer], s.actor, s.context, s.body)
+			as := s.actor
+			if s.as != "" {
+				as = s.as
+			}
+			st, err := Sign(rand.Reader, c.keys[signer], as, s.context, s.body)
 			if err != nil {
 				t.Fatal(err)
 			}

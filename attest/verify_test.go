@@ -6,10 +6,12 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/opdomain/opdomain/attest/sm"
@@ -256,6 +258,28 @@ func TestBrokenRules(t *testing.T) {
 			b.Lines[0].UnitPrice, b.Lines[0].Amount, b.Total = 1<<62, -1<<62, -1<<62
 		}), "invoice: a line's amount"},
 		{"invoice twice", again("invoice"), "invoice: issued once"},
+		{"statement of another than acted", at("med decides", func(s *step) { s.as, s.signer = "civil-officer", "civil-officer" }), "statement signature: by the identity that acted"},
+		{"decided by a party nobody enrolled", edit(func(t testing.TB, s []step) {
+			b := body[ScenarioFiledBody](t, s, "file")
+			b.Due[3].Party, b.Signers[3] = "unit-x", "unit-x"
+		}), "scenario: decided by enrolled parties"},
+		{"filed without digests", edit(func(t testing.TB, s []step) { body[ScenarioFiledBody](t, s, "file").AgreementDigest = nil }), "scenario: with the digests"},
+		{"vote for a stranger", edit(func(t testing.TB, s []step) { body[Vote](t, s, "first vote").Recipient = "stranger" }), "votes: the recipient is an enrolled"},
+		{"released before any consent", drop("consent", "answer"), "consent: given before the answer"},
+		{"revoked before it was given", drop("consent", "answer", "claim release"), "consent: given before it is revoked"},
+		{"one release counted twice", again("answer"), "consent uses: one use for each release"},
+		{"dataset registered by the domain", at("register", func(s *step) { s.actor = DomainActor }), "dataset: by an enrolled identity"},
+		{"dataset changes hands", func(t testing.TB, s []step) []step {
+			return append(s, step{name: "again", kind: DatasetRegistered, actor: "civil-officer", body: &DatasetRegisteredBody{Dataset: "claims", Unit: "unit-civil"}, minute: len(s)})
+		}, "dataset: a dataset keeps its owner"},
+		{"quantities beyond 64 bits", edit(func(t testing.TB, s []step) { body[UsageMeteredBody](t, s, "meter").Quantity = math.MaxInt64 }), "invoice: quantities within 64 bits"},
+		{"total beyond 64 bits", edit(func(t testing.TB, s []step) {
+			body[UsageMeteredBody](t, s, "meter 2").Product = "claim-query"
+			b := body[InvoiceIssuedBody](t, s, "invoice")
+			b.Lines = []InvoiceLine{{Product: "aggregate-question", Quantity: 1, UnitPrice: math.MaxInt64, Amount: math.MaxInt64, Usage: []string{"u-1"}},
+				{Product: "claim-query", Quantity: 2, UnitPrice: 1, Amount: 2, Usage: []string{"u-5"}}}
+			b.Total = math.MinInt64 + 1
+		}), "invoice: a total within 64 bits"},
 		{"exported more than there was", edit(func(t testing.TB, s []step) { body[BundleExportedBody](t, s, "export").Size = 100 }), "export:"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
@@ -484,6 +508,15 @@ func TestBundleStopsWithItsContext(t *testing.T) {
 	var b bytes.Buffer
 	if err := r.WriteBundle(ctx, &b, "test", "auditor", everything); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+func TestReadersThatFail(t *testing.T) {
+	if _, err := VerifyBundle(iotest.ErrReader(os.ErrPermission), nil); !errors.Is(err, sandbox.Unavailable) {
+		t.Errorf("a reader that fails: %v", err)
+	}
+	if _, err := verify(bytes.Repeat([]byte{' '}, maxLine+100)); !errors.Is(err, sandbox.Tampered) || !strings.Contains(err.Error(), "2 MiB") {
+		t.Errorf("a line without end: %v", err)
 	}
 }
 
