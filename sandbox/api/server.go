@@ -276,7 +276,7 @@ func (s *Server) describe(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	proxied := r.Header.Get("Forwarded") != "" || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Via") != ""
-	if err != nil || !from.Addr().Unmap().IsLoopback() || proxied {
+	if err != nil || !from.Addr().IsLoopback() || proxied {
 		s.fail(w, r, noRoute())
 		return
 	}

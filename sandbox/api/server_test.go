@@ -295,6 +295,12 @@ func TestUnsignedReplayedAndChangedRequests(t *testing.T) {
 		t.Errorf("replayed: %d %s", status, body)
 	}
 
+	elsewhere := s.request("GET", "/v1/invoices", "", "") // rightly signed, for another domain
+	elsewhere.Host = "other.example:443"
+	if status, body := s.do(s.sign(elsewhere, agency)); status != 401 || !strings.Contains(body, "authority") {
+		t.Errorf("signed for another domain: %d %s", status, body)
+	}
+
 	old := fresh()
 	_ = s.clock.Sleep(context.Background(), 10*time.Minute)
 	if status, body := s.do(old); status != 401 {
