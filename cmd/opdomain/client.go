@@ -87,14 +87,7 @@ func body(r *http.Response, err error) ([]byte, error) {
 	if err != nil {
 		return nil, &sandbox.Error{Op: "request", Kind: sandbox.Unavailable, Object: "domain", Detail: "the answer broke off", Err: err}
 	}
-	if r.StatusCode < 300 {
-		return b, nil
-	}
-	var p api.Problem
-	if err := json.Unmarshal(b, &p); err != nil {
-		return nil, &sandbox.Error{Op: "request", Kind: sandbox.Unavailable, Object: "domain", Detail: "answers with status " + r.Status}
-	}
-	return nil, &sandbox.Error{Op: p.Op, Kind: p.Kind, Object: p.Object, Detail: p.Detail, Hint: p.Hint}
+	return b, api.Failure(r.StatusCode, b)
 }
 
 // domain describes the domain.
