@@ -16,9 +16,13 @@
 //	20      n+16  payload under SM4-GCM, nonce = 4 zero bytes ‖ sequence, associated data = the 20-byte header ‖ SM3(opening)
 //
 // Sequence 0 is an empty confirmation that the sender holds the key; the last frame is empty and flagged, and nothing
-// follows it. The receiver demands every sequence in turn and checks a length before it allocates. Every failure is one
-// Tampered error with the frame's number; a stream that stops early is Tampered too. It gives no replay protection
-// across streams (a run id is used once, which the receiver keeps) and no flow control (the transport does).
+// follows it. The receiver demands every sequence in turn and checks a length before it allocates. One stream carries at
+// most 2^40 bytes of payload, the bound of one key.
+//
+// Bytes that fail are one Tampered error with the frame's number, and so is a stream that stops early, whose cause is
+// io.ErrUnexpectedEOF; io.EOF means a whole stream and nothing else. A transport that fails is Unavailable, or what the
+// transport's own error says. It gives no replay protection across streams (a run id is used once, which the receiver
+// keeps) and no flow control (the transport does).
 package channel
 
 import (
@@ -26,6 +30,7 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -42,6 +47,8 @@ const (
 	MaxFrame = 1 << 20
 	// MaxOpening bounds an encoded opening in bytes.
 	MaxOpening = 8 << 10
+	// MaxStream bounds the payload under one stream key in bytes.
+	MaxStream = 1 << 40
 
 	headSize   = 20
 	tagSize    = 16
@@ -69,10 +76,10 @@ type Opening struct {
 type Secret struct{ b [secretSize]byte }
 
 // String keeps the secret out of logs.
-func (*Secret) String() string { return "stream secret(redacted)" }
+func (Secret) String() string { return "stream secret(redacted)" }
 
-// GoString keeps the secret out of %#v.
-func (*Secret) GoString() string { return "stream secret(redacted)" }
+// Format keeps the secret out of every verb.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
 // NewOpening completes o with a fresh secret sealed to the receiver's key.
 func NewOpening(rand io.Reader, to *sm.EncryptKey, o Opening) (Opening, *Secret, error) {
@@ -99,7 +106,8 @@ func (o Opening) Encode() []byte {
 	return b
 }
 
-// ParseOpening reads an opening strictly: bounded, version 1, known fields, well-formed ids, its one encoding.
+// ParseOpening reads an opening strictly: bounded, version 1, known fields, well-formed ids, its one encoding. The time
+// is in whole seconds of UTC.
 func ParseOpening(b []byte) (Opening, error) {
 	bad := func(rule string) (Opening, error) {
 		return Opening{}, &sandbox.Error{Op: "channel: opening", Kind: sandbox.Invalid, Object: "opening", Detail: rule}
@@ -118,6 +126,9 @@ func ParseOpening(b []byte) (Opening, error) {
 	}
 	if o.Version != 1 {
 		return bad("version 1")
+	}
+	if o.Created.Location() != time.UTC || o.Created.Nanosecond() != 0 {
+		return bad("created in whole seconds of UTC")
 	}
 	for _, x := range []struct{ what, id string }{{"from", string(o.From)}, {"to", string(o.To)}, {"domain", o.Domain}, {"run", string(o.Run)}, {"dataset", string(o.Dataset)}} {
 		if err := sandbox.CheckID(x.what, x.id); err != nil {
@@ -158,6 +169,7 @@ type Writer struct {
 	aead cipher.AEAD
 	ad   [headSize + sm.Size]byte
 	seq  uint64
+	sum  int64 // payload bytes so far
 	buf  []byte
 	done bool
 	err  error
@@ -171,15 +183,30 @@ func NewWriter(w io.Writer, s *Secret, opening []byte) (*Writer, error) {
 	}
 	out := &Writer{w: w, aead: a}
 	copy(out.ad[headSize:], digest[:])
-	return out, out.frame(nil, 0)
+	if err := out.frame(nil, 0); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // WriteFrame seals and writes one payload of 1 byte to MaxFrame.
 func (w *Writer) WriteFrame(payload []byte) error {
-	if w.done || len(payload) == 0 || len(payload) > MaxFrame {
-		return &sandbox.Error{Op: "channel: write", Kind: sandbox.TooLarge, Object: "frame", Detail: "1 byte to 1 MiB, before Close"}
+	switch {
+	case w.done:
+		return w.refuse(sandbox.Conflict, "the stream is closed")
+	case len(payload) == 0:
+		return w.refuse(sandbox.Invalid, "a frame carries at least one byte")
+	case len(payload) > MaxFrame:
+		return w.refuse(sandbox.TooLarge, "a frame carries at most 1 MiB")
+	case w.sum+int64(len(payload)) > MaxStream:
+		return w.refuse(sandbox.TooLarge, "a stream carries at most 2^40 bytes")
 	}
+	w.sum += int64(len(payload))
 	return w.frame(payload, 0)
+}
+
+func (w *Writer) refuse(kind sandbox.Kind, rule string) error {
+	return &sandbox.Error{Op: "channel: write", Kind: kind, Object: fmt.Sprintf("frame %d", w.seq), Detail: rule}
 }
 
 // Close writes the last frame. A stream without it is refused by its reader.
@@ -202,8 +229,12 @@ func (w *Writer) frame(payload []byte, flags byte) error {
 	binary.BigEndian.PutUint32(head[16:], uint32(len(payload)))
 	w.buf = append(w.buf[:0], head...)
 	w.buf = w.aead.Seal(w.buf, nonce(w.seq), payload, w.ad[:])
+	if _, err := w.w.Write(w.buf); err != nil {
+		// Half a frame may be out: nothing more is written, since a second frame under this sequence would repeat a nonce.
+		w.err = &sandbox.Error{Op: "channel: write", Kind: sandbox.Unavailable, Object: fmt.Sprintf("frame %d", w.seq), Err: err,
+			Hint: "send the stream again under a new opening"}
+	}
 	w.seq++
-	_, w.err = w.w.Write(w.buf)
 	return w.err
 }
 
@@ -219,6 +250,7 @@ type Reader struct {
 	aead cipher.AEAD
 	ad   [headSize + sm.Size]byte
 	seq  uint64
+	sum  int64 // payload bytes so far
 	buf  []byte
 	out  []byte
 	err  error
@@ -256,8 +288,10 @@ func (r *Reader) Next() ([]byte, error) {
 		r.err = io.EOF
 		if len(p) != 0 {
 			r.err = r.broken("the last frame is empty")
-		} else if n, err := io.ReadFull(r.r, make([]byte, 1)); n != 0 || err != io.EOF {
+		} else if n, err := io.ReadFull(r.r, make([]byte, 1)); n != 0 {
 			r.err = r.broken("nothing follows the last frame")
+		} else if err != io.EOF {
+			r.err = r.cut(err)
 		}
 	case len(p) == 0:
 		r.err = r.broken("a frame between first and last carries data")
@@ -271,18 +305,21 @@ func (r *Reader) Next() ([]byte, error) {
 func (r *Reader) frame() (payload []byte, last bool, err error) {
 	head := r.ad[:headSize]
 	if _, err := io.ReadFull(r.r, head); err != nil {
-		return nil, false, r.broken("the stream ends before its last frame")
+		return nil, false, r.cut(err)
 	}
 	n := binary.BigEndian.Uint32(head[16:])
 	if [4]byte(head[:4]) != magic || head[4]&^flagLast != 0 || head[5]|head[6]|head[7] != 0 || binary.BigEndian.Uint64(head[8:]) != r.seq || n > MaxFrame {
 		return nil, false, r.broken("a frame in sequence, at most 1 MiB")
+	}
+	if r.sum += int64(n); r.sum > MaxStream {
+		return nil, false, r.broken("a stream carries at most 2^40 bytes")
 	}
 	if need := int(n) + tagSize; cap(r.buf) < need {
 		r.buf = make([]byte, need)
 	}
 	body := r.buf[:int(n)+tagSize]
 	if _, err := io.ReadFull(r.r, body); err != nil {
-		return nil, false, r.broken("the stream ends before its last frame")
+		return nil, false, r.cut(err)
 	}
 	if r.out, err = r.aead.Open(r.out[:0], nonce(r.seq), body, r.ad[:]); err != nil {
 		return nil, false, r.broken("the frame fails authentication")
@@ -291,7 +328,21 @@ func (r *Reader) frame() (payload []byte, last bool, err error) {
 	return r.out, head[4]&flagLast != 0, nil
 }
 
-func (r *Reader) broken(rule string) error {
+// cut is the error of a read that failed. An end is never io.EOF here: that would pass for the end of a whole stream.
+func (r *Reader) cut(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		e := r.broken("the stream ends before its last frame")
+		e.Err = io.ErrUnexpectedEOF
+		return e
+	}
+	kind := sandbox.Unavailable
+	if e := (*sandbox.Error)(nil); errors.As(err, &e) {
+		kind = e.Kind
+	}
+	return &sandbox.Error{Op: "channel: read", Kind: kind, Object: fmt.Sprintf("frame %d", r.seq), Err: err}
+}
+
+func (r *Reader) broken(rule string) *sandbox.Error {
 	return &sandbox.Error{Op: "channel: read", Kind: sandbox.Tampered, Object: fmt.Sprintf("frame %d", r.seq), Detail: rule,
 		Hint: "send the stream again under a new opening"}
 }

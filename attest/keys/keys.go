@@ -7,20 +7,22 @@
 // unit's copies of it ends the version. One file per key holds a JSON header and the wrapped key; the header is the
 // associated data of the wrapping (SM4-GCM), so a file cannot be renamed, moved to another dataset or edited. Wrapping
 // uses a random 96-bit nonce; a KEK wraps far fewer than 2^32 keys. Files are written whole (temporary file, fsync,
-// rename, fsync of the folder), readable by the owner only.
+// rename, fsync of the folder), readable by the owner only. The root's file is written last: without it a folder holds no
+// keys. Every file carries an SM3 checksum beside the wrapping; it tells a damaged root file from a wrong passphrase. Who
+// also recomputes the checksum is stopped by the wrapping.
 //
 // Errors: Passphrase when the passphrase does not open the root, Tampered naming the file when any file was changed,
-// NotFound for a key that does not exist or was destroyed.
+// NotFound for a key that does not exist or was destroyed, Unavailable for a key used after Close or Destroy.
 //
-// Limits of this driver, which its certificates state: keys are in the process's memory while it runs, Close zeroes the
-// copies it holds but not those the runtime made; destruction removes a file, which proves a procedure and not that no
-// copy of the disk exists. 依据: GB/T 39786-2021 asks for a device at level 3; the driver's place is behind the same methods.
+// Limits of this driver, which its certificates state: keys are in the process's memory while it runs; Close zeroes the
+// symmetric keys it holds, but not copies the runtime made, keys derived from them, or the two SM2 keys, which their
+// library keeps. Destruction removes a file, which proves a procedure and not that no copy of the disk exists. One process
+// at a time has a folder open for writing; the caller holds the lock.
+// 依据: GB/T 39786-2021 asks for a device at level 3; the driver's place is behind the same methods.
 package keys
 
 import (
-	"crypto/cipher"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,10 +30,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/crypto/argon2"
 
+	"github.com/opdomain/opdomain/attest/durable"
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 )
@@ -61,37 +63,23 @@ type Version struct {
 	Grade   sandbox.Grade     `json:"grade"`
 }
 
-// header is the readable part of a key file and the associated data of its wrapping.
-type header struct {
-	Format     int           `json:"format"`
-	Purpose    string        `json:"purpose"` // root | unit | version | secret | sign | decrypt
-	ID         sandbox.KeyID `json:"id"`
-	KEK        sandbox.KeyID `json:"kek"`
-	Name       string        `json:"name,omitempty"` // of a secret
-	Version    *Version      `json:"version,omitempty"`
-	Argon2id   *Params       `json:"argon2id,omitempty"`
-	Salt       []byte        `json:"salt,omitempty"`
-	Commitment []byte        `json:"commitment"` // SM3(key ‖ blind)
-	Created    string        `json:"created,omitempty"`
-}
-
-type file struct {
-	Header header `json:"header"`
-	Nonce  []byte `json:"nonce"`
-	Sealed []byte `json:"sealed"` // key ‖ 32 bytes blind
-}
-
 const (
 	keyLen   = 32 // of KEKs, DEKs, secrets; SM4 keys are derived from them, SM2 scalars are this long
 	blindLen = 32
 	rootFile = "root.key"
+	suffix   = ".key"
+
+	maxFile = 16 << 10 // bytes of a key file
 )
 
-// Key (密钥) is an opened key. What uses it derives from it under a context of its own.
+// Key (密钥) is an opened key. What uses it derives from it under a context of its own. Safe for concurrent use.
 type Key struct {
 	id         sandbox.KeyID
-	secret     [keyLen]byte
 	commitment [sm.Size]byte
+
+	mu     sync.RWMutex
+	secret [keyLen]byte
+	gone   bool // zeroed: without this a closed key would go on as the key of zeros
 }
 
 // ID names the key.
@@ -100,8 +88,14 @@ func (k *Key) ID() sandbox.KeyID { return k.id }
 // Commitment is SM3(key ‖ 32 random bytes), logged when the key is made; an erasure certificate refers to it.
 func (k *Key) Commitment() [sm.Size]byte { return k.commitment }
 
-// Derive gives n bytes for a use, by HKDF-SM3 over the length-prefixed context.
+// Derive gives n bytes for a use, by HKDF-SM3 over the length-prefixed context. Unavailable once the key is closed or
+// destroyed.
 func (k *Key) Derive(n int, context ...string) ([]byte, error) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if k.gone {
+		return nil, &sandbox.Error{Op: "keys: derive", Kind: sandbox.Unavailable, Object: string(k.id), Detail: "the key was closed or destroyed"}
+	}
 	parts := make([][]byte, len(context))
 	for i, c := range context {
 		parts[i] = []byte(c)
@@ -112,8 +106,15 @@ func (k *Key) Derive(n int, context ...string) ([]byte, error) {
 // String keeps keys out of logs.
 func (k *Key) String() string { return "key " + string(k.id) + "(redacted)" }
 
-// GoString keeps keys out of %#v.
-func (k *Key) GoString() string { return k.String() }
+// Format keeps keys out of every verb.
+func (k *Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
+
+func (k *Key) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.secret[:])
+	k.gone = true
+}
 
 // File (文件密钥库) is an open key folder. Safe for concurrent use.
 type File struct {
@@ -141,37 +142,56 @@ func Create(dir string, passphrase []byte, p Params, rand io.Reader) (*File, err
 	if len(passphrase) == 0 {
 		return nil, &sandbox.Error{Op: "keys: create", Kind: sandbox.Invalid, Object: "passphrase", Detail: "not empty"}
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, unavailable("create", dir, err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, rootFile)); err == nil {
-		return nil, &sandbox.Error{Op: "keys: create", Kind: sandbox.Conflict, Object: dir, Detail: "the folder holds keys already"}
+	if err := vacant(dir); err != nil {
+		return nil, err
 	}
 	f := newFile(dir, rand)
 	salt := make([]byte, 32)
 	if err := f.draw(salt); err != nil {
 		return nil, err
 	}
-	var err error
-	if f.root, err = f.make(passwordKey(passphrase, salt, p), header{Purpose: "root", ID: "root", KEK: "passphrase", Argon2id: &p, Salt: salt}, rootFile, nil); err != nil {
-		return nil, err
-	}
-	sign, err := sm.NewSigningKey(rand)
+	root, text, err := f.seal(passwordKey(passphrase, salt, p), header{Purpose: "root", ID: "root", KEK: "passphrase", Argon2id: &p, Salt: salt}, nil)
 	if err != nil {
 		return nil, err
 	}
-	decrypt, err := sm.NewDecryptKey(rand)
-	if err != nil {
+	f.root = root
+	if f.signing, err = sm.NewSigningKey(rand); err != nil {
 		return nil, err
 	}
-	if _, err = f.make(f.root.wrapping(), header{Purpose: "sign", ID: "sign", KEK: "root"}, "sign.key", sign.Bytes()); err != nil {
+	if f.decrypting, err = sm.NewDecryptKey(rand); err != nil {
 		return nil, err
 	}
-	if _, err = f.make(f.root.wrapping(), header{Purpose: "decrypt", ID: "decrypt", KEK: "root"}, "decrypt.key", decrypt.Bytes()); err != nil {
+	if _, err = f.make(root, header{Purpose: "sign", ID: "sign"}, "sign.key", f.signing.Bytes()); err != nil {
 		return nil, err
 	}
-	f.signing, f.decrypting = sign, decrypt
+	if _, err = f.make(root, header{Purpose: "decrypt", ID: "decrypt"}, "decrypt.key", f.decrypting.Bytes()); err != nil {
+		return nil, err
+	}
+	if err := durable.Replace(filepath.Join(dir, rootFile), text); err != nil {
+		return nil, unavailable("write", rootFile, err)
+	}
 	return f, nil
+}
+
+// vacant makes the folder, or takes an existing one without any key file: a folder that lost its root file may still be
+// completed from a backup, so nothing in it is overwritten.
+func vacant(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return unavailable("create", dir, err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return unavailable("create", dir, err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return unavailable("create", dir, err)
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), suffix) {
+			return &sandbox.Error{Op: "keys: create", Kind: sandbox.Conflict, Object: dir, Detail: "the folder holds keys already", Hint: "choose an empty folder"}
+		}
+	}
+	return nil
 }
 
 // Open opens a key folder.
@@ -186,9 +206,9 @@ func Open(dir string, passphrase []byte, rand io.Reader) (*File, error) {
 		return nil, tampered(rootFile)
 	}
 	if f.root, err = open(passwordKey(passphrase, h.Salt, *h.Argon2id), raw, rootFile); err != nil {
-		// A wrong passphrase and a changed root file look alike; saying which would need a check value to guess against.
+		// A root file forged with its checksum looks like a wrong passphrase, and nothing but the passphrase could tell.
 		return nil, &sandbox.Error{Op: "keys: open", Kind: sandbox.Passphrase, Object: dir, Detail: "the passphrase does not open the root key",
-			Hint: "check the passphrase; if it is right, " + rootFile + " was changed: restore it from a backup"}
+			Hint: "check the passphrase"}
 	}
 	sign, err := f.open(f.root, "sign.key", "sign", "sign")
 	if err != nil {
@@ -203,6 +223,11 @@ func Open(dir string, passphrase []byte, rand io.Reader) (*File, error) {
 	}
 	if f.decrypting, err = sm.ParseDecryptKey(decrypt.secret[:]); err != nil {
 		return nil, tampered("decrypt.key")
+	}
+	sign.forget()
+	decrypt.forget()
+	if err := sweep(dir); err != nil {
+		return nil, unavailable("open", dir, err)
 	}
 	return f, nil
 }
@@ -227,11 +252,11 @@ func (f *File) Secret(name string) (*Key, error) {
 	if k := f.secrets[name]; k != nil {
 		return k, nil
 	}
-	path := "secret-" + name + ".key"
+	path := "secret-" + name + suffix
 	id := sandbox.KeyID("secret-" + name)
 	k, err := f.open(f.root, path, "secret", id)
 	if errors.Is(err, sandbox.NotFound) {
-		k, err = f.make(f.root.wrapping(), header{Purpose: "secret", ID: id, KEK: "root", Name: name}, path, nil)
+		k, err = f.make(f.root, header{Purpose: "secret", ID: id, Name: name}, path, nil)
 	}
 	if err != nil {
 		return nil, err
@@ -253,6 +278,12 @@ func (f *File) NewVersionKey(v Version) (*Key, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	unit, err := f.unit(v.Unit)
+	if errors.Is(err, sandbox.NotFound) {
+		id := unitKey(v.Unit)
+		if unit, err = f.make(f.root, header{Purpose: "unit", ID: id}, string(id)+suffix, nil); err == nil {
+			f.units[v.Unit] = unit
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -261,7 +292,7 @@ func (f *File) NewVersionKey(v Version) (*Key, error) {
 		return nil, err
 	}
 	id := sandbox.KeyID("v-" + hex.EncodeToString(b[:]))
-	k, err := f.make(unit.wrapping(), header{Purpose: "version", ID: id, KEK: unit.id, Version: &v}, string(id)+".key", nil)
+	k, err := f.make(unit, header{Purpose: "version", ID: id, Version: &v}, string(id)+suffix, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -269,16 +300,15 @@ func (f *File) NewVersionKey(v Version) (*Key, error) {
 	return k, nil
 }
 
-// unit gives a source unit's KEK, made on first use.
+func unitKey(u sandbox.PartyID) sandbox.KeyID { return sandbox.KeyID("unit-" + string(u)) }
+
+// unit gives a source unit's KEK.
 func (f *File) unit(u sandbox.PartyID) (*Key, error) {
 	if k := f.units[u]; k != nil {
 		return k, nil
 	}
-	path, id := "unit-"+string(u)+".key", sandbox.KeyID("unit-"+string(u))
-	k, err := f.open(f.root, path, "unit", id)
-	if errors.Is(err, sandbox.NotFound) {
-		k, err = f.make(f.root.wrapping(), header{Purpose: "unit", ID: id, KEK: "root"}, path, nil)
-	}
+	id := unitKey(u)
+	k, err := f.open(f.root, string(id)+suffix, "unit", id)
 	if err != nil {
 		return nil, err
 	}
@@ -288,27 +318,12 @@ func (f *File) unit(u sandbox.PartyID) (*Key, error) {
 
 // VersionKey opens a version key by its id.
 func (f *File) VersionKey(id sandbox.KeyID) (*Key, error) {
-	if err := sandbox.CheckID("key", string(id)); err != nil || !strings.HasPrefix(string(id), "v-") {
-		return nil, &sandbox.Error{Op: "keys: version key", Kind: sandbox.NotFound, Object: "key", Detail: "no such key"}
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if k := f.versions[id]; k != nil {
 		return k, nil
 	}
-	path := string(id) + ".key"
-	raw, err := f.read(path)
-	if err != nil {
-		return nil, err
-	}
-	if raw.Header.Purpose != "version" || raw.Header.ID != id || raw.Header.Version == nil {
-		return nil, tampered(path)
-	}
-	unit, err := f.unit(raw.Header.Version.Unit)
-	if err != nil {
-		return nil, err
-	}
-	k, err := open(unit.wrapping(), raw, path)
+	k, _, err := f.version(id)
 	if err != nil {
 		return nil, err
 	}
@@ -316,82 +331,51 @@ func (f *File) VersionKey(id sandbox.KeyID) (*Key, error) {
 	return k, nil
 }
 
-// ContextErasure is what the domain signs an Erasure under.
-const ContextErasure = "opdomain/erasure/v1"
-
-// Erasure (密钥销毁证明) says what was done to a key and what was not. The body is signed by the domain.
-type Erasure struct {
-	Key        sandbox.KeyID      `json:"key"`
-	Version    Version            `json:"version"`
-	Commitment []byte             `json:"commitment"`
-	Approver   sandbox.IdentityID `json:"approver"`
-	At         time.Time          `json:"at"`
-	Proves     string             `json:"proves"`  // "procedure only" for this driver
-	Remains    []string           `json:"remains"` // what the driver cannot reach
-	Signature  []byte             `json:"signature,omitempty"`
-}
-
-// Destroy removes a version key's file after overwriting it, forgets the key, and certifies exactly that.
-func (f *File) Destroy(id sandbox.KeyID, approver sandbox.IdentityID, at time.Time) (Erasure, error) {
-	k, err := f.VersionKey(id)
-	if err != nil {
-		return Erasure{}, err
+// version reads and opens a version key's file.
+func (f *File) version(id sandbox.KeyID) (*Key, Version, error) {
+	if err := sandbox.CheckID("key", string(id)); err != nil || !strings.HasPrefix(string(id), "v-") {
+		return nil, Version{}, &sandbox.Error{Op: "keys: version key", Kind: sandbox.NotFound, Object: "key", Detail: "no such key"}
 	}
-	path := string(id) + ".key"
+	path := string(id) + suffix
 	raw, err := f.read(path)
 	if err != nil {
-		return Erasure{}, err
+		return nil, Version{}, err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	full := filepath.Join(f.dir, path)
-	if err := overwrite(full); err != nil {
-		return Erasure{}, unavailable("destroy", path, err)
+	v := raw.Header.Version
+	// The unit is not authenticated yet, so it must be an identifier before it names a file, and its key must exist.
+	if raw.Header.Purpose != "version" || raw.Header.ID != id || v == nil || sandbox.CheckID("unit", string(v.Unit)) != nil || raw.Header.KEK != unitKey(v.Unit) {
+		return nil, Version{}, tampered(path)
 	}
-	if err := os.Remove(full); err != nil {
-		return Erasure{}, unavailable("destroy", path, err)
+	unit, err := f.unit(v.Unit)
+	if errors.Is(err, sandbox.NotFound) {
+		return nil, Version{}, &sandbox.Error{Op: "keys: open", Kind: sandbox.Tampered, Object: path, Detail: "the key file was changed, or its unit's key file is gone",
+			Hint: "restore it from a backup"}
 	}
-	if err := syncDir(f.dir); err != nil {
-		return Erasure{}, unavailable("destroy", path, err)
-	}
-	delete(f.versions, id)
-	clear(k.secret[:])
-	e := Erasure{Key: id, Version: *raw.Header.Version, Commitment: k.commitment[:], Approver: approver, At: at.UTC(), Proves: "procedure only",
-		Remains: []string{"copies of the folder made before (backups, snapshots)", "blocks a file system or disk keeps after overwriting", "pages of memory the runtime copied"}}
-	body, err := json.Marshal(e)
 	if err != nil {
-		return Erasure{}, err
+		return nil, Version{}, err
 	}
-	e.Signature, err = f.signing.Sign(f.rand, ContextErasure, body)
-	return e, err
+	kek, err := unit.wrapping()
+	if err != nil {
+		return nil, Version{}, err
+	}
+	k, err := open(kek, raw, path)
+	return k, *v, err
 }
 
-// Verify checks an erasure's signature.
-func (e Erasure) Verify(domain *sm.VerifyKey) error {
-	sig := e.Signature
-	e.Signature = nil
-	body, err := json.Marshal(e)
-	if err != nil {
-		return err
-	}
-	return domain.Verify(ContextErasure, body, sig)
-}
-
-// Close zeroes the keys f holds.
+// Close zeroes the symmetric keys f holds, also those it handed out: their use afterwards is Unavailable. What the runtime
+// copied, and the SM2 keys, stay in memory until it is reused.
 func (f *File) Close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.root != nil {
-		clear(f.root.secret[:])
-	}
+	f.root.forget()
 	for _, k := range f.units {
-		clear(k.secret[:])
+		k.forget()
 	}
 	for _, k := range f.versions {
-		clear(k.secret[:])
+		k.forget()
 	}
 	for _, k := range f.secrets {
-		clear(k.secret[:])
+		k.forget()
 	}
 }
 
@@ -400,12 +384,8 @@ func passwordKey(passphrase, salt []byte, p Params) []byte {
 }
 
 // wrapping gives the SM4 key that k wraps others with.
-func (k *Key) wrapping() []byte {
-	b, err := k.Derive(sm.KeySize, "opdomain/wrap/v1", string(k.id))
-	if err != nil { // fixed lengths
-		panic(fmt.Sprintf("keys: wrap: %v", err))
-	}
-	return b
+func (k *Key) wrapping() ([]byte, error) {
+	return k.Derive(sm.KeySize, "opdomain/wrap/v1", string(k.id))
 }
 
 func (f *File) draw(b []byte) error {
@@ -415,61 +395,41 @@ func (f *File) draw(b []byte) error {
 	return nil
 }
 
-// make draws a key (or takes the given 32 bytes), wraps it and writes its file.
-func (f *File) make(kek []byte, h header, path string, given []byte) (*Key, error) {
-	buf := make([]byte, keyLen+blindLen)
-	defer clear(buf)
-	if err := f.draw(buf); err != nil {
-		return nil, err
-	}
-	if given != nil {
-		copy(buf, given)
-	}
-	commitment := sm.Sum(buf)
-	h.Format, h.Commitment = 1, commitment[:]
-	ad, err := json.Marshal(h)
+// make draws a key (or takes the given 32 bytes), wraps it under kek and writes its file.
+func (f *File) make(kek *Key, h header, path string, given []byte) (*Key, error) {
+	wrap, err := kek.wrapping()
 	if err != nil {
 		return nil, err
 	}
-	aead, err := sm.NewGCM(kek)
+	h.KEK = kek.id
+	k, text, err := f.seal(wrap, h, given)
 	if err != nil {
 		return nil, err
 	}
-	nonce := make([]byte, aead.NonceSize())
-	if err := f.draw(nonce); err != nil {
-		return nil, err
-	}
-	b, err := json.Marshal(file{h, nonce, aead.Seal(nil, nonce, buf, ad)})
-	if err != nil {
-		return nil, err
-	}
-	if err := writeWhole(filepath.Join(f.dir, path), append(b, '\n')); err != nil {
+	if err := durable.Replace(filepath.Join(f.dir, path), text); err != nil {
 		return nil, unavailable("write", path, err)
 	}
-	k := &Key{id: h.ID, commitment: commitment}
-	copy(k.secret[:], buf)
 	return k, nil
 }
 
 func (f *File) read(path string) (file, error) {
-	b, err := os.ReadFile(filepath.Join(f.dir, path))
+	r, err := os.Open(filepath.Join(f.dir, path))
 	if errors.Is(err, os.ErrNotExist) {
 		return file{}, &sandbox.Error{Op: "keys: read", Kind: sandbox.NotFound, Object: path, Detail: "no such key"}
 	}
 	if err != nil {
 		return file{}, unavailable("read", path, err)
 	}
-	var raw file
-	dec := json.NewDecoder(strings.NewReader(string(b)))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&raw); err != nil || raw.Header.Format != 1 {
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	if err != nil {
+		return file{}, unavailable("read", path, err)
+	}
+	x, ok := parse(b)
+	if !ok || len(b) > maxFile {
 		return file{}, tampered(path)
 	}
-	// One file has one form, so that no byte of it is outside the check.
-	if again, err := json.Marshal(raw); err != nil || string(again)+"\n" != string(b) {
-		return file{}, tampered(path)
-	}
-	return raw, nil
+	return x, nil
 }
 
 func (f *File) open(kek *Key, path, purpose string, id sandbox.KeyID) (*Key, error) {
@@ -480,29 +440,11 @@ func (f *File) open(kek *Key, path, purpose string, id sandbox.KeyID) (*Key, err
 	if raw.Header.Purpose != purpose || raw.Header.ID != id || raw.Header.KEK != kek.id {
 		return nil, tampered(path)
 	}
-	return open(kek.wrapping(), raw, path)
-}
-
-func open(kek []byte, raw file, path string) (*Key, error) {
-	ad, err := json.Marshal(raw.Header)
+	wrap, err := kek.wrapping()
 	if err != nil {
-		return nil, tampered(path)
-	}
-	var aead cipher.AEAD
-	if aead, err = sm.NewGCM(kek); err != nil {
 		return nil, err
 	}
-	if len(raw.Nonce) != aead.NonceSize() {
-		return nil, tampered(path)
-	}
-	buf, err := aead.Open(nil, raw.Nonce, raw.Sealed, ad)
-	if err != nil || len(buf) != keyLen+blindLen {
-		return nil, tampered(path)
-	}
-	defer clear(buf)
-	k := &Key{id: raw.Header.ID, commitment: sm.Sum(buf)}
-	copy(k.secret[:], buf)
-	return k, nil
+	return open(wrap, raw, path)
 }
 
 func tampered(path string) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"encoding/binary"
+	"fmt"
 	"io"
 
 	"github.com/emmansun/gmsm/sm2"
@@ -58,10 +59,10 @@ func (k *DecryptKey) Bytes() []byte { return k.key.D.FillBytes(make([]byte, 32))
 func (k *DecryptKey) Public() *EncryptKey { return k.pub }
 
 // String keeps the key out of logs.
-func (*DecryptKey) String() string { return "sm2 decryption key(redacted)" }
+func (DecryptKey) String() string { return "sm2 decryption key(redacted)" }
 
-// GoString keeps the key out of %#v.
-func (*DecryptKey) GoString() string { return "sm2 decryption key(redacted)" }
+// Format keeps the key out of every verb.
+func (k DecryptKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
 // ParseEncryptKey reads an uncompressed point as ParseVerifyKey does.
 func ParseEncryptKey(b []byte) (*EncryptKey, error) {
@@ -73,7 +74,7 @@ func ParseEncryptKey(b []byte) (*EncryptKey, error) {
 }
 
 // Bytes gives the uncompressed point, 65 bytes.
-func (k *EncryptKey) Bytes() []byte { return append([]byte(nil), k.point...) }
+func (k *EncryptKey) Bytes() []byte { return bytes.Clone(k.point) }
 
 // Fingerprint (公钥指纹) is the first 16 bytes of SM3 over the point, in hex.
 func (k *EncryptKey) Fingerprint() string { return fingerprint(k.point) }

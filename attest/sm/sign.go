@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"encoding/hex"
+	"fmt"
 	"io"
 
 	"github.com/emmansun/gmsm/sm2"
@@ -98,10 +99,10 @@ func (k *SigningKey) Bytes() []byte { return k.key.D.FillBytes(make([]byte, 32))
 func (k *SigningKey) Public() *VerifyKey { return k.pub }
 
 // String keeps the key out of logs.
-func (*SigningKey) String() string { return "sm2 signing key(redacted)" }
+func (SigningKey) String() string { return "sm2 signing key(redacted)" }
 
-// GoString keeps the key out of %#v.
-func (*SigningKey) GoString() string { return "sm2 signing key(redacted)" }
+// Format keeps the key out of every verb: %d and %+v would walk the fields behind String.
+func (k SigningKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
 // Sign signs msg as a statement of the kind context names.
 func (k *SigningKey) Sign(rand io.Reader, context string, msg []byte) ([]byte, error) {
@@ -122,7 +123,7 @@ func ParseVerifyKey(b []byte) (*VerifyKey, error) {
 }
 
 // Bytes gives the uncompressed point, 65 bytes.
-func (k *VerifyKey) Bytes() []byte { return append([]byte(nil), k.point...) }
+func (k *VerifyKey) Bytes() []byte { return bytes.Clone(k.point) }
 
 // Fingerprint (公钥指纹) is the first 16 bytes of SM3 over the point, in hex: what people compare.
 func (k *VerifyKey) Fingerprint() string { return fingerprint(k.point) }

@@ -27,6 +27,7 @@ import (
 
 	"github.com/transparency-dev/merkle/proof"
 
+	"github.com/opdomain/opdomain/attest/durable"
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 )
@@ -259,7 +260,7 @@ func (l *Log) checkpoint() error {
 	if c.Signature, err = l.key.Sign(l.rand, ContextCheckpoint, []byte(c.body())); err != nil {
 		return err
 	}
-	if err := replace(filepath.Join(l.dir, checkpointFile), []byte(c.String())); err != nil {
+	if err := durable.Replace(filepath.Join(l.dir, checkpointFile), []byte(c.String())); err != nil {
 		return unavailable("checkpoint", checkpointFile, err)
 	}
 	l.last = c
@@ -358,38 +359,6 @@ func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.file.Close()
-}
-
-// replace writes a file that is there whole or not at all, also after a crash.
-func replace(path string, b []byte) error {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp)
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	return err
 }
 
 func unavailable(op, object string, err error) error {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/attest/durable"
 	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/attest/tlog"
@@ -122,7 +123,7 @@ func Create(ctx context.Context, cfg Config, f Founding) (*Node, error) {
 		return nil, errors.Join(err, n.Close())
 	}
 	// Written last: a folder without it is not a domain, so a crash during init leaves nothing that opens.
-	if err := writeFile(filepath.Join(cfg.Dir, descriptionFile), append(b, '\n')); err != nil {
+	if err := durable.Replace(filepath.Join(cfg.Dir, descriptionFile), append(b, '\n')); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/opdomain/opdomain/attest/durable"
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/egress"
@@ -54,7 +55,7 @@ func (p *populations) keep(e egress.Entry) error {
 		return &sandbox.Error{Op: "ledger: keep", Kind: sandbox.Unavailable, Object: "randomness", Err: err}
 	}
 	name := p.name(e.Question)
-	if err := writeFile(filepath.Join(p.dir, name), p.aead.Seal(nonce, nonce, b, []byte(name))); err != nil {
+	if err := durable.Replace(filepath.Join(p.dir, name), p.aead.Seal(nonce, nonce, b, []byte(name))); err != nil {
 		return &sandbox.Error{Op: "ledger: keep", Kind: sandbox.Unavailable, Object: string(e.Question), Err: err}
 	}
 	p.mu.Lock()
