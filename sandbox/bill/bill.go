@@ -103,8 +103,11 @@ func Compute(id sandbox.InvoiceID, party sandbox.PartyID, month string, events [
 		inv.Total = sandbox.Fen(total)
 	}
 	shares, err := split(inv.Total, book.Shares)
+	if err != nil {
+		return Invoice{}, err
+	}
 	inv.Shares = shares
-	return inv, err
+	return inv, nil
 }
 
 // add adds two amounts that are not negative and says whether the sum passes 64 bits.

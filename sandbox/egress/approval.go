@@ -50,7 +50,7 @@ func (r Review) Approval(now time.Time) (Approval, error) {
 	r = r.At(now)
 	ok := r.State == Approved && len(r.Votes) == 2 && bytes.Equal(Digest(r.Result), r.Digest)
 	for _, v := range r.Votes {
-		ok = ok && v.Approve && r.about(v.Vote)
+		ok = ok && v.Approve && r.about(v.Vote) && v.By != "" && v.Party != "" && v.By != r.Author && v.By != r.Recipient
 	}
 	if !ok || r.Votes[0].By == r.Votes[1].By || r.Votes[0].Party == r.Votes[1].Party {
 		return Approval{}, &sandbox.Error{Op: "egress: approve", Kind: sandbox.Denied, Object: string(r.Question), Detail: "two approving votes, the second the agency's, before it expires"}
@@ -62,7 +62,7 @@ func (r Review) Approval(now time.Time) (Approval, error) {
 // release, against exactly what is being sent.
 func FromConsent(rec consent.Record, check consent.ClaimCheck, question sandbox.QuestionID, recipient sandbox.Identity, result []byte, expires time.Time, policy string) (Approval, error) {
 	refused := &sandbox.Error{Op: "egress: approve", Kind: sandbox.Denied, Object: string(question), Detail: "a live consent for this person, claim, purpose and fields"}
-	if _, ok := consent.Check(rec, check); !ok || recipient.Party != check.Grantee {
+	if _, ok := consent.Check(rec, check); !ok || recipient.ID == "" || recipient.Party != check.Grantee {
 		return Approval{}, refused
 	}
 	out, err := DecodeRecord(result)

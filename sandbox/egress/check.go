@@ -1,7 +1,7 @@
 package egress
 
 import (
-	"encoding/binary"
+	"math/bits"
 	"slices"
 
 	"github.com/opdomain/opdomain/sandbox"
@@ -30,6 +30,7 @@ type Checked struct {
 	answer *sandbox.Answer
 	hidden []bool
 	params Params
+	digest []byte // of Result as Check wrote it
 }
 
 // String keeps evidence out of logs.
@@ -60,7 +61,11 @@ func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params) (*Checked, 
 		}
 		c.hidden[i] = len(rules[i]) > 0
 	}
-	for _, i := range c.cover() {
+	added, ok := c.cover(rules)
+	if !ok {
+		return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Withheld, Object: string(question), Detail: "more suppressed cells than an audit takes", Hint: "ask with coarser groups"}
+	}
+	for _, i := range added {
 		rules[i] = append(rules[i], RuleSecondary)
 	}
 	names := map[string]bool{}
@@ -85,6 +90,7 @@ func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params) (*Checked, 
 	if c.Result, err = encode(question, a, c.hidden); err != nil {
 		return nil, err
 	}
+	c.digest = Digest(c.Result)
 	if at := scan(a); at != "" {
 		return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Withheld, Object: string(question), Detail: "a label looks like an identifier: " + at}
 	}
@@ -112,6 +118,9 @@ func whole(a *sandbox.Answer) error {
 		if len(c.Labels) != len(a.Dimensions) || len(c.Values) != len(a.Measures) || len(c.Contributions) != len(a.Measures) || len(c.NonMissing) != len(a.Measures) {
 			return bad("a cell has a label per dimension and a value with evidence per measure")
 		}
+		if !text(c.Labels) {
+			return bad("labels are UTF-8")
+		}
 		if c.Rows < 1 || i > 0 && slices.Compare(last, c.Labels) >= 0 {
 			return bad("cells are sorted, distinct and have rows")
 		}
@@ -122,9 +131,15 @@ func whole(a *sandbox.Answer) error {
 			}
 			seen[s] = i + 1
 		}
-		for _, x := range c.Contributions {
+		for m, x := range c.Contributions {
 			if len(x) != len(c.Contributors) {
 				return bad("contributions are one per contributor")
+			}
+			switch a.Measures[m].Func {
+			case sandbox.Count, sandbox.Subjects, sandbox.Sum:
+				if !addUp(x, c.Values[m]) {
+					return bad("what contributors add comes to the value")
+				}
 			}
 		}
 	}
@@ -156,7 +171,7 @@ func of(a *sandbox.Answer, cells []int) group {
 				merged[s] = sums
 			}
 			for m := range a.Measures {
-				sums[m] += c.Contributions[m][k]
+				sums[m] = plus(sums[m], c.Contributions[m][k])
 			}
 		}
 	}
@@ -172,6 +187,17 @@ func of(a *sandbox.Answer, cells []int) group {
 		g.parts[m] = nonZero(all)
 	}
 	return g
+}
+
+// addUp says whether contributions come to a total, whatever their order overflows on its way.
+func addUp(x []int64, total int64) bool {
+	hi, lo := int64(0), uint64(0)
+	for _, v := range x {
+		var carry uint64
+		lo, carry = bits.Add64(lo, uint64(v), 0)
+		hi += v>>63 + int64(carry)
+	}
+	return lo == uint64(total) && hi == total>>63
 }
 
 func nonZero(x []int64) []int64 {
@@ -195,59 +221,4 @@ func evidence(a *sandbox.Answer, i int) CellEvidence {
 		}
 	}
 	return e
-}
-
-// cover suppresses further cells until, in every margin of the table, the suppressed cells together pass
-// the primary rules. It gives the cells it added. Each round hides at least one more cell, so it ends.
-func (c *Checked) cover() []int {
-	var added []int
-	lines := c.lines()
-	for changed := true; changed; {
-		changed = false
-		for _, line := range lines {
-			var hidden []int
-			next := -1
-			for _, i := range line {
-				if c.hidden[i] {
-					hidden = append(hidden, i)
-				} else if next < 0 || len(c.answer.Cells[i].Contributors) < len(c.answer.Cells[next].Contributors) {
-					next = i
-				}
-			}
-			// With nothing left to hide, the line is suppressed whole and has no published part to subtract from a total.
-			if len(hidden) == 0 || next < 0 || len(judge(of(c.answer, hidden), c.answer.Measures, c.params)) == 0 {
-				continue
-			}
-			c.hidden[next] = true
-			added = append(added, next)
-			changed = true
-		}
-	}
-	return added
-}
-
-// lines lists the cells of every margin of the table: for each set of dimensions, the cells that agree on them. The empty
-// set is the whole table, all dimensions but one are its lines; single cells have been judged.
-func (c *Checked) lines() [][]int {
-	dims := len(c.answer.Dimensions)
-	var out [][]int
-	for fixed := range 1<<dims - 1 {
-		by := map[string]int{}
-		for i := range c.answer.Cells {
-			var key []byte
-			for d, l := range c.answer.Cells[i].Labels {
-				if fixed>>d&1 == 1 {
-					key = append(binary.AppendUvarint(key, uint64(len(l))), l...)
-				}
-			}
-			at, ok := by[string(key)]
-			if !ok {
-				at = len(out)
-				by[string(key)] = at
-				out = append(out, nil)
-			}
-			out[at] = append(out[at], i)
-		}
-	}
-	return out
 }

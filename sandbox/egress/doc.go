@@ -17,12 +17,12 @@
 // from the district profile and stay secret from askers. A cell that breaks a rule is published as suppressed, never
 // dropped and never with a number; a group with no rows is no cell.
 //
-// Secondary suppression is exact about unions, not about intervals: in every margin of the table (the table as a whole, and
-// the cells that agree on any of its dimensions) the suppressed cells taken together must themselves pass the primary
-// rules, else the smallest published cell of the margin is suppressed too, until nothing changes. So no total of the
-// table, published now or later, gives a suppressed group away by one subtraction. What a linear program over several
-// margins could narrow an interval to is not bounded here: an audit by one would also suppress cells that only the
-// combination of rows and columns pins down.
+// Secondary suppression looks at every margin of the table: the table as a whole, and the cells that agree on any of its
+// dimensions. In each, the suppressed cells taken together must themselves pass the primary rules, else the smallest
+// published cell of the margin is suppressed too; and over all of them, no cell that breaks a rule may be the one solution
+// of the equations that the totals and the published cells make. So no total of the table, published now or later, gives
+// a cell away exactly. What remains open is intervals: a linear program over several margins with the knowledge that
+// amounts are not negative may narrow a suppressed cell, and an audit by one would suppress more.
 //
 // The ledger keeps, per dataset, who adds what to each published cell of every answer under review or released, over all
 // recipients together. A new answer is withheld whole when it and earlier ones give too small a group away:

@@ -28,6 +28,8 @@ func Compare(e Entry, earlier []Entry, p Params) (Finding, bool) {
 			c.all = append(c.all, &earlier[i])
 		}
 	}
+	// Which finding is given, and which cells are tried first, does not follow from the order of asking.
+	slices.SortFunc(c.all[1:], func(a, b *Entry) int { return cmp.Compare(a.Question, b.Question) })
 	for old := 1; old < len(c.all); old++ {
 		if f, hit := c.meet(old); hit {
 			return f, true
@@ -311,6 +313,18 @@ func less(a, b int64) int64 {
 	d := a - b
 	if (a < 0) == (b < 0) || (d < 0) == (a < 0) {
 		return d
+	}
+	if a < 0 {
+		return math.MinInt64
+	}
+	return math.MaxInt64
+}
+
+// plus adds, staying at the ends of the range as less does.
+func plus(a, b int64) int64 {
+	s := a + b
+	if (a < 0) != (b < 0) || (s < 0) == (a < 0) {
+		return s
 	}
 	if a < 0 {
 		return math.MinInt64

@@ -142,13 +142,13 @@ type entryHead struct {
 	People   []int               `json:"people"`
 }
 
-// DecodeEntry reads what Encode wrote; the caller has authenticated it.
+// DecodeEntry reads what Encode wrote, in its one encoding; the caller has authenticated it.
 func DecodeEntry(b []byte) (Entry, error) {
 	bad := &sandbox.Error{Op: "ledger", Kind: sandbox.Tampered, Object: "entry", Detail: "not an entry of this ledger"}
 	if len(b) < 4 || uint64(binary.BigEndian.Uint32(b)) > uint64(len(b)-4) {
 		return Entry{}, bad
 	}
-	n := int(binary.BigEndian.Uint32(b))
+	whole, n := b, int(binary.BigEndian.Uint32(b))
 	var h entryHead
 	dec := json.NewDecoder(bytes.NewReader(b[4 : 4+n]))
 	dec.DisallowUnknownFields()
@@ -158,12 +158,15 @@ func DecodeEntry(b []byte) (Entry, error) {
 	e := Entry{Question: h.Question, Datasets: h.Datasets, Measures: h.Measures}
 	b = b[4+n:]
 	for _, people := range h.People {
-		if people < 0 || people > len(b)/(8*(1+len(h.Measures))) {
+		if people < 1 || people > len(b)/(8*(1+len(h.Measures))) {
 			return Entry{}, bad
 		}
 		c := entryCell{People: make([]uint64, people), Adds: make([][]int64, len(h.Measures))}
 		for i := range c.People {
 			c.People[i] = binary.BigEndian.Uint64(b[8*i:])
+			if i > 0 && c.People[i-1] > c.People[i] { // what is compared is searched by halves
+				return Entry{}, bad
+			}
 		}
 		b = b[8*people:]
 		for m := range c.Adds {
@@ -174,6 +177,9 @@ func DecodeEntry(b []byte) (Entry, error) {
 			b = b[8*people:]
 		}
 		e.Cells = append(e.Cells, c)
+	}
+	if again, err := e.Encode(); err != nil || !bytes.Equal(again, whole) { // also finds what follows, and other padding
+		return Entry{}, bad
 	}
 	return e, nil
 }

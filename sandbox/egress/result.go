@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
@@ -74,10 +75,14 @@ func encode(question sandbox.QuestionID, a *sandbox.Answer, hidden []bool) ([]by
 
 // EncodeRecord writes the outgoing bytes of class B.
 func EncodeRecord(question sandbox.QuestionID, fields, values []string) ([]byte, error) {
-	if len(fields) == 0 || len(fields) != len(values) {
-		return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Invalid, Object: string(question), Detail: "one value per consented field"}
+	if len(fields) == 0 || len(fields) != len(values) || !text(fields) || !text(values) {
+		return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Invalid, Object: string(question), Detail: "one value per consented field, in UTF-8"}
 	}
-	return json.Marshal(Record{formatRecord, question, fields, values})
+	b, err := json.Marshal(Record{formatRecord, question, fields, values})
+	if err == nil && len(b) > MaxResult {
+		return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Withheld, Object: string(question), Detail: "more bytes than a result may have"}
+	}
+	return b, err
 }
 
 // DecodeResult reads outgoing bytes of class A in their one encoding.
@@ -109,15 +114,15 @@ func decode[T any](b []byte, format string, whole func(T) bool) (T, error) {
 
 // whole says whether the rows are sorted and fit their head: values exactly where a row is not suppressed.
 func (r Result) whole() bool {
-	if r.Format != formatResult || len(r.Measures) == 0 || len(r.Rows) > MaxRows {
-		return false
+	if r.Format != formatResult || len(r.Measures) == 0 || len(r.Rows) > MaxRows || r.Dimensions == nil || r.Rows == nil {
+		return false // null is another encoding of an empty list
 	}
 	for i, row := range r.Rows {
 		values := len(r.Measures)
 		if row.Suppressed {
 			values = 0
 		}
-		if len(row.Labels) != len(r.Dimensions) || len(row.Values) != values || i > 0 && slices.Compare(r.Rows[i-1].Labels, row.Labels) >= 0 {
+		if row.Labels == nil || len(row.Labels) != len(r.Dimensions) || len(row.Values) != values || i > 0 && slices.Compare(r.Rows[i-1].Labels, row.Labels) >= 0 {
 			return false
 		}
 	}
@@ -126,6 +131,11 @@ func (r Result) whole() bool {
 
 func (r Record) whole() bool {
 	return r.Format == formatRecord && len(r.Fields) > 0 && len(r.Fields) == len(r.Values)
+}
+
+// text says whether all of it is UTF-8: other bytes would leave as replacement characters, which no recipient reads back.
+func text(s []string) bool {
+	return !slices.ContainsFunc(s, func(x string) bool { return !utf8.ValidString(x) })
 }
 
 // Digest is SM3 over outgoing bytes: what votes and approvals bind to.
@@ -150,37 +160,46 @@ func scan(a *sandbox.Answer) string {
 // identifier says whether a label contains a run that reads as a resident identity number, a mobile number or a unified
 // social credit code once width and separators are normalised.
 func identifier(label string) bool {
-	var runs []string
-	var run strings.Builder
+	var runs []run
+	var now run
+	parted := false
 	flush := func() {
-		if run.Len() > 0 {
-			runs = append(runs, run.String())
-			run.Reset()
+		if len(now.s) > 0 {
+			runs = append(runs, now)
 		}
+		now, parted = run{}, false
 	}
 	for _, r := range label {
 		if r >= '！' && r <= '～' { // full-width forms
 			r -= 0xFEE0
 		}
 		switch {
-		case r >= '0' && r <= '9' || r >= 'A' && r <= 'Z':
-			run.WriteRune(r)
 		case r >= 'a' && r <= 'z':
-			run.WriteRune(unicode.ToUpper(r))
-		case r == ' ' || r == '-' || r == '　' || r == '.' || r == '·':
+			r = unicode.ToUpper(r)
+			fallthrough
+		case r >= '0' && r <= '9' || r >= 'A' && r <= 'Z':
+			now.s, now.parted, parted = now.s+string(r), append(now.parted, parted), false
+		case unicode.IsSpace(r) || unicode.In(r, unicode.Pd, unicode.Cf) || strings.ContainsRune("._/·", r):
+			parted = true
 		default:
 			flush()
 		}
 	}
 	flush()
-	for _, s := range runs {
-		for i := range s {
-			if i+18 <= len(s) && (residentID(s[i:i+18]) || creditCode(s[i:i+18])) || i+11 <= len(s) && mobile(s, i) {
+	for _, x := range runs {
+		for i := range x.s {
+			if i+18 <= len(x.s) && (residentID(x.s[i:i+18]) || creditCode(x.s[i:i+18])) || i+11 <= len(x.s) && x.mobile(i) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// run is letters and digits of a label with the separators between them taken out.
+type run struct {
+	s      string
+	parted []bool // a separator stood before it
 }
 
 // residentID checks GB 11643's check character and a date in the year range of living people.
@@ -197,13 +216,13 @@ func residentID(s string) bool {
 	return "10X98765432"[sum%11] == s[17] && year >= "1880" && year <= "2099" && month >= "01" && month <= "12" && day >= "01" && day <= "31"
 }
 
-// creditCode checks GB 32100's check character.
+// creditCode checks GB 32100's department, region and check characters.
 func creditCode(s string) bool {
 	const alphabet = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 	sum, weight, letters := 0, 1, 0
 	for i := range 17 {
 		v := strings.IndexByte(alphabet, s[i])
-		if v < 0 {
+		if v < 0 || v > 9 && i >= 2 && i < 8 {
 			return false
 		}
 		if v > 9 {
@@ -212,19 +231,32 @@ func creditCode(s string) bool {
 		sum += v * weight
 		weight = weight * 3 % 31
 	}
-	return alphabet[(31-sum%31)%31] == s[17] && strings.IndexByte("159Y", s[0]) >= 0 && (letters > 0 || s[0] == '9')
+	return alphabet[(31-sum%31)%31] == s[17] && strings.IndexByte("123456789ANY", s[0]) >= 0 && (letters > 0 || s[0] == '9')
 }
 
-// mobile wants a mainland number standing alone: eleven digits from 13 to 19 with no digit beside them.
-func mobile(s string, i int) bool {
-	if s[i] != '1' || s[i+1] < '3' {
+// mobile wants a mainland number standing alone: eleven digits from 13 to 19, after the country code or with no digit
+// right beside them. Two numbers joined by one separator, as the ends of a range are, are not one.
+func (r run) mobile(i int) bool {
+	digit := func(j int) bool { return j >= 0 && j < len(r.s) && r.s[j] >= '0' && r.s[j] <= '9' }
+	if r.s[i] != '1' || r.s[i+1] < '3' {
 		return false
 	}
-	for _, c := range []byte(s[i : i+11]) {
-		if c < '0' || c > '9' {
+	breaks, last := 0, 0
+	for j := range 11 {
+		if !digit(i + j) {
 			return false
 		}
+		if j > 0 && r.parted[i+j] {
+			breaks, last = breaks+1, j
+		}
 	}
-	digit := func(j int) bool { return j >= 0 && j < len(s) && s[j] >= '0' && s[j] <= '9' }
-	return !digit(i-1) && !digit(i+11)
+	if breaks == 1 && last != 3 && last != 7 {
+		return false
+	}
+	first := i
+	for digit(first-1) && !r.parted[first] {
+		first--
+	}
+	code := r.s[first:i]
+	return (code == "" || code == "86" || code == "0086") && (!digit(i+11) || r.parted[i+11])
 }

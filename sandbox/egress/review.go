@@ -95,10 +95,14 @@ type Submission struct {
 	Now, Expires      time.Time
 }
 
-// Submit seals a checked answer for review: from here on votes bind to exactly these bytes.
+// Submit seals a checked answer for review: from here on votes bind to exactly these bytes. Bytes that are not those Check
+// wrote are withheld.
 func Submit(s Submission, c *Checked) Review {
+	if !bytes.Equal(Digest(c.Result), c.digest) {
+		return Withhold(s, nil, nil, "not the bytes the gate wrote")
+	}
 	r := s.review(InReview)
-	r.Result, r.Digest, r.Rules, r.Cells = c.Result, Digest(c.Result), c.Rules, c.Cells
+	r.Result, r.Digest, r.Rules, r.Cells = c.Result, c.digest, c.Rules, c.Cells
 	return r
 }
 
@@ -132,8 +136,10 @@ func (r Review) Cast(v attest.Vote, e Electorate, now time.Time) (Review, error)
 		return r, &sandbox.Error{Op: "egress: vote", Kind: k, Object: string(r.Question), Detail: rule, Hint: hint}
 	}
 	switch {
-	case e.Voter.Duty != sandbox.Reviewer || e.Voter.Party != e.VoterParty.ID:
+	case e.Voter.ID == "" || e.Voter.Duty != sandbox.Reviewer || e.VoterParty.ID == "" || e.Voter.Party != e.VoterParty.ID:
 		return fail(sandbox.Denied, "votes are cast by an identity with the duty reviewer", "")
+	case e.Author.ID == "" || e.Recipient.ID == "":
+		return fail(sandbox.Denied, "a vote is judged against the parties of author and recipient", "")
 	case sandbox.Affiliated(e.VoterParty, e.Author) || sandbox.Affiliated(e.VoterParty, e.Recipient):
 		return fail(sandbox.Denied, "nobody affiliated with the author or the recipient reviews", "have another organisation review")
 	case !r.about(v):

@@ -8,7 +8,6 @@
 package meter
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/opdomain/opdomain/sandbox"
@@ -40,7 +39,7 @@ func New(p Product, party sandbox.PartyID, scenario sandbox.ScenarioID, q sandbo
 	return e, e.Validate()
 }
 
-// Validate checks an event before it is kept.
+// Validate checks an event before it is kept or billed.
 func (e Event) Validate() error {
 	for _, x := range []struct{ what, id string }{{"usage", e.ID}, {"party", string(e.Party)}, {"scenario", string(e.Scenario)}, {"question", string(e.Question)}} {
 		if err := sandbox.CheckID(x.what, x.id); err != nil {
@@ -67,7 +66,7 @@ func Month(t time.Time) string { return t.In(workflow.Shanghai()).Format("2006-0
 // CheckMonth says whether s is a billing month.
 func CheckMonth(s string) error {
 	if t, err := time.Parse("2006-01", s); err != nil || t.Format("2006-01") != s {
-		return &sandbox.Error{Op: "meter", Kind: sandbox.Invalid, Object: "month", Detail: fmt.Sprintf("a month is written %s", "2006-01")}
+		return &sandbox.Error{Op: "meter", Kind: sandbox.Invalid, Object: "month", Detail: "a month is written 2006-01"}
 	}
 	return nil
 }

@@ -77,9 +77,9 @@ func (s Sender) Send(a egress.Approval, id sandbox.ReleaseID, result []byte, to 
 		body = append(salt, result...)
 	}
 	e.Result = egress.Digest(body)
-	head, err := json.Marshal(e.Head)
+	head, err := headBytes(e.Head)
 	if err != nil {
-		return Envelope{}, &sandbox.Error{Op: "release", Kind: sandbox.Internal, Object: string(id), Err: err}
+		return Envelope{}, err
 	}
 	if e.Box, err = to.SealMessage(s.Rand, Context+string(head), body); err != nil {
 		return Envelope{}, err
@@ -88,12 +88,21 @@ func (s Sender) Send(a egress.Approval, id sandbox.ReleaseID, result []byte, to 
 	return e, err
 }
 
+// headBytes is what the box is bound to and, with the box, what is signed.
+func headBytes(h Head) ([]byte, error) {
+	b, err := json.Marshal(h)
+	if err != nil { // a year beyond 9999
+		return nil, &sandbox.Error{Op: "release", Kind: sandbox.Invalid, Object: string(h.Release), Detail: "a head that can be written", Err: err}
+	}
+	return b, nil
+}
+
 // Encode gives the envelope's one encoding.
 func (e Envelope) Encode() ([]byte, error) { return json.Marshal(e) }
 
 // Decode reads an envelope in its one encoding; it checks no signature.
 func Decode(b []byte) (Envelope, error) {
-	bad := &sandbox.Error{Op: "release: open", Kind: sandbox.Invalid, Object: "envelope", Detail: "one JSON object of version 1 in its one encoding"}
+	bad := &sandbox.Error{Op: "release: open", Kind: sandbox.Invalid, Object: "envelope", Detail: "one JSON object of version 1 and class A or B in its one encoding"}
 	if len(b) > MaxEnvelope {
 		return Envelope{}, bad
 	}
@@ -101,7 +110,7 @@ func Decode(b []byte) (Envelope, error) {
 	var e Envelope
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&e); err != nil || e.Version != 1 {
+	if err := dec.Decode(&e); err != nil || e.Version != 1 || e.Class != sandbox.ClassA && e.Class != sandbox.ClassB {
 		return Envelope{}, bad
 	}
 	if again, err := e.Encode(); err != nil || !bytes.Equal(again, b) {
@@ -112,9 +121,9 @@ func Decode(b []byte) (Envelope, error) {
 
 // Open gives the outgoing bytes to the recipient. domain is the key the recipient trusts.
 func (e Envelope) Open(key *sm.DecryptKey, domain *sm.VerifyKey, now time.Time) ([]byte, error) {
-	head, err := json.Marshal(e.Head)
+	head, err := headBytes(e.Head)
 	if err != nil {
-		return nil, &sandbox.Error{Op: "release: open", Kind: sandbox.Invalid, Object: string(e.Release), Err: err}
+		return nil, err
 	}
 	if err := domain.Verify(Context, sm.Frame(head, e.Box), e.Signature); err != nil {
 		return nil, &sandbox.Error{Op: "release: open", Kind: sandbox.Tampered, Object: string(e.Release), Detail: "the envelope is not signed by this domain", Hint: "fetch it again; check the domain's key"}
