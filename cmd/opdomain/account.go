@@ -44,12 +44,20 @@ func (a *app) releaseCommand() *cobra.Command {
 	})
 	fetch.Flags().StringVar(&out, "out", "-", "file to write, - for standard output")
 	var in, key string
-	open := verb("open", "Open a sealed envelope with your identity's key (打开密封结果)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+	open := verb("open [RELEASE]", "Fetch a release, or take an envelope file with --in, and open it with your identity's key (打开密封结果)", cobra.MaximumNArgs(1), func(c *cobra.Command, args []string) error {
+		if (in == "") == (len(args) == 0) {
+			return usageError{invalid("release open", "a release or --in FILE, not both", "opdomain release list")}
+		}
 		s, err := a.connect()
 		if err != nil {
 			return err
 		}
-		b, err := a.readFile(in)
+		var b []byte
+		if in != "" {
+			b, err = a.readFile(in)
+		} else {
+			b, err = body(s.api.GetRelease(c.Context(), sandbox.ReleaseID(args[0])))
+		}
 		if err != nil {
 			return err
 		}
@@ -81,7 +89,6 @@ func (a *app) releaseCommand() *cobra.Command {
 	})
 	open.Flags().StringVar(&in, "in", "", "envelope file, - for standard input")
 	open.Flags().StringVar(&key, "key", "", "file with the domain's signing key in hex (opdomain evidence key); default: ask the domain")
-	must(open.MarkFlagRequired("in"))
 	return group("release", "Results that left (出域)", list, fetch, open)
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -164,6 +165,25 @@ func printReview(w io.Writer, r api.Review) {
 	}
 }
 
+// printPack prints the evidence behind a result: per cell the people, the largest shares and the rules it breaks.
+func printPack(w io.Writer, b json.RawMessage) {
+	var p egress.Pack
+	if len(b) == 0 || json.Unmarshal(b, &p) != nil {
+		return
+	}
+	fmt.Fprintf(w, "  evidence 证据: %s\n", p.Summary)
+	if p.Cause != "" {
+		fmt.Fprintf(w, "  cause 原因: %s\n", p.Cause)
+	}
+	for _, c := range p.Cells {
+		state := "published"
+		if c.Suppressed {
+			state = "suppressed: " + strings.Join(c.Rules, ", ")
+		}
+		fmt.Fprintf(w, "    %-40s people %-6d top1 %4.1f%% top2 %4.1f%%  %s\n", strings.Join(c.Labels, " · "), c.People, float64(c.Top1)/10, float64(c.Top2)/10, state)
+	}
+}
+
 func (a *app) egressCommand() *cobra.Command {
 	list := verb("list", "List the results that wait for review (出域审核队列)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		return get(a, func(s *session) ([]api.Review, error) { return result[[]api.Review](s.api.ListReviews(c.Context())) },
@@ -181,9 +201,7 @@ func (a *app) egressCommand() *cobra.Command {
 			if res, err := egress.DecodeResult(r.Result); err == nil {
 				printTable(indent{w, "  "}, res, 0)
 			}
-			if len(r.Pack) > 0 {
-				fmt.Fprintf(w, "  evidence 证据: %s\n", compact(r.Pack))
-			}
+			printPack(w, r.Pack)
 		})
 	})
 	var refuse bool

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -47,6 +49,9 @@ func (a *app) connect() (*session, error) {
 	if a.as == "" {
 		return nil, usageError{invalid("--as", "this command signs its requests", "name an identity's folder, e.g. --as DIR/identities/operator")}
 	}
+	if _, err := os.Stat(filepath.Join(a.as, identityFile)); err != nil {
+		return nil, &sandbox.Error{Op: "identity", Kind: sandbox.NotFound, Object: a.as, Detail: "no identity in this folder", Hint: "name one with --as, e.g. DIR/identities/operator"}
+	}
 	p, err := a.passphraseFor(a.as)
 	if err != nil {
 		return nil, err
@@ -80,7 +85,7 @@ func body(r *http.Response, err error) ([]byte, error) {
 		if errors.As(err, &e) {
 			return nil, e
 		}
-		return nil, &sandbox.Error{Op: "request", Kind: sandbox.Unavailable, Object: "domain", Detail: "cannot be reached", Hint: "is it running? opdomain serve --dir DIR; name its address with --server", Err: err}
+		return nil, &sandbox.Error{Op: "request", Kind: sandbox.Unavailable, Object: "domain", Detail: "cannot be reached", Hint: "is it running? opdomain serve --dir DIR; name its address with --server"}
 	}
 	defer r.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(r.Body, maxAnswer))

@@ -147,7 +147,7 @@ func (a *app) demo(ctx context.Context, o demoOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	v, err := a.listen(ctx, n, "127.0.0.1:0", slog.New(slog.DiscardHandler), m)
+	v, err := a.listen(ctx, n, "127.0.0.1:0", nil, slog.New(slog.DiscardHandler), m)
 	if err != nil {
 		return errors.Join(err, n.Close())
 	}
@@ -171,6 +171,11 @@ func (p *play) prepare(work string) error {
 	} else {
 		p.data = p.opts.data
 	}
+	if p.opts.data != "" {
+		if err := isFolder(p.data); err != nil {
+			return err
+		}
+	}
 	if name == "" {
 		var missing []error
 		for _, candidate := range shippedNames() {
@@ -186,7 +191,11 @@ func (p *play) prepare(work string) error {
 			}
 		}
 		if name == "" {
-			return errors.Join(append(missing, invalid("--map", "no shipped map fits the folder", "write one: start from a shipped map and name it with --map FILE"))...)
+			var wants []string
+			for _, err := range missing {
+				wants = append(wants, err.Error())
+			}
+			return invalid("--map", "no shipped map fits the folder: "+strings.Join(wants, "; "), "write one: opdomain source example > my.json, then --map my.json")
 		}
 	}
 	var err error

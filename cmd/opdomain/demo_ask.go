@@ -190,7 +190,7 @@ func (p *play) refusal(ctx context.Context, name string, s query.Spec, code stri
 	p.say("%s", name)
 	for _, r := range q.Decision.Reasons {
 		found = found || r.Code == code
-		p.say("  %s %s", r.Code, r.Column)
+		p.say("  %s", strings.TrimSpace(r.Code+" "+r.Column))
 		p.say("    规则 rule: %s", r.Rule)
 		p.say("    依据 article: %s", r.Article)
 		p.say("    可改为 smallest change that passes: %s", r.Change)
@@ -249,6 +249,7 @@ func (p *play) account(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.say("按次计量，答复与拒答同价（账单不透露数据） · every admitted question counts the same, answered or withheld: a bill tells nothing about data")
 	month := meter.Month(p.now())
 	for _, party := range []sandbox.PartyID{"operator", "insurer"} {
 		inv, err := result[bill.Invoice](agency.api.IssueInvoice(ctx, api.InvoiceRequest{Party: party, Month: month}))

@@ -157,7 +157,7 @@ func (p *play) grant(ctx context.Context, a grant.Application) (grant.Scenario, 
 		if s, err = result[grant.Scenario](by.api.DecideScenario(ctx, s.ID, st)); err != nil {
 			return s, err
 		}
-		p.say("  %s %s 同意 · approves, due %s (working days)", step.Name, step.Party, step.Due.Format(time.DateOnly))
+		p.say("  %s 同意 · approves its step, due %s (working days)", step.Party, step.Due.Format(time.DateOnly))
 	}
 	for _, sig := range s.Signatures {
 		by, err := p.by(sandbox.IdentityID(sig.Party))

@@ -62,7 +62,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) serve(n *node.Node, m *api.Metrics) {
 	w.t.Helper()
-	v, err := w.listen(context.Background(), n, "127.0.0.1:0", slog.New(slog.DiscardHandler), m)
+	v, err := w.listen(context.Background(), n, "127.0.0.1:0", nil, slog.New(slog.DiscardHandler), m)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -233,6 +233,56 @@ func TestReviewersAreTwoOrganisationsAndTheAgencySecond(t *testing.T) {
 	}
 	if got, err := result[api.Question](w.as("operator").api.GetQuestion(ctx, q.ID)); err != nil || got.State != "declined" || got.Release != "" {
 		t.Errorf("after a veto: %+v %v", got, err)
+	}
+}
+
+// TestReviewersSeeWhatTheyMay: numbers are the agency's, or a unit's when all the data are its own; bytes are shown while a
+// vote is open; an answer that reviewers saw counts against later ones whatever became of it.
+func TestReviewersSeeWhatTheyMay(t *testing.T) {
+	w := ready(t)
+	ctx := context.Background()
+	q := w.ask(question(w.story.Coarse)) // over data of both units
+	see := func(id sandbox.IdentityID) (api.Review, error) {
+		return result[api.Review](w.as(id).api.GetReview(ctx, q.ID))
+	}
+	if r, err := see("agency-reviewer"); err != nil || !strings.Contains(string(r.Pack), `"people"`) {
+		t.Errorf("the agency: %s %v", r.Pack, err)
+	}
+	if r, err := see("unit-medical-reviewer"); err != nil || strings.Contains(string(r.Pack), `"people"`) || len(r.Result) == 0 {
+		t.Errorf("a unit that owns some of the data: %s %v", r.Pack, err)
+	}
+	if _, err := w.as("unit-medical-reviewer").vote(ctx, q.ID, false, "no"); err != nil {
+		t.Fatal(err)
+	}
+	w.must(w.difference(ctx)) // withheld against the refused answer
+	own := question(w.story.Coarse)
+	own.Inputs = own.Inputs[:1]
+	own.Dimensions = []query.Dimension{{Column: "c.icd10", Bin: "disease-group", As: "d"}}
+	q = w.ask(own)
+	if r, err := see("unit-medical-reviewer"); err != nil || !strings.Contains(string(r.Pack), `"people"`) {
+		t.Errorf("a unit that owns all of the data: %s %v", r.Pack, err)
+	}
+}
+
+// TestCheckpointIsPublishedAtIntervals: the size of the log does not tell what happens inside a minute.
+func TestCheckpointIsPublishedAtIntervals(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	size := func() string {
+		info, err := w.node.Domain(ctx)
+		w.must(err)
+		return info.Checkpoint
+	}
+	*w.at = w.at.Truncate(time.Minute).Add(time.Minute)
+	before := size()
+	_, err := result[catalog.Dataset](w.as("unit-population").api.RegisterDataset(ctx, w.story.table("persons").Dataset))
+	w.must(err)
+	if size() != before {
+		t.Error("an event shows at once")
+	}
+	*w.at = w.at.Add(time.Minute)
+	if size() == before {
+		t.Error("an event never shows")
 	}
 }
 
@@ -542,19 +592,28 @@ func TestChangedColumnsAndPopulationsFailClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.must(w.restart(func(dir string) { flip(t, dir, "ledger/*.pop", middle) }))
-	_, err := result[api.Question](w.as("operator").api.AskQuestion(ctx, question(w.story.Fine)))
-	kindOf(t, err, sandbox.Tampered, "population")
+	q, err := result[api.Question](w.as("operator").api.AskQuestion(ctx, question(w.story.Fine)))
+	if err != nil || q.Code != sandbox.CodeWithheld {
+		t.Fatalf("the asker sees more than the code: %+v %v", q, err)
+	}
+	r, err := result[api.Review](w.as("agency-reviewer").api.GetReview(ctx, q.ID))
+	if err != nil || !strings.Contains(string(r.Pack), "population of an earlier answer") {
+		t.Errorf("reviewers do not see the cause: %s %v", r.Pack, err)
+	}
+	if faults := w.node.Check(ctx); len(faults) != 1 {
+		t.Errorf("check finds %v", faults)
+	}
 	w.must(w.restart(func(dir string) {
 		flip(t, dir, "ledger/*.pop", middle) // back as it was
 		flip(t, dir, "vault/ds-claims/v*/005.col", middle)
 	}))
 	third := question(w.story.Coarse)
 	third.Filters = []query.Filter{{Column: "p.sex", In: []string{"1"}}}
-	q, err := result[api.Question](w.as("operator").api.AskQuestion(ctx, third))
+	q, err = result[api.Question](w.as("operator").api.AskQuestion(ctx, third))
 	if err != nil || q.Code != sandbox.CodeWithheld {
 		t.Fatalf("%+v %v", q, err)
 	}
-	r, err := result[api.Review](w.as("agency-reviewer").api.GetReview(ctx, q.ID))
+	r, err = result[api.Review](w.as("agency-reviewer").api.GetReview(ctx, q.ID))
 	if err != nil || !strings.Contains(string(r.Pack), "chunk") || !strings.Contains(string(r.Pack), "ds-claims") {
 		t.Errorf("reviewers do not see the cause: %s %v", r.Pack, err)
 	}

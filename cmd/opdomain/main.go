@@ -211,7 +211,7 @@ func (a *app) readFile(path string) ([]byte, error) {
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, &sandbox.Error{Op: "read", Kind: sandbox.NotFound, Object: path, Detail: "the file cannot be read"}
+		return nil, &sandbox.Error{Op: "read", Kind: sandbox.NotFound, Object: path, Detail: "the file cannot be read", Hint: "name a file that exists, or - for standard input"}
 	}
 	return b, nil
 }

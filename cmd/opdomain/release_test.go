@@ -30,7 +30,7 @@ func TestReleaseOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := a.listen(context.Background(), n, "127.0.0.1:0", slog.New(slog.DiscardHandler), m)
+	v, err := a.listen(context.Background(), n, "127.0.0.1:0", nil, slog.New(slog.DiscardHandler), m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +59,9 @@ func TestReleaseOpen(t *testing.T) {
 	code, out, errOut = cli("operator", "release", "open", "--in", sealed, "--key", key)
 	if code != 0 || !strings.Contains(out, "age_band") || !strings.Contains(out, "people") {
 		t.Errorf("exit %d: %s%s", code, out, errOut)
+	}
+	if code, out, errOut = cli("operator", "release", "open", string(all[1].ID)); code != 0 || !strings.Contains(out, "age_band") {
+		t.Errorf("fetched and opened at once: exit %d: %s%s", code, out, errOut)
 	}
 	code, out, errOut = cli("insurer", "release", "open", "--in", sealed)
 	if code != exitFailed || out != "" || !strings.Contains(errOut, "not sealed to this identity") {

@@ -125,10 +125,17 @@ func (s *story) check() error {
 	return nil
 }
 
-// find checks that every table of the story is in dir.
-func (s *story) find(dir string) error {
+func isFolder(dir string) error {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return &sandbox.Error{Op: "data", Kind: sandbox.NotFound, Object: dir, Detail: "not a folder", Hint: "name the folder that holds the CSV tables"}
+	}
+	return nil
+}
+
+// find checks that every table of the story is in dir.
+func (s *story) find(dir string) error {
+	if err := isFolder(dir); err != nil {
+		return err
 	}
 	for _, t := range s.Tables {
 		if _, err := os.Stat(filepath.Join(dir, t.File)); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/sandbox"
@@ -140,9 +141,19 @@ func supervises(p sandbox.Party) bool {
 	return p.Role == sandbox.Agency || p.Role == sandbox.Auditor
 }
 
-// Checkpoint gives the log's last signed checkpoint.
+// publishEvery is how often the published checkpoint changes: seen event by event, the size of the log would tell anyone
+// what happens inside, such as whether a claim was answered.
+const publishEvery = time.Minute
+
+// Checkpoint gives the published checkpoint: the log's last one as of the last full minute, or of the first request after
+// it.
 func (n *Node) Checkpoint(context.Context) (string, error) {
-	return n.evidence.Log().Checkpoint().String(), nil
+	n.publish.Lock()
+	defer n.publish.Unlock()
+	if slot := n.cfg.Now().Truncate(publishEvery); n.published == "" || slot.After(n.publishedAt) {
+		n.published, n.publishedAt = n.evidence.Log().Checkpoint().String(), slot
+	}
+	return n.published, nil
 }
 
 // Proof proves that an entry is in the log.

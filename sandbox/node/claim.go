@@ -97,6 +97,9 @@ func (n *Node) RevokeConsent(ctx context.Context, c api.Caller, id sandbox.Conse
 		if err != nil {
 			return err
 		}
+		if r.Record.Receipt.Subject != c.Identity.ID { // whether another person's consent exists is not for this one
+			return &sandbox.Error{Op: "consent", Kind: sandbox.NotFound, Object: string(id)}
+		}
 		if r.Record, err = consent.Revoke(r.Record, v, c.Identity, tx.at); err != nil {
 			return err
 		}

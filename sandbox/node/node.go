@@ -80,6 +80,10 @@ type Node struct {
 	lock        *os.File
 	docs        collections
 
+	publish     sync.Mutex
+	published   string // checkpoint
+	publishedAt time.Time
+
 	asking sync.Mutex // one question computes at a time, so that each is compared with every other
 	mu     sync.Mutex // serialises changes of state; reads of the store need no lock
 	pushes map[sandbox.RunID]*pendingPush

@@ -92,8 +92,8 @@ func (p *populations) get(q sandbox.QuestionID) (egress.Entry, error) {
 	return e, nil
 }
 
-// live gives the entries of every answer that has left or still may: under review, approved, released. An answer that
-// reviewers refused or that expired undecided never left. A missing or changed entry fails closed.
+// live gives the entries of every answer that came before reviewers, whatever became of it: people outside the domain have
+// seen its bytes. Only what the gate withheld was shown to nobody. A missing or changed entry fails closed.
 func (p *populations) live(ctx context.Context, n *Node) ([]egress.Entry, error) {
 	rows, err := n.docs.questions.List(ctx, listState(stateReview))
 	if err != nil {
@@ -101,8 +101,7 @@ func (p *populations) live(ctx context.Context, n *Node) ([]egress.Entry, error)
 	}
 	var out []egress.Entry
 	for _, r := range rows {
-		switch r.Value.Review.At(n.cfg.Now()).State {
-		case egress.Withheld, egress.Refused, egress.Expired:
+		if r.Value.Review.State == egress.Withheld {
 			continue
 		}
 		e, err := p.get(r.Value.ID)

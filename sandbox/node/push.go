@@ -251,6 +251,15 @@ func (n *Node) recover(ctx context.Context) error {
 	return n.interrupted(ctx)
 }
 
+// Check reads every sealed file of the vault and the ledger and gives every fault it finds, named.
+func (n *Node) Check(ctx context.Context) []error {
+	faults := n.vault.Check(ctx, nil)
+	if _, err := n.populations.live(ctx, n); err != nil {
+		faults = append(faults, err)
+	}
+	return faults
+}
+
 // interrupted ends the pushes that were open when the process died: their stream secrets are gone, nothing of them was
 // kept, and a retry is a new run.
 func (n *Node) interrupted(ctx context.Context) error {

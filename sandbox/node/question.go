@@ -263,8 +263,8 @@ func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q 
 	params := egress.Params{MinSubjects: n.profile.Gate.MinSubjects.Value, DominanceN: n.profile.Gate.DominanceN.Value,
 		DominanceK: n.profile.Gate.DominanceK.Value, PPercent: n.profile.Gate.PPercent.Value}
 	review, err := n.gate(ctx, d, q, sub, params)
-	if err != nil {
-		return err
+	if err != nil { // fails closed: the asker sees one code, reviewers and owners the cause
+		review = egress.Withhold(sub, nil, nil, err.Error())
 	}
 	q.State, q.Review = stateReview, &review
 	id, err := n.newID("r")
@@ -294,12 +294,9 @@ func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q 
 func (n *Node) gate(ctx context.Context, d query.Derivation, q *questionRecord, sub egress.Submission, params egress.Params) (egress.Review, error) {
 	answer, err := run.Answer(ctx, n.mem, n.vault, d, q.Inputs, limits)
 	if err != nil {
-		return egress.Withhold(sub, nil, nil, "not computed: "+err.Error()), nil
+		return egress.Review{}, fmt.Errorf("not computed: %w", err)
 	}
 	checked, err := egress.Check(q.ID, answer, params)
-	if errors.Is(err, sandbox.Withheld) {
-		return egress.Withhold(sub, nil, nil, err.Error()), nil
-	}
 	if err != nil {
 		return egress.Review{}, err
 	}
@@ -400,23 +397,25 @@ func (n *Node) concerns(ctx context.Context, c api.Caller, q questionRecord) (bo
 	if q.Party == c.Party.ID || c.Party.Role == sandbox.Agency || c.Party.Role == sandbox.Auditor {
 		return true, nil
 	}
-	return n.owns(ctx, c.Party, q.Inputs)
+	some, _, err := n.owns(ctx, c.Party, q.Inputs)
+	return some, err
 }
 
-func (n *Node) owns(ctx context.Context, p sandbox.Party, inputs []sandbox.InputVersion) (bool, error) {
+// owns says whether some and whether all of the inputs are a unit's own.
+func (n *Node) owns(ctx context.Context, p sandbox.Party, inputs []sandbox.InputVersion) (some, all bool, err error) {
 	if p.Role != sandbox.Unit {
-		return false, nil
+		return false, false, nil
 	}
+	all = len(inputs) > 0
 	for _, in := range inputs {
 		d, _, err := n.docs.datasets.Get(ctx, string(in.Dataset))
 		if err != nil {
-			return false, err
+			return false, false, err
 		}
-		if d.Unit == p.ID {
-			return true, nil
-		}
+		some = some || d.Unit == p.ID
+		all = all && d.Unit == p.ID
 	}
-	return false, nil
+	return some, all, nil
 }
 
 // policyVersion names the rules decisions are made under.

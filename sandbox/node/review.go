@@ -77,24 +77,35 @@ func (n *Node) reviewed(ctx context.Context, id sandbox.QuestionID) (questionRec
 	return q, err
 }
 
-// view shows a review to a caller: to the agency and the owners of its data with the numbers behind it, to other
-// reviewers the outgoing bytes and rule names, to nobody else. A withheld answer has no outgoing bytes.
+// view shows a review to a caller. The agency, and a unit that owns every dataset behind it, see the numbers; a unit that
+// owns some sees why an answer was withheld but no numbers of others' data; other reviewers see the outgoing bytes and rule
+// names while they may still vote, and only if they are affiliated with nobody who asked or receives. Nobody else sees
+// anything. A withheld answer has no outgoing bytes.
 func (n *Node) view(ctx context.Context, c api.Caller, q questionRecord) (api.Review, bool, error) {
-	owner, err := n.owns(ctx, c.Party, q.Inputs)
+	some, all, err := n.owns(ctx, c.Party, q.Inputs)
 	if err != nil {
 		return api.Review{}, false, err
 	}
-	full := c.Party.Role == sandbox.Agency || owner
-	if !full && (c.Identity.Duty != sandbox.Reviewer || c.Party.ID == q.Party) {
-		return api.Review{}, false, nil
-	}
 	r := q.Review.At(n.cfg.Now())
-	if !full && r.State == egress.Withheld {
-		return api.Review{}, false, nil
+	full := c.Party.Role == sandbox.Agency || all
+	if !full && !some {
+		open := r.State == egress.InReview || r.State == egress.Partial
+		if c.Identity.Duty != sandbox.Reviewer || !open {
+			return api.Review{}, false, nil
+		}
+		for _, id := range []sandbox.IdentityID{r.Author, r.Recipient} {
+			_, p, err := n.Identity(ctx, id)
+			if err != nil || sandbox.Affiliated(c.Party, p) {
+				return api.Review{}, false, err
+			}
+		}
 	}
 	v := api.Review{ID: r.Question, State: string(r.State), Author: r.Author, Recipient: r.Recipient, Expires: r.Expires, Result: r.Result,
 		Digest: r.Digest, Policy: r.Policy, Rules: r.Rules}
-	if full {
+	if full || some {
+		if !full {
+			r.Cells = nil
+		}
 		if v.Pack, err = r.Pack(); err != nil {
 			return api.Review{}, false, err
 		}
@@ -209,7 +220,7 @@ func (n *Node) Releases(ctx context.Context, c api.Caller) ([]api.ReleaseInfo, e
 	}
 	out := []api.ReleaseInfo{}
 	for _, r := range rows {
-		owner, err := n.owns(ctx, c.Party, r.Value.Inputs)
+		owner, _, err := n.owns(ctx, c.Party, r.Value.Inputs)
 		if err != nil {
 			return nil, err
 		}

@@ -180,8 +180,8 @@ func TestDecide(t *testing.T) {
 		{"an opaque program", func(f *Facts, _ *query.Spec) { f.Engine = sandbox.Opaque }, []string{CodeEngine}, ""},
 		{"an unknown engine", func(f *Facts, _ *query.Spec) { f.Engine = "gpu" }, []string{CodeEngine}, ""},
 		{"a map over grade 3", func(f *Facts, _ *query.Spec) { f.Engine = sandbox.Map }, []string{CodeForm, CodeForm}, "claims.icd10"},
-		{"last question of the budget", func(f *Facts, _ *query.Spec) { f.BitsUsed = 4094 }, nil, ""},
-		{"one bit over", func(f *Facts, _ *query.Spec) { f.BitsUsed = 4095 }, []string{CodeBits}, ""},
+		{"last question of the budget", func(f *Facts, _ *query.Spec) { f.BitsUsed = 510 }, nil, ""},
+		{"one bit over", func(f *Facts, _ *query.Spec) { f.BitsUsed = 511 }, []string{CodeBits}, ""},
 		{"budget spent", func(f *Facts, _ *query.Spec) { f.BitsUsed = 1 << 62 }, []string{CodeBits}, ""},
 		{"a counter below zero", func(f *Facts, _ *query.Spec) { f.BitsUsed = -1 }, []string{CodeBits}, ""},
 		{"no time", func(f *Facts, _ *query.Spec) { f.Now = time.Time{} }, []string{CodeIncomplete}, ""},
@@ -193,7 +193,7 @@ func TestDecide(t *testing.T) {
 		{"no scenarios", func(f *Facts, _ *query.Spec) { f.Scenarios = nil }, []string{CodeScenario}, ""},
 		{"no catalogue", func(f *Facts, _ *query.Spec) { f.Datasets = nil }, []string{"dataset.unknown"}, "claims"},
 		{"everything wrong with one filing", func(f *Facts, s *query.Spec) {
-			f.Now, s.Purpose, f.BitsUsed = end, "other", 4096
+			f.Now, s.Purpose, f.BitsUsed = end, "other", 512
 			s.Dimensions[0] = query.Dimension{Column: "c.ward", As: "ward"}
 		}, []string{CodeExpired, CodePurpose, "column.not-listed", CodeBits}, ""},
 	} {

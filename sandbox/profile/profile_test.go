@@ -80,7 +80,7 @@ func TestParseRefuses(t *testing.T) {
 		"loose grade":       {"\"max_grade_p1\": {\n      \"value\": 3", "\"max_grade_p1\": {\n      \"value\": 4", "engine.max_grade_p1"},
 		"loose grade on P2": {"\"max_grade_p2\": {\n      \"value\": 2", "\"max_grade_p2\": {\n      \"value\": 3", "engine.max_grade_p2"},
 		"threshold":         {"\"min_subjects\": {\n      \"value\": 10", "\"min_subjects\": {\n      \"value\": 1", "gate.min_subjects"},
-		"budget":            {`"value": 4096`, `"value": 1`, "bits.per_grant"},
+		"budget":            {`"value": 512`, `"value": 1`, "bits.per_grant"},
 		"free bits":         {"\"per_question\": {\n      \"value\": 2", "\"per_question\": {\n      \"value\": 0", "bits.per_question"},
 		"method":            {`"sm2-signature"`, `"by phone"`, "consent.methods"},
 		"role":              {`"partner": {`, `"partners": {`, "roles.partner"},
