@@ -175,7 +175,8 @@ func within(some, all []uint64) bool {
 	return true
 }
 
-// maxSeeds bounds how many choices of cells are tried against one cell.
+// maxSeeds bounds how many choices of cells are tried against one cell. Choosing the best is a covering problem; this is a
+// search for likely attacks across answers, on top of the exact comparison of every pair, and not a proof.
 const maxSeeds = 64
 
 // subtract takes cells from one they lie inside and judges what is left by all primary rules: first the cells of each

@@ -248,7 +248,14 @@ func (n *Node) recover(ctx context.Context) error {
 			}
 		}
 	}
-	return n.interrupted(ctx)
+	if err := n.interrupted(ctx); err != nil {
+		return err
+	}
+	waiting, err := n.docs.questions.List(ctx, listState(stateReview))
+	if err == nil {
+		n.queueAge(waiting)
+	}
+	return err
 }
 
 // Check reads every sealed file of the vault and the ledger and gives every fault it finds, named.
