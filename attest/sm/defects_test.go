@@ -35,11 +35,10 @@ func keypair(t testing.TB) (*SigningKey, *DecryptKey) {
 }
 
 // second gives the same private key in the second library.
-func second(scalar []byte) *tj2.PrivateKey {
-	c := tj2.P256Sm2()
+func second(scalar, point []byte) *tj2.PrivateKey {
 	k := &tj2.PrivateKey{D: new(big.Int).SetBytes(scalar)}
-	k.Curve = c
-	k.X, k.Y = c.ScalarBaseMult(scalar)
+	k.Curve = tj2.P256Sm2()
+	k.X, k.Y = new(big.Int).SetBytes(point[1:33]), new(big.Int).SetBytes(point[33:])
 	return k
 }
 
@@ -77,7 +76,7 @@ func TestSecondOpinion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		other := second(s.Bytes())
+		other := second(s.Bytes(), s.Public().Bytes())
 		if !other.PublicKey.Verify(framed, sig) {
 			t.Fatal("the second library refuses our signature")
 		}
@@ -92,7 +91,7 @@ func TestSecondOpinion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		other = second(d.Bytes())
+		other = second(d.Bytes(), d.Public().Bytes())
 		if plain, err := tj2.DecryptAsn1(other, ct); err != nil || !bytes.Equal(plain, msg[:16+i]) {
 			t.Fatalf("the second library does not open our ciphertext: %v", err)
 		}
@@ -321,9 +320,12 @@ func TestShortAndEmptyInputs(t *testing.T) {
 			}
 		}
 	}
-	_, err := d.Public().Seal(rand.Reader, nil)
-	is(t, err, sandbox.TooLarge, "empty secret")
-	_, err = d.Public().Seal(rand.Reader, make([]byte, MaxSealed+1))
+	// S7, and the shorter the secret the likelier our own library seals it to nobody.
+	for n := range MinSealed {
+		_, err := d.Public().Seal(rand.Reader, make([]byte, n))
+		is(t, err, sandbox.Invalid, fmt.Sprint("a secret of ", n, " bytes"))
+	}
+	_, err := d.Public().Seal(rand.Reader, make([]byte, MaxSealed+1))
 	is(t, err, sandbox.TooLarge, "long secret")
 }
 
@@ -368,7 +370,7 @@ func TestPrivateKeysPrintRedacted(t *testing.T) {
 
 func FuzzOpen(f *testing.F) {
 	_, d := keypair(f)
-	ct, err := d.Public().Seal(rand.Reader, []byte("seed"))
+	ct, err := d.Public().Seal(rand.Reader, []byte("a seed of some bytes"))
 	if err != nil {
 		f.Fatal(err)
 	}

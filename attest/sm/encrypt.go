@@ -12,8 +12,13 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 )
 
-// MaxSealed bounds what Seal wraps directly: keys and other short secrets. Longer bodies go through SealMessage.
-const MaxSealed = 4096
+// MinSealed and MaxSealed bound what Seal wraps directly, in bytes: keys. Other bodies go through SealMessage. The lower
+// bound is there because the library, when a key stream is all zeros, tries again with the point it has overwritten and
+// gives a ciphertext nobody opens: one in 256 at one byte, one in 2^128 at sixteen.
+const (
+	MinSealed = KeySize
+	MaxSealed = 4096
+)
 
 // MaxMessage bounds the body of SealMessage, 64 MiB.
 const MaxMessage = 64 << 20
@@ -79,10 +84,13 @@ func (k *EncryptKey) Bytes() []byte { return bytes.Clone(k.point) }
 // Fingerprint (公钥指纹) is the first 16 bytes of SM3 over the point, in hex.
 func (k *EncryptKey) Fingerprint() string { return fingerprint(k.point) }
 
-// Seal encrypts a short secret of 1 to MaxSealed bytes by SM2, ASN.1 of GM/T 0009.
+// Seal encrypts a key of MinSealed to MaxSealed bytes by SM2, ASN.1 of GM/T 0009.
 func (k *EncryptKey) Seal(rand io.Reader, msg []byte) ([]byte, error) {
-	if len(msg) == 0 || len(msg) > MaxSealed {
-		return nil, &sandbox.Error{Op: "sm: seal", Kind: sandbox.TooLarge, Detail: "1 to 4096 bytes; longer bodies are sealed as messages"}
+	if len(msg) < MinSealed {
+		return nil, &sandbox.Error{Op: "sm: seal", Kind: sandbox.Invalid, Detail: "at least 16 bytes; shorter bodies are sealed as messages"}
+	}
+	if len(msg) > MaxSealed {
+		return nil, &sandbox.Error{Op: "sm: seal", Kind: sandbox.TooLarge, Detail: "at most 4096 bytes; longer bodies are sealed as messages"}
 	}
 	out, err := sm2.EncryptASN1(rand, k.key, msg)
 	if err != nil {
