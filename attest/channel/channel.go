@@ -116,11 +116,10 @@ func ParseOpening(b []byte) (Opening, error) {
 		return bad("1 to 8192 bytes")
 	}
 	var o Opening
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&o); err != nil {
+	if err := json.Unmarshal(b, &o); err != nil {
 		return bad("one JSON object with the known fields")
 	}
+	// Also what keeps out unknown and repeated fields.
 	if !bytes.Equal(o.Encode(), b) {
 		return bad("in its one encoding")
 	}

@@ -186,6 +186,20 @@ func TestFramesOfTheWrongShape(t *testing.T) {
 		_, err = receive(s, text, out.Bytes())
 		refused(t, err, name)
 	}
+	// Sealed under the sequence the reader expects, naming another.
+	a, digest, err := s.aead(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var head [headSize + sm.Size]byte
+	copy(head[:], magic[:])
+	head[15] = 7
+	copy(head[headSize:], digest[:])
+	in, err := NewReader(bytes.NewReader(a.Seal(bytes.Clone(head[:headSize]), nonce(0), nil, head[:])), s, text)
+	refused(t, err, "another sequence than its nonce's")
+	if in != nil {
+		t.Error("a reader beside an error")
+	}
 }
 
 // TestEveryOpeningFieldBindsTheFrames: a changed opening opens none of them.
@@ -238,6 +252,10 @@ func TestASecretOfAnotherLength(t *testing.T) {
 	}
 	_, err = o.Unwrap(d)
 	refused(t, err, "31 bytes")
+	o.Secret = make([]byte, MaxOpening)
+	if _, err := ParseOpening(o.Encode()); !errors.Is(err, sandbox.Invalid) {
+		t.Errorf("an opening over its bound in its one encoding: %v", err)
+	}
 	o.Secret = nil
 	_, err = o.Unwrap(d)
 	refused(t, err, "nothing")

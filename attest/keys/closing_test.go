@@ -180,12 +180,16 @@ func TestForgedHeaders(t *testing.T) {
 			t.Fatal(err)
 		}
 		forge(t, filepath.Join(dir, string(v.ID())+suffix), change)
+		// What the header of "unit outside" leads to, so that reading it would be seen.
+		if err := os.WriteFile(filepath.Join(dir, "outside.key"), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		before, _ := filepath.Glob(filepath.Join(filepath.Dir(dir), "*", "*"))
 		g, err := Open(dir, phrase, rand.Reader)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := g.VersionKey(v.ID()); !errors.Is(err, sandbox.Tampered) || !strings.Contains(err.Error(), string(v.ID())) {
+		if _, err := g.VersionKey(v.ID()); !errors.Is(err, sandbox.Tampered) || !strings.Contains(err.Error(), string(v.ID())) || strings.Contains(err.Error(), "outside") {
 			t.Errorf("%s: %v", name, err)
 		}
 		after, _ := filepath.Glob(filepath.Join(filepath.Dir(dir), "*", "*"))
@@ -368,6 +372,17 @@ func FuzzParse(f *testing.F) {
 	}
 	if _, ok := parse(good); !ok {
 		f.Fatal("the seed is no key file")
+	}
+	later := x
+	later.Header.Format = 2
+	if ad, err = json.Marshal(later.Header); err != nil {
+		f.Fatal(err)
+	}
+	later.Check = checksum(ad, x.Nonce, x.Sealed)
+	if b, err := later.encode(); err != nil {
+		f.Fatal(err)
+	} else if _, ok := parse(b); ok {
+		f.Error("a format to come is read as this one")
 	}
 	f.Add(good)
 	f.Add([]byte(`{"header":{"format":1},"nonce":null,"sealed":null,"check":null}` + "\n"))

@@ -72,9 +72,7 @@ func (x file) encode() ([]byte, error) {
 // parse reads a key file; one file has one form, so that no byte of it is outside the check.
 func parse(b []byte) (file, bool) {
 	var x file
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&x); err != nil || x.Header.Format != 1 {
+	if err := json.Unmarshal(b, &x); err != nil || x.Header.Format != 1 {
 		return file{}, false
 	}
 	again, err := x.encode()

@@ -141,11 +141,11 @@ func (k *EncryptKey) SealMessage(rand io.Reader, context string, msg []byte) ([]
 
 // OpenMessage opens what SealMessage made for the same context.
 func (k *DecryptKey) OpenMessage(context string, box []byte) ([]byte, error) {
-	if len(box) < 2 || len(box) > MaxMessage+MaxSealed+64 {
+	if len(box) < 2 {
 		return nil, notOpened()
 	}
 	n := int(binary.BigEndian.Uint16(box))
-	if len(box)-2 < n {
+	if len(box)-2 < n || len(box)-2-n > MaxMessage+16 {
 		return nil, notOpened()
 	}
 	wrapped, body := box[2:2+n], box[2+n:]

@@ -333,8 +333,83 @@ func TestMessagesAreBounded(t *testing.T) {
 	_, d := keypair(t)
 	_, err := d.Public().SealMessage(rand.Reader, "x", make([]byte, MaxMessage+1))
 	is(t, err, sandbox.TooLarge, "over the bound")
-	_, err = d.OpenMessage("x", make([]byte, MaxMessage+MaxSealed+65))
+	// Authentic and one byte over: only a sender that breaks the format makes it.
+	key := make([]byte, KeySize)
+	wrapped, err := d.Public().Seal(rand.Reader, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := NewGCM(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	box := append([]byte{0, byte(len(wrapped))}, wrapped...)
+	box = aead.Seal(box, make([]byte, 12), make([]byte, MaxMessage+1), Frame([]byte("x"), wrapped))
+	_, err = d.OpenMessage("x", box)
 	is(t, err, sandbox.Tampered, "over the bound")
+}
+
+// TestOneCiphertextForm: the raw forms, which the library would take, and other wrappings are refused (no guessing).
+func TestOneCiphertextForm(t *testing.T) {
+	v := vectors[struct {
+		Key     struct{ D string }
+		Encrypt struct {
+			Raw  string `json:"raw_c1c3c2"`
+			Old  string `json:"raw_c1c2c3_old"`
+			ASN1 string `json:"asn1_gmt0009"`
+		}
+	}](t, "sm2.json")
+	d, err := ParseDecryptKey(unhex(t, v.Key.D))
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := unhex(t, v.Encrypt.ASN1)
+	if _, err := d.Open(good); err != nil {
+		t.Fatal(err)
+	}
+	raw := unhex(t, v.Encrypt.Raw)
+	compressed := append([]byte{2 + raw[64]&1}, append(bytes.Clone(raw[1:33]), raw[65:]...)...)
+	for name, b := range map[string][]byte{"C1C3C2": raw, "C1C2C3": unhex(t, v.Encrypt.Old), "compressed": compressed,
+		"long length": append([]byte{0x30, 0x81}, good[1:]...), "set": append([]byte{0x31}, good[1:]...)} {
+		_, err := d.Open(b)
+		is(t, err, sandbox.Tampered, name)
+	}
+}
+
+// TestStrictSignature holds the encoding check alone: the library's is as strict today, and ours must not lean on it.
+func TestStrictSignature(t *testing.T) {
+	for text, want := range map[string]bool{
+		"3006020101020101":       true,
+		"300702020080020101":     true,
+		"30080202008002020080":   true,
+		"3006020100020101":       false, // zero
+		"3006020101020100":       false,
+		"3006020180020101":       false, // negative
+		"300702020001020101":     false, // padded
+		"30070201010202007f":     false,
+		"300602010102010100":     false, // behind the sequence
+		"3009020101020101020101": false, // inside it
+		"30080201010201010500":   false,
+		"30050201010201":         false, // cut
+		"3005020101020101":       false, // wrong length
+		"3007020101020101":       false,
+		"308106020101020101":     false, // long form
+		"3080020101020101":       false,
+		"3106020101020101":       false, // other tags
+		"3006030101020101":       false,
+		"30060200010201":         false,
+		"":                       false,
+		"30":                     false,
+	} {
+		if strictSignature(unhex(t, text)) != want {
+			t.Errorf("%s: not %v", text, want)
+		}
+	}
+	long := append([]byte{2, 34, 1}, make([]byte, 33)...)
+	long = append(append([]byte{0x30, byte(len(long) + 3)}, long...), 2, 1, 1)
+	if strictSignature(long) {
+		t.Error("34 bytes of r")
+	}
 }
 
 func FuzzParseKeys(f *testing.F) {

@@ -1,12 +1,14 @@
 // Package push is the sending side of a push (数据推送): a source's record batches, encoded by package batch, in the sealed
-// frames of package attest/channel. A batch that does not fit one frame is cut in halves until it does; a single row that
-// does not fit is an error naming its dataset. It keeps one batch in memory.
+// frames of package attest/channel. A batch that is over batch.MaxRows or does not fit one frame is cut in halves until it
+// does; a single row that does not fit is an error naming its number; a batch without rows is left out. It keeps one batch
+// in memory.
 //
 // It opens no connection and signs nothing: the caller made the opening and carries the bytes.
 package push
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -49,23 +51,22 @@ type sender struct {
 }
 
 func (s *sender) batch(rec arrow.Record) error {
+	n := rec.NumRows()
+	if n == 0 {
+		return nil
+	}
+	if n > batch.MaxRows {
+		return s.halves(rec)
+	}
 	var err error
 	if s.buf, err = batch.Encode(s.buf[:0], rec); err != nil {
 		return err
 	}
-	n := rec.NumRows()
 	if len(s.buf) > channel.MaxFrame {
 		if n == 1 {
-			return &sandbox.Error{Op: "push", Kind: sandbox.TooLarge, Object: "row", Detail: "one row has at most 1 MiB"}
+			return &sandbox.Error{Op: "push", Kind: sandbox.TooLarge, Object: fmt.Sprintf("row %d", s.rows+1), Detail: "one row has at most 1 MiB"}
 		}
-		for _, half := range []arrow.Record{rec.NewSlice(0, n/2), rec.NewSlice(n/2, n)} {
-			err := s.batch(half)
-			half.Release()
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		return s.halves(rec)
 	}
 	if err := s.out.WriteFrame(s.buf); err != nil {
 		return err
@@ -73,6 +74,19 @@ func (s *sender) batch(rec arrow.Record) error {
 	s.rows += n
 	if s.progress != nil {
 		s.progress(s.rows)
+	}
+	return nil
+}
+
+func (s *sender) halves(rec arrow.Record) error {
+	n := rec.NumRows()
+	for _, cut := range [][2]int64{{0, n / 2}, {n / 2, n}} {
+		half := rec.NewSlice(cut[0], cut[1])
+		err := s.batch(half)
+		half.Release()
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -22,6 +22,9 @@
 // Decode checks every length before it uses it and validates offsets, UTF-8, bitmaps and totals before an array exists. It
 // allocates the arrays' headers only: buffers alias the input, which must stay unchanged until the record is released,
 // unless the input is not aligned to 8 bytes, in which case it is copied once.
+//
+// Errors are Invalid naming the column and the rule, TooLarge over a limit; no value is in them. Not here: dictionaries,
+// floating point, nested types, compression, big-endian machines.
 package batch
 
 import (
@@ -70,8 +73,8 @@ func ArrowType(t catalog.Type) arrow.DataType {
 	return nil
 }
 
-// SchemaBytes gives the canonical bytes of what a push must agree on: names, types, scales, nullability, subject. Two
-// datasets whose tables look alike give the same bytes; titles, grades and bins do not count.
+// SchemaBytes gives the canonical bytes of what a push must agree on: the dataset, names, types, scales,
+// nullability and subject; titles, grades and bins do not count. Callers hash them.
 func SchemaBytes(d catalog.Dataset) []byte {
 	type column struct {
 		Name     string       `json:"name"`

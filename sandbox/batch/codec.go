@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"slices"
 	"unicode/utf8"
 	"unsafe"
 
@@ -22,21 +23,24 @@ const (
 	entrySize = 16
 )
 
+// MaxRows (单批行数上限) is how many rows a batch has unless Limits say otherwise; what a sender keeps to.
+const MaxRows = 1 << 16
+
 // Limits (解码限额) bound one decoded batch. Zero means the default.
 type Limits struct {
-	Rows  int // default 65,536
+	Rows  int // default MaxRows
 	Bytes int // of the encoding; default 64 MiB
 }
 
 func (l Limits) rows() int {
-	if l.Rows == 0 {
-		return 1 << 16
+	if l.Rows <= 0 {
+		return MaxRows
 	}
 	return l.Rows
 }
 
 func (l Limits) bytes() int {
-	if l.Bytes == 0 {
+	if l.Bytes <= 0 {
 		return 64 << 20
 	}
 	return l.Bytes
@@ -48,8 +52,9 @@ func bad(column, rule string) error {
 
 func pad(n int) int { return (n + 7) &^ 7 }
 
-// Encode appends the encoding of rec to dst. The record may be a slice of a larger one; types other than those of
-// Schema and fixed-size binary are an error.
+// Encode appends the encoding of rec to dst. The record may be a slice of a larger one. What Decode would refuse is refused
+// here, Invalid naming the column: a type other than those of Schema and fixed-size binary, text that is not UTF-8, a null
+// in a column that is not nullable.
 func Encode(dst []byte, rec arrow.Record) ([]byte, error) {
 	rows, cols := int(rec.NumRows()), int(rec.NumCols())
 	start := len(dst)
@@ -59,63 +64,108 @@ func Encode(dst []byte, rec arrow.Record) ([]byte, error) {
 	dst = binary.LittleEndian.AppendUint64(dst, 0)
 	dst = append(dst, make([]byte, cols*entrySize)...)
 	for i := range cols {
-		a := rec.Column(i)
+		a, f := rec.Column(i), rec.Schema().Field(i)
 		entry := start + headSize + i*entrySize
 		binary.LittleEndian.PutUint64(dst[entry:], uint64(a.NullN()))
-		var err error
-		if dst, err = appendColumn(dst, start, entry, a); err != nil {
-			return nil, &sandbox.Error{Op: "batch: encode", Kind: sandbox.Invalid, Object: rec.ColumnName(i), Detail: err.Error()}
+		rule := ""
+		if a.NullN() > 0 && !f.Nullable {
+			rule = ruleNulls
+		} else {
+			dst, rule = appendColumn(dst, start, entry, a)
+		}
+		if rule != "" {
+			return nil, &sandbox.Error{Op: "batch: encode", Kind: sandbox.Invalid, Object: f.Name, Detail: rule}
 		}
 	}
 	binary.LittleEndian.PutUint64(dst[start+16:], uint64(len(dst)-start))
 	return dst, nil
 }
 
-func appendColumn(dst []byte, start, entry int, a arrow.Array) ([]byte, error) {
+const (
+	ruleNulls = "nulls only where the schema allows them, at most one a row"
+	ruleUTF8  = "text is valid UTF-8"
+)
+
+// appendColumn gives the rule that a breaks, or "".
+func appendColumn(dst []byte, start, entry int, a arrow.Array) ([]byte, string) {
 	rows := a.Len()
 	nulls := a.NullN() > 0
 	if nulls {
-		dst = appendBits(dst, rows, a.IsValid)
+		dst = appendBits(dst, rows, a.NullBitmapBytes(), a.Data().Offset())
 		dst = padFrom(dst, start)
 	}
+	rule := ""
 	switch a := a.(type) {
 	case *array.String:
-		var end int32
-		dst = binary.LittleEndian.AppendUint32(dst, 0)
-		for i := range rows {
-			if !nulls || a.IsValid(i) {
-				n := len(a.Value(i))
-				if int64(end)+int64(n) > 1<<31-1 {
-					return nil, fmt.Errorf("the text of one batch has at most 2 GiB")
-				}
-				end += int32(n)
-			}
-			dst = binary.LittleEndian.AppendUint32(dst, uint32(end))
-		}
-		dst = padFrom(dst, start)
-		binary.LittleEndian.PutUint64(dst[entry+8:], uint64(end))
-		for i := range rows {
-			if !nulls || a.IsValid(i) {
-				dst = append(dst, a.Value(i)...)
-			}
-		}
+		dst, rule = appendText(dst, start, entry, a, nulls)
 	case *array.Int64:
 		dst = appendWords(dst, a.Int64Values(), a, nulls)
 	case *array.Date32:
 		dst = appendWords(dst, a.Date32Values(), a, nulls)
 	case *array.Boolean:
-		dst = appendBits(dst, rows, func(i int) bool { return a.IsValid(i) && a.Value(i) })
+		at := len(dst)
+		if rows > 0 {
+			dst = appendBits(dst, rows, a.Data().Buffers()[1].Bytes(), a.Data().Offset())
+		}
+		if nulls {
+			for i := range rows {
+				if a.IsNull(i) {
+					bitutil.ClearBit(dst[at:], i)
+				}
+			}
+		}
 	case *array.FixedSizeBinary:
 		if nulls {
-			return nil, fmt.Errorf("fixed-size binary columns have no nulls")
+			return nil, ruleFixed
 		}
-		for i := range rows {
-			dst = append(dst, a.Value(i)...)
+		w := a.DataType().(*arrow.FixedSizeBinaryType).ByteWidth
+		if rows > 0 {
+			from := a.Data().Offset() * w
+			dst = append(dst, a.Data().Buffers()[1].Bytes()[from:from+rows*w]...)
 		}
 	default:
-		return nil, fmt.Errorf("type %s has no encoding", a.DataType())
+		return nil, fmt.Sprintf("type %s has no encoding", a.DataType())
 	}
-	return padFrom(dst, start), nil
+	return padFrom(dst, start), rule
+}
+
+const ruleFixed = "fixed-size binary columns have no nulls"
+
+// appendText writes offsets from zero and the values behind them; what a null slot covers is left out.
+func appendText(dst []byte, start, entry int, a *array.String, nulls bool) ([]byte, string) {
+	rows := a.Len()
+	dst = slices.Grow(dst, 4*(rows+1))
+	dst = binary.LittleEndian.AppendUint32(dst, 0)
+	end, cut := 0, false
+	for i := range rows {
+		if !nulls || a.IsValid(i) {
+			v := a.Value(i)
+			cut = cut || len(v) > 0 && !utf8.RuneStart(v[0])
+			if end += len(v); end > 1<<31-1 {
+				return nil, "the text of one batch has at most 2 GiB"
+			}
+		}
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(end))
+	}
+	dst = padFrom(dst, start)
+	binary.LittleEndian.PutUint64(dst[entry+8:], uint64(end))
+	from := len(dst)
+	dst = slices.Grow(dst, end)
+	switch {
+	case end == 0:
+	case !nulls:
+		dst = append(dst, a.ValueBytes()...)
+	default:
+		for i := range rows {
+			if a.IsValid(i) {
+				dst = append(dst, a.Value(i)...)
+			}
+		}
+	}
+	if cut || !utf8.Valid(dst[from:]) {
+		return nil, ruleUTF8
+	}
+	return dst, ""
 }
 
 // appendWords copies fixed-width values whole (little-endian machines only, which is what Arrow buffers are), then
@@ -136,14 +186,11 @@ func appendWords[T int64 | arrow.Date32](dst []byte, v []T, a arrow.Array, nulls
 	return dst
 }
 
-func appendBits(dst []byte, n int, set func(int) bool) []byte {
+// appendBits copies n bits of src from an offset, unused bits zero.
+func appendBits(dst []byte, n int, src []byte, offset int) []byte {
 	at := len(dst)
 	dst = append(dst, make([]byte, (n+7)/8)...)
-	for i := range n {
-		if set(i) {
-			dst[at+i/8] |= 1 << (i % 8)
-		}
-	}
+	bitutil.CopyBitmap(src, offset, n, dst[at:], 0)
 	return dst
 }
 
@@ -166,6 +213,9 @@ func Decode(_ memory.Allocator, schema *arrow.Schema, b []byte, lim Limits) (arr
 	}
 	if binary.LittleEndian.Uint32(b[4:]) != uint32(cols) {
 		return nil, bad("header", fmt.Sprintf("the schema has %d columns", cols))
+	}
+	if cols == 0 && binary.LittleEndian.Uint64(b[8:]) != 0 {
+		return nil, bad("header", "rows need a column")
 	}
 	rows64 := binary.LittleEndian.Uint64(b[8:])
 	if rows64 > uint64(lim.rows()) {
@@ -229,7 +279,7 @@ func (d *decoder) bitmap(column string) ([]byte, error) {
 
 func (d *decoder) column(f arrow.Field, nulls, length uint64) (arrow.Array, error) {
 	if nulls > uint64(d.rows) || nulls > 0 && !f.Nullable {
-		return nil, bad(f.Name, "nulls only where the schema allows them, at most one a row")
+		return nil, bad(f.Name, ruleNulls)
 	}
 	var valid []byte
 	if nulls > 0 {
@@ -273,14 +323,19 @@ func (d *decoder) column(f arrow.Field, nulls, length uint64) (arrow.Array, erro
 			}
 		}
 		add(v)
-	case arrow.FixedWidthDataType:
-		width := t.BitWidth() / 8
-		v, err := d.take(f.Name, width*d.rows)
+	case *arrow.FixedSizeBinaryType:
+		if valid != nil {
+			return nil, bad(f.Name, ruleFixed)
+		}
+		v, err := d.fixed(f.Name, nil, t.ByteWidth)
 		if err != nil {
 			return nil, err
 		}
-		if valid != nil && !zeroNulls(v, valid, width, d.rows) {
-			return nil, bad(f.Name, "null slots are zero")
+		add(v)
+	case *arrow.Int64Type, *arrow.Date32Type:
+		v, err := d.fixed(f.Name, valid, t.(arrow.FixedWidthDataType).BitWidth()/8)
+		if err != nil {
+			return nil, err
 		}
 		add(v)
 	default:
@@ -289,6 +344,15 @@ func (d *decoder) column(f arrow.Field, nulls, length uint64) (arrow.Array, erro
 	data := array.NewData(f.Type, d.rows, buffers, nil, int(nulls), 0)
 	defer data.Release()
 	return array.MakeFromData(data), nil
+}
+
+// fixed gives the values of a fixed-width column.
+func (d *decoder) fixed(column string, valid []byte, width int) ([]byte, error) {
+	v, err := d.take(column, width*d.rows)
+	if err == nil && valid != nil && !zeroNulls(v, valid, width, d.rows) {
+		err = bad(column, "null slots are zero")
+	}
+	return v, err
 }
 
 func zeroNulls(v, valid []byte, width, rows int) bool {
@@ -305,9 +369,10 @@ func zeroNulls(v, valid []byte, width, rows int) bool {
 	return true
 }
 
-// text validates offsets (from zero, rising, ending at the stated length, equal across nulls) and UTF-8 value by value.
+// text validates offsets (from zero, rising, ending at the stated length, equal across nulls) and that every value is
+// UTF-8: the data is as a whole, and no value begins inside a character.
 func (d *decoder) text(column string, valid []byte, length uint64) (offsets, data []byte, err error) {
-	if length > uint64(len(d.b)) {
+	if length > 1<<31-1 { // the most that int32 offsets reach
 		return nil, nil, bad(column, "its buffers lie within the batch")
 	}
 	if offsets, err = d.take(column, 4*(d.rows+1)); err != nil {
@@ -316,7 +381,7 @@ func (d *decoder) text(column string, valid []byte, length uint64) (offsets, dat
 	if data, err = d.take(column, int(length)); err != nil {
 		return nil, nil, err
 	}
-	last := uint32(0)
+	last, cut := uint32(0), false
 	if binary.LittleEndian.Uint32(offsets) != 0 {
 		return nil, nil, bad(column, "offsets start at zero")
 	}
@@ -328,13 +393,14 @@ func (d *decoder) text(column string, valid []byte, length uint64) (offsets, dat
 		if valid != nil && !bitutil.BitIsSet(valid, i) && next != last {
 			return nil, nil, bad(column, "null slots are empty")
 		}
-		if !utf8.Valid(data[last:next]) {
-			return nil, nil, bad(column, "text is valid UTF-8")
-		}
+		cut = cut || next < uint32(length) && !utf8.RuneStart(data[next])
 		last = next
 	}
 	if uint64(last) != length {
 		return nil, nil, bad(column, "the last offset is the length of the data")
+	}
+	if cut || !utf8.Valid(data) {
+		return nil, nil, bad(column, ruleUTF8)
 	}
 	return offsets, data, nil
 }

@@ -321,6 +321,7 @@ func TestCheckWithholds(t *testing.T) {
 	for name, a := range map[string]*sandbox.Answer{
 		"a raw column":         raw,
 		"too many rows":        many(),
+		"too many bytes":       claims(t, people(0, 12, strings.Repeat("x", MaxResult))).answer(),
 		"an identity number":   claims(t, people(0, 12, "11010519491231002X")).answer(),
 		"in a suppressed cell": claims(t, slices.Concat(people(0, 12, "a"), people(20, 3, "１３８００１３８０００"))).answer(),
 	} {

@@ -55,6 +55,13 @@ func TestAttacksAreWithheldInAnyOrder(t *testing.T) {
 	for i := range 30 {
 		big[i].amount = yuan(400_000)
 	}
+	groups := slices.Concat(relabel(total[:20], "a"), relabel(total[20:40], "b"), relabel(total[40:], "c"))
+	odd, more := slices.Clone(groups), slices.Clone(groups)
+	odd[5].amount = yuan(7)
+	for i := 10; i < 22; i++ {
+		more[i].amount = yuan(int64(500 + 23*i))
+	}
+	more = append(more, row{10, []string{"a"}, yuan(0)}, row{11, []string{"a"}, yuan(0)}, row{21, []string{"b"}, yuan(0)})
 	for name, answers := range map[string][][]row{
 		"everybody, and everybody but one":      {total, total[:59]},
 		"everybody, and everybody but nine":     {total, total[:51]},
@@ -62,6 +69,8 @@ func TestAttacksAreWithheldInAnyOrder(t *testing.T) {
 		"the same people, one amount differs":   {total, append(slices.Clone(total[:59]), row{59, []string{"all"}, yuan(7)})},
 		"a margin and the groups inside it":     {total, slices.Concat(relabel(total[:20], "a"), relabel(total[20:40], "b"), relabel(total[40:55], "c"))},
 		"the groups asked one by one":           {total, relabel(total[:20], "a"), relabel(total[20:40], "b"), relabel(total[40:55], "c")},
+		"the groups add up but for one amount":  {total, odd},
+		"twelve amounts differ, three rows":     {total, more},
 		"twelve people, of whom three add":      {slices.Concat(total[:40], silent(total[40:49]), total[49:52]), total[:40]},
 		"twelve people, one of whom adds most":  {big, big[:48]},
 		"three who add something, twelve apart": {slices.Concat(total[:30], silent(total[30:42])), slices.Concat(total[3:30], people(200, 1, "all"), silent(people(201, 12, "all")))},

@@ -62,7 +62,8 @@ func TestDecodeRefusesOtherEncodings(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := DecodeResult(make([]byte, MaxResult+1)); !errors.Is(err, sandbox.Invalid) {
+	long := strings.Replace(good, `["a"]`, `["`+strings.Repeat("a", MaxResult)+`"]`, 1)
+	if _, err := DecodeResult([]byte(long)); !errors.Is(err, sandbox.Invalid) {
 		t.Error("any length is read")
 	}
 	if _, err := DecodeRecord([]byte(good)); !errors.Is(err, sandbox.Invalid) {

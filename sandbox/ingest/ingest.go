@@ -32,11 +32,21 @@ type Frames interface {
 	Next() ([]byte, error)
 }
 
-// Limits (入库限额) bound one push.
+// Limits (入库限额) bound one push. Zero means the default.
 type Limits struct {
 	Batch   batch.Limits
-	Rows    int64 // rows of one push
-	Batches int64
+	Rows    int64 // of one push, default 2^32
+	Batches int64 // default 2^24
+}
+
+func (l Limits) filled() Limits {
+	if l.Rows <= 0 {
+		l.Rows = 1 << 32
+	}
+	if l.Batches <= 0 {
+		l.Batches = 1 << 24
+	}
+	return l
 }
 
 // Push (推送) is what one call takes in.
@@ -57,16 +67,21 @@ type Report struct {
 // Receive takes one push into the vault.
 func Receive(ctx context.Context, mem memory.Allocator, p Push, v *vault.Vault, subjects *Pseudonymizer, lim Limits) (rep Report, err error) {
 	d := p.Dataset
+	if c, ok := d.Column(d.Subject); !ok || c.Type != catalog.Text {
+		return Report{}, &sandbox.Error{Op: "ingest", Kind: sandbox.Invalid, Object: string(d.ID), Detail: "the protected subject is a text column"}
+	}
 	schema := batch.Schema(d)
 	w, err := v.Begin(ctx, d.Unit, d.ID, p.Run, schema, declared(d))
 	if err != nil {
 		return Report{}, err
 	}
-	defer func() {
-		if err != nil {
+	committed := false
+	defer func() { // also when a panic passes: the dataset must not stay locked
+		if !committed {
 			err = errors.Join(err, w.Abort())
 		}
 	}()
+	lim = lim.filled()
 	in := intake{push: p, schema: schema, writer: w, subjects: subjects, sampler: classify.NewSampler(d), limits: lim}
 	for n := int64(1); ; n++ {
 		payload, err := p.Frames.Next()
@@ -76,9 +91,8 @@ func Receive(ctx context.Context, mem memory.Allocator, p Push, v *vault.Vault, 
 		if err != nil {
 			return Report{}, err
 		}
-		if n > lim.Batches || in.rows > lim.Rows {
-			return Report{}, &sandbox.Error{Op: "ingest", Kind: sandbox.TooLarge, Object: string(d.ID),
-				Detail: fmt.Sprintf("a push has at most %d batches and %d rows", lim.Batches, lim.Rows)}
+		if n > lim.Batches {
+			return Report{}, in.tooLarge()
 		}
 		if err := in.batch(ctx, mem, payload, n); err != nil {
 			return Report{}, err
@@ -92,6 +106,7 @@ func Receive(ctx context.Context, mem memory.Allocator, p Push, v *vault.Vault, 
 	if err != nil {
 		return Report{}, err
 	}
+	committed = true
 	return Report{Snapshot: snap, Rows: in.rows, Sealed: in.sealed, Findings: in.sampler.Grade()}, nil
 }
 
@@ -122,13 +137,20 @@ func (in *intake) batch(ctx context.Context, mem memory.Allocator, payload []byt
 		return fmt.Errorf("ingest %s: batch %d: %w", in.push.Dataset.ID, n, err)
 	}
 	defer rec.Release()
+	in.sealed += int64(len(payload))
+	if rec.NumRows() > in.limits.Rows-in.rows {
+		return in.tooLarge()
+	}
+	if rec.NumRows() == 0 {
+		return nil
+	}
 	col := rec.Column(in.schema.FieldIndices(in.push.Dataset.Subject)[0]).(*array.String)
 	in.pseudonyms = in.pseudonyms[:0]
 	for i := range col.Len() {
 		p, ok := in.subjects.Pseudonym(in.push.Dataset.SubjectKind, col.Value(i))
 		if !ok {
 			return &sandbox.Error{Op: "ingest", Kind: sandbox.Invalid, Object: string(in.push.Dataset.ID),
-				Detail: fmt.Sprintf("row %d, column %s: %s", in.rows+int64(i)+1, in.push.Dataset.Subject, subjectRule(in.push.Dataset.SubjectKind)),
+				Detail: fmt.Sprintf("batch %d, row %d, column %s: %s", n, in.rows+int64(i)+1, in.push.Dataset.Subject, subjectRule(in.push.Dataset.SubjectKind)),
 				Hint:   "correct the row at its source; nothing of this push was kept"}
 		}
 		in.pseudonyms = append(in.pseudonyms, p)
@@ -138,6 +160,10 @@ func (in *intake) batch(ctx context.Context, mem memory.Allocator, payload []byt
 		return err
 	}
 	in.rows += rec.NumRows()
-	in.sealed += int64(len(payload))
 	return nil
+}
+
+func (in *intake) tooLarge() error {
+	return &sandbox.Error{Op: "ingest", Kind: sandbox.TooLarge, Object: string(in.push.Dataset.ID),
+		Detail: fmt.Sprintf("a push has at most %d batches and %d rows", in.limits.Batches, in.limits.Rows)}
 }

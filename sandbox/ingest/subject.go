@@ -20,6 +20,9 @@ func NewPseudonymizer(key []byte) *Pseudonymizer { return &Pseudonymizer{key: ke
 // String keeps the key out of logs.
 func (*Pseudonymizer) String() string { return "pseudonymizer(redacted)" }
 
+// GoString keeps the key out of %#v.
+func (*Pseudonymizer) GoString() string { return "pseudonymizer(redacted)" }
+
 // Pseudonym gives the pseudonym of an identifier, or false if it breaks the rule of its kind.
 func (p *Pseudonymizer) Pseudonym(kind catalog.SubjectKind, id string) (out sandbox.Pseudonym, ok bool) {
 	switch kind {

@@ -8,9 +8,11 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -24,8 +26,13 @@ import (
 	"github.com/opdomain/opdomain/sandbox/vault"
 )
 
-// Answer computes an accepted question over the given versions of its inputs.
+// Answer computes an accepted question over the given versions of its inputs, one version of each dataset.
 func Answer(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query.Derivation, inputs []sandbox.InputVersion, lim columnar.Limits) (*sandbox.Answer, error) {
+	for i, in := range inputs {
+		if slices.ContainsFunc(inputs[:i], func(e sandbox.InputVersion) bool { return e.Dataset == in.Dataset && e.Version != in.Version }) {
+			return nil, &sandbox.Error{Op: "run", Kind: sandbox.Invalid, Object: string(in.Dataset), Detail: "a question sees one version of a dataset"}
+		}
+	}
 	open := func(ctx context.Context, ds sandbox.DatasetID, columns []string) (batch.Reader, error) {
 		i := slices.IndexFunc(inputs, func(in sandbox.InputVersion) bool { return in.Dataset == ds })
 		if i < 0 {
@@ -33,9 +40,13 @@ func Answer(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query.D
 		}
 		snap, err := v.Snapshot(ds, inputs[i].Version)
 		if err != nil {
-			return nil, err
+			return nil, missing(inputs[i], err)
 		}
-		return v.Scan(ctx, mem, snap, columns)
+		r, err := v.Scan(ctx, mem, snap, columns)
+		if err != nil {
+			return nil, missing(inputs[i], err) // not a Reader that holds a nil Scanner
+		}
+		return r, nil
 	}
 	return columnar.Run(ctx, mem, columnar.Plan{Derivation: d, Inputs: inputs}, open, lim)
 }
@@ -53,6 +64,9 @@ type Claim struct {
 // String keeps the claim number out of logs.
 func (Claim) String() string { return "claim(redacted)" }
 
+// GoString keeps the claim number out of %#v.
+func (Claim) GoString() string { return "claim(redacted)" }
+
 // Record (单一主体记录) is one row's fields as labels, in the order asked; a null is the empty string.
 type Record struct {
 	Fields []string
@@ -62,19 +76,26 @@ type Record struct {
 // String keeps values out of logs.
 func (Record) String() string { return "record(redacted)" }
 
-// Find reads the record of a claim: NotFound when there is none of this person, Conflict when there is more than one.
-// The whole version is read whether or not the record is found early, so that time does not tell where it lies.
+// GoString keeps values out of %#v.
+func (Record) GoString() string { return "record(redacted)" }
+
+// Find reads the record of a claim: NotFound when there is none of this person, Conflict when there is more than one, and
+// neither for any other cause. The whole version is read whether or not the record is found early, so that time does not
+// tell where it lies.
 func Find(ctx context.Context, mem memory.Allocator, v *vault.Vault, c Claim) (rec Record, err error) {
+	if err := c.check(); err != nil {
+		return Record{}, err
+	}
 	snap, err := v.Snapshot(c.Version.Dataset, c.Version.Version)
 	if err != nil {
-		return Record{}, err
+		return Record{}, missing(c.Version, err)
 	}
 	columns := append([]string{columnar.SubjectColumn, c.Column}, c.Fields...)
 	slices.Sort(columns)
 	columns = slices.Compact(columns)
 	r, err := v.Scan(ctx, mem, snap, columns)
 	if err != nil {
-		return Record{}, err
+		return Record{}, missing(c.Version, err)
 	}
 	defer func() {
 		if cerr := r.Close(); err == nil {
@@ -108,6 +129,33 @@ func Find(ctx context.Context, mem memory.Allocator, v *vault.Vault, c Claim) (r
 	return Record{}, &sandbox.Error{Op: "run: find", Kind: sandbox.Conflict, Object: string(c.Dataset.ID), Detail: "more than one record under this number"}
 }
 
+// check holds a claim to its dataset's description, whether or not a row will match.
+func (c Claim) check() error {
+	bad := func(column, rule string) error {
+		return &sandbox.Error{Op: "run: find", Kind: sandbox.Invalid, Object: string(c.Dataset.ID) + "." + column, Detail: rule}
+	}
+	if c.Version.Dataset != c.Dataset.ID {
+		return bad(c.Column, "the version is one of this dataset")
+	}
+	if d, ok := c.Dataset.Column(c.Column); !ok || d.Type != catalog.Text {
+		return bad(c.Column, "a claim number column is text")
+	}
+	for _, f := range c.Fields {
+		if _, ok := c.Dataset.Column(f); !ok {
+			return bad(f, "no such column")
+		}
+	}
+	return nil
+}
+
+// missing keeps what the vault does not have apart from a record that does not exist.
+func missing(v sandbox.InputVersion, err error) error {
+	if errors.Is(err, sandbox.NotFound) {
+		return &sandbox.Error{Op: "run", Kind: sandbox.Tampered, Object: fmt.Sprintf("%s v%d", v.Dataset, v.Version), Detail: "the vault does not hold the version or a column that the catalogue names"}
+	}
+	return err
+}
+
 // match counts the rows of one batch that are the claim and gives the fields of the last of them.
 func match(b arrow.Record, c Claim) (n int, values []string, err error) {
 	column := func(name string) arrow.Array {
@@ -121,19 +169,21 @@ func match(b arrow.Record, c Claim) (n int, values []string, err error) {
 	if !ok1 || !ok2 {
 		return 0, nil, &sandbox.Error{Op: "run: find", Kind: sandbox.Invalid, Object: string(c.Dataset.ID) + "." + c.Column, Detail: "a claim number column is text"}
 	}
+	fields := make([]arrow.Array, len(c.Fields))
+	for i, f := range c.Fields {
+		if fields[i] = column(f); fields[i] == nil {
+			return 0, nil, &sandbox.Error{Op: "run: find", Kind: sandbox.Internal, Object: string(c.Dataset.ID) + "." + f, Detail: "the scan left out a column"}
+		}
+	}
 	for i := range int(b.NumRows()) {
 		if [16]byte(subject.Value(i)) != c.Subject || number.IsNull(i) || number.Value(i) != c.Number {
 			continue
 		}
 		n++
 		values = values[:0]
-		for _, f := range c.Fields {
-			d, ok := c.Dataset.Column(f)
-			a := column(f)
-			if !ok || a == nil {
-				return 0, nil, &sandbox.Error{Op: "run: find", Kind: sandbox.Invalid, Object: string(c.Dataset.ID) + "." + f, Detail: "no such column"}
-			}
-			s, err := label(d, a, i)
+		for k, f := range c.Fields {
+			d, _ := c.Dataset.Column(f)
+			s, err := label(d, fields[k], i)
 			if err != nil {
 				return 0, nil, err
 			}
@@ -149,7 +199,7 @@ func label(c *catalog.Column, a arrow.Array, i int) (string, error) {
 	}
 	switch a := a.(type) {
 	case *array.String:
-		return a.Value(i), nil
+		return strings.Clone(a.Value(i)), nil // the batch's bytes go back with it
 	case *array.Int64:
 		return query.Label(c, a.Value(i)), nil
 	case *array.Date32:

@@ -4,9 +4,12 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strconv"
 
 	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/attest/sm"
@@ -18,7 +21,10 @@ const (
 	chunkLog2  = 16
 	chunkSize  = 1 << chunkLog2
 	tagSize    = 16
+	sealedSize = chunkSize + tagSize
 	idSize     = 16
+
+	groupChunks = 4 // chunks read and written at once
 )
 
 var fileMagic = [4]byte{'O', 'D', 'V', '1'}
@@ -28,27 +34,29 @@ type place struct {
 	dataset sandbox.DatasetID
 	version uint64
 	column  string
+	keyID   sandbox.KeyID
 	key     *keys.Key
 }
 
 func (p place) String() string { return fmt.Sprintf("%s v%d %s", p.dataset, p.version, p.column) }
 
 func (p place) binding() [sm.Size]byte {
-	return sm.Sum(sm.Frame([]byte(p.dataset), binary.BigEndian.AppendUint64(nil, p.version), []byte(p.column), []byte(p.key.ID())))
+	return sm.Sum(sm.Frame([]byte(p.dataset), binary.BigEndian.AppendUint64(nil, p.version), []byte(p.column), []byte(p.keyID)))
 }
 
 func (p place) aead(id []byte) (cipher.AEAD, error) {
-	k, err := p.key.Derive(sm.KeySize, "opdomain/vault/v1", string(p.dataset), fmt.Sprint(p.version), p.column, hex.EncodeToString(id))
+	k, err := p.key.Derive(sm.KeySize, "opdomain/vault/v1", string(p.dataset), strconv.FormatUint(p.version, 10), p.column, hex.EncodeToString(id))
 	if err != nil {
 		return nil, err
 	}
+	defer clear(k)
 	return sm.NewGCM(k)
 }
 
 func (p place) header(id []byte) [headerSize]byte {
 	var h [headerSize]byte
 	copy(h[:], fileMagic[:])
-	binary.BigEndian.PutUint16(h[4:], 1) // version
+	binary.BigEndian.PutUint16(h[4:], 1) // format
 	binary.BigEndian.PutUint16(h[6:], 1) // suite: SM4-GCM, HKDF-SM3
 	h[8] = chunkLog2
 	copy(h[16:], id)
@@ -61,17 +69,25 @@ func (p place) tampered(rule string) error {
 	return &sandbox.Error{Op: "vault: open", Kind: sandbox.Tampered, Object: p.String(), Detail: rule, Hint: "restore the version's folder from a backup"}
 }
 
-func chunkNonce(index uint64, last bool) []byte {
-	var n [12]byte
+// unread is what a failed read of p's file means: bytes that are not there were cut off, anything else is the disk.
+func (p place) unread(err error, rule string) error {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return p.tampered(rule)
+	}
+	return unavailable("open", p.String(), err)
+}
+
+func chunkNonce(index uint64, last bool) (n [12]byte) {
 	binary.BigEndian.PutUint64(n[:8], index)
 	if last {
 		n[11] = 1
 	}
-	return n[:]
+	return n
 }
 
 // fileWriter seals what is written to it in chunks. A full chunk is held back until it is known not to be the last.
 type fileWriter struct {
+	place  place
 	f      *os.File
 	id     [idSize]byte
 	head   [headerSize]byte
@@ -79,16 +95,12 @@ type fileWriter struct {
 	index  uint64
 	plain  []byte // at most one chunk
 	sealed []byte // chunks waiting to be written
-	size   int64  // plaintext bytes
 }
 
-// writeAhead is how many sealed bytes gather before a write.
-const writeAhead = 8 * (chunkSize + tagSize)
-
 func newFileWriter(path string, p place, rand io.Reader) (*fileWriter, error) {
-	w := &fileWriter{plain: make([]byte, 0, chunkSize), sealed: make([]byte, 0, writeAhead+chunkSize+tagSize)}
+	w := &fileWriter{place: p, plain: make([]byte, 0, chunkSize), sealed: make([]byte, 0, headerSize+groupChunks*sealedSize)}
 	if _, err := io.ReadFull(rand, w.id[:]); err != nil {
-		return nil, &sandbox.Error{Op: "vault: write", Kind: sandbox.Unavailable, Object: "randomness", Err: err}
+		return nil, unavailable("write", "randomness", err)
 	}
 	var err error
 	if w.aead, err = p.aead(w.id[:]); err != nil {
@@ -104,7 +116,6 @@ func newFileWriter(path string, p place, rand io.Reader) (*fileWriter, error) {
 
 func (w *fileWriter) Write(b []byte) (int, error) {
 	n := len(b)
-	w.size += int64(n)
 	for len(b) > 0 {
 		if len(w.plain) == chunkSize {
 			if err := w.chunk(w.plain, false); err != nil {
@@ -127,148 +138,117 @@ func (w *fileWriter) Write(b []byte) (int, error) {
 }
 
 func (w *fileWriter) chunk(plain []byte, last bool) error {
-	w.sealed = w.aead.Seal(w.sealed, chunkNonce(w.index, last), plain, w.head[:])
+	nonce := chunkNonce(w.index, last)
+	w.sealed = w.aead.Seal(w.sealed, nonce[:], plain, w.head[:])
 	w.index++
-	if len(w.sealed) >= writeAhead || last {
+	if last || len(w.sealed) > (groupChunks-1)*sealedSize {
 		if _, err := w.f.Write(w.sealed); err != nil {
-			return unavailable("write", w.f.Name(), err)
+			return unavailable("write", w.place.String(), err)
 		}
 		w.sealed = w.sealed[:0]
 	}
 	return nil
 }
 
-// finish seals the last chunk and makes the file durable.
+// finish seals the last chunk, makes the file durable and closes it.
 func (w *fileWriter) finish() error {
-	if err := w.chunk(w.plain, true); err != nil {
-		return err
-	}
+	err := w.chunk(w.plain, true)
 	clear(w.plain[:cap(w.plain)])
-	if err := w.f.Sync(); err != nil {
-		return unavailable("write", w.f.Name(), err)
-	}
-	return w.f.Close()
-}
-
-// fileReader opens a sealed file front to back. Opening authenticates the header and the last chunk, so that a truncated
-// file fails before any of it is used.
-type fileReader struct {
-	f      *os.File
-	place  place
-	head   [headerSize]byte
-	aead   cipher.AEAD
-	chunks uint64
-	body   int64
-	index  uint64
-	sealed []byte
-	plain  []byte
-	rest   []byte // of plain, not yet read
-}
-
-// openFile opens the file at path as the file of p; id is what the manifest says, nil for the manifest itself.
-func openFile(path string, p place, id []byte) (*fileReader, error) {
-	f, err := os.Open(path)
 	if err != nil {
-		return nil, p.tampered("the file is missing or unreadable")
-	}
-	r := &fileReader{f: f, place: p, sealed: make([]byte, chunkSize+tagSize)}
-	if err := r.start(id); err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return r, nil
-}
-
-func (r *fileReader) start(id []byte) error {
-	info, err := r.f.Stat()
-	if err != nil {
-		return unavailable("open", r.place.String(), err)
-	}
-	r.body = info.Size() - headerSize
-	if r.body < tagSize {
-		return r.place.tampered("the file is shorter than its header and one chunk")
-	}
-	if _, err := io.ReadFull(r.f, r.head[:]); err != nil {
-		return r.place.tampered("the header cannot be read")
-	}
-	own := r.head[16 : 16+idSize]
-	if id == nil {
-		id = own
-	}
-	if r.head != r.place.header(id) {
-		return r.place.tampered("the header is not the header of this file")
-	}
-	if r.aead, err = r.place.aead(own); err != nil {
 		return err
 	}
-	r.chunks = uint64((r.body + chunkSize + tagSize - 1) / (chunkSize + tagSize))
-	at := headerSize + int64(r.chunks-1)*(chunkSize+tagSize)
-	last := r.sealed[:info.Size()-at]
-	if _, err := r.f.ReadAt(last, at); err != nil {
-		return r.place.tampered("the last chunk cannot be read")
+	if err := w.f.Sync(); err != nil {
+		return unavailable("write", w.place.String(), err)
 	}
-	if _, err := r.aead.Open(nil, chunkNonce(r.chunks-1, true), last, r.head[:]); err != nil {
-		return r.place.tampered(fmt.Sprintf("chunk %d, the last, fails authentication: the file is truncated or changed", r.chunks-1))
+	if err := w.f.Close(); err != nil {
+		return unavailable("write", w.place.String(), err)
 	}
 	return nil
 }
 
-// Read gives plaintext; io.EOF after the last chunk.
-func (r *fileReader) Read(p []byte) (int, error) {
-	n := 0
-	for n < len(p) {
-		if len(r.rest) > 0 {
-			k := copy(p[n:], r.rest)
-			r.rest = r.rest[k:]
-			n += k
-			continue
-		}
-		if r.index == r.chunks {
-			if n == 0 && len(p) > 0 {
-				return 0, io.EOF
-			}
-			return n, nil
-		}
-		dst := r.plain[:0]
-		direct := len(p)-n >= chunkSize // a whole chunk fits: open it in place
-		if direct {
-			dst = p[n:n:len(p)]
-		}
-		out, err := r.chunk(dst)
-		if err != nil {
-			return n, err
-		}
-		if direct {
-			n += len(out)
-		} else {
-			r.plain, r.rest = out, out
-		}
-	}
-	return n, nil
+// sealedFile is a sealed file opened for reading. open is safe for concurrent use.
+type sealedFile struct {
+	f      *os.File
+	place  place
+	head   [headerSize]byte
+	aead   cipher.AEAD
+	body   int64 // bytes behind the header
+	chunks uint64
 }
 
-func (r *fileReader) chunk(dst []byte) ([]byte, error) {
-	last := r.index == r.chunks-1
-	size := int64(chunkSize + tagSize)
-	if last {
-		size = r.body - int64(r.chunks-1)*size
-	}
-	if _, err := io.ReadFull(r.f, r.sealed[:size]); err != nil {
-		return nil, r.place.tampered(fmt.Sprintf("chunk %d cannot be read", r.index))
-	}
-	out, err := r.aead.Open(dst, chunkNonce(r.index, last), r.sealed[:size], r.head[:])
+// openSealed opens the file at path as the file of p; id is what the manifest says, nil for the manifest itself. It
+// authenticates the header and the last chunk.
+func openSealed(path string, p place, id []byte) (*sealedFile, error) {
+	file, err := os.Open(path)
 	if err != nil {
-		return nil, r.place.tampered(fmt.Sprintf("chunk %d fails authentication", r.index))
+		return nil, p.unread(err, "the file is missing")
 	}
-	r.index++
-	return out, nil
+	f := &sealedFile{f: file, place: p}
+	if err := f.start(id); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
-func (r *fileReader) Close() error {
-	clear(r.plain[:cap(r.plain)])
-	return r.f.Close()
+func (f *sealedFile) start(id []byte) error {
+	info, err := f.f.Stat()
+	if err != nil {
+		return unavailable("open", f.place.String(), err)
+	}
+	f.body = info.Size() - headerSize
+	if f.body < tagSize {
+		return f.place.tampered("the file is shorter than its header and one chunk")
+	}
+	if _, err := f.f.ReadAt(f.head[:], 0); err != nil {
+		return f.place.unread(err, "the header is cut off")
+	}
+	own := f.head[16 : 16+idSize]
+	if id == nil {
+		id = own
+	}
+	if f.head != f.place.header(id) {
+		return f.place.tampered("the header is not the header of this file")
+	}
+	if f.aead, err = f.place.aead(own); err != nil {
+		return err
+	}
+	f.chunks = uint64((f.body + sealedSize - 1) / sealedSize)
+	_, plain, err := f.open(nil, nil, f.chunks-1, 1)
+	clear(plain)
+	return err
 }
 
-func unavailable(op, object string, err error) error {
-	return &sandbox.Error{Op: "vault: " + op, Kind: sandbox.Unavailable, Object: object, Err: err}
+// open reads n chunks from the i-th on, or as many as there are, into the buffer sealed and opens them into plain; both
+// are grown as needed and given back.
+func (f *sealedFile) open(sealed, plain []byte, i uint64, n int) (_, _ []byte, err error) {
+	n = int(min(uint64(n), f.chunks-i))
+	at := int64(i) * sealedSize
+	size := int(min(int64(n)*sealedSize, f.body-at))
+	sealed = slices.Grow(sealed[:0], size)[:size]
+	plain = slices.Grow(plain[:0], n*chunkSize)
+	if _, err := f.f.ReadAt(sealed, headerSize+at); err != nil {
+		return sealed, plain, f.place.unread(err, fmt.Sprintf("chunk %d or one of the %d behind it is cut off", i, n-1))
+	}
+	for k := range n {
+		last := i+uint64(k) == f.chunks-1
+		nonce := chunkNonce(i+uint64(k), last)
+		one := sealed[k*sealedSize : min((k+1)*sealedSize, size)]
+		if plain, err = f.aead.Open(plain, nonce[:], one, f.head[:]); err != nil {
+			rule := "chunk %d fails authentication"
+			if last {
+				rule = "chunk %d, the last, fails authentication: the file is truncated or changed"
+			}
+			return sealed, nil, f.place.tampered(fmt.Sprintf(rule, i+uint64(k)))
+		}
+	}
+	return sealed, plain, nil
 }
+
+// all gives the whole plaintext.
+func (f *sealedFile) all() ([]byte, error) {
+	_, plain, err := f.open(nil, nil, 0, int(f.chunks))
+	return plain, err
+}
+
+func (f *sealedFile) Close() error { return f.f.Close() }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -16,11 +17,9 @@ import (
 	"github.com/opdomain/opdomain/sandbox/batch"
 )
 
-// readAhead is how many opened batches of a column wait for the scanner.
-const readAhead = 2
-
-// Scanner (列扫描) reads named columns of one version batch by batch; each column is opened ahead on a goroutine of its own.
-// It implements batch.Reader and is used by one goroutine.
+// Scanner (列扫描) reads named columns of one version batch by batch. Goroutines open the chunks ahead, at least two for a
+// scan and one for a column, each at most two groups of 256 KiB ahead. It implements batch.Reader and is used by one
+// goroutine.
 type Scanner struct {
 	schema  *arrow.Schema
 	mem     memory.Allocator
@@ -32,20 +31,8 @@ type Scanner struct {
 	wait    sync.WaitGroup
 }
 
-type columnScan struct {
-	place  place
-	schema *arrow.Schema
-	file   *fileReader
-	out    chan opened
-}
-
-type opened struct {
-	b   []byte
-	err error
-}
-
 // Scan opens the named columns of a snapshot, in the order named; SubjectColumn may be among them. No other column is
-// opened. The caller closes the scanner.
+// opened. The caller closes the scanner, which ends with ctx at the latest.
 func (v *Vault) Scan(ctx context.Context, mem memory.Allocator, s Snapshot, columns []string) (*Scanner, error) {
 	if len(columns) == 0 || s.key == nil {
 		return nil, &sandbox.Error{Op: "vault: scan", Kind: sandbox.Invalid, Object: string(s.Dataset), Detail: "a scan names a snapshot of this vault and at least one column"}
@@ -54,79 +41,33 @@ func (v *Vault) Scan(ctx context.Context, mem memory.Allocator, s Snapshot, colu
 	r := &Scanner{mem: mem, rows: s.Batches, stop: stop}
 	var fields []arrow.Field
 	for i, name := range columns {
-		at := slices.IndexFunc(s.manifest.Columns, func(c manifestColumns) bool { return c.Name == name })
-		if at < 0 || slices.Contains(columns[:i], name) {
-			r.abandon()
-			return nil, &sandbox.Error{Op: "vault: scan", Kind: sandbox.NotFound, Object: string(s.Dataset) + "." + name, Detail: "a column of the version, named once"}
+		at := slices.IndexFunc(s.columns, func(c manifestColumn) bool { return c.Name == name })
+		err := error(&sandbox.Error{Op: "vault: scan", Kind: sandbox.NotFound, Object: string(s.Dataset) + "." + name, Detail: "a column of the version, named once"})
+		var file *sealedFile
+		if at >= 0 && !slices.Contains(columns[:i], name) {
+			file, err = v.openColumn(s, s.columns[at])
 		}
-		c := s.manifest.Columns[at]
-		file, err := v.column(s, c)
 		if err != nil {
-			r.abandon()
+			stop()
+			for _, c := range r.columns {
+				_ = c.file.Close()
+			}
 			return nil, err
 		}
 		f := s.Schema.Field(at)
 		fields = append(fields, f)
-		r.columns = append(r.columns, &columnScan{place: file.place, schema: arrow.NewSchema([]arrow.Field{f}, nil), file: file, out: make(chan opened, readAhead)})
+		r.columns = append(r.columns, &columnScan{file: file, schema: arrow.NewSchema([]arrow.Field{f}, nil)})
 	}
 	r.schema = arrow.NewSchema(fields, nil)
 	for _, c := range r.columns {
-		r.wait.Go(func() { c.run(ctx, len(s.Batches)) })
+		c.start(ctx, &r.wait, workers(len(columns)))
 	}
 	return r, nil
 }
 
-func (r *Scanner) abandon() {
-	r.stop()
-	for _, c := range r.columns {
-		_ = c.file.Close()
-	}
-}
-
-// run opens batch after batch until the file ends, fails or the scan stops.
-func (c *columnScan) run(ctx context.Context, batches int) {
-	defer close(c.out)
-	defer c.file.Close()
-	for i := 0; ; i++ {
-		b, err := c.read(i, batches)
-		select {
-		case c.out <- opened{b, err}:
-		case <-ctx.Done():
-			return
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (c *columnScan) read(i, batches int) ([]byte, error) {
-	var head [8]byte
-	if i == batches {
-		if n, err := c.file.Read(head[:1]); n != 0 || err != io.EOF {
-			return nil, c.place.tampered("bytes behind the last batch")
-		}
-		return nil, io.EOF
-	}
-	if _, err := io.ReadFull(c.file, head[:]); err != nil {
-		return nil, c.fault(err, i)
-	}
-	n := binary.LittleEndian.Uint64(head[:])
-	if n > uint64(c.file.body) {
-		return nil, c.place.tampered(fmt.Sprintf("batch %d is longer than its file", i))
-	}
-	b := make([]byte, n)
-	if _, err := io.ReadFull(c.file, b); err != nil {
-		return nil, c.fault(err, i)
-	}
-	return b, nil
-}
-
-func (c *columnScan) fault(err error, i int) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return c.place.tampered(fmt.Sprintf("batch %d is cut off", i))
-	}
-	return err
+// workers spreads the machine's cores, or two goroutines, over the columns.
+func workers(columns int) int {
+	return (max(2, runtime.GOMAXPROCS(0)) + columns - 1) / columns
 }
 
 // Schema gives the named columns in their order.
@@ -146,62 +87,188 @@ func (r *Scanner) Next(ctx context.Context) (arrow.Record, error) {
 }
 
 func (r *Scanner) read(ctx context.Context) (arrow.Record, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if r.next == len(r.rows) {
+		for _, c := range r.columns {
+			if err := c.end(ctx); err != nil {
+				return nil, err
+			}
+		}
+		return nil, io.EOF
+	}
 	arrays := make([]arrow.Array, 0, len(r.columns))
 	defer func() {
 		for _, a := range arrays {
 			a.Release()
 		}
 	}()
-	var end error
 	for _, c := range r.columns {
-		var o opened
-		select {
-		case got, ok := <-c.out:
-			if !ok {
-				return nil, context.Canceled
-			}
-			o = got
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-		if o.err == io.EOF {
-			end = io.EOF
-			continue
-		}
-		if o.err != nil {
-			return nil, o.err
-		}
-		one, err := batch.Decode(r.mem, c.schema, o.b, batch.Limits{Rows: 1 << 30, Bytes: 1 << 40})
+		a, err := c.batch(ctx, r.mem, r.next, r.rows[r.next])
 		if err != nil {
-			return nil, c.place.tampered("a batch is not what its column describes")
+			return nil, err
 		}
-		if one.NumRows() != r.rows[r.next] {
-			one.Release()
-			return nil, c.place.tampered("a batch has another number of rows than the manifest says")
-		}
-		a := one.Column(0)
-		a.Retain()
-		one.Release()
 		arrays = append(arrays, a)
-	}
-	if end != nil {
-		return nil, end
 	}
 	rec := array.NewRecord(r.schema, arrays, r.rows[r.next])
 	r.next++
 	return rec, nil
 }
 
-// Close stops the goroutines and waits for them.
+// Close stops the goroutines, waits for them and closes the files.
 func (r *Scanner) Close() error {
 	r.stop()
+	r.wait.Wait()
 	for _, c := range r.columns {
-		for range c.out { // let a sender go
+		_ = c.file.Close() // read only; a second Close finds it closed
+		clear(c.now.plain)
+		for _, out := range c.ready {
+			for g := range out {
+				clear(g.plain)
+			}
 		}
 	}
-	r.wait.Wait()
 	if r.err == nil {
 		r.err = &sandbox.Error{Op: "vault: scan", Kind: sandbox.Conflict, Object: "scanner", Detail: "closed"}
 	}
 	return nil
+}
+
+// columnScan is the plaintext of one column file as a stream, opened ahead in groups of chunks. Worker k of n opens the
+// groups k, k+n, … so that taking one group of each in turn gives them in order without a lock.
+type columnScan struct {
+	ctx    context.Context // of the scan: says why a worker stopped
+	file   *sealedFile
+	schema *arrow.Schema
+	ready  []chan group
+	free   chan []byte // plaintext buffers used up
+	turn   int         // whose group is next
+	now    group
+	rest   []byte // of now, not yet read
+}
+
+type group struct {
+	plain []byte
+	err   error
+}
+
+func (c *columnScan) start(ctx context.Context, wait *sync.WaitGroup, n int) {
+	c.ctx = ctx
+	c.free = make(chan []byte, 2*n)
+	for k := range n {
+		out := make(chan group, 1)
+		c.ready = append(c.ready, out)
+		wait.Go(func() { c.work(ctx, out, uint64(k)*groupChunks, uint64(n)*groupChunks) })
+	}
+}
+
+// work opens every group from the chunk first on in strides until the file ends, fails or the scan stops.
+func (c *columnScan) work(ctx context.Context, out chan<- group, first, stride uint64) {
+	defer close(out)
+	var sealed []byte
+	for i := first; i < c.file.chunks; i += stride {
+		var g group
+		select {
+		case g.plain = <-c.free:
+		default:
+		}
+		sealed, g.plain, g.err = c.file.open(sealed, g.plain, i, groupChunks)
+		select {
+		case out <- g:
+		case <-ctx.Done():
+			clear(g.plain)
+			return
+		}
+		if g.err != nil {
+			return
+		}
+	}
+}
+
+// fill reads len(p) bytes; io.EOF if there are none, io.ErrUnexpectedEOF if there are fewer.
+func (c *columnScan) fill(ctx context.Context, p []byte) error {
+	for n := 0; n < len(p); {
+		k := copy(p[n:], c.rest)
+		n, c.rest = n+k, c.rest[k:]
+		if k > 0 {
+			continue
+		}
+		if err := c.advance(ctx); err == io.EOF && n > 0 {
+			return io.ErrUnexpectedEOF
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// advance takes the next group.
+func (c *columnScan) advance(ctx context.Context) error {
+	if c.now.plain != nil {
+		clear(c.now.plain)
+		select {
+		case c.free <- c.now.plain:
+		default:
+		}
+		c.now = group{}
+	}
+	select {
+	case g, ok := <-c.ready[c.turn]:
+		if !ok {
+			if err := c.ctx.Err(); err != nil {
+				return err
+			}
+			return io.EOF
+		}
+		c.turn = (c.turn + 1) % len(c.ready)
+		c.now, c.rest = g, g.plain
+		return g.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// batch reads the i-th batch.
+func (c *columnScan) batch(ctx context.Context, mem memory.Allocator, i int, rows int64) (arrow.Array, error) {
+	var head [8]byte
+	err := c.fill(ctx, head[:])
+	n := binary.LittleEndian.Uint64(head[:])
+	var b []byte
+	if err == nil {
+		if n > uint64(c.file.body) {
+			return nil, c.file.place.tampered(fmt.Sprintf("batch %d is longer than its file", i))
+		}
+		b = make([]byte, n)
+		err = c.fill(ctx, b)
+	}
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return nil, c.file.place.tampered(fmt.Sprintf("batch %d is cut off", i))
+	}
+	if err != nil {
+		return nil, err
+	}
+	rec, err := batch.Decode(mem, c.schema, b, batch.Limits{Rows: int(max(rows, 1)), Bytes: max(len(b), 1)})
+	if err != nil || rec.NumRows() != rows {
+		if rec != nil {
+			rec.Release()
+		}
+		return nil, c.file.place.tampered(fmt.Sprintf("batch %d is not what the manifest describes", i))
+	}
+	defer rec.Release()
+	a := rec.Column(0)
+	a.Retain()
+	return a, nil
+}
+
+// end checks that the last batch ends the file.
+func (c *columnScan) end(ctx context.Context) error {
+	switch err := c.fill(ctx, make([]byte, 1)); err {
+	case io.EOF:
+		return nil
+	case nil:
+		return c.file.place.tampered("bytes behind the last batch")
+	default:
+		return err
+	}
 }

@@ -7,35 +7,46 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
 )
 
-// Writer (版本写入) stages one version. It ends with Commit or Abort.
+// Writer (版本写入) stages one version. It ends with Commit or Abort and is used by one goroutine. An error of Write is final.
 type Writer struct {
-	v       *Vault
-	stage   string
-	schema  *arrow.Schema
-	m       manifest
-	key     *keys.Key
-	files   []*fileWriter
-	buf     []byte
-	done    bool
-	subject *arrow.Schema
+	v      *Vault
+	folder string // the stage, then the version's folder
+	schema *arrow.Schema
+	m      manifest
+	key    *keys.Key
+	files  []*columnWriter
+	snap   Snapshot // as read back from the stage
+	err    error    // of a write: files may disagree
+	placed bool     // HEAD names the version
+	done   bool
+}
+
+// columnWriter is a column's file and the buffer its batches are encoded in.
+type columnWriter struct {
+	schema *arrow.Schema
+	file   *fileWriter
+	buf    []byte
 }
 
 // Begin starts the next version of a dataset under a new random key. A dataset has one writer at a time; a run that has
-// committed is Conflict, naming its version.
-func (v *Vault) Begin(ctx context.Context, unit sandbox.PartyID, d sandbox.DatasetID, run sandbox.RunID, schema *arrow.Schema, grade sandbox.Grade) (w *Writer, err error) {
+// committed is Conflict, naming its version. The schema's types are those of batch.Schema.
+func (v *Vault) Begin(ctx context.Context, unit sandbox.PartyID, d sandbox.DatasetID, run sandbox.RunID, schema *arrow.Schema, grade sandbox.Grade) (_ *Writer, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -44,13 +55,12 @@ func (v *Vault) Begin(ctx context.Context, unit sandbox.PartyID, d sandbox.Datas
 			return nil, err
 		}
 	}
-	v.mu.Lock()
-	if v.writing[d] {
-		v.mu.Unlock()
+	if err := checkSchema(d, schema); err != nil {
+		return nil, err
+	}
+	if !v.claim(d) {
 		return nil, &sandbox.Error{Op: "vault: begin", Kind: sandbox.Conflict, Object: string(d), Detail: "another push to this dataset is in progress", Hint: "send the push again when it has ended"}
 	}
-	v.writing[d] = true
-	v.mu.Unlock()
 	defer func() {
 		if err != nil {
 			v.release(d)
@@ -61,37 +71,47 @@ func (v *Vault) Begin(ctx context.Context, unit sandbox.PartyID, d sandbox.Datas
 	} else if !errors.Is(err, sandbox.NotFound) {
 		return nil, err
 	}
-	version := uint64(1)
-	if h, err := v.head(d); err == nil {
-		version = h.Version + 1
-	} else if !errors.Is(err, sandbox.NotFound) {
+	h, err := v.head(d)
+	if err != nil && !errors.Is(err, sandbox.NotFound) {
 		return nil, err
 	}
+	version := h.Version + 1
 	key, err := v.keys.NewVersionKey(keys.Version{Unit: unit, Dataset: d, Version: version, Grade: grade})
 	if err != nil {
 		return nil, err
 	}
-	var tag [6]byte
-	if _, err := v.rand.Read(tag[:]); err != nil {
-		return nil, unavailable("begin", "randomness", err)
-	}
-	w = &Writer{v: v, stage: filepath.Join(v.dir, string(d), "stage-"+hex.EncodeToString(tag[:])), schema: schema, key: key,
-		m:       manifest{Dataset: d, Version: version, Run: run, Unit: unit, Grade: grade, Batches: []int64{}},
-		subject: arrow.NewSchema([]arrow.Field{{Name: SubjectColumn, Type: subjectType}}, nil)}
-	if err := os.MkdirAll(w.stage, 0o700); err != nil {
-		return nil, unavailable("begin", string(d), err)
-	}
-	for i, f := range append(schema.Fields(), w.subject.Field(0)) {
-		c := manifestColumns{Name: f.Name, Type: f.Type.Name(), Nullable: f.Nullable, File: fmt.Sprintf("%03d.col", i)}
-		file, err := newFileWriter(filepath.Join(w.stage, c.File), place{d, version, c.Name, key}, v.rand)
-		if err != nil {
-			return nil, errors.Join(err, w.discard())
-		}
-		c.ID = file.id[:]
-		w.files = append(w.files, file)
-		w.m.Columns = append(w.m.Columns, c)
+	w := &Writer{v: v, schema: schema, key: key,
+		m: manifest{Dataset: d, Version: version, Run: run, Unit: unit, Grade: grade, Batches: []int64{}}}
+	if err := w.stage(); err != nil {
+		return nil, errors.Join(err, w.discard())
 	}
 	return w, nil
+}
+
+func checkSchema(d sandbox.DatasetID, schema *arrow.Schema) error {
+	seen := map[string]bool{}
+	for _, f := range schema.Fields() {
+		if err := sandbox.CheckID("column of "+string(d), f.Name); err != nil {
+			return err
+		}
+		t := typeNamed(f.Type.Name())
+		if seen[f.Name] || t == nil || t == subjectType || !arrow.TypeEqual(t, f.Type) {
+			return &sandbox.Error{Op: "vault: begin", Kind: sandbox.Invalid, Object: string(d) + "." + f.Name, Detail: "a column is named once and is text, int64, date32 or bool"}
+		}
+		seen[f.Name] = true
+	}
+	return nil
+}
+
+// claim makes the caller the one writer of a dataset.
+func (v *Vault) claim(d sandbox.DatasetID) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.writing[d] {
+		return false
+	}
+	v.writing[d] = true
+	return true
 }
 
 func (v *Vault) release(d sandbox.DatasetID) {
@@ -100,44 +120,80 @@ func (v *Vault) release(d sandbox.DatasetID) {
 	delete(v.writing, d)
 }
 
-// Write seals one record batch and the pseudonyms of its rows, one per row in order.
+// stage makes the stage's folder and a file per column.
+func (w *Writer) stage() error {
+	var tag [8]byte
+	if _, err := io.ReadFull(w.v.rand, tag[:]); err != nil {
+		return unavailable("begin", "randomness", err)
+	}
+	d := string(w.m.Dataset)
+	if err := os.Mkdir(filepath.Join(w.v.dir, d), 0o700); err == nil {
+		if err := syncDir(w.v.dir); err != nil {
+			return unavailable("begin", d, err)
+		}
+	} else if !errors.Is(err, os.ErrExist) {
+		return unavailable("begin", d, err)
+	}
+	w.folder = filepath.Join(w.v.dir, d, stageName+hex.EncodeToString(tag[:]))
+	if err := os.Mkdir(w.folder, 0o700); err != nil {
+		return unavailable("begin", d, err)
+	}
+	for i, f := range append(w.schema.Fields(), arrow.Field{Name: SubjectColumn, Type: subjectType}) {
+		c := manifestColumn{Name: f.Name, Type: f.Type.Name(), Nullable: f.Nullable, Metadata: f.Metadata.ToMap(), File: fmt.Sprintf("%03d.col", i)}
+		file, err := newFileWriter(filepath.Join(w.folder, c.File), w.place(c.Name), w.v.rand)
+		if err != nil {
+			return err
+		}
+		c.ID = file.id[:]
+		w.files = append(w.files, &columnWriter{schema: arrow.NewSchema([]arrow.Field{f}, nil), file: file})
+		w.m.Columns = append(w.m.Columns, c)
+	}
+	return nil
+}
+
+func (w *Writer) place(column string) place {
+	return place{w.m.Dataset, w.m.Version, column, w.key.ID(), w.key}
+}
+
+// Write seals one record batch and the pseudonyms of its rows, one per row in order; columns are sealed in parallel.
 func (w *Writer) Write(ctx context.Context, rec arrow.Record, subjects []sandbox.Pseudonym) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if w.err != nil {
+		return w.err
+	}
 	if w.done || int64(len(subjects)) != rec.NumRows() || !sameTypes(rec.Schema(), w.schema) {
 		return &sandbox.Error{Op: "vault: write", Kind: sandbox.Invalid, Object: string(w.m.Dataset), Detail: "a batch has the version's schema and one pseudonym per row"}
-	}
-	for i := range int(rec.NumCols()) {
-		one := array.NewRecord(arrow.NewSchema([]arrow.Field{w.schema.Field(i)}, nil), []arrow.Array{rec.Column(i)}, rec.NumRows())
-		err := w.column(i, one)
-		one.Release()
-		if err != nil {
-			return err
-		}
 	}
 	raw := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(subjects))), 16*len(subjects))
 	data := array.NewData(subjectType, len(subjects), []*memory.Buffer{nil, memory.NewBufferBytes(raw)}, nil, 0, 0)
 	defer data.Release()
-	a := array.NewFixedSizeBinaryData(data)
-	defer a.Release()
-	one := array.NewRecord(w.subject, []arrow.Array{a}, int64(len(subjects)))
-	defer one.Release()
-	if err := w.column(len(w.files)-1, one); err != nil {
-		return err
+	pseudonyms := array.NewFixedSizeBinaryData(data)
+	defer pseudonyms.Release()
+	var all errgroup.Group
+	all.SetLimit(runtime.GOMAXPROCS(0))
+	for i, a := range append(rec.Columns()[:len(rec.Columns()):len(rec.Columns())], pseudonyms) {
+		all.Go(func() error { return w.files[i].write(a) })
+	}
+	if w.err = all.Wait(); w.err != nil {
+		return w.err
 	}
 	w.m.Rows += rec.NumRows()
 	w.m.Batches = append(w.m.Batches, rec.NumRows())
 	return nil
 }
 
-func (w *Writer) column(i int, one arrow.Record) (err error) {
-	w.buf = append(w.buf[:0], make([]byte, 8)...)
-	if w.buf, err = batch.Encode(w.buf, one); err != nil {
+func (c *columnWriter) write(a arrow.Array) error {
+	one := array.NewRecord(c.schema, []arrow.Array{a}, int64(a.Len()))
+	defer one.Release()
+	b, err := batch.Encode(append(c.buf[:0], make([]byte, 8)...), one)
+	if err != nil {
 		return err
 	}
-	binary.LittleEndian.PutUint64(w.buf, uint64(len(w.buf)-8))
-	_, err = w.files[i].Write(w.buf)
+	c.buf = b
+	binary.LittleEndian.PutUint64(b, uint64(len(b)-8))
+	_, err = c.file.Write(b)
 	return err
 }
 
@@ -153,66 +209,116 @@ func sameTypes(a, b *arrow.Schema) bool {
 	return true
 }
 
-// Commit makes the staged version the current one: files, manifest and folder durable first, then HEAD swapped whole.
+// Commit makes the staged version the current one: files, manifest and folder durable first, then HEAD swapped whole. On
+// an error nothing is kept, except when only the last flush failed: then HEAD names the version already, the error says so
+// and Committed finds it.
 func (w *Writer) Commit(ctx context.Context) (Snapshot, error) {
 	if w.done {
 		return Snapshot{}, &sandbox.Error{Op: "vault: commit", Kind: sandbox.Conflict, Object: string(w.m.Dataset), Detail: "the writer has ended"}
 	}
-	if err := ctx.Err(); err != nil {
-		return Snapshot{}, errors.Join(err, w.Abort())
-	}
-	s, err := w.commit()
-	if err != nil {
-		return Snapshot{}, errors.Join(err, w.Abort())
-	}
-	w.done = true
-	clear(w.buf[:cap(w.buf)])
-	w.v.release(w.m.Dataset)
-	return s, nil
-}
-
-func (w *Writer) commit() (Snapshot, error) {
-	for _, f := range w.files {
-		if err := f.finish(); err != nil {
-			return Snapshot{}, err
+	err := errors.Join(ctx.Err(), w.err)
+	for _, step := range w.steps() {
+		if err == nil {
+			err = step()
 		}
 	}
-	w.files = nil
-	d, n := w.m.Dataset, w.m.Version
-	mf, err := newFileWriter(filepath.Join(w.stage, "manifest"), place{d, n, manifestColumn, w.key}, w.v.rand)
 	if err != nil {
-		return Snapshot{}, err
+		return Snapshot{}, errors.Join(err, w.Abort())
 	}
+	w.end()
+	return w.snap, nil
+}
+
+// steps are Commit, in order. After a crash between or in any two, Open finds the old version before the last one and the
+// new version after it.
+func (w *Writer) steps() []func() error {
+	return []func() error{w.finish, w.describe, w.readBack, w.announce, w.move, w.swap}
+}
+
+// finish ends the column files together: each waits for the disk.
+func (w *Writer) finish() error {
+	var all errgroup.Group
+	for _, c := range w.files {
+		all.Go(c.file.finish)
+	}
+	return all.Wait()
+}
+
+// describe writes manifest and key, and makes the folder durable.
+func (w *Writer) describe() error {
 	b, err := json.Marshal(w.m)
 	if err != nil {
-		return Snapshot{}, err
+		return unavailable("commit", string(w.m.Dataset), err)
 	}
-	if _, err := mf.Write(b); err != nil {
-		return Snapshot{}, err
-	}
-	if err := mf.finish(); err != nil {
-		return Snapshot{}, err
-	}
-	if err := replace(filepath.Join(w.stage, "key"), []byte(w.key.ID())); err != nil { // syncs the stage folder too
-		return Snapshot{}, unavailable("commit", string(d), err)
-	}
-	if err := os.Rename(w.stage, w.v.versionPath(d, n)); err != nil {
-		return Snapshot{}, unavailable("commit", string(d), err)
-	}
-	w.stage = w.v.versionPath(d, n)
-	s, err := w.v.Snapshot(d, n)
+	f, err := newFileWriter(filepath.Join(w.folder, manifestFile), w.place(manifestName), w.v.rand)
 	if err != nil {
-		return Snapshot{}, err
+		return err
 	}
-	h, err := json.Marshal(head{d, n, s.Key, hex.EncodeToString(s.Manifest[:])})
+	w.files = append(w.files, &columnWriter{file: f}) // so that Abort closes it
+	if _, err := f.Write(b); err != nil {
+		return err
+	}
+	if err := f.finish(); err != nil {
+		return err
+	}
+	if b, err = json.Marshal(versionKey{w.key.ID(), w.m.Run}); err == nil {
+		if err = writeFile(filepath.Join(w.folder, keyFile), b); err == nil {
+			err = syncDir(w.folder)
+		}
+	}
 	if err != nil {
-		return Snapshot{}, err
+		return unavailable("commit", string(w.m.Dataset), err)
 	}
-	// replace syncs the dataset's folder, which holds the renamed version folder as well.
-	if err := replace(filepath.Join(w.v.dir, string(d), "HEAD"), h); err != nil {
-		return Snapshot{}, unavailable("commit", string(d), err)
+	return nil
+}
+
+// readBack opens the stage as a reader will: what cannot be read is not committed.
+func (w *Writer) readBack() (err error) {
+	w.snap, err = w.v.open(w.folder, w.m.Dataset, w.m.Version)
+	return err
+}
+
+// announce writes the next HEAD beside the current one, so that Open knows the version's folder for an unfinished commit.
+func (w *Writer) announce() error {
+	d := w.m.Dataset
+	b, err := json.Marshal(head{d, w.m.Version, w.snap.Key, hex.EncodeToString(w.snap.Manifest[:])})
+	if err == nil {
+		if err = writeFile(w.beside(nextFile), b); err == nil {
+			err = syncDir(w.beside(""))
+		}
 	}
-	return s, nil
+	if err != nil {
+		return unavailable("commit", string(d), err)
+	}
+	return nil
+}
+
+func (w *Writer) beside(name string) string {
+	return filepath.Join(w.v.dir, string(w.m.Dataset), name)
+}
+
+func (w *Writer) move() error {
+	to := w.v.versionPath(w.m.Dataset, w.m.Version)
+	if err := os.Rename(w.folder, to); err != nil {
+		return unavailable("commit", string(w.m.Dataset), err)
+	}
+	w.folder = to
+	if err := syncDir(w.beside("")); err != nil {
+		return unavailable("commit", string(w.m.Dataset), err)
+	}
+	return nil
+}
+
+func (w *Writer) swap() error {
+	if err := os.Rename(w.beside(nextFile), w.beside(headFile)); err != nil {
+		return unavailable("commit", string(w.m.Dataset), err)
+	}
+	w.placed = true
+	if err := syncDir(w.beside("")); err != nil {
+		return &sandbox.Error{Op: "vault: commit", Kind: sandbox.Unavailable, Object: string(w.m.Dataset), Err: err,
+			Detail: fmt.Sprintf("version %d is current, but the disk did not confirm it", w.m.Version), Hint: "check the disk, then ask for the run's version before sending it again"}
+	}
+	return nil
 }
 
 // Abort throws the staged version away; after Commit it does nothing.
@@ -220,27 +326,40 @@ func (w *Writer) Abort() error {
 	if w.done {
 		return nil
 	}
-	w.done = true
-	clear(w.buf[:cap(w.buf)])
-	defer w.v.release(w.m.Dataset)
+	defer w.end()
 	return w.discard()
 }
 
-func (w *Writer) discard() error {
-	for _, f := range w.files {
-		_ = f.f.Close()
+// end clears what the writer holds and lets the next one begin.
+func (w *Writer) end() {
+	w.done = true
+	for _, c := range w.files {
+		clear(c.buf[:cap(c.buf)])
+		clear(c.file.plain[:cap(c.file.plain)])
 	}
 	w.files = nil
-	if err := os.RemoveAll(w.stage); err != nil {
-		return unavailable("abort", string(w.m.Dataset), err)
+	w.v.release(w.m.Dataset)
+}
+
+// discard removes the version, then its announcement, unless HEAD names it.
+func (w *Writer) discard() error {
+	for _, c := range w.files {
+		_ = c.file.f.Close() // may be closed already
+	}
+	if w.placed || w.folder == "" {
+		return nil
+	}
+	for _, path := range []string{w.folder, w.beside(nextFile)} {
+		if err := os.RemoveAll(path); err != nil {
+			return unavailable("abort", string(w.m.Dataset), err)
+		}
 	}
 	return nil
 }
 
-// replace makes a file that is there whole or not at all, also after a crash, and syncs its folder.
-func replace(path string, b []byte) error {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+// writeFile writes a file and makes its bytes durable; its name is once its folder is synced.
+func writeFile(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -248,23 +367,13 @@ func replace(path string, b []byte) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp)
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
+	return errors.Join(err, f.Close())
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	err = d.Sync()
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	return err
+	return errors.Join(d.Sync(), d.Close())
 }

@@ -1,0 +1,94 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// Check reads every chunk of every version and gives every fault it finds, each named: the first of each file. expect,
+// where given, holds the SM3 of the manifest of each dataset's current version: a HEAD put back to an older version, or a
+// dataset that is gone, is a fault too. A version before the current one whose key was destroyed is none.
+func (v *Vault) Check(ctx context.Context, expect map[sandbox.DatasetID][sm.Size]byte) []error {
+	ids, err := v.Datasets()
+	if err != nil {
+		return []error{err}
+	}
+	for _, d := range slices.Sorted(maps.Keys(expect)) {
+		if !slices.Contains(ids, d) {
+			ids = append(ids, d)
+		}
+	}
+	var faults []error
+	for _, d := range ids {
+		want, ok := expect[d]
+		faults = append(faults, v.checkDataset(ctx, d, want, ok)...)
+	}
+	return faults
+}
+
+func (v *Vault) checkDataset(ctx context.Context, d sandbox.DatasetID, want [sm.Size]byte, expected bool) (faults []error) {
+	h, err := v.head(d)
+	missing := errors.Is(err, sandbox.NotFound)
+	if err != nil && !missing {
+		return []error{err}
+	}
+	if missing && expected {
+		return []error{&sandbox.Error{Op: "vault: check", Kind: sandbox.Tampered, Object: string(d) + " " + headFile, Detail: "the file is missing"}}
+	}
+	v.mu.Lock()
+	if !v.writing[d] { // a commit under way has a version that the head does not name yet
+		if _, err := v.extra(d); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	v.mu.Unlock()
+	for n := uint64(1); n <= h.Version; n++ {
+		s, err := v.open(v.versionPath(d, n), d, n)
+		if n == h.Version && err == nil {
+			if s, err = v.current(h); err == nil && expected && s.Manifest != want {
+				faults = append(faults, &sandbox.Error{Op: "vault: check", Kind: sandbox.Tampered, Object: string(d) + " " + headFile,
+					Detail: "not the version that was committed last: an older one was put back"})
+			}
+		}
+		if err != nil {
+			if n == h.Version || !errors.Is(err, sandbox.Expired) {
+				faults = append(faults, err)
+			}
+			continue
+		}
+		for _, c := range s.columns {
+			if err := ctx.Err(); err != nil {
+				return append(faults, err)
+			}
+			if err := v.checkColumn(ctx, s, c); err != nil {
+				faults = append(faults, err)
+			}
+		}
+	}
+	return faults
+}
+
+func (v *Vault) checkColumn(ctx context.Context, s Snapshot, c manifestColumn) error {
+	f, err := v.openColumn(s, c)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var sealed, plain []byte
+	defer func() { clear(plain[:cap(plain)]) }()
+	for i := uint64(0); i < f.chunks; i += groupChunks {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("vault: check %s: %w", s.Dataset, err)
+		}
+		if sealed, plain, err = f.open(sealed, plain, i, groupChunks); err != nil {
+			return err
+		}
+	}
+	return nil
+}
