@@ -14,6 +14,7 @@ require (
 	github.com/tjfoc/gmsm v1.4.1 // tests only: second opinion on every SM algorithm
 	github.com/transparency-dev/merkle v0.0.2 // tree arithmetic of the evidence log, with an SM3 hasher
 	golang.org/x/crypto v0.54.0 // Argon2id for passphrases, in attest/keys
+	golang.org/x/sync v0.22.0 // columns of a version sealed side by side
 	golang.org/x/sys v0.47.0 // lock of a domain's folder
 	golang.org/x/term v0.45.0 // passphrase prompt
 	golang.org/x/text v0.40.0 // GB18030 and Unicode normal forms of incoming text
@@ -51,7 +52,6 @@ require (
 	go.uber.org/multierr v1.11.0 // indirect
 	golang.org/x/exp v0.0.0-20260218203240-3dfff04db8fa // indirect
 	golang.org/x/mod v0.37.0 // indirect
-	golang.org/x/sync v0.22.0 // indirect
 	golang.org/x/telemetry v0.0.0-20260625142307-59b4966ccb57 // indirect
 	golang.org/x/tools v0.47.0 // indirect
 	golang.org/x/xerrors v0.0.0-20231012003039-104605ab7028 // indirect
