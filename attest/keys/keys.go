@@ -279,10 +279,7 @@ func (f *File) NewVersionKey(v Version) (*Key, error) {
 	defer f.mu.Unlock()
 	unit, err := f.unit(v.Unit)
 	if errors.Is(err, sandbox.NotFound) {
-		id := unitKey(v.Unit)
-		if unit, err = f.make(f.root, header{Purpose: "unit", ID: id}, string(id)+suffix, nil); err == nil {
-			f.units[v.Unit] = unit
-		}
+		unit, err = f.newUnit(v.Unit)
 	}
 	if err != nil {
 		return nil, err
@@ -309,6 +306,32 @@ func (f *File) unit(u sandbox.PartyID) (*Key, error) {
 	}
 	id := unitKey(u)
 	k, err := f.open(f.root, string(id)+suffix, "unit", id)
+	if err != nil {
+		return nil, err
+	}
+	f.units[u] = k
+	return k, nil
+}
+
+// newUnit makes a source unit's KEK, unless version keys say that it had one: a new KEK in the place of a lost file would
+// bury the versions under the old one, also after a backup is restored.
+func (f *File) newUnit(u sandbox.PartyID) (*Key, error) {
+	id := unitKey(u)
+	path := string(id) + suffix
+	entries, err := os.ReadDir(f.dir)
+	if err != nil {
+		return nil, unavailable("new version key", path, err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), "v-") || !strings.HasSuffix(e.Name(), suffix) {
+			continue
+		}
+		if raw, err := f.read(e.Name()); err == nil && raw.Header.KEK == id {
+			return nil, &sandbox.Error{Op: "keys: open", Kind: sandbox.Tampered, Object: path, Detail: "the key file is gone while version keys under it exist",
+				Hint: "restore it from a backup"}
+		}
+	}
+	k, err := f.make(f.root, header{Purpose: "unit", ID: id}, path, nil)
 	if err != nil {
 		return nil, err
 	}

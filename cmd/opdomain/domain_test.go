@@ -543,6 +543,7 @@ func TestChangedFilesAreNamed(t *testing.T) {
 		"root key":    {func(d string) { flip(t, d, "keys/root.key", middle) }, "", nil},
 		"signing key": {func(d string) { flip(t, d, "keys/sign.key", middle) }, sandbox.Tampered, []string{"sign.key"}},
 		"secret":      {func(d string) { flip(t, d, "keys/secret-store.key", middle) }, sandbox.Tampered, []string{"secret-store.key"}},
+		"lost secret": {func(d string) { w.must(os.Remove(filepath.Join(d, "keys", "secret-pseudonym.key"))) }, sandbox.Tampered, []string{"secret-pseudonym.key", "missing"}},
 		"version key": {func(d string) { flip(t, d, "keys/v-*.key", middle) }, sandbox.Tampered, []string{".key"}},
 		"log entry":   {func(d string) { flip(t, d, "log/entries", middle) }, sandbox.Tampered, []string{"entr"}},
 		"checkpoint":  {func(d string) { flip(t, d, "log/checkpoint", func([]byte) int { return 20 }) }, sandbox.Tampered, []string{"checkpoint"}},

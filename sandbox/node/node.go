@@ -194,6 +194,12 @@ func open(ctx context.Context, cfg Config, d description, create bool) (n *Node,
 		if err != nil {
 			return nil
 		}
+		// A secret that is lost is not replaced by a new one: other pseudonyms would look like other people.
+		path := filepath.Join(cfg.Dir, "keys", "secret-"+name+".key")
+		if _, serr := os.Stat(path); serr != nil && !create {
+			err = &sandbox.Error{Op: "open", Kind: sandbox.Tampered, Object: filepath.Base(path), Detail: "a key of the domain is missing", Hint: "restore it from a backup"}
+			return nil
+		}
 		var k *keys.Key
 		if k, err = n.keys.Secret(name); err != nil {
 			return nil
