@@ -335,6 +335,33 @@ func TestEncodeRefuses(t *testing.T) {
 	}
 }
 
+// TestEncodeClearsNulls: what a producer left in a null slot does not travel.
+func TestEncodeClearsNulls(t *testing.T) {
+	ones := bytes.Repeat([]byte{0xff}, 16)
+	for _, ty := range []arrow.DataType{arrow.PrimitiveTypes.Int64, arrow.FixedWidthTypes.Date32, arrow.FixedWidthTypes.Boolean, arrow.BinaryTypes.String} {
+		values := []*memory.Buffer{memory.NewBufferBytes([]byte{1}), memory.NewBufferBytes(ones)} // the second of two rows is null
+		if ty == arrow.BinaryTypes.String {
+			values = []*memory.Buffer{values[0], memory.NewBufferBytes([]byte{0, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0}), memory.NewBufferBytes([]byte("abc"))}
+		}
+		data := array.NewData(ty, 2, values, nil, 1, 0)
+		a := array.MakeFromData(data)
+		schema := arrow.NewSchema([]arrow.Field{{Name: "c", Type: ty, Nullable: true}}, nil)
+		rec := array.NewRecord(schema, []arrow.Array{a}, 2)
+		enc, err := Encode(nil, rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Decode(nil, schema, enc, Limits{})
+		if err != nil {
+			t.Errorf("%s: %v", ty, err)
+			continue
+		}
+		if !got.Column(0).IsNull(1) || !array.RecordEqual(got, rec) {
+			t.Errorf("%s: a batch came back changed", ty)
+		}
+	}
+}
+
 // FuzzDecode: any bytes give a typed error, or a batch whose encoding they are.
 func FuzzDecode(f *testing.F) {
 	schema, enc := sample(f)

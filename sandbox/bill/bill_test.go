@@ -157,7 +157,7 @@ func TestComputeRefuses(t *testing.T) {
 	short, over := book(1, 1), book(1, 1)
 	short.Shares, over.Shares = short.Shares[1:], append(over.Shares, profile.Share{Role: sandbox.Partner, Basis: 1})
 	negative := book(1, 1)
-	negative.Shares = []profile.Share{{Role: sandbox.Unit, Basis: -1}, {Role: sandbox.Operator, Basis: 10_001}}
+	negative.Shares = []profile.Share{{Role: sandbox.Unit, Basis: -1}, {Role: sandbox.Agency, Basis: 5000}, {Role: sandbox.Operator, Basis: 5001}}
 	for name, c := range map[string]struct {
 		month  string
 		events []meter.Event

@@ -284,7 +284,12 @@ func TestDecodeRefuses(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := Decode(make([]byte, MaxEnvelope+1)); !errors.Is(err, sandbox.Invalid) {
+	long := h.send(t)
+	long.Box = make([]byte, MaxEnvelope)
+	if b, err = long.Encode(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Decode(b); !errors.Is(err, sandbox.Invalid) {
 		t.Error("any length is read")
 	}
 }
