@@ -286,6 +286,35 @@ func TestScanOpensOnlyItsColumns(t *testing.T) {
 	}
 }
 
+// TestColumnsAgreeWithManifest: a sealed column that holds other batches than its manifest says is not read as if it did.
+func TestColumnsAgreeWithManifest(t *testing.T) {
+	for name, c := range map[string]struct {
+		batches []int64
+		rule    string
+	}{
+		"fewer rows":      {[]int64{5, 6}, "batch 1 is not what the manifest describes"},
+		"more rows":       {[]int64{5, 8}, "batch 1 is not what the manifest describes"},
+		"fewer batches":   {[]int64{5}, "bytes behind the last batch"},
+		"another batch":   {[]int64{5, 7, 0}, "batch 2 is cut off"},
+		"no batch at all": {[]int64{}, "bytes behind the last batch"},
+	} {
+		v := newVault(t)
+		w := staged(t, v, "run-1", 5, 7)
+		w.m.Batches = c.batches
+		s, err := w.Commit(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows := make([]int, len(c.batches))
+		for i, n := range c.batches {
+			rows[i] = int(n)
+		}
+		if err := same(v, s, everyColumn, rows...); !errors.Is(err, sandbox.Tampered) || !strings.Contains(err.Error(), c.rule) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestFilesMoved between columns, versions and datasets are found, each named.
 func TestFilesMoved(t *testing.T) {
 	ctx, v := context.Background(), newVault(t)
