@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,10 +32,11 @@ var secretPhrase = []byte("correct horse battery")
 // world is a served domain on generated tables with a clock the test moves.
 type world struct {
 	*play
-	t    *testing.T
-	node *node.Node
-	at   *time.Time
-	stop func()
+	t     *testing.T
+	node  *node.Node
+	at    *time.Time
+	clock *sync.Mutex
+	stop  func()
 }
 
 // newWorld makes and serves a domain; nothing is registered in it yet.
@@ -42,13 +44,19 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	at := time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 	a := &app{in: strings.NewReader(""), out: io.Discard, err: io.Discard, rand: testRand{}, json: true}
-	a.now = func() time.Time { at = at.Add(time.Millisecond); return at }
+	var mu sync.Mutex // server and clients read the clock on goroutines of their own
+	a.now = func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		at = at.Add(time.Millisecond)
+		return at
+	}
 	s, err := loadStory("district")
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &play{app: a, opts: demoOptions{district: "longhua"}, story: s, data: tables(t), dir: filepath.Join(t.TempDir(), "domain"), sessions: map[sandbox.IdentityID]*session{}}
-	w := &world{play: p, t: t, at: &at}
+	w := &world{play: p, t: t, at: &at, clock: &mu}
 	m := api.NewMetrics()
 	n, people, err := p.found(context.Background(), founding{dir: p.dir, domain: "demo", district: "longhua", hosting: sandbox.P1, units: s.Units, keys: cheap}, secretPhrase, m)
 	if err != nil {
@@ -93,6 +101,20 @@ func (w *world) restart(change func(dir string)) error {
 	}
 	w.serve(n, m)
 	return nil
+}
+
+// move sets the clock forward.
+func (w *world) move(to func(time.Time) time.Time) {
+	w.clock.Lock()
+	defer w.clock.Unlock()
+	*w.at = to(*w.at)
+}
+
+// read gives the time without moving it.
+func (w *world) read() time.Time {
+	w.clock.Lock()
+	defer w.clock.Unlock()
+	return *w.at
 }
 
 func (w *world) must(err error) {
@@ -157,7 +179,7 @@ func TestGrantExpires(t *testing.T) {
 	if q := w.ask(question(w.story.Coarse)); q.State != "in-review" {
 		t.Fatalf("before: %s", q.State)
 	}
-	*w.at = w.at.AddDate(1, 0, 1)
+	w.move(func(t time.Time) time.Time { return t.AddDate(1, 0, 1) })
 	q := w.ask(question(w.story.Fine))
 	if q.State != "refused" || len(q.Decision.Reasons) == 0 || q.Decision.Reasons[0].Code != "grant.expired" {
 		t.Errorf("after the term: %+v", q)
@@ -273,14 +295,14 @@ func TestCheckpointIsPublishedAtIntervals(t *testing.T) {
 		w.must(err)
 		return info.Checkpoint
 	}
-	*w.at = w.at.Truncate(time.Minute).Add(time.Minute)
+	w.move(func(t time.Time) time.Time { return t.Truncate(time.Minute).Add(time.Minute) })
 	before := size()
 	_, err := result[catalog.Dataset](w.as("unit-population").api.RegisterDataset(ctx, w.story.table("persons").Dataset))
 	w.must(err)
 	if size() != before {
 		t.Error("an event shows at once")
 	}
-	*w.at = w.at.Add(time.Minute)
+	w.move(func(t time.Time) time.Time { return t.Add(time.Minute) })
 	if size() == before {
 		t.Error("an event never shows")
 	}
@@ -305,7 +327,7 @@ func TestReleaseIsItsRecipientsOnly(t *testing.T) {
 	kindOf(t, err, sandbox.Denied, "not sealed to this identity")
 	_, err = openEnvelope(w.people["operator"], compact(b), w.people["agency"].SignKey, w.as("operator"))
 	kindOf(t, err, sandbox.Tampered)
-	*w.at = w.at.AddDate(0, 6, 0)
+	w.move(func(t time.Time) time.Time { return t.AddDate(0, 6, 0) })
 	_, err = openEnvelope(w.people["operator"], compact(b), w.info.SignKey, w.as("operator"))
 	kindOf(t, err, sandbox.Expired)
 }
@@ -330,7 +352,7 @@ func TestRequests(t *testing.T) {
 	}
 	captured.RequestURI = ""
 	kindOf(t, send(), sandbox.Unsigned)
-	*w.at = w.at.Add(10 * time.Minute)
+	w.move(func(t time.Time) time.Time { return t.Add(10 * time.Minute) })
 	kindOf(t, send(), sandbox.Unsigned)
 
 	// A stranger's signature under an enrolled name, and an operation of another role.
@@ -354,9 +376,9 @@ func TestReplayIsRefusedAfterRestart(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()
 	// The address changes with a restart and is signed, so the nonce is asked directly.
-	w.must(w.node.Seen(ctx, "operator", "fresh-nonce", w.at.Add(time.Minute)))
+	w.must(w.node.Seen(ctx, "operator", "fresh-nonce", w.read().Add(time.Minute)))
 	w.must(w.restart(nil))
-	kindOf(t, w.node.Seen(ctx, "operator", "fresh-nonce", w.at.Add(time.Minute)), sandbox.Unsigned)
+	kindOf(t, w.node.Seen(ctx, "operator", "fresh-nonce", w.read().Add(time.Minute)), sandbox.Unsigned)
 }
 
 // pushCSV registers the persons table and pushes a CSV text to it.
