@@ -32,8 +32,8 @@
 //
 // Errors are Tampered naming dataset, version, column and chunk; Expired for a version whose key was destroyed; Conflict for
 // a second writer or a repeated run; Unavailable for the disk. Sizes and numbers of files, hence about how many rows a
-// version has, can be seen without a key. A HEAD put back together with all newer folders opens: who knows the version that
-// was committed last gives Check its manifest digest. Not here: removing old versions, re-encrypting under a new key,
+// version has, can be seen without a key. A folder put back whole to an older state opens: who knows the version that was
+// committed last gives Check its manifest digest. Not here: removing old versions, re-encrypting under a new key,
 // erasing opened batches from memory: they are left to the garbage collector.
 package vault
 
