@@ -4,17 +4,27 @@
 //
 // A crash may leave the temporary file, named path.tmp; the next Replace writes over it. It gives no locking: one writer
 // per path is the caller's to ensure. Errors are those of package os.
+//
+// FS is the file system as packages see it that promise to survive a crash; package crashfs breaks it on purpose in tests.
 package durable
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 )
 
 // Replace makes path a file that holds exactly b.
-func Replace(path string, b []byte) error {
+func Replace(path string, b []byte) error { return ReplaceIn(OS(), path, b) }
+
+// ReplaceIn is Replace in a file system.
+func ReplaceIn(fs FS, path string, b []byte) error {
 	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	// Removed and made anew: a link or a second name somebody left under it is not written through.
+	if err := fs.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	f, err := fs.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -26,24 +36,14 @@ func Replace(path string, b []byte) error {
 		err = cerr
 	}
 	if err == nil {
-		err = os.Rename(tmp, path)
+		err = fs.Rename(tmp, path)
 	}
 	if err != nil {
-		_ = os.Remove(tmp)
+		_ = fs.Remove(tmp)
 		return err
 	}
-	return SyncDir(filepath.Dir(path))
+	return fs.SyncDir(filepath.Dir(path))
 }
 
 // SyncDir makes the names in a folder durable.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	return err
-}
+func SyncDir(dir string) error { return OS().SyncDir(dir) }
