@@ -1,22 +1,28 @@
 // Package tlog is an append-only Merkle log (存证日志) in the shape of RFC 6962 with SM3 in the place of SHA-256:
-// leaf = SM3(0x00 ‖ entry), node = SM3(0x01 ‖ left ‖ right), and checkpoints as C2SP signed notes under SM2. Tree
-// arithmetic is transparency-dev/merkle's.
+// leaf = SM3(0x00 ‖ entry), node = SM3(0x01 ‖ left ‖ right), tiles as C2SP tlog-tiles lays them out, and checkpoints as C2SP
+// signed notes under SM2, with the co-signatures of witnesses. Tree arithmetic is transparency-dev/merkle's.
 //
 // A record is a 32-byte entry, which is all the tree sees, and a payload, which is opaque here. In the folder:
 //
-//	entries     records one after the other: uint32 big-endian payload length, entry, payload, first 8 bytes of SM3 over these
-//	checkpoint  the last signed checkpoint, replaced whole
+//	checkpoint              the last signed checkpoint, replaced whole
+//	witnessed               the last checkpoint a quorum of witnesses has signed too
+//	records/<n>             segment n: 65,536 records one after the other: uint32 big-endian payload length (2^32-1: erased),
+//	                        entry, payload, first 8 bytes of SM3 over these
+//	records/<n>.offsets     where each record of a full segment ends; brought back from it when lost
+//	tile/<level>/<n>        full tiles of 256 hashes; tile/entries/<n> bundles of 256 entries (uint16 length each)
 //
-// Append returns when records and checkpoint are on the disk. Open recomputes the tree: a torn record behind the last
-// checkpoint is the mark of a crash and is cut off; whole records behind it are kept and covered by a new checkpoint;
-// anything changed, missing or moved inside the checkpointed prefix is Tampered, naming the entry. It does not detect the
-// whole folder put back to an earlier state: that is what witnesses of checkpoints are for.
+// Append returns when records and checkpoint are on the disk; callers that append at the same time share one write, sync and
+// signature. Open reads the last segment and the edge of the tree: a torn record behind the last checkpoint is the mark of
+// a crash and is cut off; whole records behind it are kept and covered by a new checkpoint; a checkpoint whose root the
+// tree does not give is Tampered. Every record read is held to its own checksum and its leaf, every proof to the checkpoint
+// before it is given out, and Audit reads everything, naming the first entry or file that is not what was written.
+//
+// Memory does not grow with the log. It does not detect the whole folder put back to an earlier state: that is what
+// witnesses of checkpoints are for (package witness).
 package tlog
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -36,259 +42,452 @@ import (
 const MaxPayload = 1 << 20
 
 const (
-	entriesFile    = "entries"
 	checkpointFile = "checkpoint"
-	headLen        = 4 + sm.Size
-	checkLen       = 8
+	witnessedFile  = "witnessed"
+
+	maxBatch      = 4096     // records that share one sync
+	maxBatchBytes = 16 << 20 // their bytes
+	openSegments  = 8        // full segments kept open for reading
 )
 
 // Record (日志记录) is what one leaf stands for.
 type Record struct {
 	Entry   [sm.Size]byte
 	Payload []byte
+	Erased  bool // the payload was erased; the entry stays
 }
 
-// Log (存证日志) is an open log. Safe for concurrent use; appends are serialised.
+// Config (日志参数) says where a log is and who signs for it.
+type Config struct {
+	FS     durable.FS // nil: the machine's
+	Dir    string
+	Origin string // names the log in its checkpoints: 1 to 128 bytes without spaces, line ends and '+'
+	Key    *sm.SigningKey
+	Rand   io.Reader
+}
+
+// Log (存证日志) is an open log. Safe for concurrent use.
 type Log struct {
-	dir    string
-	origin string
-	key    *sm.SigningKey
-	rand   io.Reader
+	c Config
 
-	mu      sync.RWMutex
-	file    *os.File
-	offsets []int64         // of each record, and the end
-	index   map[hash]uint64 // entry to number
-	tree    tree
-	last    Checkpoint
-	broken  error // an append failed half-way: nothing more is written until the log is opened again
-	torn    int64 // bytes cut off at Open
+	queueMu sync.Mutex
+	queue   []*appending
+
+	commitMu sync.Mutex // one batch is written at a time
+	broken   error      // an append failed half-way: nothing more is written until the log is opened again
+
+	witnessMu sync.Mutex // of the witnessed file
+
+	mu     sync.RWMutex // guards the rest; not held while the disk syncs
+	tiles  tiles
+	number uint64   // of the segment that is written
+	open   *segment // it
+	full   map[uint64]*segment
+	last   Checkpoint
+	torn   int64
 }
 
-// Create makes an empty log in a new folder. The origin names the log in its checkpoints: 1 to 128 bytes without spaces,
-// line ends and '+'.
-func Create(dir, origin string, key *sm.SigningKey, rand io.Reader) (*Log, error) {
-	if !validOrigin(origin) {
+type appending struct {
+	recs  []Record
+	bytes int
+	first uint64
+	err   error
+	done  bool
+}
+
+// Create makes an empty log in a new folder.
+func Create(c Config) (*Log, error) {
+	if !validOrigin(c.Origin) {
 		return nil, &sandbox.Error{Op: "log: create", Kind: sandbox.Invalid, Object: "origin", Detail: "1 to 128 printable bytes without spaces and '+'"}
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, unavailable("create", dir, err)
+	l := newLog(c)
+	if err := l.c.FS.MkdirAll(filepath.Join(c.Dir, recordsDir), 0o700); err != nil {
+		return nil, unavailable("create", c.Dir, err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, entriesFile), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if _, err := l.c.FS.Stat(filepath.Join(c.Dir, checkpointFile)); err == nil {
+		return nil, &sandbox.Error{Op: "log: create", Kind: sandbox.Conflict, Object: c.Dir, Detail: "the folder holds a log already"}
+	}
+	if err := l.newSegment(0); err != nil {
+		return nil, err
+	}
+	if err := l.c.FS.SyncDir(c.Dir); err != nil {
+		return nil, errors.Join(unavailable("create", c.Dir, err), l.open.file.Close())
+	}
+	cp, err := l.sign()
+	if err == nil {
+		err = l.keep(cp)
+	}
 	if err != nil {
-		return nil, unavailable("create", dir, err)
+		return nil, errors.Join(err, l.open.file.Close())
 	}
-	l := &Log{dir: dir, origin: origin, key: key, rand: rand, file: f, offsets: []int64{0}, index: map[hash]uint64{}}
-	if err := l.checkpoint(); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
+	l.last = cp
 	return l, nil
 }
 
-// Open opens a log and checks every record of it.
-func Open(dir, origin string, key *sm.SigningKey, rand io.Reader) (*Log, error) {
-	text, err := os.ReadFile(filepath.Join(dir, checkpointFile))
+func newLog(c Config) *Log {
+	if c.FS == nil {
+		c.FS = durable.OS()
+	}
+	return &Log{c: c, tiles: tiles{fs: c.FS, dir: c.Dir, fresh: map[string]bool{}}, full: map[uint64]*segment{}}
+}
+
+// newSegment makes the file of segment n and appends to it from now on.
+func (l *Log) newSegment(n uint64) error {
+	path := filepath.Join(l.c.Dir, recordsDir, segmentName(n))
+	// A file left by a crash before its first record was acknowledged holds nothing that counts.
+	f, err := l.c.FS.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err == nil {
+		err = l.c.FS.SyncDir(filepath.Join(l.c.Dir, recordsDir))
+	}
 	if err != nil {
-		return nil, &sandbox.Error{Op: "log: open", Kind: sandbox.Tampered, Object: checkpointFile, Detail: "the log has no readable checkpoint"}
+		return unavailable("append", segmentName(n), err)
+	}
+	l.number, l.open = n, &segment{file: f, ends: make([]int64, 0, segmentLen)}
+	return nil
+}
+
+// Open opens a log.
+func Open(c Config) (*Log, error) {
+	l := newLog(c)
+	bad := func(detail string, err error) error {
+		return &sandbox.Error{Op: "log: open", Kind: sandbox.Tampered, Object: checkpointFile, Detail: detail, Err: err}
+	}
+	text, err := durable.ReadFile(l.c.FS, filepath.Join(c.Dir, checkpointFile))
+	if err != nil {
+		return nil, bad("the log has no readable checkpoint", nil)
 	}
 	cp, err := ParseCheckpoint(string(text))
-	if err == nil && cp.Origin != origin {
-		err = &sandbox.Error{Op: "log: open", Kind: sandbox.Tampered, Object: checkpointFile, Detail: "the checkpoint of another log"}
+	if err == nil && cp.Origin != c.Origin {
+		return nil, bad("the checkpoint of another log", nil)
 	}
 	if err == nil {
-		err = cp.Verify(key.Public())
+		err = cp.Verify(c.Key.Public())
 	}
 	if err != nil {
-		return nil, &sandbox.Error{Op: "log: open", Kind: sandbox.Tampered, Object: checkpointFile, Detail: "the checkpoint was changed", Err: err}
+		return nil, bad("the checkpoint was changed", err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, entriesFile), os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, &sandbox.Error{Op: "log: open", Kind: sandbox.Tampered, Object: entriesFile, Detail: "the log has no readable entries"}
-	}
-	l := &Log{dir: dir, origin: origin, key: key, rand: rand, file: f, offsets: []int64{0}, index: map[hash]uint64{}, last: cp}
+	l.last = cp
 	if err := l.load(); err != nil {
-		return nil, errors.Join(err, f.Close())
+		if l.open != nil {
+			err = errors.Join(err, l.open.file.Close())
+		}
+		return nil, err
 	}
 	return l, nil
 }
 
-// load reads the entries file up to its end or first fault and holds it to the checkpoint.
+// load reads the segment that holds the checkpoint's last entry, and one begun behind it.
 func (l *Log) load() error {
-	info, err := l.file.Stat()
-	if err != nil {
-		return unavailable("open", entriesFile, err)
-	}
-	r := bufio.NewReaderSize(l.file, 1<<20)
-	at := int64(0)
-	var fault error
-	for at < info.Size() {
-		rec, n, err := readRecord(r)
-		if err == nil && l.has(rec.Entry) {
-			err = errRecord
+	n := l.last.Size / segmentLen
+	if n > 0 && l.last.Size%segmentLen == 0 {
+		// The next one may not have been made yet.
+		if _, err := l.c.FS.Stat(filepath.Join(l.c.Dir, recordsDir, segmentName(n))); errors.Is(err, os.ErrNotExist) {
+			n--
 		}
-		if err != nil {
-			fault = err
+	}
+	if err := l.tiles.resume(n * segmentLen); err != nil {
+		return err
+	}
+	torn, err := l.loadSegment(n)
+	if err != nil {
+		return err
+	}
+	// A batch that filled this segment may have gone on in the next.
+	for next := l.number + 1; len(l.open.ends) == segmentLen && torn == 0; next++ {
+		if _, err := l.c.FS.Stat(filepath.Join(l.c.Dir, recordsDir, segmentName(next))); errors.Is(err, os.ErrNotExist) {
 			break
 		}
-		at += n
-		l.index[rec.Entry] = l.tree.size()
-		l.tree.append(rec.Entry)
-		l.offsets = append(l.offsets, at)
-	}
-	size := l.tree.size()
-	if size < l.last.Size {
-		detail := fmt.Sprintf("the log is behind its checkpoint: %d whole entries of %d", size, l.last.Size)
-		if errors.Is(fault, errRecord) {
-			detail = fmt.Sprintf("the record was changed on the disk; the checkpoint covers %d entries", l.last.Size)
+		if err := l.fill(); err != nil {
+			return err
 		}
-		return &sandbox.Error{Op: "log: open", Kind: sandbox.Tampered, Object: fmt.Sprintf("entry %d", size), Detail: detail,
-			Hint: "restore the log folder from a backup that is not older than its checkpoint"}
+		if torn, err = l.loadSegment(next); err != nil {
+			return err
+		}
 	}
-	root, err := l.tree.root(l.last.Size)
+	if size := l.tiles.size; size < l.last.Size {
+		return l.behind(size, torn)
+	}
+	root, err := l.tiles.root(l.last.Size)
 	if err != nil {
 		return err
 	}
 	if root != l.last.Root {
-		return &sandbox.Error{Op: "log: open", Kind: sandbox.Tampered, Object: entriesFile, Detail: fmt.Sprintf("entries 0 to %d do not give the checkpoint's root", l.last.Size-1)}
+		return &sandbox.Error{Op: "log: open", Kind: sandbox.Tampered, Object: recordsDir, Detail: fmt.Sprintf("entries 0 to %d do not give the checkpoint's root", l.last.Size-1),
+			Hint: "opdomain evidence audit names the first that was changed; restore the log folder from a backup"}
 	}
-	if at < info.Size() {
-		l.torn = info.Size() - at
-		if err := l.file.Truncate(at); err != nil {
-			return unavailable("open", entriesFile, err)
+	if torn > 0 {
+		if err := l.open.file.Truncate(l.open.end()); err != nil {
+			return unavailable("open", segmentName(l.number), err)
 		}
-		if err := l.file.Sync(); err != nil {
-			return unavailable("open", entriesFile, err)
+		if err := l.open.file.Sync(); err != nil {
+			return unavailable("open", segmentName(l.number), err)
 		}
+		l.torn = torn
 	}
-	if size > l.last.Size {
-		return l.checkpoint()
+	if l.tiles.size == l.last.Size {
+		return nil
 	}
-	return nil
+	cp, err := l.sign()
+	if err == nil {
+		err = l.keep(cp)
+	}
+	l.last = cp
+	return err
 }
 
-// errRecord marks a record that is there and is not what was written.
-var errRecord = errors.New("record")
+func (l *Log) behind(size uint64, torn int64) error {
+	detail := fmt.Sprintf("the log is behind its checkpoint: %d whole entries of %d", size, l.last.Size)
+	if torn > 0 {
+		detail = fmt.Sprintf("the record was changed on the disk or cut off; the checkpoint covers %d entries", l.last.Size)
+	}
+	return &sandbox.Error{Op: "log: open", Kind: sandbox.Tampered, Object: fmt.Sprintf("entry %d", size), Detail: detail,
+		Hint: "restore the log folder from a backup that is not older than its checkpoint"}
+}
 
-func readRecord(r io.Reader) (Record, int64, error) {
-	var head [headLen]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return Record{}, 0, err
+// loadSegment reads a segment into the tree. torn is how many bytes at its end are no whole record.
+func (l *Log) loadSegment(n uint64) (torn int64, err error) {
+	path := filepath.Join(l.c.Dir, recordsDir, segmentName(n))
+	f, err := l.c.FS.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, &sandbox.Error{Op: "log: open", Kind: sandbox.Tampered, Object: filepath.ToSlash(filepath.Join(recordsDir, segmentName(n))), Detail: "a file of records is missing",
+			Hint: "restore the log folder from a backup"}
 	}
-	n := binary.BigEndian.Uint32(head[:])
-	if n > MaxPayload {
-		return Record{}, 0, errRecord
+	if err != nil {
+		return 0, unavailable("open", segmentName(n), err)
 	}
-	body := make([]byte, int(n)+checkLen)
-	if _, err := io.ReadFull(r, body); err != nil {
-		return Record{}, 0, err
+	if l.open != nil {
+		l.shelve(l.number, l.open)
 	}
-	sum := sm.Sum(head[:], body[:n])
-	if [checkLen]byte(body[n:]) != [checkLen]byte(sum[:]) {
-		return Record{}, 0, errRecord
+	l.number, l.open = n, &segment{file: f, ends: make([]int64, 0, segmentLen)}
+	seen := make(map[hash]bool)
+	twice := errors.New("twice")
+	fault, err := l.open.scan(func(r Record) error {
+		if seen[r.Entry] {
+			return twice
+		}
+		seen[r.Entry] = true
+		return l.tiles.append(r.Entry)
+	})
+	if errors.Is(err, twice) { // a record copied behind the others
+		fault, err = errRecord, nil
 	}
-	return Record{Entry: hash(head[4:]), Payload: body[:n]}, int64(headLen) + int64(len(body)), nil
+	if err != nil {
+		return 0, unavailable("open", segmentName(n), err)
+	}
+	if fault == nil {
+		return 0, nil
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return 0, unavailable("open", segmentName(n), err)
+	}
+	return max(1, info.Size()-l.open.end()), nil
+}
+
+// fill ends a full segment: its tiles and offsets become durable before the next one begins.
+func (l *Log) fill() error {
+	if err := l.tiles.settle(); err != nil {
+		return err
+	}
+	return l.open.writeOffsets(l.c.FS, filepath.Join(l.c.Dir, recordsDir, offsetsName(l.number)))
+}
+
+// shelve keeps a full segment open for reading, a few at a time.
+func (l *Log) shelve(n uint64, s *segment) {
+	if len(l.full) >= openSegments {
+		for k, old := range l.full {
+			_ = old.file.Close()
+			delete(l.full, k)
+			break
+		}
+	}
+	l.full[n] = s
 }
 
 // Torn gives the bytes of an unfinished append that Open cut off.
 func (l *Log) Torn() int64 { return l.torn }
 
 // Append adds records in order and gives the index of the first. On return they and a checkpoint over them are durable.
+// Entries are salted by who makes them and cannot repeat; what one call holds twice is Conflict.
 func (l *Log) Append(ctx context.Context, recs ...Record) (uint64, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	if l.broken != nil {
-		return 0, l.broken
-	}
-	first := l.tree.size()
 	if len(recs) == 0 {
-		return first, nil
+		return l.Size(), nil
 	}
-	fresh := make(map[hash]bool, len(recs))
-	var buf []byte
-	ends := make([]int64, 0, len(recs))
-	end := l.offsets[len(l.offsets)-1]
+	a := &appending{recs: recs}
+	own := make(map[hash]bool, len(recs))
 	for _, r := range recs {
-		if len(r.Payload) > MaxPayload {
+		if len(r.Payload) > MaxPayload || r.Erased {
 			return 0, &sandbox.Error{Op: "log: append", Kind: sandbox.TooLarge, Object: "payload", Detail: "at most 1 MiB"}
 		}
-		if fresh[r.Entry] || l.has(r.Entry) {
-			return 0, &sandbox.Error{Op: "log: append", Kind: sandbox.Conflict, Object: "entry", Detail: "the entry is in the log already"}
+		if own[r.Entry] {
+			return 0, &sandbox.Error{Op: "log: append", Kind: sandbox.Conflict, Object: "entry", Detail: "the entry is there twice"}
 		}
-		fresh[r.Entry] = true
-		start := len(buf)
-		buf = binary.BigEndian.AppendUint32(buf, uint32(len(r.Payload)))
-		buf = append(buf, r.Entry[:]...)
-		buf = append(buf, r.Payload...)
-		sum := sm.Sum(buf[start:])
-		buf = append(buf, sum[:checkLen]...)
-		ends = append(ends, end+int64(len(buf)))
+		own[r.Entry] = true
+		a.bytes += len(r.Payload) + headLen + checkLen
 	}
-	if _, err := l.file.WriteAt(buf, end); err != nil {
-		// A whole record left behind here would come alive when the log is next opened.
-		if terr := l.file.Truncate(end); terr != nil {
-			l.broken = unavailable("append", entriesFile, terr)
-		}
-		return 0, unavailable("append", entriesFile, err)
+	l.queueMu.Lock()
+	l.queue = append(l.queue, a)
+	l.queueMu.Unlock()
+	// Whoever gets the lock writes what waits, its own among it, in the order it came.
+	l.commitMu.Lock()
+	defer l.commitMu.Unlock()
+	for !a.done {
+		l.commit(l.take())
 	}
-	if err := l.file.Sync(); err != nil {
-		// After a failed sync the kernel may have dropped the pages: only a fresh read tells what is on the disk.
-		l.broken = unavailable("append", entriesFile, err)
-		return 0, l.broken
-	}
-	for _, r := range recs {
-		l.index[r.Entry] = l.tree.size()
-		l.tree.append(r.Entry)
-	}
-	l.offsets = append(l.offsets, ends...)
-	if err := l.checkpoint(); err != nil {
-		l.broken = err
-		return 0, err
-	}
-	return first, nil
+	return a.first, a.err
 }
 
-// checkpoint signs the tree as it is and replaces the checkpoint file.
-func (l *Log) checkpoint() error {
-	root, err := l.tree.root(l.tree.size())
+// take gives the batch that is written next: at least one call's records.
+func (l *Log) take() []*appending {
+	l.queueMu.Lock()
+	defer l.queueMu.Unlock()
+	n, recs, size := 0, 0, 0
+	for ; n < len(l.queue); n++ {
+		recs += len(l.queue[n].recs)
+		size += l.queue[n].bytes
+		if n > 0 && (recs > maxBatch || size > maxBatchBytes) {
+			break
+		}
+	}
+	batch := l.queue[:n:n]
+	l.queue = l.queue[n:]
+	return batch
+}
+
+// commit writes a batch. Callers hold commitMu.
+func (l *Log) commit(batch []*appending) {
+	err := l.broken
+	if err == nil {
+		err = l.write(batch)
+	}
+	for _, a := range batch {
+		a.err, a.done = err, true
+	}
+}
+
+// write makes a batch durable: records, tree, checkpoint. An error before the tree has changed takes the records back; one
+// after it leaves what is on the disk to the next Open.
+func (l *Log) write(batch []*appending) error {
+	size := l.tiles.size
+	for _, a := range batch {
+		a.first = size
+		size += uint64(len(a.recs))
+	}
+	var recs []Record
+	for _, a := range batch {
+		recs = append(recs, a.recs...)
+	}
+	began := len(l.open.ends)
+	first := true
+	for len(recs) > 0 {
+		if len(l.open.ends) == segmentLen {
+			if err := l.next(); err != nil {
+				l.broken = err
+				return err
+			}
+			began = 0
+		}
+		n := min(len(recs), segmentLen-began)
+		if err := l.put(recs[:n], first); err != nil {
+			return err
+		}
+		recs, first = recs[n:], false
+		began = len(l.open.ends)
+	}
+	cp, err := l.sign()
+	if err == nil {
+		err = l.keep(cp)
+	}
 	if err != nil {
+		l.broken = err
 		return err
 	}
-	c := Checkpoint{Origin: l.origin, Size: l.tree.size(), Root: root, keyHash: keyHash(l.origin, l.key.Public())}
-	if c.Signature, err = l.key.Sign(l.rand, ContextCheckpoint, []byte(c.body())); err != nil {
-		return err
-	}
-	if err := durable.Replace(filepath.Join(l.dir, checkpointFile), []byte(c.String())); err != nil {
-		return unavailable("checkpoint", checkpointFile, err)
-	}
-	l.last = c
+	l.mu.Lock()
+	l.last = cp
+	l.mu.Unlock()
 	return nil
 }
 
-// Size gives the number of entries.
+// put writes records into the open segment and the tree.
+func (l *Log) put(recs []Record, first bool) error {
+	end := l.open.end()
+	var buf []byte
+	ends := make([]int64, 0, len(recs))
+	for _, r := range recs {
+		buf = appendRecord(buf, r)
+		ends = append(ends, end+int64(len(buf)))
+	}
+	if _, err := l.open.file.WriteAt(buf, end); err != nil {
+		// A whole record left behind here would come alive when the log is next opened.
+		if terr := l.open.file.Truncate(end); terr != nil || !first {
+			l.broken = unavailable("append", segmentName(l.number), errors.Join(err, terr))
+		}
+		return unavailable("append", segmentName(l.number), err)
+	}
+	if err := l.open.file.Sync(); err != nil {
+		// After a failed sync the kernel may have dropped the pages: only a fresh read tells what is on the disk.
+		l.broken = unavailable("append", segmentName(l.number), err)
+		return l.broken
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range recs {
+		if err := l.tiles.append(r.Entry); err != nil {
+			l.broken = err
+			return err
+		}
+	}
+	l.open.ends = append(l.open.ends, ends...)
+	return nil
+}
+
+// next begins the next segment.
+func (l *Log) next() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.fill(); err != nil {
+		return err
+	}
+	l.shelve(l.number, l.open)
+	return l.newSegment(l.number + 1)
+}
+
+// sign signs the tree as it is.
+func (l *Log) sign() (Checkpoint, error) {
+	l.mu.Lock()
+	root, err := l.tiles.root(l.tiles.size)
+	c := Checkpoint{Origin: l.c.Origin, Size: l.tiles.size, Root: root, keyHash: keyHash(l.c.Origin, l.c.Key.Public())}
+	l.mu.Unlock()
+	if err != nil {
+		return c, err
+	}
+	c.Signature, err = l.c.Key.Sign(l.c.Rand, ContextCheckpoint, []byte(c.body()))
+	return c, err
+}
+
+// keep replaces the checkpoint file.
+func (l *Log) keep(c Checkpoint) error {
+	if err := durable.ReplaceIn(l.c.FS, filepath.Join(l.c.Dir, checkpointFile), []byte(c.String())); err != nil {
+		return unavailable("checkpoint", checkpointFile, err)
+	}
+	return nil
+}
+
+// Size gives the number of entries under the last checkpoint.
 func (l *Log) Size() uint64 {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.tree.size()
-}
-
-func (l *Log) has(entry hash) bool {
-	_, ok := l.index[entry]
-	return ok
-}
-
-// Find gives the number of an entry. No entry is in the log twice: each has its own salt.
-func (l *Log) Find(entry [sm.Size]byte) (uint64, bool) {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	i, ok := l.index[entry]
-	return i, ok
+	return l.last.Size
 }
 
 // Origin names the log.
-func (l *Log) Origin() string { return l.origin }
+func (l *Log) Origin() string { return l.c.Origin }
+
+// Key gives the key that checkpoints are signed with.
+func (l *Log) Key() *sm.VerifyKey { return l.c.Key.Public() }
 
 // Checkpoint gives the last signed checkpoint.
 func (l *Log) Checkpoint() Checkpoint {
@@ -297,18 +496,50 @@ func (l *Log) Checkpoint() Checkpoint {
 	return l.last
 }
 
-// Read gives record i.
+// Read gives record i: its checksum and its leaf in the tree hold, or it is Tampered.
 func (l *Log) Read(i uint64) (Record, error) {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	if i >= l.tree.size() {
+	l.mu.Lock() // the cache of tiles and segments changes
+	defer l.mu.Unlock()
+	if i >= l.last.Size {
 		return Record{}, &sandbox.Error{Op: "log: read", Kind: sandbox.NotFound, Object: fmt.Sprintf("entry %d", i), Detail: "the log is shorter"}
 	}
-	rec, _, err := readRecord(io.NewSectionReader(l.file, l.offsets[i], l.offsets[i+1]-l.offsets[i]))
+	return l.read(i)
+}
+
+func (l *Log) read(i uint64) (Record, error) {
+	s, err := l.segment(i / segmentLen)
 	if err != nil {
-		return Record{}, &sandbox.Error{Op: "log: read", Kind: sandbox.Tampered, Object: fmt.Sprintf("entry %d", i), Detail: "the record was changed on the disk"}
+		return Record{}, err
+	}
+	changed := &sandbox.Error{Op: "log: read", Kind: sandbox.Tampered, Object: fmt.Sprintf("entry %d", i), Detail: "the record was changed on the disk"}
+	rec, err := s.read(int(i % segmentLen))
+	if err != nil {
+		return Record{}, changed
+	}
+	leaf, err := l.leaf(i)
+	if err != nil {
+		return Record{}, err
+	}
+	if leaf != hash(hasher{}.HashLeaf(rec.Entry[:])) {
+		return Record{}, changed
 	}
 	return rec, nil
+}
+
+// segment gives an open segment.
+func (l *Log) segment(n uint64) (*segment, error) {
+	if n == l.number {
+		return l.open, nil
+	}
+	if s := l.full[n]; s != nil {
+		return s, nil
+	}
+	s, err := openSegment(l.c.FS, l.c.Dir, n)
+	if err != nil {
+		return nil, err
+	}
+	l.shelve(n, s)
+	return s, nil
 }
 
 // Records yields the records of the log as it is when called, in order; an error ends it.
@@ -326,39 +557,98 @@ func (l *Log) Records(ctx context.Context) iter.Seq2[Record, error] {
 	}
 }
 
+// FindFrom gives the number of an entry at or behind from. It reads every record from there on.
+func (l *Log) FindFrom(from uint64, entry [sm.Size]byte) (uint64, bool, error) {
+	for i, n := from, l.Size(); i < n; i++ {
+		rec, err := l.Read(i)
+		if err != nil {
+			return 0, false, err
+		}
+		if rec.Entry == entry {
+			return i, true, nil
+		}
+	}
+	return 0, false, nil
+}
+
 // Inclusion proves that entry i is in the tree of the given size.
 func (l *Log) Inclusion(i, size uint64) ([][]byte, error) {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	if size > l.tree.size() || i >= size {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if size > l.last.Size || i >= size {
 		return nil, invalid("inclusion", "an index below a size that the log has reached")
 	}
 	n, err := proof.Inclusion(i, size)
 	if err != nil {
 		return nil, invalid("inclusion", "an index below a size that the log has reached")
 	}
-	return l.tree.prove(n)
+	path, err := l.prove(n)
+	if err != nil {
+		return nil, err
+	}
+	leaf, err := l.leaf(i)
+	if err != nil {
+		return nil, err
+	}
+	// A tile changed on the disk is seen here, not by whom the proof is for. Trees between checkpoints have no signed root.
+	if size == l.last.Size && proof.VerifyInclusion(hasher{}, i, size, leaf[:], path, l.last.Root[:]) != nil {
+		return nil, l.changedTile("inclusion")
+	}
+	return path, nil
+}
+
+func (l *Log) changedTile(op string) error {
+	return &sandbox.Error{Op: "log: " + op, Kind: sandbox.Tampered, Object: "tile", Detail: "the tiles do not give the checkpoint's root: one was changed on the disk",
+		Hint: "opdomain evidence audit names it; restore the log folder from a backup"}
 }
 
 // Consistency proves that the tree of size1 is a prefix of the tree of size2.
 func (l *Log) Consistency(size1, size2 uint64) ([][]byte, error) {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	if size1 > size2 || size2 > l.tree.size() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if size1 > size2 || size2 > l.last.Size {
 		return nil, invalid("consistency", "two rising sizes that the log has reached")
 	}
 	n, err := proof.Consistency(size1, size2)
 	if err != nil {
 		return nil, invalid("consistency", "two rising sizes that the log has reached")
 	}
-	return l.tree.prove(n)
+	path, err := l.prove(n)
+	if err != nil || size2 != l.last.Size {
+		return path, err
+	}
+	root, err := l.tiles.root(size1)
+	if err != nil {
+		return nil, err
+	}
+	if proof.VerifyConsistency(hasher{}, size1, size2, path, root[:], l.last.Root[:]) != nil {
+		return nil, l.changedTile("consistency")
+	}
+	return path, nil
 }
 
-// Close closes the entries file. Nothing is pending: every append was durable.
-func (l *Log) Close() error {
+// RootAt gives the root over the first size entries.
+func (l *Log) RootAt(size uint64) ([sm.Size]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.file.Close()
+	if size > l.last.Size {
+		return hash{}, invalid("root", "a size that the log has reached")
+	}
+	return l.tiles.root(size)
+}
+
+// Close closes the files. Nothing is pending: every append was durable.
+func (l *Log) Close() error {
+	l.commitMu.Lock()
+	defer l.commitMu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	errs := []error{l.open.file.Close()}
+	for _, s := range l.full {
+		errs = append(errs, s.file.Close())
+	}
+	l.full = map[uint64]*segment{}
+	return errors.Join(errs...)
 }
 
 func unavailable(op, object string, err error) error {

@@ -34,60 +34,6 @@ func (hasher) HashChildren(l, r []byte) []byte {
 }
 func (hasher) Size() int { return sm.Size }
 
-// tree keeps the hash of every perfect subtree, level by level; levels[0] are the leaves.
-type tree struct {
-	levels [][]hash
-}
-
-func (t *tree) size() uint64 {
-	if len(t.levels) == 0 {
-		return 0
-	}
-	return uint64(len(t.levels[0]))
-}
-
-func (t *tree) append(entry hash) {
-	h := hash(hasher{}.HashLeaf(entry[:]))
-	for level := 0; ; level++ {
-		if level == len(t.levels) {
-			t.levels = append(t.levels, nil)
-		}
-		t.levels[level] = append(t.levels[level], h)
-		n := len(t.levels[level])
-		if n%2 == 1 {
-			return
-		}
-		h = hash(hasher{}.HashChildren(t.levels[level][n-2][:], t.levels[level][n-1][:]))
-	}
-}
-
-// root gives the root over the first size leaves.
-func (t *tree) root(size uint64) (hash, error) {
-	if size == 0 {
-		return hash(hasher{}.EmptyRoot()), nil
-	}
-	hashes := t.nodes(compact.RangeNodes(0, size, nil))
-	f := compact.RangeFactory{Hash: hasher{}.HashChildren}
-	r, err := f.NewRange(0, size, hashes)
-	if err != nil {
-		return hash{}, err
-	}
-	b, err := r.GetRootHash(nil)
-	return hash(b), err
-}
-
-func (t *tree) nodes(ids []compact.NodeID) [][]byte {
-	out := make([][]byte, 0, len(ids))
-	for _, id := range ids {
-		out = append(out, t.levels[id.Level][id.Index][:])
-	}
-	return out
-}
-
-func (t *tree) prove(n proof.Nodes) ([][]byte, error) {
-	return n.Rehash(t.nodes(n.IDs), hasher{}.HashChildren)
-}
-
 func invalid(op, rule string) error {
 	return &sandbox.Error{Op: "log: " + op, Kind: sandbox.Invalid, Object: "proof", Detail: rule}
 }

@@ -2,6 +2,8 @@ package tlog
 
 import (
 	"bytes"
+	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"os"
@@ -9,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/opdomain/opdomain/attest/durable/crashfs"
 	"github.com/opdomain/opdomain/attest/sm"
 )
 
@@ -19,6 +22,21 @@ func unhex(t testing.TB, s string) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// inMemory gives a log on a file system in memory.
+func inMemory(t interface{ Fatal(...any) }) *Log {
+	key, err := sm.NewSigningKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := at("/log", key)
+	c.FS = crashfs.New()
+	l, err := Create(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 func TestTreeVectors(t *testing.T) {
@@ -44,15 +62,17 @@ func TestTreeVectors(t *testing.T) {
 		t.Fatal("SM3 of abc differs")
 	}
 	var grown Root
-	l := &Log{}
+	l := inMemory(t)
 	roots := make([]hash, 0, len(v.Roots))
 	for n, want := range v.Roots {
 		if n > 0 {
 			e := hash(unhex(t, v.Entries[n-1]))
-			l.tree.append(e)
+			if _, err := l.Append(context.Background(), Record{Entry: e}); err != nil {
+				t.Fatal(err)
+			}
 			grown.Append(e)
 		}
-		root, err := l.tree.root(uint64(n))
+		root, err := l.RootAt(uint64(n))
 		if err != nil || !bytes.Equal(root[:], unhex(t, want)) {
 			t.Errorf("root of %d entries differs: %v", n, err)
 		}
@@ -103,17 +123,21 @@ func plain(entries []hash) hash {
 
 func TestProofLaws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(1, 80).Draw(t, "entries")
-		l := &Log{}
+		n := rapid.IntRange(1, 600).Draw(t, "entries")
+		l := inMemory(t)
+		var recs []Record
 		var entries []hash
 		for i := range n {
 			e := sm.Sum([]byte{byte(i), byte(i >> 8)})
 			entries = append(entries, e)
-			l.tree.append(e)
+			recs = append(recs, Record{Entry: e})
+		}
+		if _, err := l.Append(context.Background(), recs...); err != nil {
+			t.Fatal(err)
 		}
 		size := rapid.IntRange(1, n).Draw(t, "size")
 		i := rapid.IntRange(0, size-1).Draw(t, "index")
-		root, err := l.tree.root(uint64(size))
+		root, err := l.RootAt(uint64(size))
 		if err != nil || root != plain(entries[:size]) {
 			t.Fatalf("root: %v", err)
 		}
@@ -126,7 +150,7 @@ func TestProofLaws(t *testing.T) {
 			t.Fatalf("entry %d passed as %d", other, i)
 		}
 		m := rapid.IntRange(0, size).Draw(t, "smaller")
-		before, err := l.tree.root(uint64(m))
+		before, err := l.RootAt(uint64(m))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,8 +168,10 @@ func TestProofLaws(t *testing.T) {
 }
 
 func TestProofBounds(t *testing.T) {
-	l := &Log{}
-	l.tree.append(hash{1})
+	l := inMemory(t)
+	if _, err := l.Append(context.Background(), Record{Entry: hash{1}}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := l.Inclusion(1, 1); err == nil {
 		t.Error("an index at the size was proved")
 	}
