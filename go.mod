@@ -4,20 +4,23 @@ go 1.26
 
 require (
 	github.com/apache/arrow/go/v17 v17.0.0 // record batches of the hot path
+	github.com/cloudflare/circl v1.6.2 // threshold shares of the key backup, verifiable
 	github.com/emmansun/gmsm v0.44.0 // every SM algorithm, behind attest/sm
 	github.com/getkin/kin-openapi v0.140.0 // tests only: holds real answers to openapi.yaml
+	github.com/miekg/pkcs11 v1.1.1 // keys in a device, in attest/keys/pkcs11
 	github.com/oapi-codegen/runtime v1.5.0 // parameter binding of the generated server and client
 	github.com/pressly/goose/v3 v3.27.0 // embedded migrations of the store
 	github.com/prometheus/client_golang v1.24.1 // /metrics
 	github.com/rogpeppe/go-internal v1.16.0 // tests only: the command line as scripts (testscript)
 	github.com/spf13/cobra v1.10.2 // command line
-	github.com/tjfoc/gmsm v1.4.1 // tests only: second opinion on every SM algorithm
+	github.com/tjfoc/gmsm v1.4.1 // TLCP engine behind attest/sm/tlcp; second opinion on every SM algorithm in tests
 	github.com/transparency-dev/merkle v0.0.2 // tree arithmetic of the evidence log, with an SM3 hasher
 	golang.org/x/crypto v0.54.0 // Argon2id for passphrases, in attest/keys
-	golang.org/x/sync v0.22.0 // columns of a version sealed side by side
-	golang.org/x/sys v0.47.0 // lock of a domain's folder
+	golang.org/x/sync v0.22.0 // columns of a version sealed side by side, bounds of pushes
+	golang.org/x/sys v0.47.0 // locks, local sockets' users, what the machine is like
 	golang.org/x/term v0.45.0 // passphrase prompt
 	golang.org/x/text v0.40.0 // GB18030 and Unicode normal forms of incoming text
+	golang.org/x/time v0.14.0 // token buckets of the interface
 	modernc.org/sqlite v1.46.1 // embedded store without cgo
 	pgregory.net/rapid v1.2.0 // tests only: laws over random data
 )
@@ -25,6 +28,7 @@ require (
 require (
 	github.com/apapsch/go-jsonmerge/v2 v2.0.0 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
+	github.com/bwesterb/go-ristretto v1.2.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/dustin/go-humanize v1.0.1 // indirect
 	github.com/go-openapi/jsonpointer v0.22.5 // indirect

@@ -18,7 +18,7 @@ import (
 // BundleFormat (存证包格式) names the file format: lines of JSON, each in its one encoding.
 //
 //	header   format, domain, audience, log origin, domain signing key, checkpoint, number of entries
-//	entry    index, entry hash, and if the audience may see the event: salt and event
+//	entry    index, entry hash, and if the audience may see the event: salt and event; "erased" if nobody can any more
 //	…        one line per entry of the log, in order, none left out
 //	last     the domain's signature over SM3 of every byte before this line
 //
@@ -40,6 +40,7 @@ type bundleHeader struct {
 type bundleEntry struct {
 	Index uint64          `json:"i"`
 	Entry []byte          `json:"entry"`
+	Gone  bool            `json:"erased,omitempty"`
 	Salt  []byte          `json:"salt,omitempty"`
 	Event json.RawMessage `json:"event,omitempty"`
 	Check string          `json:"check,omitempty"`
@@ -71,9 +72,14 @@ func (c *chain) next(line any) (string, error) {
 func entryName(i uint64) string { return fmt.Sprintf("entry %d", i) }
 
 // WriteBundle writes the evidence bundle of a domain for an audience: every entry of the log as its hash, the events that
-// visible allows in full. The log's origin is "opdomain/" and the domain's name.
+// visible allows in full. The log's origin is "opdomain/" and the domain's name. An erased entry is marked when visible
+// allows the evidence.erased that names it, or none names it; otherwise it stands as a hidden one, since what was erased
+// together belongs together. visible is asked in the order of the log, about evidence.erased more than once.
 func (r *Recorder) WriteBundle(ctx context.Context, w io.Writer, domain, audience string, visible func(Event) bool) error {
+	r.erasing.RLock()
+	defer r.erasing.RUnlock()
 	cp := r.log.Checkpoint()
+	var shown, named map[uint64][sm.Size]byte // of the erased, read when the first one comes
 	h := sm.NewHash()
 	buf := bufio.NewWriter(w)
 	both := io.MultiWriter(buf, h)
@@ -87,15 +93,24 @@ func (r *Recorder) WriteBundle(ctx context.Context, w io.Writer, domain, audienc
 		return err
 	}
 	for i := range cp.Size {
-		e, err := r.Event(i)
+		e, err := r.read(i)
 		if err == nil {
 			err = ctx.Err()
+		}
+		if err == nil && e.Erased && named == nil {
+			if named, err = r.named(ctx, i, cp.Size, func(Event) bool { return true }); err == nil {
+				shown, err = r.named(ctx, i, cp.Size, visible)
+			}
 		}
 		if err != nil {
 			return err
 		}
 		line := bundleEntry{Index: i, Entry: e.Entry[:]}
-		if visible(e.Event) {
+		if e.Erased {
+			_, told := shown[i]
+			_, known := named[i]
+			line.Gone = told || !known
+		} else if visible(e.Event) {
 			line.Salt, line.Event = e.Salt, e.Text
 		}
 		if line.Check, err = run.next(line); err != nil {
@@ -210,7 +225,7 @@ func (b *bundleReader) entry(i uint64) (bundleEntry, error) {
 	switch {
 	case err != nil || want != check:
 		return e, b.fault(fmt.Sprintf("the line of entry %d was changed, or one before it was left out: its check value differs", i))
-	case e.Index != i || len(e.Entry) != sm.Size || (len(e.Salt) == 0) != (len(e.Event) == 0):
+	case e.Index != i || len(e.Entry) != sm.Size || (len(e.Salt) == 0) != (len(e.Event) == 0) || e.Gone && len(e.Event) > 0:
 		return e, b.fault(fmt.Sprintf("this line is entry %d: a hash of 32 bytes, and salt and event together or not at all", i))
 	case len(e.Event) > 0 && (len(e.Salt) != saltLen || sm.HMAC(e.Salt, e.Event) != [sm.Size]byte(e.Entry)):
 		return e, b.fault(fmt.Sprintf("entry %d: the event is not the one the entry was made from", i))

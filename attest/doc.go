@@ -4,7 +4,8 @@
 //
 // Everything signed is SM2 (GB/T 32918) under a context that names its kind. A statement carries its JSON body exactly as
 // signed. An event is hidden in the log: entry = HMAC-SM3(salt, event) under 32 random bytes, and the payload at rest is
-// sealed, so the log's files hold no text of an event.
+// sealed for each audience of the event, so the log's files hold no text of an event; a payload can be erased, its entry and
+// every proof of it stay.
 //
 // A bundle is text, one JSON object a line in its one encoding: a header with the signed checkpoint, every entry of the
 // log in order, the entries its audience may see with salt and event, and the domain's signature over SM3 of all of it.

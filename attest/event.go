@@ -35,6 +35,12 @@ const (
 	UsageMetered      Kind = "usage.metered"
 	InvoiceIssued     Kind = "invoice.issued"
 	BundleExported    Kind = "bundle.exported"
+	EvidenceErased    Kind = "evidence.erased"  // 存证载荷删除
+	IdentityRevoked   Kind = "identity.revoked" // 数字身份吊销
+	IdentityRenewed   Kind = "identity.renewed" // 密钥更新
+	KeyRotated        Kind = "key.rotated"      // 密钥轮换
+	KeyErased         Kind = "key.erased"       // 密钥销毁
+	WitnessesSet      Kind = "witnesses.set"    // 见证方设定
 )
 
 // Event (存证事件) is one state change. The domain signs it; Salt hides it inside its log entry.
@@ -99,6 +105,18 @@ func (e Event) open() (any, error) {
 		body = new(InvoiceIssuedBody)
 	case BundleExported:
 		body = new(BundleExportedBody)
+	case EvidenceErased:
+		body = new(EvidenceErasedBody)
+	case IdentityRevoked:
+		body = new(IdentityRevokedBody)
+	case IdentityRenewed:
+		body = new(IdentityRenewedBody)
+	case KeyRotated:
+		body = new(KeyRotatedBody)
+	case KeyErased:
+		body = new(KeyErasedBody)
+	case WitnessesSet:
+		body = new(WitnessesSetBody)
 	default:
 		return nil, &sandbox.Error{Op: "event", Kind: sandbox.Invalid, Object: "kind", Detail: "not a known kind"}
 	}
@@ -122,8 +140,8 @@ func (e Event) signedBytes() ([]byte, error) {
 	return json.Marshal(e)
 }
 
-// verify checks the domain's signature.
-func (e Event) verify(pub *sm.VerifyKey) error {
+// Verify checks the domain's signature.
+func (e Event) Verify(pub *sm.VerifyKey) error {
 	b, err := e.signedBytes()
 	if err != nil {
 		return err
@@ -312,4 +330,49 @@ type (
 		Audience string `json:"audience"`
 		Size     uint64 `json:"size"` // entries in the log when it was exported
 	}
+	// EvidenceErasedBody (存证载荷删除): the payloads of these entries are gone, their hashes stay in the log.
+	EvidenceErasedBody struct {
+		Indices []uint64 `json:"indices"` // rising
+		Entries [][]byte `json:"entries"` // the hash of each
+		Reason  string   `json:"reason"`
+	}
+	// IdentityRevokedBody (数字身份吊销): what the identity signs from here on is void.
+	IdentityRevokedBody struct {
+		Identity sandbox.IdentityID `json:"identity"`
+		Reason   string             `json:"reason"`
+	}
+	// IdentityRenewedBody (密钥更新): the identity signs with the new key from here on. Proof is the new key's own signature over
+	// identity and keys, under ContextRenewal; the request for it was signed with the old one.
+	IdentityRenewedBody struct {
+		Identity   sandbox.IdentityID `json:"identity"`
+		SignKey    []byte             `json:"sign_key"`
+		EncryptKey []byte             `json:"encrypt_key"`
+		Proof      []byte             `json:"proof"`
+	}
+	// KeyRotatedBody (密钥轮换): everything under a key-encrypting key was wrapped again under its next generation.
+	KeyRotatedBody struct {
+		Key       sandbox.KeyID `json:"key"`
+		From      []uint32      `json:"from"` // generations destroyed
+		To        uint32        `json:"to"`
+		Rewrapped int           `json:"rewrapped"`
+	}
+	// KeyErasedBody (密钥销毁): the certificate says what its driver can prove.
+	KeyErasedBody struct {
+		Key         sandbox.KeyID   `json:"key"`
+		Certificate json.RawMessage `json:"certificate"`
+	}
+	// WitnessBody (见证方) is one witness.
+	WitnessBody struct {
+		Name  string          `json:"name"`
+		Party sandbox.PartyID `json:"party"`
+		Key   []byte          `json:"key"`
+	}
+	// WitnessesSetBody (见证方设定): who must have seen the evidence before anything leaves.
+	WitnessesSetBody struct {
+		Quorum    int           `json:"quorum"`
+		Witnesses []WitnessBody `json:"witnesses"`
+	}
 )
+
+// ContextRenewal is what a new key signs its own renewal under.
+const ContextRenewal = "opdomain/renewal/v1"

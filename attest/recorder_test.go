@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +22,15 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 )
 
+func has(t *testing.T, r *Recorder, entry [sm.Size]byte) bool {
+	t.Helper()
+	ok, err := r.HasFrom(0, entry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ok
+}
+
 func TestRecorderReadsBackWhatItRecorded(t *testing.T) {
 	c := newCast(t)
 	r := c.play(t, c.story()[:3])
@@ -29,12 +39,12 @@ func TestRecorderReadsBackWhatItRecorded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if e.Index != uint64(i) || e.Event.Kind != c.story()[i].kind || len(e.Salt) != saltLen || e.Event.verify(c.domain.Public()) != nil || !r.Has(e.Entry) {
+		if e.Index != uint64(i) || e.Event.Kind != c.story()[i].kind || len(e.Salt) != saltLen || e.Event.Verify(c.domain.Public()) != nil || !has(t, r, e.Entry) {
 			t.Errorf("event %d: %+v", i, e.Event.Kind)
 		}
 		i++
 	}
-	if i != 3 || r.Log().Size() != 3 || r.Has(sm.Sum()) {
+	if i != 3 || r.Log().Size() != 3 || has(t, r, sm.Sum()) {
 		t.Errorf("%d events", i)
 	}
 	e, err := r.Event(1)
@@ -58,11 +68,11 @@ func TestRecorderReadsBackWhatItRecorded(t *testing.T) {
 func TestLogHidesEvents(t *testing.T) {
 	c := newCast(t)
 	dir := filepath.Join(t.TempDir(), "log")
-	log, err := tlog.Create(dir, "opdomain/test", c.domain, rand.Reader)
+	log, err := tlog.Create(tlog.Config{Dir: dir, Origin: "opdomain/test", Key: c.domain, Rand: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := NewRecorder(log, c.domain, c.seal, rand.Reader)
+	r, err := NewRecorder(log, c.domain, c.ring, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,10 +102,15 @@ func TestLogHidesEvents(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"entries", "checkpoint"} {
-		b, err := os.ReadFile(filepath.Join(dir, name))
+	seen := 0
+	err = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		seen++
+		b, err := os.ReadFile(name)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		b = append(b, stored...)
 		for _, word := range []string{"question-text", "asker-text", "actor-text", "object-text", "consent.none", "claim.refused"} {
@@ -105,18 +120,22 @@ func TestLogHidesEvents(t *testing.T) {
 				}
 			}
 		}
+		return nil
+	})
+	if err != nil || seen < 2 {
+		t.Fatal(seen, err)
 	}
-	if log, err = tlog.Open(dir, "opdomain/test", c.domain, rand.Reader); err != nil {
+	if log, err = tlog.Open(tlog.Config{Dir: dir, Origin: "opdomain/test", Key: c.domain, Rand: rand.Reader}); err != nil {
 		t.Fatal(err)
 	}
-	if r, err = NewRecorder(log, c.domain, c.seal, rand.Reader); err != nil {
+	if r, err = NewRecorder(log, c.domain, c.ring, rand.Reader); err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
 	if e, err := r.Event(1); err != nil || e.Event.Object != "object-text" {
 		t.Error(err)
 	}
-	wrong, err := NewRecorder(log, c.domain, make([]byte, sm.KeySize), rand.Reader)
+	wrong, err := NewRecorder(log, c.domain, newRing(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,11 +189,11 @@ func TestPrepareRefuses(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := NewRecorder(r.log, c.domain, []byte("short"), rand.Reader); !errors.Is(err, sandbox.Invalid) {
+	if _, err := NewRecorder(r.log, c.domain, &ring{keys: map[string][]byte{IndexAudience: []byte("short")}}, rand.Reader); !errors.Is(err, sandbox.Invalid) {
 		t.Error(err)
 	}
 	// The salt is drawn after the signature; a reader that ends there must not give a predictable salt.
-	dry, err := NewRecorder(r.log, c.domain, c.seal, io.MultiReader(io.LimitReader(rand.Reader, 4096), iotest.ErrReader(io.ErrUnexpectedEOF)))
+	dry, err := NewRecorder(r.log, c.domain, c.ring, io.MultiReader(io.LimitReader(rand.Reader, 4096), iotest.ErrReader(io.ErrUnexpectedEOF)))
 	if err != nil {
 		t.Fatal(err)
 	}

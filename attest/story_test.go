@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,13 +34,45 @@ type step struct {
 	as      sandbox.IdentityID // who the statement says signed it, when not the actor
 	minute  int
 	nth     int // step of a vote
+	to      []string
+}
+
+// ring holds audience keys: drawn when first asked for, gone when destroyed.
+type ring struct {
+	mu   sync.Mutex
+	keys map[string][]byte // nil: destroyed
+}
+
+func newRing() *ring { return &ring{keys: map[string][]byte{}} }
+
+func (r *ring) AudienceKey(audience string) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k, ok := r.keys[audience]
+	if !ok {
+		k = make([]byte, sm.KeySize)
+		if _, err := rand.Read(k); err != nil {
+			return nil, err
+		}
+		r.keys[audience] = k
+	}
+	if k == nil {
+		return nil, &sandbox.Error{Op: "ring", Kind: sandbox.NotFound, Object: "audience key"}
+	}
+	return k, nil
+}
+
+func (r *ring) destroy(audience string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.keys[audience] = nil
 }
 
 // cast is everybody in the story with their keys.
 type cast struct {
 	keys   map[sandbox.IdentityID]*sm.SigningKey
 	domain *sm.SigningKey
-	seal   []byte
+	ring   *ring
 }
 
 var roles = []struct {
@@ -57,7 +90,7 @@ var roles = []struct {
 
 func newCast(t testing.TB) *cast {
 	t.Helper()
-	c := &cast{keys: map[sandbox.IdentityID]*sm.SigningKey{}, seal: bytes.Repeat([]byte{7}, sm.KeySize)}
+	c := &cast{keys: map[sandbox.IdentityID]*sm.SigningKey{}, ring: newRing()}
 	key := func() *sm.SigningKey {
 		k, err := sm.NewSigningKey(rand.Reader)
 		if err != nil {
@@ -182,11 +215,11 @@ func body[T any](t testing.TB, s []step, name string) *T {
 // play records a story.
 func (c *cast) play(t testing.TB, steps []step) *Recorder {
 	t.Helper()
-	log, err := tlog.Create(filepath.Join(t.TempDir(), "log"), "opdomain/test", c.domain, rand.Reader)
+	log, err := tlog.Create(tlog.Config{Dir: filepath.Join(t.TempDir(), "log"), Origin: "opdomain/test", Key: c.domain, Rand: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := NewRecorder(log, c.domain, c.seal, rand.Reader)
+	r, err := NewRecorder(log, c.domain, c.ring, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +253,7 @@ func (c *cast) play(t testing.TB, steps []step) *Recorder {
 				b = ConsentRevokedBody{Statement: st}
 			}
 		}
-		p, err := r.Prepare(start.Add(time.Duration(s.minute)*time.Minute), s.actor, "object/"+string(s.kind), s.kind, b)
+		p, err := r.Prepare(start.Add(time.Duration(s.minute)*time.Minute), s.actor, "object/"+string(s.kind), s.kind, b, s.to...)
 		if err != nil {
 			t.Fatalf("%s: %v", s.name, err)
 		}

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/opdomain/opdomain/attest/sm"
@@ -48,6 +50,9 @@ func VerifyBundle(r io.Reader, pin *sm.VerifyKey) (Report, error) {
 			return Report{}, err
 		}
 		root.Append([sm.Size]byte(e.Entry))
+		if e.Gone {
+			c.erased[i] = [sm.Size]byte(e.Entry)
+		}
 		if len(e.Event) == 0 {
 			c.hidden++
 			continue
@@ -89,6 +94,10 @@ type checker struct {
 	releases   map[sandbox.ReleaseID]*releaseTrail
 	usage      map[string]*usageTrail
 	invoices   map[sandbox.InvoiceID]bool
+	shut       map[sandbox.IdentityID]bool // revoked identities
+	witnesses  *WitnessesSetBody           // in force
+	erased     map[uint64][sm.Size]byte    // lines marked erased
+	explained  map[uint64]bool             // those an evidence.erased named
 }
 
 type datasetTrail struct {
@@ -101,7 +110,8 @@ func newChecker(head bundleHeader, key *sm.VerifyKey) *checker {
 	return &checker{head: head, domain: key, counts: map[Kind]int{}, checks: map[string]int{}, skipped: map[string]int{},
 		parties: map[sandbox.PartyID]sandbox.Party{}, identities: map[sandbox.IdentityID]sandbox.Identity{}, datasets: map[sandbox.DatasetID]*datasetTrail{},
 		scenarios: map[sandbox.ScenarioID]*scenarioTrail{}, questions: map[sandbox.QuestionID]*questionTrail{}, consents: map[sandbox.ConsentID]*consentTrail{},
-		releases: map[sandbox.ReleaseID]*releaseTrail{}, usage: map[string]*usageTrail{}, invoices: map[sandbox.InvoiceID]bool{}}
+		releases: map[sandbox.ReleaseID]*releaseTrail{}, usage: map[string]*usageTrail{}, invoices: map[sandbox.InvoiceID]bool{},
+		shut: map[sandbox.IdentityID]bool{}, erased: map[uint64][sm.Size]byte{}, explained: map[uint64]bool{}}
 }
 
 // broken is a rule that an event breaks.
@@ -186,7 +196,7 @@ func (c *checker) fault(place string, err error) error {
 
 func (c *checker) replay(i uint64, e Event, body any) error {
 	if err := all(
-		c.want(e.verify(c.domain) == nil, "event signature", "the domain signed the event"),
+		c.want(e.Verify(c.domain) == nil, "event signature", "the domain signed the event"),
 		c.want(!e.At.Before(c.last), "time", "events do not go back in time"),
 		c.want((i == 0) == (e.Kind == DomainCreated), "domain", "the first event, and no other, makes the domain"),
 	); err != nil {
@@ -198,7 +208,7 @@ func (c *checker) replay(i uint64, e Event, body any) error {
 	c.last = e.At
 	if e.Actor != DomainActor {
 		_, ok := c.identities[e.Actor]
-		if err := c.shown(ok, "actor", "an identity enrolled before"); err != nil {
+		if err := all(c.shown(ok, "actor", "an identity enrolled before"), c.want(!c.shut[e.Actor], "actor", "an identity that was not revoked")); err != nil {
 			return err
 		}
 	}
@@ -243,6 +253,16 @@ func (c *checker) replay(i uint64, e Event, body any) error {
 		return c.invoiced(*b)
 	case *BundleExportedBody:
 		return c.want(b.Size <= i+1, "export", "of a log no longer than it was")
+	case *EvidenceErasedBody:
+		return c.gone(*b)
+	case *IdentityRevokedBody:
+		return c.identityRevoked(e, *b)
+	case *IdentityRenewedBody:
+		return c.identityRenewed(e, *b)
+	case *KeyRotatedBody:
+		return c.want(e.Actor == DomainActor && b.To > 0 && !slices.Contains(b.From, b.To), "keys", "the domain rotates its keys to a further generation")
+	case *WitnessesSetBody:
+		return c.witnessesSet(e, *b)
 	}
 	return nil // ingest.refused and claim.refused claim nothing about other events
 }
@@ -273,6 +293,48 @@ func (c *checker) enrolled(e Event, b PartyEnrolledBody) error {
 		c.identities[i.ID] = i
 	}
 	return c.want(true, "enrolment", "")
+}
+
+// identityRevoked: by the agency, or by the identity's own party.
+func (c *checker) identityRevoked(e Event, b IdentityRevokedBody) error {
+	who, known := c.identities[b.Identity]
+	actor, ok := c.identities[e.Actor]
+	if !known || !ok {
+		return c.shown(false, "revocation", "of an enrolled identity by an enrolled one")
+	}
+	c.shut[b.Identity] = true
+	return c.want(c.parties[actor.Party].Role == sandbox.Agency || actor.Party == who.Party, "revocation", "by the agency or the identity's own party")
+}
+
+// identityRenewed: by the identity itself, the new key vouching for itself.
+func (c *checker) identityRenewed(e Event, b IdentityRenewedBody) error {
+	key, err := sm.ParseVerifyKey(b.SignKey)
+	if err == nil {
+		err = key.Verify(ContextRenewal, sm.Frame([]byte(b.Identity), b.SignKey, b.EncryptKey), b.Proof)
+	}
+	if err := c.want(err == nil && e.Actor == b.Identity, "renewal", "by the identity itself, and by its new key"); err != nil {
+		return err
+	}
+	who, known := c.identities[b.Identity]
+	if !known {
+		return c.shown(false, "renewal", "of an enrolled identity")
+	}
+	who.SignKey, who.EncryptKey = b.SignKey, b.EncryptKey
+	c.identities[b.Identity] = who
+	return nil
+}
+
+// witnessesSet: witnesses are added, none is taken away or given another key, and the quorum is not lowered.
+func (c *checker) witnessesSet(e Event, b WitnessesSetBody) error {
+	ok := e.Actor == DomainActor && b.Quorum >= 1 && b.Quorum <= len(b.Witnesses)
+	if old := c.witnesses; old != nil {
+		ok = ok && b.Quorum >= old.Quorum
+		for _, w := range old.Witnesses {
+			ok = ok && slices.ContainsFunc(b.Witnesses, func(x WitnessBody) bool { return x.Name == w.Name && bytes.Equal(x.Key, w.Key) })
+		}
+	}
+	c.witnesses = &b
+	return c.want(ok, "witnesses", "none is taken away and the quorum is not lowered")
 }
 
 // founding says whether nothing but the domain and its first parties is in the log yet, as far as it is shown.
@@ -353,5 +415,34 @@ func (c *checker) dated(at time.Time, e Event) error {
 
 // finish checks what needs the whole log.
 func (c *checker) finish() error {
+	for _, i := range slices.Sorted(maps.Keys(c.erased)) {
+		ok := c.explained[i]
+		err := error(nil)
+		if !ok && c.hidden > len(c.erased) {
+			c.skipped["erasure"]++
+		} else {
+			err = c.want(ok, "erasure", "an erased entry is named by an evidence.erased")
+		}
+		if err != nil {
+			return c.fault(entryName(i), err)
+		}
+	}
 	return c.answers()
+}
+
+// gone: what an evidence.erased names is marked erased, under the hash it names.
+func (c *checker) gone(b EvidenceErasedBody) error {
+	const check = "erasure"
+	if err := c.want(len(b.Indices) > 0 && len(b.Indices) == len(b.Entries) && b.Reason != "" && slices.IsSorted(b.Indices), check,
+		"names entries in order, each with its hash, and a reason"); err != nil {
+		return err
+	}
+	for n, i := range b.Indices {
+		h, ok := c.erased[i]
+		if err := c.want(ok && bytes.Equal(h[:], b.Entries[n]), check, "every entry it names is erased, and has that hash"); err != nil {
+			return err
+		}
+		c.explained[i] = true
+	}
+	return nil
 }

@@ -9,7 +9,8 @@
 //   - Schema is batch.Schema of the dataset, and every record has it;
 //   - rows arrive in the order of the origin, the same for any batch size; no record is empty or over its limits;
 //   - a record stays valid until its receiver releases it, past later calls of Next and past Close;
-//   - the first fault ends the stream: the same error from then on, and no row of the faulty batch is delivered;
+//   - the first fault ends the stream: the same error from then on, and no row of the faulty batch is delivered; only a
+//     source told to leave faulty rows out goes on, and then it is a Rejecter and counts them;
 //   - errors are *sandbox.Error naming the place, the column and the rule, never a value;
 //   - after the last row Next gives io.EOF, again and again; a cancelled context stops it with the context's error;
 //   - Close may be called twice and at any time; afterwards Next fails and no memory is held.
@@ -25,4 +26,17 @@ type Source interface {
 	batch.Reader
 	// Counts gives the rows read from the origin so far and the rows kept by the mapping's filter (读取行数与保留行数).
 	Counts() (read, kept int64)
+}
+
+// Rejection (剔除记录) counts the rows that one rule left out. It holds no value.
+type Rejection struct {
+	Column string `json:"column,omitempty"`
+	Rule   string `json:"rule"`
+	Rows   int64  `json:"rows"`
+}
+
+// Rejecter (剔除计数) is a Source that may leave faulty rows out instead of ending; Rejected lists them by column and rule,
+// in the order they were first met.
+type Rejecter interface {
+	Rejected() []Rejection
 }

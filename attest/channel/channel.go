@@ -1,28 +1,3 @@
-// Package channel seals a one-way stream of frames (密封数据流) from one identity to a domain: what carries a push.
-//
-// An opening message, signed by the sender (SM2, context "opdomain/stream/v1") before or beside the frames, names both
-// ends, run, dataset, part, schema digest and time, and carries a random 32-byte secret sealed to the receiver's SM2 key.
-// The frame key is HKDF-SM3 of the secret bound to the SM3 of the opening, so frames of another opening never verify and
-// every connection and retry has its own key.
-//
-// # Frames
-//
-//	offset  size  field
-//	0       4     magic "ODF1"
-//	4       1     flags: bit 0 last
-//	5       3     zero
-//	8       8     sequence, uint64 big endian, from 0
-//	16      4     payload length, uint32 big endian, at most 1 MiB
-//	20      n+16  payload under SM4-GCM, nonce = 4 zero bytes ‖ sequence, associated data = the 20-byte header ‖ SM3(opening)
-//
-// Sequence 0 is an empty confirmation that the sender holds the key; the last frame is empty and flagged, and nothing
-// follows it. The receiver demands every sequence in turn and checks a length before it allocates. One stream carries at
-// most 2^40 bytes of payload, the bound of one key.
-//
-// Bytes that fail are one Tampered error with the frame's number, and so is a stream that stops early, whose cause is
-// io.ErrUnexpectedEOF; io.EOF means a whole stream and nothing else. A transport that fails is Unavailable, or what the
-// transport's own error says. It gives no replay protection across streams (a run id is used once, which the receiver
-// keeps) and no flow control (the transport does).
 package channel
 
 import (

@@ -170,7 +170,9 @@ func TestForgedHeaders(t *testing.T) {
 		"purpose":       func(x *file) { x.Header.Purpose = "secret" },
 		"no version":    func(x *file) { x.Header.Version = nil },
 		"commitment":    func(x *file) { x.Header.Commitment[0] ^= 1 },
-		"nonce":         func(x *file) { x.Nonce = x.Nonce[:11] },
+		"nonce":         func(x *file) { x.Sealed = x.Sealed[:11] },
+		"own":           func(x *file) { x.Header.Own = "own-" + x.Header.ID },
+		"mechanism":     func(x *file) { x.Header.Mechanism = "AES-256-GCM" },
 		"sealed":        func(x *file) { x.Sealed[0] ^= 1 },
 		"nothing there": func(x *file) { x.Sealed = nil },
 	} {
@@ -310,7 +312,8 @@ func TestNoKeyIsInAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	var secrets [][]byte
-	for _, k := range []*Key{f.root, f.units[version.Unit], s, v} {
+	dev := f.device.(*FileDevice)
+	for _, k := range []*Key{dev.keks[KEK{rootName, 1}], dev.keks[KEK{"unit-unit", 1}], s, v} {
 		secrets = append(secrets, bytes.Clone(k.secret[:]))
 	}
 	secrets = append(secrets, f.signing.Bytes(), f.decrypting.Bytes(), phrase)
@@ -374,7 +377,7 @@ func FuzzParse(f *testing.F) {
 		f.Fatal("the seed is no key file")
 	}
 	later := x
-	later.Header.Format = 2
+	later.Header.Format = 3
 	if ad, err = json.Marshal(later.Header); err != nil {
 		f.Fatal(err)
 	}
@@ -394,7 +397,7 @@ func FuzzParse(f *testing.F) {
 		if again, err := x.encode(); err != nil || !bytes.Equal(again, b) {
 			t.Error("a key file has two forms")
 		}
-		if _, err := open(make([]byte, sm.KeySize), x, "x"); err == nil {
+		if _, err := x.opened("x", func(aad, box []byte) ([]byte, error) { return openGCM(make([]byte, sm.KeySize), aad, box) }); err == nil {
 			t.Error("opens under a key of zeros")
 		}
 	})

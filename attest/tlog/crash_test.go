@@ -99,6 +99,12 @@ func crashes(t *testing.T, n, to, step int, modes []crashfs.Mode, choose func(op
 				if size < acknowledged || size > to {
 					t.Fatalf("operation %d, mode %d, reboot %d: %d acknowledged, %d are there", op, mode, s, acknowledged, size)
 				}
+				// What Open has covered by a checkpoint is durable too: another power cut takes nothing.
+				if twice, err := Open(on(after.Copy(), key)); err != nil || twice.Size() != again.Size() {
+					t.Fatalf("operation %d, mode %d, reboot %d: a power cut behind the start: %v", op, mode, s, err)
+				} else {
+					_ = twice.Close()
+				}
 				for i := max(0, n-3); i < size; i++ {
 					if rec, err := again.Read(uint64(i)); err != nil || rec.Entry != record(i).Entry || !bytes.Equal(rec.Payload, record(i).Payload) {
 						t.Fatalf("operation %d, mode %d, reboot %d: entry %d: %v", op, mode, s, i, err)
@@ -313,22 +319,29 @@ func TestErase(t *testing.T) {
 			t.Errorf("%s still holds the payload", name)
 		}
 	}
-	// Broken anywhere it is done or not done.
-	for op := 1; ; op++ {
+	// Broken anywhere it is done or not done, and an append behind it is there or refused.
+	for op, mode := 1, crashfs.Fail; ; mode++ {
+		if mode > crashfs.Last {
+			op, mode = op+1, crashfs.Fail
+		}
 		fs := put(files)
 		l, err := Open(on(fs, key))
 		if err != nil {
 			t.Fatal(err)
 		}
-		fs.Arm(crashfs.Fault{At: op, Mode: crashfs.Crash})
+		fs.Arm(crashfs.Fault{At: op, Mode: mode})
 		done := l.Erase(context.Background(), 7)
 		if fs.Operations() < op {
 			break
 		}
+		_, appended := l.Append(context.Background(), record(300))
 		for _, s := range []crashfs.Survive{crashfs.All, crashfs.Synced, crashfs.Mixed} {
 			again, err := Open(on(fs.Reboot(s, rand.Reader), key))
 			if err != nil {
-				t.Fatalf("operation %d: %v", op, err)
+				t.Fatalf("operation %d, mode %d: %v", op, mode, err)
+			}
+			if appended == nil && again.Size() != 301 {
+				t.Errorf("operation %d, mode %d: an acknowledged append is gone", op, mode)
 			}
 			rec, err := again.Read(7)
 			if err != nil || done == nil && !rec.Erased {

@@ -70,11 +70,22 @@ func (l *Log) eraseIn(n uint64, at []int) error {
 	}
 	path := filepath.Join(l.c.Dir, recordsDir, segmentName(n))
 	if err := durable.ReplaceIn(l.c.FS, path, text); err != nil {
-		return unavailable("erase", segmentName(n), err)
+		// The name may lead to the new file already: nothing more goes to the old one.
+		err = unavailable("erase", segmentName(n), err)
+		if n == l.number {
+			l.broken = err
+		} else {
+			_ = s.file.Close()
+			delete(l.full, n)
+		}
+		return err
 	}
 	f, err := l.c.FS.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		l.broken = unavailable("erase", segmentName(n), err)
+		if n != l.number {
+			delete(l.full, n)
+		}
 		return l.broken
 	}
 	cerr := s.file.Close()

@@ -27,15 +27,20 @@ func newKey(t *testing.T) *sm.SigningKey {
 	return k
 }
 
+// oneKey gives every audience the same key.
+type oneKey struct{}
+
+func (oneKey) AudienceKey(string) ([]byte, error) { return make([]byte, sm.KeySize), nil }
+
 // export makes a log with the founding of a domain and writes its bundle.
 func export(t *testing.T, key *sm.SigningKey) string {
 	t.Helper()
 	dir := t.TempDir()
-	log, err := tlog.Create(filepath.Join(dir, "log"), "opdomain/district", key, rand.Reader)
+	log, err := tlog.Create(tlog.Config{Dir: filepath.Join(dir, "log"), Origin: "opdomain/district", Key: key, Rand: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := attest.NewRecorder(log, key, make([]byte, sm.KeySize), rand.Reader)
+	r, err := attest.NewRecorder(log, key, oneKey{}, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}

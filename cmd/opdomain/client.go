@@ -21,6 +21,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/ingest/wire"
 )
 
 // session is one identity talking to one domain.
@@ -113,39 +114,54 @@ func (s *session) seal(info api.DomainInfo, context string, v any) ([]byte, erro
 	return key.SealMessage(s.rand, context, b)
 }
 
-// push sends a source's rows to a dataset: opening, then sealed frames as the source gives them.
-func (s *session) push(ctx context.Context, info api.DomainInfo, d catalog.Dataset, run sandbox.RunID, src connectors.Source, progress func(rows int64)) (api.PushReport, error) {
+// push sends a source's rows to a dataset as one run, over as many streams as it takes: openings, then sealed frames as the
+// source gives them. A run that was committed before gives the same report.
+func (s *session) push(ctx context.Context, info api.DomainInfo, d catalog.Dataset, run sandbox.RunID, source func(context.Context) (connectors.Source, error), progress func(rows int64)) (api.PushReport, error) {
 	key, err := sm.ParseEncryptKey(info.EncryptKey)
 	if err != nil {
 		return api.PushReport{}, err
 	}
-	digest := sm.Sum(batch.SchemaBytes(d))
-	opening, secret, err := channel.NewOpening(s.rand, key, channel.Opening{From: s.id.ID, To: info.Identity, Domain: info.Domain, Run: run, Dataset: d.ID,
-		SchemaDigest: digest[:], Created: s.now()})
+	schema := batch.SchemaBytes(d)
+	digest := sm.Sum(schema)
+	t := &stream{session: s}
+	_, err = push.Run(ctx, t, push.Plan{Source: source, Sleep: sleep, Tries: pushTries, Progress: progress, Opening: func() (wire.Opening, *channel.Secret, error) {
+		o, secret, err := channel.NewOpening(s.rand, key, channel.Opening{From: s.id.ID, To: info.Identity, Domain: info.Domain, Run: run, Dataset: d.ID,
+			SchemaDigest: digest[:], Created: s.now()})
+		return wire.Opening{Stream: o, Schema: schema}, secret, err
+	}})
+	return t.report, err
+}
+
+// pushTries bounds the streams of a run.
+const pushTries = 6
+
+// stream carries a run's messages as signed requests.
+type stream struct {
+	session *session
+	report  api.PushReport
+}
+
+func (t *stream) Open(ctx context.Context, opening []byte) (wire.Standing, error) {
+	s := t.session
+	sig, err := s.id.keys.SigningKey().Sign(s.rand, channel.Context, opening)
 	if err != nil {
-		return api.PushReport{}, err
+		return wire.Standing{}, err
 	}
-	text := opening.Encode()
-	sig, err := s.id.keys.SigningKey().Sign(s.rand, channel.Context, text)
+	p, err := result[api.Push](s.api.OpenPush(ctx, api.PushOpening{Opening: opening, Signature: sig}))
 	if err != nil {
-		return api.PushReport{}, err
+		return wire.Standing{}, err
 	}
-	if _, err := result[api.Push](s.api.OpenPush(ctx, api.PushOpening{Opening: text, Signature: sig})); err != nil {
-		return api.PushReport{}, err
+	out := wire.Standing{Run: p.Run, Dataset: p.Dataset, State: wire.State(p.State), ResumeFrom: p.ResumeFrom, Prefix: p.Prefix}
+	if p.Report != nil {
+		t.report = *p.Report
 	}
-	pr, pw := io.Pipe()
-	sent := make(chan error, 1)
-	go func() {
-		err := push.Send(ctx, pw, secret, text, src, progress)
-		pw.CloseWithError(err)
-		sent <- err
-	}()
-	rep, err := result[api.PushReport](s.api.PutFramesWithBody(api.WithOpening(ctx, text), run, "application/vnd.opdomain.frames", pr))
-	pr.CloseWithError(io.ErrClosedPipe)
-	if serr := <-sent; serr != nil && !errors.Is(serr, io.ErrClosedPipe) {
-		return api.PushReport{}, serr // the source's own fault names file, line, column and rule
-	}
-	return rep, err
+	return out, nil
+}
+
+func (t *stream) Frames(ctx context.Context, opening []byte, run sandbox.RunID, body io.ReadCloser) (wire.Report, error) {
+	var err error
+	t.report, err = result[api.PushReport](t.session.api.PutFramesWithBody(api.WithOpening(ctx, opening), run, "application/vnd.opdomain.frames", body))
+	return wire.Report{Run: run}, err
 }
 
 // allocator pays for batches on the sending side.

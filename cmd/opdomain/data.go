@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -53,7 +54,7 @@ func (a *app) sourceCommand() *cobra.Command {
 }
 
 func (a *app) ingestCommand() *cobra.Command {
-	var dataset, csv, mapping, encoding string
+	var dataset, csv, mapping, encoding, run string
 	send := verb("push", "Push a CSV table to a dataset, sealed (密封推送)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		s, err := a.connect()
 		if err != nil {
@@ -78,16 +79,13 @@ func (a *app) ingestCommand() *cobra.Command {
 				return err
 			}
 		}
-		src, err := file.Open(ctx, allocator(), csv, d, m, file.Options{Encoding: file.Encoding(encoding)})
-		if err != nil {
-			return err
+		id := sandbox.RunID(run)
+		if id == "" {
+			if id, err = a.newRun(); err != nil {
+				return err
+			}
 		}
-		defer src.Close()
-		run, err := a.newRun()
-		if err != nil {
-			return err
-		}
-		rep, err := s.push(ctx, info, d, run, src, nil)
+		rep, err := s.push(ctx, info, d, id, csvSource(csv, d, m, file.Options{Encoding: file.Encoding(encoding)}), nil)
 		if err != nil {
 			return err
 		}
@@ -105,6 +103,7 @@ func (a *app) ingestCommand() *cobra.Command {
 	f.StringVar(&csv, "csv", "", "CSV file")
 	f.StringVar(&mapping, "mapping", "", "mapping file: {\"columns\": {column: {\"from\": header}}, \"where\": {header: value}}")
 	f.StringVar(&encoding, "encoding", "", "utf-8 or gb18030; default: detected")
+	f.StringVar(&run, "run", "", "id of the run, to go on with one that was broken off; default: a new one")
 	must(send.MarkFlagRequired("dataset"))
 	must(send.MarkFlagRequired("csv"))
 	status := verb("show RUN", "Show where a push stands", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
@@ -113,6 +112,17 @@ func (a *app) ingestCommand() *cobra.Command {
 		}, nil)
 	})
 	return group("ingest", "Push data into the domain (数据汇聚)", send, status)
+}
+
+// csvSource opens a CSV table, as often as a push reads it.
+func csvSource(path string, d catalog.Dataset, m connectors.Mapping, o file.Options) func(context.Context) (connectors.Source, error) {
+	return func(ctx context.Context) (connectors.Source, error) {
+		src, err := file.Open(ctx, allocator(), path, d, m, o)
+		if err != nil {
+			return nil, err
+		}
+		return src, nil
+	}
 }
 
 // get connects, fetches and shows.

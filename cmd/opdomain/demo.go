@@ -147,7 +147,7 @@ func (a *app) demo(ctx context.Context, o demoOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	v, err := a.listen(ctx, n, "127.0.0.1:0", nil, slog.New(slog.DiscardHandler), m)
+	v, err := a.listen(ctx, n, address{listen: "127.0.0.1:0"}, slog.New(slog.DiscardHandler), m)
 	if err != nil {
 		return errors.Join(err, n.Close())
 	}

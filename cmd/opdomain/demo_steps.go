@@ -47,18 +47,11 @@ func (p *play) enrolAndPush(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		src, err := file.Open(ctx, allocator(), filepath.Join(p.data, t.File), t.Dataset, t.Mapping, file.Options{})
-		if err != nil {
-			return err
-		}
 		run, err := p.newRun()
 		if err != nil {
 			return err
 		}
-		rep, err := u.push(ctx, p.info, d, run, src, p.progress(t.Dataset.Title))
-		if cerr := src.Close(); err == nil {
-			err = cerr
-		}
+		rep, err := u.push(ctx, p.info, d, run, csvSource(filepath.Join(p.data, t.File), t.Dataset, t.Mapping, file.Options{}), p.progress(t.Dataset.Title))
 		if err != nil {
 			return err
 		}

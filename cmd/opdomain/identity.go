@@ -68,6 +68,13 @@ func (i *identity) sign(context string, body any) (attest.Statement, error) {
 
 // passphraseFor finds the passphrase: the named file, the environment, the file beside the domain folder, a prompt.
 func (a *app) passphraseFor(dir string) ([]byte, error) {
+	if a.passphrase == "-" {
+		b, err := io.ReadAll(io.LimitReader(a.in, 4<<10))
+		if b = bytes.TrimRight(b, "\r\n"); err == nil && len(b) == 0 {
+			err = &sandbox.Error{Op: "passphrase", Kind: sandbox.Invalid, Object: "standard input", Detail: "it is empty"}
+		}
+		return b, err
+	}
 	if a.passphrase != "" {
 		return readPassphrase(a.passphrase)
 	}

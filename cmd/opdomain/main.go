@@ -35,6 +35,9 @@ const exitHelp = `
 exit status: 0 done, 1 failed, 2 wrong usage, 3 refused by the domain's policy`
 
 func main() {
+	if err := harden(os.Args[1:]); err != nil {
+		os.Exit((&app{err: os.Stderr}).fail(err))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
@@ -130,10 +133,11 @@ func (a *app) root() *cobra.Command {
 	f := root.PersistentFlags()
 	f.StringVar(&a.server, "server", "http://127.0.0.1:8471", "address of the domain")
 	f.StringVar(&a.as, "as", "", "folder of the identity to sign with, e.g. DIR/identities/operator")
-	f.StringVar(&a.passphrase, "passphrase-file", "", "file with the passphrase; else $OPDOMAIN_PASSPHRASE, else DIR.passphrase beside the domain")
+	f.StringVar(&a.passphrase, "passphrase-file", "", "file with the passphrase, - for standard input; else $OPDOMAIN_PASSPHRASE, else DIR.passphrase beside the domain")
 	f.BoolVar(&a.json, "json", false, "print results as JSON")
 	root.AddCommand(a.initCommand(), a.serveCommand(), a.demoCommand(), a.sourceCommand(), a.ingestCommand(), a.catalogCommand(), a.grantCommand(),
-		a.consentCommand(), a.queryCommand(), a.egressCommand(), a.releaseCommand(), a.meterCommand(), a.billCommand(), a.evidenceCommand())
+		a.consentCommand(), a.queryCommand(), a.egressCommand(), a.releaseCommand(), a.meterCommand(), a.billCommand(), a.evidenceCommand(),
+		a.keysCommand(), a.witnessCommand(), a.backupCommand(), a.restoreCommand(), a.doctorCommand())
 	root.CompletionOptions.DisableDefaultCmd = true
 	for _, c := range root.Commands() {
 		describe(c)

@@ -30,7 +30,7 @@ func TestReleaseOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := a.listen(context.Background(), n, "127.0.0.1:0", nil, slog.New(slog.DiscardHandler), m)
+	v, err := a.listen(context.Background(), n, address{listen: "127.0.0.1:0"}, slog.New(slog.DiscardHandler), m)
 	if err != nil {
 		t.Fatal(err)
 	}

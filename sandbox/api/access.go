@@ -11,7 +11,45 @@ type access struct {
 	anyone bool     // unsigned requests too
 	allow  []string // "role" or "role/duty"
 	stream bool     // the body is sealed frames, signed by the digest of their opening
+	export bool     // the result is streamed
+	body   int64    // bytes of a JSON body; 0: MaxBody
+	dear   bool     // costs costDear
 }
+
+// Routes beside the generated ones.
+const (
+	routeHealth   = "GET /healthz"
+	routeDocument = "GET /openapi.yaml"
+	routeMetrics  = "GET /metrics"
+)
+
+// Bounds of bodies by what they hold.
+const (
+	shortForm  = 4 << 10   // a few short fields
+	signedForm = 256 << 10 // one signed statement
+)
+
+func (a access) bodyBound() int64 {
+	if a.body == 0 {
+		return MaxBody
+	}
+	return a.body
+}
+
+// tokens is what a call of the route costs its identity.
+func (a access) tokens(route string) int {
+	switch {
+	case a.dear:
+		return costDear
+	case strings.HasPrefix(route, "GET "):
+		return costRead
+	}
+	return costWrite
+}
+
+func (a access) upTo(bytes int64) access { a.body = bytes; return a }
+func (a access) costly() access          { a.dear = true; return a }
+func (a access) streamed() access        { a.export = true; return a }
 
 func anyone() access                { return access{anyone: true} }
 func only(allow ...string) access   { return access{allow: allow} }
@@ -41,40 +79,43 @@ func routes() map[string]access {
 	billed := only("agency", "operator", "partner", "insurer", "unit", "auditor")
 	asked := only("agency", "operator", "partner", "unit", "auditor")
 	admit := only("agency/officer")
+	officers := only("agency/officer", "operator/officer", "partner/officer", "insurer/officer", "unit/officer", "subject/officer", "auditor/officer")
 	reviewed := only("agency", "unit", "operator/reviewer")
 	return map[string]access{
 		"GET /v1/domain":                           anyone(),
 		"GET /v1/evidence/checkpoint":              anyone(),
 		"GET /v1/evidence/entries/{index}/proof":   everyone,
-		"GET /v1/evidence/bundle":                  everyone,
+		"GET /v1/evidence/bundle":                  everyone.streamed().costly(),
 		"POST /v1/parties":                         admit,
-		"POST /v1/subjects":                        admit,
+		"POST /v1/subjects":                        admit.upTo(signedForm),
+		"POST /v1/identities/{identity}/revoke":    officers.upTo(shortForm),
+		"POST /v1/identities/{identity}/keys":      everyone.upTo(shortForm),
 		"POST /v1/datasets":                        only("unit/officer"),
 		"GET /v1/datasets":                         everyone,
 		"GET /v1/datasets/{dataset}":               everyone,
-		"POST /v1/pushes":                          only("unit/officer"),
+		"POST /v1/pushes":                          only("unit/officer").upTo(signedForm),
 		"GET /v1/pushes/{run}":                     only("unit"),
-		"PUT /v1/pushes/{run}/frames":              frames("unit/officer"),
+		"PUT /v1/pushes/{run}/frames":              frames("unit/officer").costly(),
 		"POST /v1/scenarios":                       only("operator/officer", "partner/officer"),
 		"GET /v1/scenarios":                        everyone,
 		"GET /v1/scenarios/{scenario}":             everyone,
-		"POST /v1/scenarios/{scenario}/decisions":  only("operator/officer", "agency/officer", "unit/officer"),
-		"POST /v1/scenarios/{scenario}/signatures": only("operator/officer", "agency/officer", "unit/officer", "partner/officer", "insurer/officer"),
-		"POST /v1/consents":                        only("subject/officer"),
+		"POST /v1/scenarios/{scenario}/decisions":  only("operator/officer", "agency/officer", "unit/officer").upTo(signedForm),
+		"POST /v1/scenarios/{scenario}/signatures": only("operator/officer", "agency/officer", "unit/officer", "partner/officer", "insurer/officer").upTo(signedForm),
+		"POST /v1/consents":                        only("subject/officer").upTo(signedForm),
 		"GET /v1/consents/{consent}":               only("subject", "auditor"),
-		"POST /v1/consents/{consent}/revocation":   only("subject/officer"),
-		"POST /v1/questions/explain":               only("operator", "partner"),
-		"POST /v1/questions":                       only("operator/officer", "partner/officer"),
+		"POST /v1/consents/{consent}/revocation":   only("subject/officer").upTo(signedForm),
+		"POST /v1/questions/explain":               only("operator", "partner").costly(),
+		"POST /v1/questions":                       only("operator/officer", "partner/officer").costly(),
 		"GET /v1/questions":                        asked,
 		"GET /v1/questions/{question}":             asked,
-		"POST /v1/claims":                          only("insurer/officer"),
+		"POST /v1/claims":                          only("insurer/officer").upTo(signedForm).costly(),
 		"GET /v1/reviews":                          reviewed,
 		"GET /v1/reviews/{question}":               reviewed,
-		"POST /v1/reviews/{question}/votes":        only("agency/reviewer", "unit/reviewer", "operator/reviewer"),
+		"POST /v1/reviews/{question}/votes":        only("agency/reviewer", "unit/reviewer", "operator/reviewer").upTo(signedForm),
 		"GET /v1/releases":                         billed,
 		"GET /v1/releases/{release}":               only("operator", "partner", "insurer"),
 		"GET /v1/usage":                            billed,
-		"POST /v1/invoices":                        admit,
+		"POST /v1/invoices":                        admit.upTo(shortForm),
 		"GET /v1/invoices":                         billed,
 		"GET /v1/invoices/{invoice}":               billed,
 	}

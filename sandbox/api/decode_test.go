@@ -128,4 +128,4 @@ func TestMonth(t *testing.T) {
 	}
 }
 
-var _ io.Reader = (*stream)(nil)
+var _ io.Reader = (*incoming)(nil)

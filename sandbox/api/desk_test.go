@@ -219,3 +219,11 @@ func (d *desk) Invoice(_ context.Context, c Caller, _ sandbox.InvoiceID) (bill.I
 func (d *desk) Proof(_ context.Context, c Caller, _ uint64) (Proof, error) {
 	return Proof{}, d.note("Proof", c)
 }
+
+func (d *desk) RevokeIdentity(_ context.Context, c Caller, _ sandbox.IdentityID, _ string) error {
+	return d.note("RevokeIdentity", c)
+}
+
+func (d *desk) RenewIdentity(_ context.Context, c Caller, _ sandbox.IdentityID, _ KeyRenewal) error {
+	return d.note("RenewIdentity", c)
+}

@@ -15,7 +15,10 @@
 // Logs carry method, route, status, identity and duration, never a path, query or value. Metrics that depend on data are
 // rounded up to steps and are given to callers on the machine itself only, which the agency runs.
 //
-// It does not do TLS, paging or rate limits; a reverse proxy terminates TLS and keeps the Host header, which is signed.
+// A Server is a front end (HTTP, sizes, rates of addresses) before a Core (signature, role, rates of identities, nonce,
+// operation), joined by Core.Do; see Call for what may cross. Rates and bounds are Limits, answered 429 or 503.
+//
+// It does not make TLS certificates or listeners, HTTP/2 or paging. A reverse proxy keeps the Host header, which is signed.
 //
 // Regenerate after a change of openapi.yaml; the generator is pinned in deploy/tools/go.mod.
 package api

@@ -45,6 +45,9 @@ type DatasetID = sandbox.DatasetID
 // Envelope 密封结果: sealed to its recipient and signed by the domain
 type Envelope = json.RawMessage
 
+// IdentityID defines model for IdentityID.
+type IdentityID = sandbox.IdentityID
+
 // Invoice (账单) is what one party owes for one month
 type Invoice = bill.Invoice
 
@@ -95,6 +98,12 @@ type RevokeConsentJSONRequestBody = Statement
 
 // RegisterDatasetJSONRequestBody defines body for RegisterDataset for application/json ContentType.
 type RegisterDatasetJSONRequestBody = Dataset
+
+// RenewIdentityJSONRequestBody defines body for RenewIdentity for application/json ContentType.
+type RenewIdentityJSONRequestBody = KeyRenewal
+
+// RevokeIdentityJSONRequestBody defines body for RevokeIdentity for application/json ContentType.
+type RevokeIdentityJSONRequestBody = RevocationRequest
 
 // IssueInvoiceJSONRequestBody defines body for IssueInvoice for application/json ContentType.
 type IssueInvoiceJSONRequestBody = InvoiceRequest
@@ -290,6 +299,34 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/evidence/entries/{index}/proof (the `GetProof` operationId).
 	GetProof(ctx context.Context, index uint64, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RenewIdentityWithBody 密钥更新: replaces the keys of the identity that signs, which signs with the old one
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/identities/{identity}/keys (the `RenewIdentity` operationId).
+	RenewIdentityWithBody(ctx context.Context, identity IdentityID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RenewIdentity 密钥更新: replaces the keys of the identity that signs, which signs with the old one
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/identities/{identity}/keys (the `RenewIdentity` operationId).
+	RenewIdentity(ctx context.Context, identity IdentityID, body RenewIdentityJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevokeIdentityWithBody 数字身份吊销: shuts an identity out from the next request on; the agency any, others those of their own party
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/identities/{identity}/revoke (the `RevokeIdentity` operationId).
+	RevokeIdentityWithBody(ctx context.Context, identity IdentityID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevokeIdentity 数字身份吊销: shuts an identity out from the next request on; the agency any, others those of their own party
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/identities/{identity}/revoke (the `RevokeIdentity` operationId).
+	RevokeIdentity(ctx context.Context, identity IdentityID, body RevokeIdentityJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListInvoices 账单列表
 	//
@@ -730,6 +767,74 @@ func (c *Client) GetCheckpoint(ctx context.Context, reqEditors ...RequestEditorF
 // Corresponds with GET /v1/evidence/entries/{index}/proof (the `GetProof` operationId).
 func (c *Client) GetProof(ctx context.Context, index uint64, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetProofRequest(c.Server, index)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RenewIdentityWithBody 密钥更新: replaces the keys of the identity that signs, which signs with the old one
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/identities/{identity}/keys (the `RenewIdentity` operationId).
+func (c *Client) RenewIdentityWithBody(ctx context.Context, identity IdentityID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRenewIdentityRequestWithBody(c.Server, identity, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RenewIdentity 密钥更新: replaces the keys of the identity that signs, which signs with the old one
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/identities/{identity}/keys (the `RenewIdentity` operationId).
+func (c *Client) RenewIdentity(ctx context.Context, identity IdentityID, body RenewIdentityJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRenewIdentityRequest(c.Server, identity, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevokeIdentityWithBody 数字身份吊销: shuts an identity out from the next request on; the agency any, others those of their own party
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/identities/{identity}/revoke (the `RevokeIdentity` operationId).
+func (c *Client) RevokeIdentityWithBody(ctx context.Context, identity IdentityID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeIdentityRequestWithBody(c.Server, identity, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevokeIdentity 数字身份吊销: shuts an identity out from the next request on; the agency any, others those of their own party
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/identities/{identity}/revoke (the `RevokeIdentity` operationId).
+func (c *Client) RevokeIdentity(ctx context.Context, identity IdentityID, body RevokeIdentityJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeIdentityRequest(c.Server, identity, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1650,6 +1755,100 @@ func NewGetProofRequest(server string, index uint64) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewRenewIdentityRequest calls the generic RenewIdentity builder with application/json body
+func NewRenewIdentityRequest(server string, identity IdentityID, body RenewIdentityJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRenewIdentityRequestWithBody(server, identity, "application/json", bodyReader)
+}
+
+// NewRenewIdentityRequestWithBody constructs an http.Request for the RenewIdentity method, with any body, and a specified content type
+func NewRenewIdentityRequestWithBody(server string, identity IdentityID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "identity", identity, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/identities/%s/keys", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRevokeIdentityRequest calls the generic RevokeIdentity builder with application/json body
+func NewRevokeIdentityRequest(server string, identity IdentityID, body RevokeIdentityJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRevokeIdentityRequestWithBody(server, identity, "application/json", bodyReader)
+}
+
+// NewRevokeIdentityRequestWithBody constructs an http.Request for the RevokeIdentity method, with any body, and a specified content type
+func NewRevokeIdentityRequestWithBody(server string, identity IdentityID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "identity", identity, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/identities/%s/revoke", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -2649,6 +2848,34 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/evidence/entries/{index}/proof (the `GetProof` operationId).
 	GetProofWithResponse(ctx context.Context, index uint64, reqEditors ...RequestEditorFn) (*GetProofResponse, error)
 
+	// RenewIdentityWithBodyWithResponse 密钥更新: replaces the keys of the identity that signs, which signs with the old one
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/identities/{identity}/keys (the `RenewIdentity` operationId).
+	RenewIdentityWithBodyWithResponse(ctx context.Context, identity IdentityID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RenewIdentityResponse, error)
+
+	// RenewIdentityWithResponse 密钥更新: replaces the keys of the identity that signs, which signs with the old one
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/identities/{identity}/keys (the `RenewIdentity` operationId).
+	RenewIdentityWithResponse(ctx context.Context, identity IdentityID, body RenewIdentityJSONRequestBody, reqEditors ...RequestEditorFn) (*RenewIdentityResponse, error)
+
+	// RevokeIdentityWithBodyWithResponse 数字身份吊销: shuts an identity out from the next request on; the agency any, others those of their own party
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/identities/{identity}/revoke (the `RevokeIdentity` operationId).
+	RevokeIdentityWithBodyWithResponse(ctx context.Context, identity IdentityID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RevokeIdentityResponse, error)
+
+	// RevokeIdentityWithResponse 数字身份吊销: shuts an identity out from the next request on; the agency any, others those of their own party
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/identities/{identity}/revoke (the `RevokeIdentity` operationId).
+	RevokeIdentityWithResponse(ctx context.Context, identity IdentityID, body RevokeIdentityJSONRequestBody, reqEditors ...RequestEditorFn) (*RevokeIdentityResponse, error)
+
 	// ListInvoicesWithResponse 账单列表
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -3389,6 +3616,88 @@ func (r GetProofResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetProofResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RenewIdentityResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RenewIdentityResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RenewIdentityResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RenewIdentityResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RenewIdentityResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RenewIdentityResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RevokeIdentityResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RevokeIdentityResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RevokeIdentityResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RevokeIdentityResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RevokeIdentityResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RevokeIdentityResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -4680,6 +4989,58 @@ func (c *ClientWithResponses) GetProofWithResponse(ctx context.Context, index ui
 	return ParseGetProofResponse(rsp)
 }
 
+// RenewIdentityWithBodyWithResponse 密钥更新: replaces the keys of the identity that signs, which signs with the old one
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/identities/{identity}/keys (the `RenewIdentity` operationId).
+func (c *ClientWithResponses) RenewIdentityWithBodyWithResponse(ctx context.Context, identity IdentityID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RenewIdentityResponse, error) {
+	rsp, err := c.RenewIdentityWithBody(ctx, identity, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRenewIdentityResponse(rsp)
+}
+
+// RenewIdentityWithResponse 密钥更新: replaces the keys of the identity that signs, which signs with the old one
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/identities/{identity}/keys (the `RenewIdentity` operationId).
+func (c *ClientWithResponses) RenewIdentityWithResponse(ctx context.Context, identity IdentityID, body RenewIdentityJSONRequestBody, reqEditors ...RequestEditorFn) (*RenewIdentityResponse, error) {
+	rsp, err := c.RenewIdentity(ctx, identity, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRenewIdentityResponse(rsp)
+}
+
+// RevokeIdentityWithBodyWithResponse 数字身份吊销: shuts an identity out from the next request on; the agency any, others those of their own party
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/identities/{identity}/revoke (the `RevokeIdentity` operationId).
+func (c *ClientWithResponses) RevokeIdentityWithBodyWithResponse(ctx context.Context, identity IdentityID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RevokeIdentityResponse, error) {
+	rsp, err := c.RevokeIdentityWithBody(ctx, identity, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeIdentityResponse(rsp)
+}
+
+// RevokeIdentityWithResponse 数字身份吊销: shuts an identity out from the next request on; the agency any, others those of their own party
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/identities/{identity}/revoke (the `RevokeIdentity` operationId).
+func (c *ClientWithResponses) RevokeIdentityWithResponse(ctx context.Context, identity IdentityID, body RevokeIdentityJSONRequestBody, reqEditors ...RequestEditorFn) (*RevokeIdentityResponse, error) {
+	rsp, err := c.RevokeIdentity(ctx, identity, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeIdentityResponse(rsp)
+}
+
 // ListInvoicesWithResponse 账单列表
 //
 // Returns a wrapper object for the known response body format(s).
@@ -5445,6 +5806,64 @@ func ParseGetProofResponse(rsp *http.Response) (*GetProofResponse, error) {
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRenewIdentityResponse parses an HTTP response from a RenewIdentityWithResponse call
+func ParseRenewIdentityResponse(rsp *http.Response) (*RenewIdentityResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RenewIdentityResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRevokeIdentityResponse parses an HTTP response from a RevokeIdentityWithResponse call
+func ParseRevokeIdentityResponse(rsp *http.Response) (*RevokeIdentityResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RevokeIdentityResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Failed
@@ -6244,6 +6663,12 @@ type ServerInterface interface {
 	// GetProof 包含证明: shows that an entry is in the log
 	// (GET /v1/evidence/entries/{index}/proof)
 	GetProof(w http.ResponseWriter, r *http.Request, index uint64)
+	// RenewIdentity 密钥更新: replaces the keys of the identity that signs, which signs with the old one
+	// (POST /v1/identities/{identity}/keys)
+	RenewIdentity(w http.ResponseWriter, r *http.Request, identity IdentityID)
+	// RevokeIdentity 数字身份吊销: shuts an identity out from the next request on; the agency any, others those of their own party
+	// (POST /v1/identities/{identity}/revoke)
+	RevokeIdentity(w http.ResponseWriter, r *http.Request, identity IdentityID)
 	// ListInvoices 账单列表
 	// (GET /v1/invoices)
 	ListInvoices(w http.ResponseWriter, r *http.Request)
@@ -6517,6 +6942,58 @@ func (siw *ServerInterfaceWrapper) GetProof(w http.ResponseWriter, r *http.Reque
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetProof(w, r, index)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RenewIdentity operation middleware
+func (siw *ServerInterfaceWrapper) RenewIdentity(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "identity" -------------
+	var identity IdentityID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "identity", r.PathValue("identity"), &identity, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "identity", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RenewIdentity(w, r, identity)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RevokeIdentity operation middleware
+func (siw *ServerInterfaceWrapper) RevokeIdentity(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "identity" -------------
+	var identity IdentityID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "identity", r.PathValue("identity"), &identity, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "identity", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RevokeIdentity(w, r, identity)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -7113,6 +7590,8 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/evidence/bundle", wrapper.GetBundle)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/parties", wrapper.EnrolParty)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/subjects", wrapper.EnrolSubject)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/identities/{identity}/revoke", wrapper.RevokeIdentity)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/identities/{identity}/keys", wrapper.RenewIdentity)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets", wrapper.ListDatasets)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/datasets", wrapper.RegisterDataset)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}", wrapper.GetDataset)

@@ -1,29 +1,31 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net/http"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/opdomain/opdomain/sandbox"
 )
 
 // operations carries each generated route to the Service. Callers are proven and permitted before any of these run.
-type operations struct{ *Server }
+type operations struct{ *core }
 
 var _ ServerInterface = operations{}
 
 // answer runs a reading call and writes its result.
 func answer[T any](o operations, w http.ResponseWriter, r *http.Request, f func(context.Context, Caller) (T, error)) {
-	v, err := f(r.Context(), callOf(r).caller)
+	v, err := f(r.Context(), callOn(r).caller)
 	o.write(w, r, http.StatusOK, v, err)
 }
 
 // list runs a reading call that gives many; none is an empty list.
 func list[T any](o operations, w http.ResponseWriter, r *http.Request, f func(context.Context, Caller) ([]T, error)) {
-	v, err := f(r.Context(), callOf(r).caller)
+	v, err := f(r.Context(), callOn(r).caller)
 	if v == nil {
 		v = []T{}
 	}
@@ -36,18 +38,18 @@ func find[I ~string, T any](o operations, w http.ResponseWriter, r *http.Request
 		o.fail(w, r, err)
 		return
 	}
-	v, err := f(r.Context(), callOf(r).caller, id)
+	v, err := f(r.Context(), callOn(r).caller, id)
 	o.write(w, r, http.StatusOK, v, err)
 }
 
 // submit runs a call with a body.
 func submit[B, T any](o operations, w http.ResponseWriter, r *http.Request, status int, f func(context.Context, Caller, B) (T, error)) {
 	var b B
-	if err := decode(callOf(r).body, &b); err != nil {
+	if err := decode(callOn(r).body, &b); err != nil {
 		o.fail(w, r, err)
 		return
 	}
-	v, err := f(r.Context(), callOf(r).caller, b)
+	v, err := f(r.Context(), callOn(r).caller, b)
 	o.write(w, r, status, v, err)
 }
 
@@ -78,42 +80,79 @@ func (o operations) GetCheckpoint(w http.ResponseWriter, r *http.Request) {
 		o.fail(w, r, err)
 		return
 	}
-	header(w, "text/plain; charset=utf-8")
-	_, _ = io.WriteString(w, text) // the caller went away: nothing to tell it
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = io.WriteString(w, text) // kept in memory: cannot fail
 }
 
 func (o operations) GetProof(w http.ResponseWriter, r *http.Request, index uint64) {
 	answer(o, w, r, func(ctx context.Context, c Caller) (Proof, error) { return o.config.Service.Proof(ctx, c, index) })
 }
 
-// GetBundle streams. A failure after the first byte breaks the connection, so that a cut bundle never looks whole; its
-// last line, the domain's signature, is missing as well.
+// GetBundle streams. A failure after the first byte cuts the stream, so that a cut bundle never looks whole; its last
+// line, the domain's signature, is missing as well.
 func (o operations) GetBundle(w http.ResponseWriter, r *http.Request) {
-	out := &counted{w: w, start: func() { header(w, "application/vnd.opdomain.bundle") }}
-	err := o.config.Service.Bundle(r.Context(), callOf(r).caller, out)
+	out := &counted{w: w}
+	err := o.config.Service.Bundle(r.Context(), callOn(r).caller, out)
 	switch {
 	case err != nil && out.n == 0:
 		o.fail(w, r, err)
 	case err != nil:
-		callOf(r).failed = err
+		callOn(r).failed = err
 		panic(http.ErrAbortHandler)
+	case out.n == 0:
+		w.Header().Set("Content-Type", typeBundle)
 	}
 }
 
 // counted writes through and remembers that it did.
 type counted struct {
-	w     io.Writer
-	start func()
-	n     int64
+	w io.Writer
+	n int64
 }
 
 func (c *counted) Write(b []byte) (int, error) {
-	if c.n == 0 {
-		c.start()
-	}
 	n, err := c.w.Write(b)
 	c.n += int64(n)
 	return n, err
+}
+
+// RevokeIdentity shuts an identity out. Who may, beyond the role table, is the Registrar's to say.
+func (o operations) RevokeIdentity(w http.ResponseWriter, r *http.Request, id IdentityID) {
+	amendNothing(o, w, r, id, func(ctx context.Context, c Caller, reg Registrar, b RevocationRequest) error {
+		if n := utf8.RuneCountInString(b.Reason); n == 0 || n > 200 {
+			return malformed("reason", "1 to 200 characters")
+		}
+		return reg.RevokeIdentity(ctx, c, id, b.Reason)
+	})
+}
+
+// RenewIdentity replaces the keys of the identity that signed. The new signing key proves itself by a signature of its own.
+func (o operations) RenewIdentity(w http.ResponseWriter, r *http.Request, id IdentityID) {
+	amendNothing(o, w, r, id, func(ctx context.Context, c Caller, reg Registrar, b KeyRenewal) error {
+		if id != c.Identity.ID {
+			return &sandbox.Error{Op: "renew", Kind: sandbox.NotFound, Object: "identity", Detail: "an identity renews its own keys"}
+		}
+		if err := b.Verify(id); err != nil {
+			return err
+		}
+		if bytes.Equal(b.SignKey, c.Identity.SignKey) {
+			return malformed("sign_key", "the new key is another one than the old")
+		}
+		return reg.RenewIdentity(ctx, c, id, b)
+	})
+}
+
+func amendNothing[B any](o operations, w http.ResponseWriter, r *http.Request, id IdentityID, f func(context.Context, Caller, Registrar, B) error) {
+	if err := sandbox.CheckID("identity", string(id)); err != nil {
+		o.fail(w, r, err)
+		return
+	}
+	submit(o, w, r, http.StatusNoContent, noResult(func(ctx context.Context, c Caller, b B) error {
+		if o.registrar == nil {
+			return &sandbox.Error{Op: "identity", Kind: sandbox.Unavailable, Object: "registrar", Detail: "this domain does not change identities"}
+		}
+		return f(ctx, c, o.registrar, b)
+	}))
 }
 
 func (o operations) EnrolParty(w http.ResponseWriter, r *http.Request) {
@@ -152,11 +191,11 @@ func (o operations) PutFrames(w http.ResponseWriter, r *http.Request, run RunID)
 		if err != nil {
 			return PushReport{}, err
 		}
-		if claimed := callOf(r).digest; string(claimed[:]) != string(p.OpeningDigest) {
+		if claimed := callOn(r).digest; string(claimed[:]) != string(p.OpeningDigest) {
 			return PushReport{}, &sandbox.Error{Op: "push", Kind: sandbox.Unsigned, Object: string(run),
 				Detail: "the request's digest is not that of this push's opening", Hint: "sign the frames with the opening they belong to"}
 		}
-		return o.config.Service.ReceivePush(ctx, c, run, r.Body)
+		return o.config.Service.ReceivePush(ctx, c, run, callOn(r).frames)
 	})
 }
 

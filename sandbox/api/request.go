@@ -7,9 +7,8 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"os"
-	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opdomain/opdomain/attest"
@@ -17,37 +16,37 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 )
 
-// Content types of request bodies.
+// Content types.
 const (
-	typeJSON   = "application/json"
-	typeFrames = "application/vnd.opdomain.frames"
+	typeJSON    = "application/json"
+	typeFrames  = "application/vnd.opdomain.frames"
+	typeBundle  = "application/vnd.opdomain.bundle"
+	typeProblem = "application/problem+json"
 )
 
-// call is what is known of one request while it runs.
-type call struct {
-	route  string // pattern, "" for none
-	caller Caller
-	digest [sm.Size]byte // Content-Digest as signed
-	body   []byte        // JSON body, equal to digest
-	failed error
-}
-
-type callKey struct{}
-
-func callOf(r *http.Request) *call { return r.Context().Value(callKey{}).(*call) }
-
-// admit proves who signed the request and that the role table lets them call the route, reads the body and spends the
-// nonce, in that order: a nonce is spent only by requests that would otherwise run.
-func (s *Server) admit(w http.ResponseWriter, r *http.Request, c *call) error {
-	a, ok := s.table[c.route]
-	if !ok || path.Clean(r.URL.Path) != r.URL.Path {
+// admit proves who signed a call and that the role table lets them, holds them to their rates, reads the body and spends
+// the nonce, in that order: a nonce is spent only by requests that would otherwise run. After the nonce the identity is
+// read once more, so that a key revoked at any moment before is refused.
+func (k *core) admit(r *http.Request, in Call, c *call) error {
+	if _, c.route = k.mux.Handler(r); in.Route != c.route {
+		c.route = ""
+	}
+	a, ok := k.table[c.route]
+	if !ok {
+		c.route = ""
 		return noRoute()
+	}
+	if err := k.enter(k.running, c, "", http.StatusServiceUnavailable, "requests", "as many requests are running as this domain takes"); err != nil {
+		return err
 	}
 	if a.anyone {
 		return nil
 	}
-	q, err := s.prove(r, c)
+	q, err := k.prove(r, c)
 	if err != nil {
+		return err
+	}
+	if err := k.pace(a, c); err != nil {
 		return err
 	}
 	if !a.permits(c.caller.Party, c.caller.Identity) {
@@ -57,47 +56,79 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, c *call) error {
 		if err := checkType(r, typeFrames); err != nil {
 			return err
 		}
-		s.openStream(w, r)
-	} else if err := s.readBody(w, r, c); err != nil {
+		if err := k.enter(k.perUnit, c, string(c.caller.Party.ID), http.StatusTooManyRequests, "push", "as many pushes of this unit are running as it may have"); err != nil {
+			return err
+		}
+		c.frames = limited(in.Body, k.config.MaxPush)
+	} else if err := readBody(r, in.Body, a.bodyBound(), c); err != nil {
 		return err
 	}
-	return s.config.Service.Seen(r.Context(), c.caller.Identity.ID, q.Nonce, q.Expires)
+	if err := k.config.Service.Seen(r.Context(), c.caller.Identity.ID, q.Nonce, q.Expires); err != nil {
+		return err
+	}
+	return k.still(r, a, c)
 }
 
-// prove checks the signature against the enrolled key of the identity it names. An unknown identity is checked against a
-// key that cannot be its own, so that neither the answer nor the time it takes tells who is enrolled.
-func (s *Server) prove(r *http.Request, c *call) (attest.Request, error) {
-	unsigned := func(rule string) (attest.Request, error) {
-		return attest.Request{}, &sandbox.Error{Op: "request", Kind: sandbox.Unsigned, Object: "signature", Detail: rule,
-			Hint: "sign the request anew with your identity's key"}
+// pace spends the tokens of the call's identity and enters its bound of running calls.
+func (k *core) pace(a access, c *call) error {
+	who := string(c.caller.Identity.ID)
+	if wait, ok := k.rates.take(who, a.tokens(c.route), k.config.Now()); !ok {
+		return throttled(http.StatusTooManyRequests, "identity", "more requests than one identity may send", wait)
 	}
+	return k.enter(k.perCaller, c, who, http.StatusTooManyRequests, "identity", "as many requests of this identity are running as it may have")
+}
+
+func (k *core) enter(t *tally, c *call, key string, status int, object, rule string) error {
+	if !t.enter(key) {
+		return throttled(status, object, rule, 0)
+	}
+	c.leave = append(c.leave, func() { t.leave(key) })
+	return nil
+}
+
+// unproven is the one answer to a signature that does not hold, whoever it claims to be from: an identity that is unknown,
+// one that was revoked, and a wrong key look alike.
+func unproven() error {
+	return &sandbox.Error{Op: "request: verify", Kind: sandbox.Unsigned, Detail: "the signature does not verify",
+		Hint: "sign the request with the key of an enrolled identity"}
+}
+
+// outside says whether an identity cannot sign: never enrolled, or revoked.
+func outside(err error) bool {
+	return errors.Is(err, sandbox.NotFound) || errors.Is(err, sandbox.Expired)
+}
+
+// prove checks the signature against the enrolled key of the identity it names. One that is unknown or revoked is checked
+// against a key that cannot be its own, so that neither the answer nor the time it takes tells who is enrolled.
+func (k *core) prove(r *http.Request, c *call) (attest.Request, error) {
 	q, sig, err := signedPart(r)
 	if err != nil {
 		return attest.Request{}, err
 	}
-	if !s.mine(q.Authority) {
-		return unsigned("the request was sent to an authority this domain does not answer for")
+	if !k.mine(q.Authority) {
+		return attest.Request{}, &sandbox.Error{Op: "request", Kind: sandbox.Unsigned, Object: "signature",
+			Detail: "the request was sent to an authority this domain does not answer for", Hint: "sign the request anew with your identity's key"}
 	}
-	who, party, err := s.config.Service.Identity(r.Context(), q.Key)
+	who, party, err := k.config.Service.Identity(r.Context(), q.Key)
 	known := err == nil
-	if errors.Is(err, sandbox.NotFound) {
+	if outside(err) {
 		var info DomainInfo
-		info, err = s.config.Service.Domain(r.Context())
-		who.SignKey = info.SignKey
+		info, err = k.config.Service.Domain(r.Context())
+		who = sandbox.Identity{SignKey: info.SignKey}
 	}
 	if err != nil {
 		return attest.Request{}, err
 	}
-	key, err := sm.ParseVerifyKey(who.SignKey)
+	key, err := k.keys.parse(who.SignKey)
 	if err != nil {
 		return attest.Request{}, &sandbox.Error{Op: "request", Kind: sandbox.Internal, Object: string(who.ID), Detail: "the enrolled key does not parse"}
 	}
-	base, err := q.Verify(key, sig, s.config.Now())
+	base, err := q.Verify(key, sig, k.config.Now())
 	if err != nil {
 		return attest.Request{}, err
 	}
 	if !known {
-		return unsigned("the signature does not cover this request")
+		return attest.Request{}, unproven()
 	}
 	d := sm.Sum(base)
 	c.caller = Caller{Identity: who, Party: party, Request: d[:]}
@@ -105,9 +136,50 @@ func (s *Server) prove(r *http.Request, c *call) (attest.Request, error) {
 	return q, nil
 }
 
-// mine says whether authority is one this server answers for.
-func (s *Server) mine(authority string) bool {
-	for _, a := range s.config.Authorities {
+// still reads the caller's identity again: the key that signed is the one enrolled, and its duty is the one that may.
+func (k *core) still(r *http.Request, a access, c *call) error {
+	who, party, err := k.config.Service.Identity(r.Context(), c.caller.Identity.ID)
+	switch {
+	case outside(err), err == nil && !bytes.Equal(who.SignKey, c.caller.Identity.SignKey):
+		return unproven()
+	case err != nil:
+		return err
+	}
+	c.caller.Identity, c.caller.Party = who, party
+	if !a.permits(party, who) {
+		return denied(c, a)
+	}
+	return nil
+}
+
+// parsed keeps verifying keys by their bytes: a renewed key has other bytes, so none is ever out of date.
+type parsed struct {
+	mu sync.Mutex
+	of recent[*sm.VerifyKey]
+}
+
+func newParsed(max int) *parsed { return &parsed{of: newRecent[*sm.VerifyKey](max)} }
+
+func (p *parsed) parse(b []byte) (*sm.VerifyKey, error) {
+	p.mu.Lock()
+	key, ok := p.of.get(string(b))
+	p.mu.Unlock()
+	if ok {
+		return key, nil
+	}
+	key, err := sm.ParseVerifyKey(b)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	p.of.put(string(b), key)
+	p.mu.Unlock()
+	return key, nil
+}
+
+// mine says whether authority is one this domain answers for.
+func (k *core) mine(authority string) bool {
+	for _, a := range k.config.Authorities {
 		if strings.EqualFold(a, authority) {
 			return true
 		}
@@ -135,12 +207,12 @@ func checkType(r *http.Request, want string) error {
 }
 
 // readBody reads a JSON body whole and compares it with the digest the caller signed.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request, c *call) error {
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
-	var over *http.MaxBytesError
+func readBody(r *http.Request, body io.Reader, max int64, c *call) error {
+	b, err := io.ReadAll(limited(body, max))
+	var own *sandbox.Error
 	switch {
-	case errors.As(err, &over):
-		return &sandbox.Error{Op: "request", Kind: sandbox.TooLarge, Object: "body", Detail: "at most 1 MiB"}
+	case errors.As(err, &own):
+		return own
 	case err != nil:
 		return malformed("body", "ended early")
 	}
@@ -156,45 +228,34 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, c *call) error
 			return err
 		}
 	}
-	c.body, r.Body = b, http.NoBody
+	c.body = b
 	return nil
 }
 
-// openStream lets a body of sealed frames run as long as bytes keep coming: the connection's whole-request deadlines give
-// way to one on silence.
-func (s *Server) openStream(w http.ResponseWriter, r *http.Request) {
-	rc := http.NewResponseController(w)
-	// a connection that knows no deadlines has none to lift
-	_ = rc.SetReadDeadline(time.Time{})
-	_ = rc.SetWriteDeadline(time.Time{})
-	r.Body = &stream{body: http.MaxBytesReader(w, r.Body, s.config.MaxPush), max: s.config.MaxPush,
-		expire: func() { _ = rc.SetReadDeadline(time.Unix(1, 0)) }}
-}
-
-// stream reads sealed frames and gives up on silence.
-type stream struct {
-	body   io.ReadCloser
-	max    int64
-	expire func()
-}
-
-func (f *stream) Read(b []byte) (int, error) {
-	silence := time.AfterFunc(bodyTimeout, f.expire)
-	n, err := f.body.Read(b)
-	silence.Stop()
-	var over *http.MaxBytesError
-	switch {
-	case err == nil || err == io.EOF:
-		return n, err
-	case errors.As(err, &over):
-		return n, &sandbox.Error{Op: "push: read", Kind: sandbox.TooLarge, Object: "frames", Detail: "more sealed bytes than this domain takes in one push"}
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return n, &sandbox.Error{Op: "push: read", Kind: sandbox.Unavailable, Object: "frames", Detail: "no bytes for a minute", Hint: "push again"}
+// limited gives at most max bytes of a body, then TooLarge.
+func limited(body io.Reader, max int64) io.Reader {
+	if body == nil {
+		body = http.NoBody
 	}
-	return n, &sandbox.Error{Op: "push: read", Kind: sandbox.Unavailable, Object: "frames", Detail: "the connection ended before the last frame", Hint: "push again", Err: err}
+	return &within{body: body, left: max, max: max}
 }
 
-func (f *stream) Close() error { return f.body.Close() }
+type within struct {
+	body      io.Reader
+	left, max int64
+}
+
+func (w *within) Read(b []byte) (int, error) {
+	if int64(len(b)) > w.left+1 {
+		b = b[:w.left+1]
+	}
+	n, err := w.body.Read(b)
+	if w.left -= int64(n); w.left < 0 {
+		w.left = 0
+		return 0, &sandbox.Error{Op: "request: read", Kind: sandbox.TooLarge, Object: "body", Detail: atMost(w.max)}
+	}
+	return n, err
+}
 
 // Signer (请求签名) signs requests for one identity. Its Sign is a RequestEditorFn of the generated client.
 type Signer struct {

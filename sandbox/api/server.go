@@ -1,18 +1,17 @@
 package api
 
 import (
-	"bytes"
 	"context"
+	"crypto/tls"
 	_ "embed"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
-	"runtime"
+	"os"
+	"path"
 	"strconv"
 	"time"
 
@@ -24,7 +23,7 @@ var document []byte
 
 // Bounds of one request and connection.
 const (
-	MaxBody       = 1 << 20 // bytes of a JSON body
+	MaxBody       = 1 << 20 // bytes of the largest JSON body; most routes take less
 	maxHeader     = 16 << 10
 	headerTimeout = 10 * time.Second
 	bodyTimeout   = time.Minute // a JSON body in whole; the longest silence inside sealed frames
@@ -32,39 +31,72 @@ const (
 	idleTimeout   = 2 * time.Minute
 )
 
-// Config (接口配置) says what a Server serves and how. Zero values stand where noted; the rest is required.
-type Config struct {
-	Service     Service
-	Authorities []string // host:port a request may be signed for; empty: the listener's own address
-	Now         func() time.Time
-	Sleep       func(context.Context, time.Duration) error // waits; the error of a context that ended first
-	Slot        time.Duration                              // answers to questions and claims wait for a multiple of it; 0: 20 ms
-	MaxPush     int64                                      // bytes of sealed frames in one push; 0: 64 GiB
-	Grace       time.Duration                              // how long running requests may finish at a stop; 0: 30 s
-	Log         *slog.Logger
-	Metrics     *Metrics
+// FrontConfig (前端配置) says what a front end whose Core is elsewhere serves and how. Zero values stand where noted; the rest is required.
+type FrontConfig struct {
+	Core    Core
+	Now     func() time.Time
+	MaxPush int64         // bytes of sealed frames in one push; 0: 64 GiB
+	Grace   time.Duration // how long running requests may finish at a stop; 0: 30 s
+	Limits  Limits        // AddressRate, AddressBurst, Addresses, InFlight and Connections count here
+	Log     *slog.Logger
+	Metrics *Metrics // of this process; what it answers itself is counted here
 }
 
-func (c *Config) validate() error {
+// Server (接口服务) is the front end of one domain: HTTP, sizes, address rates and the routes. What it lets pass it hands to
+// its Core. It holds no keys and sees no enrolled identity.
+type Server struct {
+	config    FrontConfig
+	local     *core // the Core of this process, nil for one elsewhere
+	mux       *http.ServeMux
+	table     map[string]access
+	addresses *buckets
+	running   *tally
+}
+
+// New gives a server with its Core in this process, that Run starts.
+func New(c Config) (*Server, error) {
+	k, err := newCore(c)
+	if err != nil {
+		return nil, err
+	}
+	s, err := NewFront(FrontConfig{Core: k, Now: c.Now, MaxPush: c.MaxPush, Grace: c.Grace, Limits: c.Limits, Log: c.Log, Metrics: c.Metrics})
+	if err == nil {
+		s.local = k
+	}
+	return s, err
+}
+
+// NewFront gives a server whose Core is elsewhere, that Run starts.
+func NewFront(c FrontConfig) (*Server, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{config: c, mux: http.NewServeMux(), table: routes(), running: newTally(c.Limits.InFlight),
+		addresses: newBuckets(c.Limits.AddressRate, c.Limits.AddressBurst, c.Limits.Addresses)}
+	for _, own := range []string{routeHealth, routeDocument, routeMetrics} {
+		s.table[own] = anyone()
+	}
+	for pattern := range s.table {
+		s.mux.Handle(pattern, http.NotFoundHandler()) // looked up, never run
+	}
+	return s, nil
+}
+
+func (c *FrontConfig) validate() error {
 	bad := func(field string) error {
 		return &sandbox.Error{Op: "api: open", Kind: sandbox.Invalid, Object: field, Detail: "must be given"}
 	}
 	switch {
-	case c.Service == nil:
-		return bad("service")
+	case c.Core == nil:
+		return bad("core")
 	case c.Now == nil:
 		return bad("now")
-	case c.Sleep == nil:
-		return bad("sleep")
 	case c.Log == nil:
 		return bad("log")
 	case c.Metrics == nil:
 		return bad("metrics")
-	case c.Slot < 0 || c.MaxPush < 0 || c.Grace < 0:
-		return &sandbox.Error{Op: "api: open", Kind: sandbox.Invalid, Object: "slot, max push, grace", Detail: "must not be negative"}
-	}
-	if c.Slot == 0 {
-		c.Slot = 20 * time.Millisecond
+	case c.MaxPush < 0 || c.Grace < 0:
+		return &sandbox.Error{Op: "api: open", Kind: sandbox.Invalid, Object: "max push, grace", Detail: "must not be negative"}
 	}
 	if c.MaxPush == 0 {
 		c.MaxPush = 64 << 30
@@ -72,47 +104,35 @@ func (c *Config) validate() error {
 	if c.Grace == 0 {
 		c.Grace = 30 * time.Second
 	}
-	return nil
+	return c.Limits.validate()
 }
 
-// Server (接口服务) serves one domain.
-type Server struct {
-	config Config
-	mux    *http.ServeMux
-	table  map[string]access
-}
+// Handler gives what Run serves, for a listener of the caller's own. The caller's http.Server then has the header, read
+// and idle timeouts, and Config.Authorities must be given.
+func (s *Server) Handler() http.Handler { return s }
 
-// New gives a server that Run starts.
-func New(c Config) (*Server, error) {
-	if err := c.validate(); err != nil {
-		return nil, err
-	}
-	s := &Server{config: c, mux: http.NewServeMux(), table: routes()}
-	HandlerWithOptions(operations{s}, StdHTTPServerOptions{BaseRouter: s.mux, ErrorHandlerFunc: s.badParameter})
-	s.mux.HandleFunc("GET /healthz", s.health)
-	s.mux.HandleFunc("GET /openapi.yaml", s.describe)
-	s.mux.HandleFunc("GET /metrics", s.metrics)
-	for _, own := range []string{"GET /healthz", "GET /openapi.yaml", "GET /metrics"} {
-		s.table[own] = anyone()
-	}
-	return s, nil
-}
-
-// Run serves on l until ctx ends, then takes no new requests and lets running ones finish within Config.Grace. It owns l.
+// Run serves on l until ctx ends, then takes no new requests and lets running ones finish within Grace. It owns l.
+//
+// A listener of crypto/tls serves TLS 1.3; older versions are refused. HTTP/2 is off, deliberately: one connection carries
+// one request at a time, so the bounds on connections, silence and requests are the same thing seen three ways. The
+// listener's NextProtos offer at most "http/1.1".
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
-	if len(s.config.Authorities) == 0 {
-		s.config.Authorities = []string{l.Addr().String()}
+	if s.local != nil && len(s.local.config.Authorities) == 0 {
+		s.local.config.Authorities = []string{l.Addr().String()}
 	}
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	in := bound(l, s.config.Limits.Connections)
+	one := new(http.Protocols)
+	one.SetHTTP1(true)
 	h := &http.Server{
 		Handler: s, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout,
-		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, Protocols: one, ConnState: in.state,
 		BaseContext: func(net.Listener) context.Context { return base },
 		ErrorLog:    slog.NewLogLogger(quiet{s.config.Log.Handler()}, slog.LevelWarn),
 	}
 	served := make(chan error, 1)
-	go func() { served <- h.Serve(l) }()
+	go func() { served <- h.Serve(in) }()
 	select {
 	case err := <-served:
 		return &sandbox.Error{Op: "api: serve", Kind: sandbox.Unavailable, Object: l.Addr().String(), Err: err}
@@ -136,178 +156,185 @@ func (q quiet) Handle(ctx context.Context, r slog.Record) error {
 	return q.Handler.Handle(ctx, slog.NewRecord(r.Time, r.Level, "connection failed", r.PC))
 }
 
-// ServeHTTP guards, runs, logs and counts one request.
+// ServeHTTP bounds one request and hands it to the Core. What it refuses or answers itself it also logs and counts.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := s.config.Now()
-	c := &call{}
-	r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
-	rec := &recorder{ResponseWriter: w}
-	_, c.route = s.mux.Handler(r)
-	if _, ok := s.table[c.route]; !ok {
-		c.route = ""
+	_, route := s.mux.Handler(r)
+	if _, ok := s.table[route]; !ok || path.Clean(r.URL.Path) != r.URL.Path {
+		route = ""
 	}
-	defer func() {
-		p := recover()
-		if p != nil && p != http.ErrAbortHandler {
-			c.failed = &sandbox.Error{Op: "request", Kind: sandbox.Internal, Object: panicPlace(), Detail: "panicked"}
-			if rec.status == 0 {
-				s.fail(rec, r, c.failed)
-			} else {
-				p = http.ErrAbortHandler
-			}
-		}
-		s.observe(r, c, rec, s.config.Now().Sub(began))
-		if p == http.ErrAbortHandler {
-			panic(p)
-		}
-	}()
-	if err := s.admit(rec, r, c); err != nil {
-		s.fail(rec, r, err)
+	secured(w, r)
+	own := func(a Answer, err error) {
+		s.send(w, a)
+		observe(r.Context(), s.config.Log, s.config.Metrics, route, a.Status, "", s.config.Now().Sub(began), err)
+	}
+	if err := s.admit(r, began); err != nil {
+		own(Refuse(err), err)
 		return
 	}
-	s.mux.ServeHTTP(rec, r)
+	if !s.running.enter("") {
+		err := throttled(http.StatusServiceUnavailable, "requests", "as many requests are running as this domain takes", 0)
+		own(Refuse(err), err)
+		return
+	}
+	defer s.running.leave("")
+	switch {
+	case route == "", route == routeMetrics && !onMachine(r):
+		route = ""
+		own(Refuse(noRoute()), noRoute())
+		return
+	case route == routeMetrics:
+		s.config.Metrics.handler().ServeHTTP(w, r)
+		return
+	case route == routeDocument:
+		own(Answer{Status: http.StatusOK, ContentType: "application/yaml", Body: document}, nil)
+		return
+	}
+	c := callOf(r, route)
+	body := s.open(w, r, s.table[route])
+	c.Body = body
+	a := s.config.Core.Do(r.Context(), c)
+	if body.left() {
+		w.Header().Set("Connection", "close") // the rest of the body is not waited for
+	}
+	s.send(w, a)
 }
 
-// observe writes the log line and the metric of one request: method, route, status, identity, duration; no values.
-func (s *Server) observe(r *http.Request, c *call, rec *recorder, d time.Duration) {
-	route := c.route
-	if route == "" {
-		route = "unknown"
+// admit holds a request to what is known before any of its content: TLS version, sizes, and the rate of its address.
+func (s *Server) admit(r *http.Request, now time.Time) error {
+	if r.TLS != nil && r.TLS.Version < tls.VersionTLS13 {
+		return &sandbox.Error{Op: "request", Kind: sandbox.Denied, Object: "tls", Detail: "this domain speaks TLS 1.3"}
 	}
-	status := rec.status
-	if status == 0 {
-		status = http.StatusOK
+	if wait, ok := s.addresses.take(source(r.RemoteAddr), 1, now); !ok {
+		return throttled(http.StatusTooManyRequests, "address", "more requests than one address may send", wait)
 	}
-	s.config.Metrics.request(route, status, d)
-	level, attrs := slog.LevelInfo, []slog.Attr{slog.String("route", route), slog.Int("status", status),
-		slog.String("identity", string(c.caller.Identity.ID)), slog.Duration("duration", d)}
-	if c.failed != nil {
-		attrs = append(attrs, slog.String("kind", string(sandbox.KindOf(c.failed))))
-		var e *sandbox.Error
-		if status >= 500 && errors.As(c.failed, &e) {
-			level = slog.LevelError
-			attrs = append(attrs, slog.String("op", e.Op), slog.String("object", e.Object), slog.String("detail", e.Detail))
-		}
-	}
-	s.config.Log.LogAttrs(r.Context(), level, "request", attrs...)
+	return callOf(r, "").check()
 }
 
-// panicPlace names the function that panicked. The panic's own text and the arguments on the stack may hold values.
-func panicPlace() string {
-	pcs := make([]uintptr, 32)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
-	for {
-		f, more := frames.Next()
-		if f.Function != "" && !bytes.HasPrefix([]byte(f.Function), []byte("runtime.")) {
-			return fmt.Sprintf("%s:%d", f.Function, f.Line)
-		}
-		if !more {
-			return "unknown"
-		}
-	}
+// callOf takes down a request without its body.
+func callOf(r *http.Request, route string) Call {
+	return Call{Route: route, Method: r.Method, Authority: r.Host, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Fields: fields(r.Header)}
 }
 
-func header(w http.ResponseWriter, contentType string) {
+// send writes an answer. A stream that breaks off breaks the connection.
+func (s *Server) send(w http.ResponseWriter, a Answer) {
 	h := w.Header()
-	h.Set("Content-Type", contentType)
+	if a.ContentType != "" {
+		h.Set("Content-Type", a.ContentType)
+	}
+	if a.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.FormatInt(int64((a.RetryAfter+time.Second-1)/time.Second), 10))
+	}
+	if a.Stream == nil {
+		if a.Status != http.StatusNoContent {
+			h.Set("Content-Length", strconv.Itoa(len(a.Body)))
+		}
+		w.WriteHeader(a.Status)
+		_, _ = w.Write(a.Body) // the caller went away: nothing to tell it
+		return
+	}
+	defer a.Stream.Close()
+	w.WriteHeader(a.Status)
+	if _, err := io.Copy(w, a.Stream); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// secured sets what every response carries. Strict-Transport-Security has a meaning over TLS only.
+func secured(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-}
-
-// write sends a result, or the problem of err.
-func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, v any, err error) {
-	if err != nil {
-		s.fail(w, r, err)
-		return
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	if r.TLS != nil {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}
-	if status == http.StatusNoContent {
-		w.WriteHeader(status)
-		return
-	}
-	b, err := json.Marshal(v)
-	if err != nil { // its text may quote the value
-		s.fail(w, r, &sandbox.Error{Op: "request: encode", Kind: sandbox.Internal, Detail: "the result has no JSON form"})
-		return
-	}
-	header(w, "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(b) // the caller went away: nothing to tell it
 }
 
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	callOf(r).failed = err
-	p := problem(err)
-	b, _ := json.Marshal(p) // strings only: cannot fail
-	header(w, "application/problem+json")
-	w.WriteHeader(Status(p.Kind))
-	_, _ = w.Write(b)
-}
-
-// badParameter answers for a path or query parameter that does not parse; its text would quote the value.
-func (s *Server) badParameter(w http.ResponseWriter, r *http.Request, err error) {
-	name := "request"
-	var format *InvalidParamFormatError
-	var missing *RequiredParamError
-	switch {
-	case errors.As(err, &format):
-		name = format.ParamName
-	case errors.As(err, &missing):
-		name = missing.ParamName
-	}
-	s.fail(w, r, &sandbox.Error{Op: "request: decode", Kind: sandbox.Invalid, Object: name, Detail: "the parameter is missing or has another form"})
-}
-
-// health says whether the domain answers. 200 or 503.
-func (s *Server) health(w http.ResponseWriter, r *http.Request) {
-	if _, err := s.config.Service.Domain(r.Context()); err != nil {
-		s.fail(w, r, &sandbox.Error{Op: "health", Kind: sandbox.Unavailable, Detail: "the domain does not answer"})
-		return
-	}
-	s.write(w, r, http.StatusOK, map[string]string{"status": "ok"}, nil)
-}
-
-func (s *Server) describe(w http.ResponseWriter, _ *http.Request) {
-	header(w, "application/yaml")
-	w.Header().Set("Content-Length", strconv.Itoa(len(document)))
-	_, _ = w.Write(document)
-}
-
-// metrics answers callers on the machine itself, unless a proxy speaks for someone else; to others there is no such page.
-func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
+// onMachine says whether a request comes from the machine itself and no proxy speaks for someone else.
+func onMachine(r *http.Request) bool {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	proxied := r.Header.Get("Forwarded") != "" || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Via") != ""
-	if err != nil || !from.Addr().IsLoopback() || proxied {
-		s.fail(w, r, noRoute())
-		return
-	}
-	s.config.Metrics.handler().ServeHTTP(w, r)
+	return err == nil && from.Addr().Unmap().IsLoopback() && !proxied
 }
 
 func noRoute() error {
 	return &sandbox.Error{Op: "request", Kind: sandbox.NotFound, Object: "route", Detail: "no such operation", Hint: "operations are listed at /openapi.yaml"}
 }
 
-// recorder remembers the status of a response.
-type recorder struct {
-	http.ResponseWriter
-	status int
-}
-
-func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 {
-		r.status = status
+// open bounds a request's body by its route. Sealed frames run as long as bytes keep coming: the connection's
+// whole-request deadlines give way to one on silence, once the Core wants them.
+func (s *Server) open(w http.ResponseWriter, r *http.Request, a access) *incoming {
+	rc := http.NewResponseController(w)
+	in := &incoming{max: a.bodyBound()}
+	if a.stream {
+		in.max = s.config.MaxPush
+		in.lift = func() { // a connection that knows no deadlines has none to lift
+			_ = rc.SetReadDeadline(time.Time{})
+			_ = rc.SetWriteDeadline(time.Time{})
+		}
+		in.expire = func() { _ = rc.SetReadDeadline(time.Unix(1, 0)) }
 	}
-	r.ResponseWriter.WriteHeader(status)
+	in.body = http.MaxBytesReader(w, r.Body, in.max)
+	return in
 }
 
-func (r *recorder) Write(b []byte) (int, error) {
-	if r.status == 0 {
-		r.status = http.StatusOK
+// incoming is a body on its way to the Core.
+type incoming struct {
+	body   io.ReadCloser
+	max    int64
+	lift   func() // nil for a JSON body
+	expire func()
+	lifted bool
+	ended  bool
+}
+
+func (f *incoming) Read(b []byte) (int, error) {
+	if f.lift != nil && !f.lifted {
+		f.lift()
+		f.lifted = true
 	}
-	return r.ResponseWriter.Write(b)
+	if f.expire != nil {
+		defer time.AfterFunc(bodyTimeout, f.expire).Stop()
+	}
+	n, err := f.body.Read(b)
+	fail := func(kind sandbox.Kind, detail, hint string) (int, error) {
+		return n, &sandbox.Error{Op: "request: read", Kind: kind, Object: "body", Detail: detail, Hint: hint}
+	}
+	var over *http.MaxBytesError
+	switch {
+	case err == nil:
+		return n, nil
+	case err == io.EOF:
+		f.ended = true
+		return n, err
+	case errors.As(err, &over):
+		return fail(sandbox.TooLarge, atMost(f.max), "")
+	case f.lift == nil:
+		return fail(sandbox.Invalid, "ended early", "")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fail(sandbox.Unavailable, "no bytes for a minute", "push again")
+	}
+	return fail(sandbox.Unavailable, "the connection ended before the last frame", "push again")
 }
 
-// Unwrap lets http.ResponseController reach the connection.
-func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+// left ends a body of frames that was not read to its end and says whether there was one.
+func (f *incoming) left() bool {
+	if !f.lifted || f.ended {
+		return false
+	}
+	f.expire()
+	return true
+}
 
-var _ io.Writer = (*recorder)(nil)
+// atMost says a bound of a body in the unit it is given in.
+func atMost(n int64) string {
+	switch {
+	case n >= 1<<20 && n%(1<<20) == 0:
+		return "at most " + strconv.FormatInt(n>>20, 10) + " MiB"
+	case n >= 1<<10 && n%(1<<10) == 0:
+		return "at most " + strconv.FormatInt(n>>10, 10) + " KiB"
+	}
+	return "at most " + strconv.FormatInt(n, 10) + " bytes"
+}

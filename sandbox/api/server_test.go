@@ -168,7 +168,7 @@ func served(t *testing.T, s *site) []route {
 	for path, item := range d.Paths.Map() {
 		for method, op := range item.Operations() {
 			r := route{method: method, path: path}
-			for _, p := range []string{"dataset", "run", "scenario", "consent", "question", "release", "invoice"} {
+			for _, p := range []string{"dataset", "run", "scenario", "consent", "question", "release", "invoice", "identity"} {
 				r.path = strings.ReplaceAll(r.path, "{"+p+"}", "x-1")
 			}
 			r.path = strings.ReplaceAll(r.path, "{index}", "7")
@@ -179,6 +179,9 @@ func served(t *testing.T, s *site) []route {
 				for ct := range op.RequestBody.Value.Content {
 					r.contentType, r.body = ct, "{}"
 				}
+			}
+			if op.OperationID == "revokeIdentity" {
+				r.body = `{"reason":"left the unit"}`
 			}
 			if op.OperationID == "issueInvoice" {
 				r.body = `{"party":"p-1","month":"2026-03"}`
@@ -206,6 +209,9 @@ func TestEveryRouteByEveryRole(t *testing.T) {
 	digest := sm.Sum(opening)
 	s.opening = digest[:]
 	for _, op := range served(t, s) {
+		if strings.HasSuffix(op.path, "/keys") { // needs a body per caller: TestRenewalIsSignedByBothKeys
+			continue
+		}
 		name := op.method + " " + op.path
 		s.took()
 		status, body := s.do(s.request(op.method, op.path, op.contentType, op.body))
@@ -366,7 +372,7 @@ func TestBadInputIsNamed(t *testing.T) {
 		"type":          {id(sandbox.Agency, sandbox.Officer), "POST", "/v1/invoices", "text/plain", `{}`, 400, "content-type"},
 		"no type":       {id(sandbox.Agency, sandbox.Officer), "POST", "/v1/invoices", "", `{}`, 400, "content-type"},
 		"frames type":   {id(sandbox.Unit, sandbox.Officer), "PUT", "/v1/pushes/r-1/frames", "application/json", `{}`, 400, "content-type"},
-		"too large":     {id(sandbox.Agency, sandbox.Officer), "POST", "/v1/invoices", "application/json", strings.Repeat(" ", MaxBody+1), 413, "1 MiB"},
+		"too large":     {id(sandbox.Agency, sandbox.Officer), "POST", "/v1/invoices", "application/json", strings.Repeat(" ", MaxBody+1), 413, "at most 4 KiB"},
 		"body on get":   {id(sandbox.Agency, sandbox.Officer), "GET", "/v1/invoices", "application/json", `{}`, 400, "takes none"},
 		"object id":     {id(sandbox.Agency, sandbox.Officer), "GET", "/v1/invoices/A%20B", "", "", 400, "invoice"},
 		"index":         {id(sandbox.Agency, sandbox.Officer), "GET", "/v1/evidence/entries/x440305/proof", "", "", 400, "index"},
@@ -688,5 +694,45 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 	if _, err := New(full); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRenewalIsSignedByBothKeys: an identity renews its own keys only, and the new key signs for itself.
+func TestRenewalIsSignedByBothKeys(t *testing.T) {
+	s := open(t)
+	who, other := id(sandbox.Unit, sandbox.Officer), id(sandbox.Unit, sandbox.Reviewer)
+	sign, err := sm.NewSigningKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decrypt, err := sm.NewDecryptKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := func(of sandbox.IdentityID) KeyRenewal {
+		k, err := NewRenewal(rand.Reader, of, sign, decrypt.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	renew := func(at sandbox.IdentityID, k KeyRenewal) (int, string) {
+		b, err := json.Marshal(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.do(s.sign(s.request("POST", "/v1/identities/"+string(at)+"/keys", "application/json", string(b)), who))
+	}
+	for name, c := range map[string]struct {
+		at     sandbox.IdentityID
+		k      KeyRenewal
+		status int
+	}{"another's keys": {other, made(other), 404}, "another's proof": {who, made(other), 400}, "no proof": {who, KeyRenewal{SignKey: sign.Public().Bytes(), EncryptKey: decrypt.Public().Bytes()}, 400}} {
+		if status, body := renew(c.at, c.k); status != c.status || len(s.took()) != 0 {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+	}
+	if status, body := renew(who, made(who)); status != 204 || !slices.Contains(s.took(), "RenewIdentity") {
+		t.Errorf("%d %s", status, body)
 	}
 }

@@ -1,12 +1,14 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
 	"time"
 
 	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/bill"
 	"github.com/opdomain/opdomain/sandbox/catalog"
@@ -23,7 +25,8 @@ import (
 // Refusals that a caller may learn about are values (Question.Decision, Question.Code, ClaimAnswer.Code), not errors.
 type Service interface {
 	Domain(ctx context.Context) (DomainInfo, error)
-	// Identity gives an enrolled identity and its party; NotFound for an unknown one.
+	// Identity gives an enrolled identity and its party; NotFound for an unknown one, Expired for a revoked one. It is asked
+	// before the signature is checked and again after the nonce is spent: what it says holds from that moment on.
 	Identity(ctx context.Context, id sandbox.IdentityID) (sandbox.Identity, sandbox.Party, error)
 	// Seen records the nonce of a signed request durably; Unsigned when the identity used it before.
 	Seen(ctx context.Context, id sandbox.IdentityID, nonce string, expires time.Time) error
@@ -80,6 +83,19 @@ type Service interface {
 	Proof(ctx context.Context, c Caller, index uint64) (Proof, error)
 }
 
+// Registrar (身份登记) is a Service that can change enrolled identities. One that cannot answers those two operations as unavailable.
+type Registrar interface {
+	// RevokeIdentity shuts an identity out: when it returns, Service.Identity gives Expired for it, from every goroutine. It
+	// keeps time, reason and who did it. The agency may revoke any identity but the domain's, others those of their own
+	// party; one the caller may not see is NotFound, one revoked before is left as it is. A party keeps its other
+	// identities; what a revoked one began (an open push, say) is the Registrar's to end.
+	RevokeIdentity(ctx context.Context, c Caller, id sandbox.IdentityID, reason string) error
+	// RenewIdentity replaces the keys of the caller's own identity. The request is signed with the old key, and k was
+	// checked with KeyRenewal.Verify. When it returns, Service.Identity gives the new keys; the old ones stay in the
+	// evidence, for statements signed with them.
+	RenewIdentity(ctx context.Context, c Caller, id sandbox.IdentityID, k KeyRenewal) error
+}
+
 // Caller (请求方) is who signed the request, proven before the Service is called.
 type Caller struct {
 	Identity sandbox.Identity
@@ -112,6 +128,60 @@ type SubjectEnrolment struct {
 	SealedID []byte           `json:"sealed_id"` // the identifier sealed to the domain, context "opdomain/subject-id/v1"
 }
 
+// RevocationRequest (吊销请求) says why an identity is shut out, in 1 to 200 characters; it goes into the evidence.
+type RevocationRequest struct {
+	Reason string `json:"reason"`
+}
+
+// Revocation (吊销记录) is the state of an identity that was shut out, as a Registrar keeps it.
+type Revocation struct {
+	Identity sandbox.IdentityID `json:"identity"`
+	At       time.Time          `json:"at"`
+	Reason   string             `json:"reason"`
+	By       sandbox.IdentityID `json:"by"`
+}
+
+// KeyRenewal (密钥更新) holds the new keys of an identity, uncompressed SM2 points of 65 bytes, and Proof, the new signing key's
+// own signature over them and the identity.
+type KeyRenewal struct {
+	SignKey    []byte `json:"sign_key"`
+	EncryptKey []byte `json:"encrypt_key"`
+	Proof      []byte `json:"proof"`
+}
+
+// ContextRenewal is what a new key signs its own renewal under.
+const ContextRenewal = attest.ContextRenewal
+
+func (k KeyRenewal) message(id sandbox.IdentityID) []byte {
+	return sm.Frame([]byte(id), k.SignKey, k.EncryptKey)
+}
+
+// NewRenewal makes the renewal of an identity's keys.
+func NewRenewal(rand io.Reader, id sandbox.IdentityID, sign *sm.SigningKey, encrypt *sm.EncryptKey) (KeyRenewal, error) {
+	k := KeyRenewal{SignKey: sign.Public().Bytes(), EncryptKey: encrypt.Bytes()}
+	var err error
+	k.Proof, err = sign.Sign(rand, ContextRenewal, k.message(id))
+	return k, err
+}
+
+// Verify checks that both keys are keys, kept apart, and that the new signing key signed.
+func (k KeyRenewal) Verify(id sandbox.IdentityID) error {
+	key, err := sm.ParseVerifyKey(k.SignKey)
+	if err != nil {
+		return malformed("sign_key", "an SM2 point on the curve, 65 bytes")
+	}
+	if _, err := sm.ParseEncryptKey(k.EncryptKey); err != nil {
+		return malformed("encrypt_key", "an SM2 point on the curve, 65 bytes")
+	}
+	if bytes.Equal(k.SignKey, k.EncryptKey) {
+		return malformed("encrypt_key", "signing and encryption keys are separate")
+	}
+	if key.Verify(ContextRenewal, k.message(id), k.Proof) != nil {
+		return malformed("proof", "the new signing key signs its own renewal")
+	}
+	return nil
+}
+
 // PushOpening (推送开启) is the first message of a sealed push: the encoded channel opening and the unit's signature over
 // it, context "opdomain/stream/v1".
 type PushOpening struct {
@@ -124,8 +194,17 @@ type Push struct {
 	Run           sandbox.RunID     `json:"run"`
 	Dataset       sandbox.DatasetID `json:"dataset"`
 	State         string            `json:"state"`
-	OpeningDigest []byte            `json:"opening_digest"` // SM3 of PushOpening.Opening; what the signature of the frames request covers
+	OpeningDigest []byte            `json:"opening_digest"`        // SM3 of PushOpening.Opening; what the signature of the frames request covers
+	ResumeFrom    int64             `json:"resume_from,omitempty"` // batches that are durable; the next stream starts with the one behind
+	Prefix        []byte            `json:"prefix,omitempty"`      // digest of those batches
 	Report        *PushReport       `json:"report,omitempty"`
+}
+
+// Rejection (剔除统计) is how many rows a rule left out.
+type Rejection struct {
+	Column string `json:"column,omitempty"`
+	Rule   string `json:"rule"`
+	Rows   int64  `json:"rows"`
 }
 
 // PushReport (入库回执) is what a committed push left in the domain.
@@ -136,7 +215,16 @@ type PushReport struct {
 	Rows     int64             `json:"rows"`
 	Sealed   int64             `json:"sealed"`   // bytes sealed
 	Manifest []byte            `json:"manifest"` // SM3 of the sealed manifest
-	Findings []Finding         `json:"findings,omitempty"`
+	// What the run was like: rows at the origin as its sender says, batches, the connections it took, batches that came
+	// again, rows left out by rule, and when it was opened and committed by the domain's clock.
+	Read       int64       `json:"read,omitempty"`
+	Batches    int64       `json:"batches,omitempty"`
+	Streams    int64       `json:"streams,omitempty"`
+	Duplicates int64       `json:"duplicates,omitempty"`
+	Rejected   []Rejection `json:"rejected,omitempty"`
+	Began      time.Time   `json:"began,omitzero"`
+	Ended      time.Time   `json:"ended,omitzero"`
+	Findings   []Finding   `json:"findings,omitempty"`
 }
 
 // Finding (识别结果) is what the detectors say about one column: a kind and a grade, never a value.

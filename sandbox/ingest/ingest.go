@@ -1,113 +1,179 @@
-// Package ingest takes one push (数据汇聚) from its sealed frames into the vault: one function, one call per stage.
+// Package ingest takes the streams of one run (数据汇聚) from their sealed frames into the vault: one function, one call per
+// stage, each in goroutines of its own.
 //
-//	frames → record batches → schema and subject checks → detectors → pseudonyms → vault → commit
+//	frames → payloads → record batches → schema and subject checks → pseudonyms → staged in the vault → commit
 //
-// A push is all or nothing: any failure aborts the staged version and the dataset keeps the version it had. Errors name
-// the dataset, the batch and row, the column and the rule, never a value. Memory is one frame, one batch and the
-// detectors' samples, whatever the size of the push.
+// A run is all or nothing. A fault of the data ends it (Refusal): its stage is dropped and the dataset keeps the version it
+// had. Anything else, a cut connection, a gap, a full disk, leaves it open: what is staged of it is kept by the Intake and
+// Progress says where the next stream goes on. A batch that is staged and comes again is dropped; a run commits once.
+// Errors name the dataset, the batch and row, the column and the rule, never a value.
 //
-// It does not authenticate the sender (the caller verified the opening's signature), does not decide grades finally (the
-// stricter of declared and detected applies at once; a person confirms), and reads no Parquet or Arrow IPC.
+// Memory is bounded in bytes, whatever the size of the push: at most Config.MaxInFlight of encoded batches per stream and
+// Config.MaxTotal over all streams of the domain are between the connection and the vault; who would be over waits, and so
+// does the sender. On top come one frame per stream, and what the vault keeps to sort a version.
+//
+// A stage lives as long as its Intake: after a restart an open run goes on from its first batch. A dataset has one stage:
+// a new run takes the place of one that waits, which then also goes on from its first batch.
+//
+// It does not authenticate the sender (the caller verified the opening's signature), does not decide grades finally (the stricter of declared and detected applies at once; a person
+// confirms), and reads no Parquet or Arrow IPC.
 package ingest
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"runtime"
+	"time"
 
-	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
+	"golang.org/x/sync/semaphore"
 
+	"github.com/opdomain/opdomain/attest/channel"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/classify"
+	"github.com/opdomain/opdomain/sandbox/ingest/wire"
 	"github.com/opdomain/opdomain/sandbox/vault"
 )
 
-// Frames (数据帧) yields opened frame payloads; io.EOF only after an authenticated last frame.
+// Frames (数据帧) yields opened frame payloads, each valid until the next call; io.EOF only after an authenticated last frame.
 type Frames interface {
 	Next() ([]byte, error)
 }
 
-// Limits (入库限额) bound one push. Zero means the default.
+// Limits (入库限额) bound one run. Zero means the default.
 type Limits struct {
 	Batch   batch.Limits
-	Rows    int64 // of one push, default 2^32
+	Rows    int64 // of one run, default 2^32
 	Batches int64 // default 2^24
 }
 
-func (l Limits) filled() Limits {
-	if l.Rows <= 0 {
-		l.Rows = 1 << 32
-	}
-	if l.Batches <= 0 {
-		l.Batches = 1 << 24
-	}
-	return l
+// Config (汇聚配置) bounds what the pushes of one domain take. Zero means the default.
+type Config struct {
+	Limits      Limits
+	MaxInFlight int64 // bytes of encoded batches under way in one stream, default 64 MiB
+	MaxTotal    int64 // in all streams together, default 256 MiB
+	Durable     int64 // bytes after which a stream makes what it staged durable, default 64 MiB
+	Workers     int   // goroutines that check batches, per stream; default the number of cores
+	Now         func() time.Time
 }
 
-// Push (推送) is what one call takes in.
+func (c Config) filled() (Config, error) {
+	for _, f := range []struct {
+		v   *int64
+		def int64
+	}{{&c.MaxInFlight, 64 << 20}, {&c.MaxTotal, 256 << 20}, {&c.Durable, 64 << 20}, {&c.Limits.Rows, 1 << 32}, {&c.Limits.Batches, 1 << 24}} {
+		if *f.v <= 0 {
+			*f.v = f.def
+		}
+	}
+	if c.Workers <= 0 {
+		c.Workers = runtime.GOMAXPROCS(0)
+	}
+	if c.MaxInFlight < channel.MaxFrame || c.MaxTotal < channel.MaxFrame || c.Now == nil {
+		return c, &sandbox.Error{Op: "ingest: configure", Kind: sandbox.Invalid, Object: "bounds", Detail: "a bound holds one frame of 1 MiB at least, and a clock is given"}
+	}
+	return c, nil
+}
+
+// Intake (汇聚入口) is the one way of pushes into a vault, with the memory bound they share. Safe for concurrent use.
+type Intake struct {
+	config   Config
+	mem      memory.Allocator
+	vault    *vault.Vault
+	subjects *Pseudonymizer
+	total    *semaphore.Weighted
+}
+
+// New gives the intake of a vault.
+func New(c Config, mem memory.Allocator, v *vault.Vault, subjects *Pseudonymizer) (*Intake, error) {
+	c, err := c.filled()
+	if err != nil {
+		return nil, err
+	}
+	return &Intake{config: c, mem: mem, vault: v, subjects: subjects, total: semaphore.NewWeighted(c.MaxTotal)}, nil
+}
+
+// Push (推送) is one stream of a run. Dataset is the description under the schema of the push.
 type Push struct {
 	Run     sandbox.RunID
 	Dataset catalog.Dataset
+	Rows    wire.Mode
 	Frames  Frames
+	// Ready is called when the whole run is staged, before its commit; an error of it stops the commit.
+	Ready func(context.Context) error
 }
 
-// Report (入库报告) is what a push did. Sealed counts the bytes of the opened frames.
-type Report struct {
+// Result (入库结果) is a committed run.
+type Result struct {
 	Snapshot vault.Snapshot
-	Rows     int64
-	Sealed   int64
+	Progress Progress
+	Read     int64 // rows at the origin, as the sender says
 	Findings []classify.ColumnFinding
 }
 
-// Receive takes one push into the vault.
-func Receive(ctx context.Context, mem memory.Allocator, p Push, v *vault.Vault, subjects *Pseudonymizer, lim Limits) (rep Report, err error) {
+// Refusal (入库拒绝) is a fault of the data: nothing of the run is kept, and a retry is a new run.
+type Refusal struct{ Err error }
+
+func (r *Refusal) Error() string { return r.Err.Error() }
+
+func (r *Refusal) Unwrap() error { return r.Err }
+
+func refusal(err error) error { return &Refusal{err} }
+
+// Receive takes one stream of a run to its end: to the run's commit, or to an error. A Refusal has dropped the run; after any
+// other error the run is resumable from what Standing then gives. The end of
+// ctx stops the stream; a goroutine that waits in Frames.Next then ends when the caller closes what it reads.
+func (in *Intake) Receive(ctx context.Context, p Push) (res Result, err error) {
 	d := p.Dataset
 	if c, ok := d.Column(d.Subject); !ok || c.Type != catalog.Text {
-		return Report{}, &sandbox.Error{Op: "ingest", Kind: sandbox.Invalid, Object: string(d.ID), Detail: "the protected subject is a text column"}
+		return Result{}, refusal(&sandbox.Error{Op: "ingest", Kind: sandbox.Invalid, Object: string(d.ID), Detail: "the protected subject is a text column"})
 	}
-	schema := batch.Schema(d)
-	w, err := v.Begin(ctx, d.Unit, d.ID, p.Run, schema, declared(d))
+	st, err := in.stage(ctx, p)
 	if err != nil {
-		return Report{}, err
+		return Result{}, err
 	}
-	committed := false
-	defer func() { // also when a panic passes: the dataset must not stay locked
-		if !committed {
-			err = errors.Join(err, w.Abort())
+	defer func() { // also when a panic passes: the run must not stay claimed
+		var r *Refusal
+		switch {
+		case errors.As(err, &r):
+			if st.ended { // the commit found that another run was first
+				err = refusal(errors.Join(r.Err, in.Drop(d.ID, p.Run)))
+			} else {
+				err = refusal(errors.Join(r.Err, st.abort()))
+			}
+		case !st.ended:
+			err = errors.Join(err, st.suspend(ctx))
 		}
 	}()
-	lim = lim.filled()
-	in := intake{push: p, schema: schema, writer: w, subjects: subjects, sampler: classify.NewSampler(d), limits: lim}
-	for n := int64(1); ; n++ {
-		payload, err := p.Frames.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return Report{}, err
-		}
-		if n > lim.Batches {
-			return Report{}, in.tooLarge()
-		}
-		if err := in.batch(ctx, mem, payload, n); err != nil {
-			return Report{}, err
-		}
-	}
-	if in.rows == 0 {
-		return Report{}, &sandbox.Error{Op: "ingest", Kind: sandbox.Invalid, Object: string(d.ID), Detail: "a push has at least one row",
-			Hint: "an empty push would replace the current version by nothing"}
-	}
-	snap, err := w.Commit(ctx)
+	s := &stream{intake: in, push: p, stage: st, schema: batch.Schema(d)}
+	s.from = st.at.Chain
+	st.at.Streams++
+	closing, err := s.run(ctx)
 	if err != nil {
-		return Report{}, err
+		return Result{}, err
 	}
-	committed = true
-	return Report{Snapshot: snap, Rows: in.rows, Sealed: in.sealed, Findings: in.sampler.Grade()}, nil
+	if st.at.Rows == 0 {
+		return Result{}, refusal(&sandbox.Error{Op: "ingest", Kind: sandbox.Invalid, Object: string(d.ID), Detail: "a push has at least one row",
+			Hint: "an empty push would replace the current version by nothing"})
+	}
+	if p.Ready != nil {
+		if err := p.Ready(ctx); err != nil {
+			return Result{}, err
+		}
+	}
+	snap, findings, err := st.commit(ctx, d)
+	if errors.Is(err, sandbox.Conflict) { // another run became the next version first
+		return Result{}, refusal(err)
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	done := st.at
+	done.Rejected = wire.AddRejections(done.Rejected, closing.Rejected...)
+	return Result{Snapshot: snap, Progress: done, Read: closing.Read, Findings: findings}, nil
 }
 
 // declared is the strictest grade the owner declared; the version key is bound to it.
@@ -119,51 +185,7 @@ func declared(d catalog.Dataset) sandbox.Grade {
 	return g
 }
 
-type intake struct {
-	push     Push
-	schema   *arrow.Schema
-	writer   *vault.Writer
-	subjects *Pseudonymizer
-	sampler  *classify.Sampler
-	limits   Limits
-
-	rows, sealed int64
-	pseudonyms   []sandbox.Pseudonym
-}
-
-func (in *intake) batch(ctx context.Context, mem memory.Allocator, payload []byte, n int64) error {
-	rec, err := batch.Decode(mem, in.schema, payload, in.limits.Batch)
-	if err != nil {
-		return fmt.Errorf("ingest %s: batch %d: %w", in.push.Dataset.ID, n, err)
-	}
-	defer rec.Release()
-	in.sealed += int64(len(payload))
-	if rec.NumRows() > in.limits.Rows-in.rows {
-		return in.tooLarge()
-	}
-	if rec.NumRows() == 0 {
-		return nil
-	}
-	col := rec.Column(in.schema.FieldIndices(in.push.Dataset.Subject)[0]).(*array.String)
-	in.pseudonyms = in.pseudonyms[:0]
-	for i := range col.Len() {
-		p, ok := in.subjects.Pseudonym(in.push.Dataset.SubjectKind, col.Value(i))
-		if !ok {
-			return &sandbox.Error{Op: "ingest", Kind: sandbox.Invalid, Object: string(in.push.Dataset.ID),
-				Detail: fmt.Sprintf("batch %d, row %d, column %s: %s", n, in.rows+int64(i)+1, in.push.Dataset.Subject, subjectRule(in.push.Dataset.SubjectKind)),
-				Hint:   "correct the row at its source; nothing of this push was kept"}
-		}
-		in.pseudonyms = append(in.pseudonyms, p)
-	}
-	in.sampler.Observe(rec)
-	if err := in.writer.Write(ctx, rec, in.pseudonyms); err != nil {
-		return err
-	}
-	in.rows += rec.NumRows()
-	return nil
-}
-
-func (in *intake) tooLarge() error {
-	return &sandbox.Error{Op: "ingest", Kind: sandbox.TooLarge, Object: string(in.push.Dataset.ID),
-		Detail: fmt.Sprintf("a push has at most %d batches and %d rows", in.limits.Batches, in.limits.Rows)}
+func (in *Intake) tooLarge(d sandbox.DatasetID) error {
+	return refusal(&sandbox.Error{Op: "ingest", Kind: sandbox.TooLarge, Object: string(d),
+		Detail: fmt.Sprintf("a push has at most %d batches and %d rows", in.config.Limits.Batches, in.config.Limits.Rows)})
 }

@@ -40,6 +40,24 @@ func (p *Pseudonymizer) Pseudonym(kind catalog.SubjectKind, id string) (out sand
 	return out, true
 }
 
+// session gives a pseudonymizer for one batch: rows of one person often follow each other, and the last answer is kept.
+func (p *Pseudonymizer) session() *session { return &session{p: p} }
+
+type session struct {
+	p    *Pseudonymizer
+	last string
+	id   sandbox.Pseudonym
+	ok   bool
+}
+
+func (s *session) pseudonym(kind catalog.SubjectKind, id string) (sandbox.Pseudonym, bool) {
+	if id != s.last || !s.ok {
+		s.last = id
+		s.id, s.ok = s.p.Pseudonym(kind, id)
+	}
+	return s.id, s.ok
+}
+
 func subjectRule(kind catalog.SubjectKind) string {
 	if kind == catalog.ResidentID {
 		return "a resident identity number has 18 characters, a real date of birth and the right check character (GB 11643)"

@@ -25,7 +25,7 @@ func (n *Node) meter(ctx context.Context, tx *change, p meter.Product, party san
 		return err
 	}
 	tx.record(attest.UsageMetered, "usage/"+e.ID, attest.UsageMeteredBody{ID: e.ID, Party: e.Party, Scenario: e.Scenario, Product: string(e.Product),
-		Quantity: e.Quantity, Question: e.Question, At: e.At})
+		Quantity: e.Quantity, Question: e.Question, At: e.At}, agency, toParty(e.Party), unitsOf(e.Scenario))
 	return nil
 }
 
@@ -107,7 +107,7 @@ func (n *Node) IssueInvoice(ctx context.Context, c api.Caller, r api.InvoiceRequ
 		for _, l := range inv.Lines {
 			body.Lines = append(body.Lines, attest.InvoiceLine{Product: string(l.Product), Quantity: l.Quantity, UnitPrice: l.UnitPrice, Amount: l.Amount, Usage: l.Usage})
 		}
-		tx.record(attest.InvoiceIssued, "invoice/"+id, body)
+		tx.record(attest.InvoiceIssued, "invoice/"+id, body, agency, toParty(inv.Party))
 		return nil
 	})
 	return inv, err
@@ -150,7 +150,7 @@ const publishEvery = time.Minute
 func (n *Node) Checkpoint(context.Context) (string, error) {
 	n.publish.Lock()
 	defer n.publish.Unlock()
-	if slot := n.cfg.Now().Truncate(publishEvery); n.published == "" || slot.After(n.publishedAt) {
+	if slot := n.now().Truncate(publishEvery); n.published == "" || slot.After(n.publishedAt) {
 		n.published, n.publishedAt = n.evidence.Log().Checkpoint().String(), slot
 	}
 	return n.published, nil
@@ -173,7 +173,7 @@ func (n *Node) Proof(_ context.Context, _ api.Caller, index uint64) (api.Proof, 
 // Bundle writes the evidence bundle of the caller's party. That it was exported is evidence too, recorded first.
 func (n *Node) Bundle(ctx context.Context, c api.Caller, w io.Writer) error {
 	err := n.change(ctx, c.Identity.ID, func(_ context.Context, tx *change) error {
-		tx.record(attest.BundleExported, "bundle/"+string(c.Party.ID), attest.BundleExportedBody{Audience: string(c.Party.ID), Size: n.evidence.Log().Size()})
+		tx.record(attest.BundleExported, "bundle/"+string(c.Party.ID), attest.BundleExportedBody{Audience: string(c.Party.ID), Size: n.evidence.Log().Size()}, agency, toParty(c.Party.ID))
 		return nil
 	})
 	if err != nil {

@@ -27,6 +27,7 @@ import (
 type audience struct {
 	party     sandbox.Party
 	own       map[sandbox.IdentityID]bool
+	seen      map[sandbox.IdentityID]bool // whose enrolment it saw
 	scenarios map[sandbox.ScenarioID]bool
 	datasets  map[string]bool // "dataset/<id>" of the party's own
 	consents  map[sandbox.ConsentID]bool
@@ -50,7 +51,7 @@ func (n *Node) audience(ctx context.Context, c api.Caller) (func(attest.Event) b
 			return e.Kind != attest.ClaimRefused && !refused
 		}, nil
 	}
-	a := &audience{party: c.Party, own: map[sandbox.IdentityID]bool{}, scenarios: map[sandbox.ScenarioID]bool{}, datasets: map[string]bool{},
+	a := &audience{party: c.Party, own: map[sandbox.IdentityID]bool{}, seen: map[sandbox.IdentityID]bool{}, scenarios: map[sandbox.ScenarioID]bool{}, datasets: map[string]bool{},
 		consents: map[sandbox.ConsentID]bool{}, questions: map[sandbox.QuestionID]seenQuestion{}}
 	scenarios, err := n.Scenarios(ctx, c)
 	if err != nil {
@@ -88,11 +89,23 @@ func (n *Node) audience(ctx context.Context, c api.Caller) (func(attest.Event) b
 // sees decides about one event; events come in the order of the log. An event that cannot be read is shown to nobody.
 func (a *audience) sees(e attest.Event) bool {
 	switch e.Kind {
-	case attest.DomainCreated, attest.DatasetRegistered:
+	case attest.DomainCreated, attest.DatasetRegistered, attest.KeyRotated, attest.KeyErased, attest.WitnessesSet:
 		return true
 	case attest.PartyEnrolled:
 		var b attest.PartyEnrolledBody
-		return read(e, &b) && (b.Party.Role != sandbox.Subject || b.Party.ID == a.party.ID)
+		if !read(e, &b) || b.Party.Role == sandbox.Subject && b.Party.ID != a.party.ID {
+			return false
+		}
+		for _, i := range b.Identities {
+			a.seen[i.ID] = true
+		}
+		return true
+	case attest.IdentityRevoked:
+		var b attest.IdentityRevokedBody
+		return read(e, &b) && a.seen[b.Identity]
+	case attest.IdentityRenewed:
+		var b attest.IdentityRenewedBody
+		return read(e, &b) && a.seen[b.Identity]
 	case attest.SubjectEnrolled:
 		var b attest.SubjectEnrolledBody
 		return read(e, &b) && a.own[b.Identity]

@@ -79,7 +79,7 @@ func (n *Node) GiveConsent(ctx context.Context, c api.Caller, r api.ConsentReque
 		if err := n.docs.consents.Insert(ctx, string(receipt.ID), string(c.Party.ID), string(rec.State), consentRecord{rec, open.Claim, open.Salt}); err != nil {
 			return err
 		}
-		tx.record(attest.ConsentGiven, "consent/"+string(receipt.ID), attest.ConsentGivenBody{Statement: r.Statement})
+		tx.record(attest.ConsentGiven, "consent/"+string(receipt.ID), attest.ConsentGivenBody{Statement: r.Statement}, agency, toParty(c.Party.ID), toParty(receipt.Grantee), toParty(receipt.Unit))
 		return nil
 	})
 	return rec, err
@@ -104,7 +104,7 @@ func (n *Node) RevokeConsent(ctx context.Context, c api.Caller, id sandbox.Conse
 			return err
 		}
 		out = r.Record
-		tx.record(attest.ConsentRevoked, "consent/"+string(id), attest.ConsentRevokedBody{Statement: st})
+		tx.record(attest.ConsentRevoked, "consent/"+string(id), attest.ConsentRevokedBody{Statement: st}, agency, toParty(c.Party.ID), toParty(r.Record.Receipt.Grantee), toParty(r.Record.Receipt.Unit))
 		_, err = n.docs.consents.Update(ctx, string(id), rev, string(c.Party.ID), string(r.Record.State), r)
 		return err
 	})
@@ -158,9 +158,15 @@ func (n *Node) AskClaim(ctx context.Context, c api.Caller, r api.ClaimRequest) (
 		if err := n.refuseClaim(ctx, &j, cause); err != nil {
 			return api.ClaimAnswer{}, err
 		}
+		if err := n.proven(ctx); err != nil { // as for an answer: whether there was one must not show when witnesses are away
+			return api.ClaimAnswer{}, err
+		}
 		n.cfg.Metrics.Refused(sandbox.CodeConsent)
 		n.cfg.Metrics.Job("claim", stateRefused)
 		return api.ClaimAnswer{Question: j.question, Code: sandbox.CodeConsent}, nil
+	}
+	if err := n.proven(ctx); err != nil {
+		return api.ClaimAnswer{}, err
 	}
 	n.cfg.Metrics.Released(sandbox.ClassB)
 	n.cfg.Metrics.Job("claim", stateReleased)
@@ -176,7 +182,7 @@ func (n *Node) decideClaim(ctx context.Context, j *claimJob) (string, error) {
 	if err != nil {
 		return "", &sandbox.Error{Op: "claim", Kind: sandbox.Invalid, Object: "sealed", Detail: "{kind, id, claim} sealed to the domain's encryption key"}
 	}
-	at := n.cfg.Now()
+	at := n.now()
 	sc, err := n.liveScenario(ctx, j.caller, j.request.Scenario)
 	if err != nil {
 		return "", err
@@ -212,7 +218,7 @@ func (n *Node) decideClaim(ctx context.Context, j *claimJob) (string, error) {
 		body.Codes = append(body.Codes, r.Code)
 	}
 	err = n.change(ctx, j.caller.Identity.ID, func(ctx context.Context, tx *change) error {
-		tx.record(attest.QuestionDecided, "question/"+string(j.question), body)
+		tx.record(attest.QuestionDecided, "question/"+string(j.question), body, supervisors(body.Allow)...)
 		if sc == nil || !sc.Live(tx.at) {
 			return nil // not admitted by any scenario: nothing to bill under
 		}
@@ -304,11 +310,16 @@ func (n *Node) answerClaim(ctx context.Context, j *claimJob) (json.RawMessage, s
 		if _, err := n.docs.consents.Update(ctx, string(j.request.Consent), rev, string(cur.Record.Receipt.Subject), string(cur.Record.State), cur); err != nil {
 			return err
 		}
-		id, err := n.send(ctx, tx, approval, result, j.caller.Identity, []sandbox.InputVersion{version})
+		about, err := n.partyOf(ctx, cur.Record.Receipt.Subject)
 		if err != nil {
 			return err
 		}
-		tx.record(attest.ClaimAnswered, "question/"+string(j.question), attest.ClaimAnsweredBody{Question: j.question, Consent: j.request.Consent, Use: cur.Record.Uses, Release: id})
+		to := []audienceName{agency, toParty(j.caller.Party.ID), toParty(about), unitsOf(j.request.Scenario)}
+		id, err := n.send(ctx, tx, approval, result, j.caller.Identity, []sandbox.InputVersion{version}, to)
+		if err != nil {
+			return err
+		}
+		tx.record(attest.ClaimAnswered, "question/"+string(j.question), attest.ClaimAnsweredBody{Question: j.question, Consent: j.request.Consent, Use: cur.Record.Uses, Release: id}, to...)
 		r, _, err := n.docs.releases.Get(ctx, string(id))
 		out = r.Envelope
 		return err
@@ -318,11 +329,17 @@ func (n *Node) answerClaim(ctx context.Context, j *claimJob) (json.RawMessage, s
 
 func (n *Node) refuseClaim(ctx context.Context, j *claimJob, cause string) error {
 	return n.change(ctx, j.caller.Identity.ID, func(ctx context.Context, tx *change) error {
+		var to []audienceName
 		body := attest.ClaimRefusedBody{Question: j.question, Asker: j.caller.Identity.ID, Code: cause}
 		if j.consent.Record.Receipt.ID == j.request.Consent {
 			body.Consent = j.request.Consent
+			about, err := n.partyOf(ctx, j.consent.Record.Receipt.Subject)
+			if err != nil {
+				return err
+			}
+			to = append(to, toParty(about))
 		}
-		tx.record(attest.ClaimRefused, "question/"+string(j.question), body)
+		tx.record(attest.ClaimRefused, "question/"+string(j.question), body, to...)
 		return nil
 	})
 }

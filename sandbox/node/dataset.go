@@ -30,9 +30,12 @@ func (n *Node) RegisterDataset(ctx context.Context, c api.Caller, d catalog.Data
 		if err := n.docs.datasets.Insert(ctx, string(d.ID), string(d.Unit), "registered", d); err != nil {
 			return err
 		}
+		if err := n.renewed(ctx, d, tx.at); err != nil {
+			return err
+		}
 		digest := schemaDigest(d)
 		tx.record(attest.DatasetRegistered, "dataset/"+string(d.ID), attest.DatasetRegisteredBody{Dataset: d.ID, Unit: d.Unit,
-			SchemaDigest: digest[:], Frequency: string(d.Frequency)})
+			SchemaDigest: digest[:], Frequency: string(d.Frequency)}, agency, everyone)
 		return nil
 	})
 	return d, err

@@ -9,11 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
-	"golang.org/x/sys/unix"
-
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/attest/durable"
 	"github.com/opdomain/opdomain/attest/keys"
@@ -65,13 +64,14 @@ const (
 type Node struct {
 	cfg      Config
 	desc     description
-	keys     *keys.File
+	keys     *keys.Vault
 	vault    *vault.Vault
 	store    *store.Store
 	evidence *attest.Recorder
 	profile  profile.Profile
 	calendar *workflow.Calendar
 	subjects *ingest.Pseudonymizer
+	intake   *ingest.Intake
 	ledger   *egress.Ledger
 	// populations are the ledger's sealed entries; questionKey makes question ids.
 	populations *populations
@@ -84,9 +84,22 @@ type Node struct {
 	published   string // checkpoint
 	publishedAt time.Time
 
-	asking sync.Mutex // one question computes at a time, so that each is compared with every other
-	mu     sync.Mutex // serialises changes of state; reads of the store need no lock
-	pushes map[sandbox.RunID]*pendingPush
+	asking   sync.Mutex        // one question computes at a time, so that each is compared with every other
+	mu       sync.Mutex        // serialises changes of state; reads of the store need no lock
+	logged   []attest.Prepared // in the log, still in the outbox
+	unlogged []attest.Prepared // in the outbox, not in the log
+
+	who        identities
+	latest     atomic.Int64 // newest time seen, in nanoseconds of Unix
+	witnessing sync.Mutex
+	witnessed  atomic.Uint64 // entries a quorum of witnesses has signed for
+	backing    sync.Mutex    // one backup at a time
+
+	queueMu sync.Mutex
+	queue   []*waiting // changes nobody runs yet
+
+	streamMu sync.Mutex
+	streams  map[sandbox.RunID]*streaming // openings that wait for frames, or whose frames are coming
 }
 
 // Create makes a domain in a folder that holds none; see Vacant.
@@ -171,7 +184,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func open(ctx context.Context, cfg Config, d description, create bool) (n *Node, err error) {
-	n = &Node{cfg: cfg, desc: d, mem: memory.NewGoAllocator(), pushes: map[sandbox.RunID]*pendingPush{}}
+	n = &Node{cfg: cfg, desc: d, mem: memory.NewGoAllocator(), streams: map[sandbox.RunID]*streaming{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
@@ -208,7 +221,8 @@ func open(ctx context.Context, cfg Config, d description, create bool) (n *Node,
 		b, err = k.Derive(size, "opdomain", d.Domain, name)
 		return b
 	}
-	storeKey, logKey := secret("store", sm.KeySize), secret("log", sm.KeySize)
+	storeKey := secret("store", sm.KeySize)
+	secret(audienceSecret(attest.IndexAudience), sm.KeySize)
 	subjectKey, ledgerKey, popKey := secret("pseudonym", sm.Size), secret("ledger", sm.Size), secret("population", sm.Size)
 	n.questionKey = secret("question", sm.Size)
 	if err != nil {
@@ -226,18 +240,20 @@ func open(ctx context.Context, cfg Config, d description, create bool) (n *Node,
 		return n, err
 	}
 	n.docs = newCollections(n.store)
-	dir := filepath.Join(cfg.Dir, "log")
-	origin := "opdomain/" + d.Domain
+	lc := tlog.Config{Dir: filepath.Join(cfg.Dir, "log"), Origin: "opdomain/" + d.Domain, Key: n.keys.SigningKey(), Rand: cfg.Rand}
 	var log *tlog.Log
 	if create {
-		log, err = tlog.Create(dir, origin, n.keys.SigningKey(), cfg.Rand)
+		log, err = tlog.Create(lc)
 	} else {
-		log, err = tlog.Open(dir, origin, n.keys.SigningKey(), cfg.Rand)
+		log, err = tlog.Open(lc)
 	}
 	if err != nil {
 		return n, err
 	}
-	n.evidence, err = attest.NewRecorder(log, n.keys.SigningKey(), logKey, cfg.Rand)
+	if n.evidence, err = attest.NewRecorder(log, n.keys.SigningKey(), audienceKeys{n.keys, d.Domain}, cfg.Rand); err != nil {
+		return n, errors.Join(err, log.Close())
+	}
+	n.intake, err = ingest.New(ingest.Config{Limits: pushLimits, Now: cfg.Now}, n.mem, n.vault, n.subjects)
 	return n, err
 }
 
@@ -245,7 +261,7 @@ func open(ctx context.Context, cfg Config, d description, create bool) (n *Node,
 func (n *Node) found(ctx context.Context, f Founding) error {
 	return n.change(ctx, domainIdentity, func(ctx context.Context, tx *change) error {
 		tx.record(attest.DomainCreated, "domain/"+f.Domain, attest.DomainCreatedBody{Domain: f.Domain, Hosting: f.Hosting, District: f.District,
-			SignKey: n.keys.SigningKey().Public().Bytes(), EncryptKey: n.keys.DecryptKey().Public().Bytes()})
+			SignKey: n.keys.SigningKey().Public().Bytes(), EncryptKey: n.keys.DecryptKey().Public().Bytes()}, agency, everyone)
 		for _, e := range f.Enrolled {
 			if err := n.enrol(ctx, tx, e); err != nil {
 				return err
@@ -291,6 +307,9 @@ func (n *Node) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var errs []error
+	if n.store != nil {
+		errs = append(errs, n.tidy(context.Background()))
+	}
 	if n.evidence != nil {
 		errs = append(errs, n.evidence.Close())
 	}
@@ -308,17 +327,25 @@ func (n *Node) Close() error {
 
 // lockFolder takes the folder's lock, or says that another process serves it. The lock goes with the process.
 func lockFolder(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, &sandbox.Error{Op: "open", Kind: sandbox.Unavailable, Object: dir, Err: err}
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
+	f, err := durable.Lock(dir)
+	if errors.Is(err, durable.ErrLocked) {
 		return nil, &sandbox.Error{Op: "open", Kind: sandbox.Conflict, Object: dir, Detail: "another process serves this domain",
 			Hint: "stop it first, or talk to it with --server"}
 	}
+	if err != nil {
+		return nil, &sandbox.Error{Op: "open", Kind: sandbox.Unavailable, Object: dir, Err: err}
+	}
 	return f, nil
 }
+
+// calendarCovers says whether the domain's calendar reaches beyond every due date of a scenario filed at t.
+func (n *Node) calendarCovers(t time.Time) bool {
+	_, err := n.calendar.AddWorkingDays(t, longestDue)
+	return err == nil
+}
+
+// longestDue is more working days than any due date lies ahead.
+const longestDue = 16
 
 // CalendarCovers says whether the shipped working-day calendar reaches far enough beyond t for every due date a scenario
 // filed then can have.
@@ -327,6 +354,6 @@ func CalendarCovers(t time.Time) bool {
 	if err != nil {
 		return false
 	}
-	_, err = c.AddWorkingDays(t, 16)
+	_, err = c.AddWorkingDays(t, longestDue)
 	return err == nil
 }

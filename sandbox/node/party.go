@@ -42,19 +42,9 @@ func (n *Node) Domain(ctx context.Context) (api.DomainInfo, error) {
 		SignKey: n.keys.SigningKey().Public().Bytes(), EncryptKey: n.keys.DecryptKey().Public().Bytes(), Checkpoint: cp, Policy: n.policyVersion()}, nil
 }
 
-// Identity finds an enrolled identity and its party.
-func (n *Node) Identity(ctx context.Context, id sandbox.IdentityID) (sandbox.Identity, sandbox.Party, error) {
-	i, _, err := n.docs.identities.Get(ctx, string(id))
-	if err != nil {
-		return sandbox.Identity{}, sandbox.Party{}, err
-	}
-	p, _, err := n.docs.parties.Get(ctx, string(i.Party))
-	return i, p, err
-}
-
 // Seen records a nonce durably and refuses its second use.
 func (n *Node) Seen(ctx context.Context, id sandbox.IdentityID, nonce string, expires time.Time) error {
-	return n.store.Seen(ctx, id, nonce, expires, n.cfg.Now())
+	return n.store.Seen(ctx, id, nonce, expires, n.now())
 }
 
 // EnrolParty admits an organisation with its identities.
@@ -104,7 +94,7 @@ func (n *Node) enrol(ctx context.Context, tx *change, e api.Enrolment) error {
 			return err
 		}
 	}
-	tx.record(attest.PartyEnrolled, "party/"+string(e.Party.ID), attest.PartyEnrolledBody{Party: e.Party, Identities: e.Identities})
+	tx.record(attest.PartyEnrolled, "party/"+string(e.Party.ID), attest.PartyEnrolledBody{Party: e.Party, Identities: e.Identities}, agency, publicOf(e.Party))
 	return nil
 }
 
@@ -134,7 +124,7 @@ func (n *Node) EnrolSubject(ctx context.Context, c api.Caller, e api.SubjectEnro
 		if err := n.enrol(ctx, tx, api.Enrolment{Party: e.Party, Identities: []sandbox.Identity{e.Identity}}); err != nil {
 			return err
 		}
-		tx.record(attest.SubjectEnrolled, "identity/"+string(e.Identity.ID), attest.SubjectEnrolledBody{Identity: e.Identity.ID})
+		tx.record(attest.SubjectEnrolled, "identity/"+string(e.Identity.ID), attest.SubjectEnrolledBody{Identity: e.Identity.ID}, agency, toParty(e.Party.ID))
 		return nil
 	})
 }

@@ -2,10 +2,9 @@ package node
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
 	"time"
 
 	"github.com/opdomain/opdomain/attest"
@@ -14,9 +13,9 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/batch"
-	"github.com/opdomain/opdomain/sandbox/classify"
+	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/ingest"
-	"github.com/opdomain/opdomain/sandbox/vault"
+	"github.com/opdomain/opdomain/sandbox/ingest/wire"
 )
 
 // contextStream is what a unit signs a push opening under.
@@ -24,88 +23,218 @@ const contextStream = "opdomain/stream/v1"
 
 // States of a push.
 const (
-	pushOpen      = "open" // opening accepted, frames not all read yet
-	pushCommitted = "committed"
-	pushRefused   = "refused" // nothing of it was kept; a retry is a new run
+	pushOpen      = "open"      // what is durable of it is kept, more may come
+	pushCommitted = "committed" // a version
+	pushRefused   = "refused"   // nothing of it was kept; a retry is a new run
 )
 
-// How long an opening waits for its frames, and how old it may be when it arrives.
-const openingAge = 10 * time.Minute
+const (
+	openingAge = 10 * time.Minute // how long an opening waits for its frames, and how old it may be when it arrives
+	openRunAge = 24 * time.Hour   // how long a run may stay open between its streams
+)
 
-// pushLimits bound one push; memory is one frame, one batch and the detectors' samples.
+// pushLimits bound one push.
 var pushLimits = ingest.Limits{Batch: batch.Limits{Rows: 1 << 16}, Rows: 1 << 32, Batches: 1 << 24}
 
 // pushRecord is a push as the store keeps it.
 type pushRecord struct {
-	Push  api.Push
-	Party sandbox.PartyID
+	Push   api.Push
+	Party  sandbox.PartyID
+	First  []byte // the run's first opening: every later one must agree with it
+	Opened time.Time
 }
 
-// pendingPush is an opening that waits for its frames: its stream secret lives in memory only.
-type pendingPush struct {
+// streaming is an opening that waits for its frames, or whose frames are coming. Its secret lives in memory only.
+type streaming struct {
 	opening []byte
-	secret  *channel.Secret
+	secret  *channel.Secret // nil once its frames came
 	opened  time.Time
+	stop    context.CancelFunc // of the stream under way
+	done    chan struct{}      // closed when it has ended; nil before it began
 }
 
-// OpenPush accepts the signed opening of a push for a dataset of the caller's own.
+// OpenPush accepts the signed opening of one stream of a run, for a dataset of the caller's own. The first opening of a run
+// begins it; a further one goes on where it stands, under a new secret; that of a committed run gets its report.
 func (n *Node) OpenPush(ctx context.Context, c api.Caller, o api.PushOpening) (api.Push, error) {
-	op, err := channel.ParseOpening(o.Opening)
+	op, secret, err := n.opening(c, o)
 	if err != nil {
 		return api.Push{}, err
 	}
-	refuse := func(kind sandbox.Kind, rule, hint string) (api.Push, error) {
-		return api.Push{}, &sandbox.Error{Op: "push: open", Kind: kind, Object: string(op.Dataset), Detail: rule, Hint: hint}
-	}
-	key, err := sm.ParseVerifyKey(c.Identity.SignKey)
-	if err != nil {
-		return api.Push{}, err
-	}
-	if err := key.Verify(contextStream, o.Opening, o.Signature); err != nil || op.From != c.Identity.ID {
-		return refuse(sandbox.Unsigned, "the opening is signed by the identity that sends it", "")
-	}
-	if op.To != domainIdentity || op.Domain != n.desc.Domain {
-		return refuse(sandbox.Invalid, "the opening names this domain", "read /v1/domain again")
-	}
-	now := n.cfg.Now()
-	if age := now.Sub(op.Created); age > openingAge || age < -time.Minute {
-		return refuse(sandbox.Expired, "an opening is at most ten minutes old and not from the future", "make a new opening; check the clock")
-	}
-	if err := sandbox.CheckID("run", string(op.Run)); err != nil {
-		return api.Push{}, err
-	}
-	d, _, err := n.docs.datasets.Get(ctx, string(op.Dataset))
+	d, _, err := n.docs.datasets.Get(ctx, string(op.Stream.Dataset))
 	if err != nil {
 		return api.Push{}, err
 	}
 	if d.Unit != c.Party.ID {
-		return refuse(sandbox.Denied, "a unit pushes to its own datasets only", "")
+		return api.Push{}, pushError(op, sandbox.Denied, "a unit pushes to its own datasets only", "")
 	}
-	if digest := schemaDigest(d); !slices.Equal(op.SchemaDigest, digest[:]) {
-		return refuse(sandbox.Conflict, "schema drift: the schema of the push is not the registered one",
-			"register the changed table as a new dataset; nothing was taken in")
+	r, _, err := n.docs.pushes.Get(ctx, string(op.Stream.Run))
+	switch {
+	case err == nil:
+		return n.openAgain(ctx, c, op, o.Opening, secret, r)
+	case !errors.Is(err, sandbox.NotFound):
+		return api.Push{}, err
 	}
-	secret, err := op.Unwrap(n.keys.DecryptKey())
-	if err != nil {
-		return refuse(sandbox.Invalid, "the stream secret is sealed to this domain's encryption key", "read /v1/domain again")
+	if _, err := n.drifted(ctx, c, d, op); err != nil {
+		return api.Push{}, err
 	}
 	digest := sm.Sum(o.Opening)
-	p := api.Push{Run: op.Run, Dataset: op.Dataset, State: pushOpen, OpeningDigest: digest[:]}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if err := n.docs.pushes.Insert(ctx, string(op.Run), string(c.Party.ID), p.State, pushRecord{p, c.Party.ID}); err != nil {
+	r = pushRecord{Push: api.Push{Run: op.Stream.Run, Dataset: op.Stream.Dataset, State: pushOpen, OpeningDigest: digest[:]}, Party: c.Party.ID, First: o.Opening, Opened: n.now()}
+	n.streamMu.Lock()
+	defer n.streamMu.Unlock()
+	if err := n.docs.pushes.Insert(ctx, string(op.Stream.Run), string(c.Party.ID), pushOpen, r); err != nil {
 		if errors.Is(err, sandbox.Conflict) {
-			return refuse(sandbox.Conflict, "this run id was used before", "a committed push is not repeated; retry a failed one under a new run id")
+			return api.Push{}, pushError(op, sandbox.Conflict, "this run id was used before", "open it again")
 		}
 		return api.Push{}, err
 	}
-	for run, old := range n.pushes {
-		if now.Sub(old.opened) > openingAge {
-			delete(n.pushes, run)
-		}
+	n.streams[op.Stream.Run] = &streaming{opening: o.Opening, secret: secret, opened: r.Opened}
+	return r.Push, nil
+}
+
+func pushError(op wire.Opening, kind sandbox.Kind, rule, hint string) error {
+	return &sandbox.Error{Op: "push: open", Kind: kind, Object: string(op.Stream.Dataset), Detail: rule, Hint: hint}
+}
+
+// opening checks what an opening says of itself and opens its secret.
+func (n *Node) opening(c api.Caller, o api.PushOpening) (wire.Opening, *channel.Secret, error) {
+	full, err := wire.ParseOpening(o.Opening)
+	if err != nil {
+		return full, nil, err
 	}
-	n.pushes[op.Run] = &pendingPush{opening: o.Opening, secret: secret, opened: now}
-	return p, nil
+	op := full.Stream
+	fail := func(kind sandbox.Kind, rule, hint string) (wire.Opening, *channel.Secret, error) {
+		return full, nil, pushError(full, kind, rule, hint)
+	}
+	key, err := sm.ParseVerifyKey(c.Identity.SignKey)
+	if err != nil {
+		return full, nil, err
+	}
+	if err := key.Verify(contextStream, o.Opening, o.Signature); err != nil || op.From != c.Identity.ID {
+		return fail(sandbox.Unsigned, "the opening is signed by the identity that sends it", "")
+	}
+	if op.To != domainIdentity || op.Domain != n.desc.Domain {
+		return fail(sandbox.Invalid, "the opening names this domain", "read /v1/domain again")
+	}
+	if age := n.now().Sub(op.Created); age > openingAge || age < -time.Minute {
+		return fail(sandbox.Expired, "an opening is at most ten minutes old and not from the future", "make a new opening; check the clock")
+	}
+	if err := sandbox.CheckID("run", string(op.Run)); err != nil {
+		return full, nil, err
+	}
+	secret, err := op.Unwrap(n.keys.DecryptKey())
+	if err != nil {
+		return fail(sandbox.Invalid, "the stream secret is sealed to this domain's encryption key", "read /v1/domain again")
+	}
+	return full, secret, nil
+}
+
+// openAgain takes a further opening of a run: same content, new secret. A stream still under way ends first.
+func (n *Node) openAgain(ctx context.Context, c api.Caller, op wire.Opening, opening []byte, secret *channel.Secret, r pushRecord) (api.Push, error) {
+	used := pushError(op, sandbox.Conflict, "this run id was used before", "a refused push is not repeated: retry it under a new run id")
+	if r.Party != c.Party.ID || r.Push.State == pushRefused {
+		return api.Push{}, used
+	}
+	first, err := wire.ParseOpening(r.First)
+	if err != nil {
+		return api.Push{}, err
+	}
+	if part := first.Same(op); part != "" {
+		return api.Push{}, pushError(op, sandbox.Conflict, "this run id was used before with another "+part, "send other content as a new run")
+	}
+	if err := n.endStream(ctx, op.Stream.Run); err != nil {
+		return api.Push{}, err
+	}
+	r, rev, err := n.docs.pushes.Get(ctx, string(op.Stream.Run)) // what the ended stream has made of it
+	if err != nil || r.Push.State == pushCommitted {
+		return r.Push, err
+	}
+	if r.Push.State != pushOpen {
+		return api.Push{}, used
+	}
+	at, err := n.intake.Standing(ctx, op.Stream.Dataset, op.Stream.Run)
+	if errors.Is(err, sandbox.Conflict) || errors.Is(err, sandbox.Tampered) { // overtaken by another run's commit, or its stage was changed
+		return api.Push{}, errors.Join(err, n.intake.Drop(op.Stream.Dataset, op.Stream.Run), n.recordRefusal(ctx, c.Identity.ID, r, string(sandbox.KindOf(err))))
+	}
+	if err != nil {
+		return api.Push{}, err
+	}
+	digest := sm.Sum(opening)
+	r.Push.OpeningDigest = digest[:]
+	r.Push.ResumeFrom, r.Push.Prefix = at.Chain.N, at.Chain.Sum[:]
+	n.streamMu.Lock()
+	defer n.streamMu.Unlock()
+	if _, err := n.docs.pushes.Update(ctx, string(op.Stream.Run), rev, string(r.Party), pushOpen, r); err != nil {
+		return api.Push{}, err
+	}
+	n.streams[op.Stream.Run] = &streaming{opening: opening, secret: secret, opened: n.now()}
+	return r.Push, nil
+}
+
+// endStream stops a stream of a run that is under way and waits for its end.
+func (n *Node) endStream(ctx context.Context, run sandbox.RunID) error {
+	n.streamMu.Lock()
+	s := n.streams[run]
+	if s == nil || s.done == nil {
+		n.streamMu.Unlock()
+		return nil
+	}
+	s.stop()
+	done := s.done
+	n.streamMu.Unlock()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return &sandbox.Error{Op: "push: open", Kind: sandbox.Unavailable, Object: string(run), Detail: "an earlier stream of this run has not ended yet", Hint: "open it again"}
+	}
+}
+
+// drifted gives a dataset's description under the schema of a push: the registered one, or one whose drift passes. Any
+// other is put into quarantine, which its unit and the agency can list.
+func (n *Node) drifted(ctx context.Context, c api.Caller, d catalog.Dataset, op wire.Opening) (catalog.Dataset, error) {
+	digest := schemaDigest(d)
+	if string(op.Stream.SchemaDigest) == string(digest[:]) {
+		return d, nil
+	}
+	var drift catalog.Drift
+	reason := "the schema is not the registered one and was not sent along"
+	if op.Schema != nil {
+		s, err := catalog.ParseSchema(op.Schema)
+		if err != nil {
+			return d, err
+		}
+		drift = catalog.Compare(d.Schema(), s)
+		if drift.Passes() {
+			return d.Adopt(s, op.Declared)
+		}
+		reason = drift.String()
+	}
+	q := wire.Quarantine{Run: op.Stream.Run, Dataset: d.ID, Digest: op.Stream.SchemaDigest, Drift: drift, Reason: reason, At: n.now().UTC()}
+	err := n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
+		if _, err := n.docs.quarantine.Once(ctx, string(op.Stream.Run), string(d.Unit), "held", q); err != nil && !errors.Is(err, sandbox.Conflict) {
+			return err
+		}
+		tx.record(attest.IngestRefused, "dataset/"+string(d.ID), attest.IngestRefusedBody{Dataset: d.ID, Run: op.Stream.Run, Rule: "schema-drift"}, agency, toParty(d.Unit))
+		return nil
+	})
+	if err != nil {
+		return d, err
+	}
+	return d, pushError(op, sandbox.Conflict, "schema drift: "+reason,
+		"send the schema along when columns were added or widened; register a table that changed otherwise as a new dataset; nothing was taken in")
+}
+
+// Quarantined lists the pushes whose schema was held back: a unit's own, or all for the agency and auditors.
+func (n *Node) Quarantined(ctx context.Context, p sandbox.Party) ([]wire.Quarantine, error) {
+	rows, err := n.docs.quarantine.List(ctx, ownerFilter(p))
+	if err != nil {
+		return nil, err
+	}
+	out := []wire.Quarantine{}
+	for _, r := range rows {
+		out = append(out, r.Value)
+	}
+	return out, nil
 }
 
 // Push says where a push of the caller's own stands.
@@ -117,167 +246,100 @@ func (n *Node) Push(ctx context.Context, c api.Caller, run sandbox.RunID) (api.P
 	return r.Push, err
 }
 
-// ReceivePush reads the frames of an opened push into the vault and commits it, or keeps nothing of it.
-func (n *Node) ReceivePush(ctx context.Context, c api.Caller, run sandbox.RunID, body io.Reader) (api.PushReport, error) {
-	p, err := n.Push(ctx, c, run)
-	if err != nil {
-		return api.PushReport{}, err
-	}
-	n.mu.Lock()
-	pending := n.pushes[run]
-	delete(n.pushes, run) // frames are read once; whatever happens, a retry has a new run id and a new key
-	n.mu.Unlock()
-	if pending == nil || n.cfg.Now().Sub(pending.opened) > openingAge {
-		return api.PushReport{}, &sandbox.Error{Op: "push", Kind: sandbox.Conflict, Object: string(run), Detail: "no opening waits for these frames",
-			Hint: "open the push again under a new run id"}
-	}
-	d, _, err := n.docs.datasets.Get(ctx, string(p.Dataset))
-	if err != nil {
-		return api.PushReport{}, err
-	}
-	frames, err := channel.NewReader(body, pending.secret, pending.opening)
-	if err != nil {
-		return api.PushReport{}, n.refusePush(ctx, c, p, err)
-	}
-	rep, err := ingest.Receive(ctx, n.mem, ingest.Push{Run: run, Dataset: d, Frames: frames}, n.vault, n.subjects, pushLimits)
-	if err != nil {
-		return api.PushReport{}, n.refusePush(ctx, c, p, err)
-	}
-	out := api.PushReport{Run: run, Dataset: p.Dataset, Version: rep.Snapshot.Version, Rows: rep.Rows, Sealed: rep.Sealed, Manifest: rep.Snapshot.Manifest[:]}
-	for _, f := range rep.Findings {
-		out.Findings = append(out.Findings, api.Finding{Column: f.Column, Finding: string(f.Finding), Grade: f.Grade})
-	}
-	if err := n.committed(ctx, c.Identity.ID, rep.Snapshot, out, rep.Findings); err != nil {
-		return api.PushReport{}, err
-	}
-	n.cfg.Metrics.Pushed(rep.Rows, rep.Sealed)
-	n.cfg.Metrics.Job("push", pushCommitted)
-	return out, nil
-}
-
-// committed makes a version that the vault already holds visible to questions, with its evidence. It is also how a
-// version committed just before a crash is taken up at the next start.
-func (n *Node) committed(ctx context.Context, actor sandbox.IdentityID, snap vault.Snapshot, rep api.PushReport, findings []classify.ColumnFinding) error {
-	return n.change(ctx, actor, func(ctx context.Context, tx *change) error {
-		d, rev, err := n.docs.datasets.Get(ctx, string(snap.Dataset))
-		if err != nil {
-			return err
-		}
-		if d.Version >= snap.Version {
-			return nil
-		}
-		d = classify.Apply(d, findings)
-		d.Version, d.Rows = snap.Version, snap.Rows
-		var grades []attest.ColumnGrade
-		for _, col := range d.Columns {
-			grades = append(grades, attest.ColumnGrade{Column: col.Name, Declared: col.Grade, Detected: col.Detected, Finding: col.Finding})
-		}
-		if _, err := n.docs.datasets.Update(ctx, string(d.ID), rev, string(d.Unit), "committed", d); err != nil {
-			return err
-		}
-		p, rev, err := n.docs.pushes.Get(ctx, string(snap.Run))
-		if err != nil {
-			return err
-		}
-		p.Push.State, p.Push.Report = pushCommitted, &rep
-		if _, err := n.docs.pushes.Update(ctx, string(snap.Run), rev, string(p.Party), pushCommitted, p); err != nil {
-			return err
-		}
-		tx.record(attest.IngestCommitted, "dataset/"+string(d.ID), attest.IngestCommittedBody{Dataset: d.ID, Run: snap.Run, Version: snap.Version,
-			Rows: snap.Rows, Manifest: snap.Manifest[:], Key: snap.Key, KeyCommitment: snap.KeyCommitment[:], Grades: grades})
-		return nil
-	})
-}
-
-// refusePush records that nothing of a push was kept and why, and gives the cause back.
-func (n *Node) refusePush(ctx context.Context, c api.Caller, p api.Push, cause error) error {
-	// The sender may be gone: the refusal is recorded all the same.
-	ctx = context.WithoutCancel(ctx)
-	n.cfg.Metrics.Job("push", pushRefused)
-	return errors.Join(cause, n.recordRefusal(ctx, c.Identity.ID, p, string(sandbox.KindOf(cause))))
-}
-
-func (n *Node) recordRefusal(ctx context.Context, actor sandbox.IdentityID, p api.Push, rule string) error {
-	return n.change(ctx, actor, func(ctx context.Context, tx *change) error {
-		r, rev, err := n.docs.pushes.Get(ctx, string(p.Run))
-		if err != nil {
-			return err
-		}
-		r.Push.State = pushRefused
-		if _, err := n.docs.pushes.Update(ctx, string(p.Run), rev, string(r.Party), pushRefused, r); err != nil {
-			return err
-		}
-		tx.record(attest.IngestRefused, "dataset/"+string(p.Dataset), attest.IngestRefusedBody{Dataset: p.Dataset, Run: p.Run, Rule: rule})
-		return nil
-	})
-}
-
-// recover brings store and vault together after a crash: events left in the outbox are appended, a version the vault
-// committed is made visible, a vault behind the store is a named error.
-func (n *Node) recover(ctx context.Context) error {
-	if err := n.founded(); err != nil {
-		return err
-	}
-	n.mu.Lock()
-	err := n.drain(ctx)
-	n.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	if err := n.aligned(ctx); err != nil {
-		return err
-	}
-	all, err := n.Datasets(ctx, api.Caller{})
-	if err != nil {
-		return err
-	}
-	for _, d := range all {
-		snap, err := n.vault.Head(d.ID)
-		switch {
-		case errors.Is(err, sandbox.NotFound) && d.Version == 0:
-			continue
-		case err != nil:
-			return err
-		case snap.Version < d.Version:
-			return &sandbox.Error{Op: "open", Kind: sandbox.Tampered, Object: string(d.ID),
-				Detail: fmt.Sprintf("the vault is at version %d, the catalogue at %d: an older folder was put back", snap.Version, d.Version)}
-		case snap.Version > d.Version:
-			rep := api.PushReport{Run: snap.Run, Dataset: d.ID, Version: snap.Version, Rows: snap.Rows, Manifest: snap.Manifest[:]}
-			if err := n.committed(ctx, domainIdentity, snap, rep, nil); err != nil {
-				return err
-			}
-		}
-	}
-	if err := n.interrupted(ctx); err != nil {
-		return err
-	}
-	waiting, err := n.docs.questions.List(ctx, listState(stateReview))
-	if err == nil {
-		n.queueAge(waiting)
-	}
-	return err
-}
-
-// Check reads every sealed file of the vault and the ledger and gives every fault it finds, named.
-func (n *Node) Check(ctx context.Context) []error {
-	faults := n.vault.Check(ctx, nil)
-	if _, err := n.populations.live(ctx, n); err != nil {
-		faults = append(faults, err)
-	}
-	return faults
-}
-
-// interrupted ends the pushes that were open when the process died: their stream secrets are gone, nothing of them was
-// kept, and a retry is a new run.
-func (n *Node) interrupted(ctx context.Context) error {
+// EndStalePushes refuses the runs that stayed open too long between their streams.
+func (n *Node) EndStalePushes(ctx context.Context) error {
 	rows, err := n.docs.pushes.List(ctx, listState(pushOpen))
 	if err != nil {
 		return err
 	}
-	for _, r := range rows {
-		if err := n.recordRefusal(ctx, domainIdentity, r.Value.Push, "interrupted"); err != nil {
+	for _, row := range rows {
+		r := row.Value
+		if n.now().Sub(r.Opened) <= openRunAge || n.flowing(r.Push.Run) {
+			continue
+		}
+		if err := n.intake.Drop(r.Push.Dataset, r.Push.Run); err != nil {
+			return err
+		}
+		if err := n.recordRefusal(ctx, domainIdentity, r, string(sandbox.Expired)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// flowing says whether frames of a run are coming in.
+func (n *Node) flowing(run sandbox.RunID) bool {
+	n.streamMu.Lock()
+	defer n.streamMu.Unlock()
+	s := n.streams[run]
+	return s != nil && s.done != nil
+}
+
+// digestID makes an identifier of two texts that together may be too long for one.
+func digestID(a string, b []byte) string {
+	d := sm.Sum(sm.Frame([]byte(a), b))
+	return hex.EncodeToString(d[:16])
+}
+
+// Overdue (更新逾期) is a dataset behind its update frequency.
+type Overdue struct {
+	Dataset   sandbox.DatasetID `json:"dataset"`
+	Unit      sandbox.PartyID   `json:"unit"`
+	Frequency catalog.Frequency `json:"frequency"`
+	Due       time.Time         `json:"due"`
+}
+
+// freshness is when a dataset was last committed, or registered.
+type freshness struct {
+	Dataset sandbox.DatasetID
+	At      time.Time
+	Schema  string // digest of the schema in force, hex
+}
+
+// staleGrace is how much later than its frequency says a dataset may come before it is an alarm.
+const staleGrace = 6 * time.Hour
+
+// Stale lists the datasets whose next version is overdue by their update frequency; the zero time is now.
+func (n *Node) Stale(ctx context.Context, now time.Time) ([]Overdue, error) {
+	if now.IsZero() {
+		now = n.now()
+	}
+	rows, err := n.docs.datasets.List(ctx, ownerFilter(sandbox.Party{Role: sandbox.Agency}))
+	if err != nil {
+		return nil, err
+	}
+	last, err := n.docs.fresh.List(ctx, ownerFilter(sandbox.Party{Role: sandbox.Agency}))
+	if err != nil {
+		return nil, err
+	}
+	at := map[sandbox.DatasetID]time.Time{}
+	for _, f := range last {
+		at[f.Value.Dataset] = f.Value.At
+	}
+	out := []Overdue{}
+	for _, r := range rows {
+		since, ok := at[r.Value.ID]
+		if !ok {
+			continue
+		}
+		if due, late := catalog.Due(r.Value.Frequency, since, now, staleGrace); late {
+			out = append(out, Overdue{r.Value.ID, r.Value.Unit, r.Value.Frequency, due})
+		}
+	}
+	return out, nil
+}
+
+// renewed notes that a dataset is fresh.
+func (n *Node) renewed(ctx context.Context, d catalog.Dataset, at time.Time) error {
+	digest := schemaDigest(d)
+	f := freshness{d.ID, at, fmt.Sprintf("%x", digest)}
+	_, rev, err := n.docs.fresh.Get(ctx, string(d.ID))
+	if errors.Is(err, sandbox.NotFound) {
+		return n.docs.fresh.Insert(ctx, string(d.ID), string(d.Unit), "fresh", f)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = n.docs.fresh.Update(ctx, string(d.ID), rev, string(d.Unit), "fresh", f)
+	return err
 }

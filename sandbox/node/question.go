@@ -52,6 +52,15 @@ type questionRecord struct {
 
 const stateReview = "review"
 
+// audiences are who follows a question: its asker's party and the units of its scenario.
+func (q *questionRecord) audiences() []audienceName {
+	to := []audienceName{agency, toParty(q.Party)}
+	if sandbox.CheckID("scenario", string(q.Spec.Scenario)) == nil {
+		to = append(to, unitsOf(q.Spec.Scenario))
+	}
+	return to
+}
+
 // limits bound one computation.
 var limits = columnar.Limits{}
 
@@ -86,7 +95,7 @@ func bitsOf(g sandbox.GrantID) string { return "bits." + string(g) }
 
 // Explain decides a question and shows the derivation, without charge and before any key opens.
 func (n *Node) Explain(ctx context.Context, c api.Caller, s query.Spec) (api.Explanation, error) {
-	f, sc, err := n.facts(ctx, c, s, n.cfg.Now())
+	f, sc, err := n.facts(ctx, c, s, n.now())
 	if err != nil {
 		return api.Explanation{}, err
 	}
@@ -112,7 +121,7 @@ func (n *Node) Explain(ctx context.Context, c api.Caller, s query.Spec) (api.Exp
 func (n *Node) Ask(ctx context.Context, c api.Caller, s query.Spec) (api.Question, error) {
 	n.asking.Lock() // one at a time, so that every answer is compared with every other
 	defer n.asking.Unlock()
-	at := n.cfg.Now()
+	at := n.now()
 	f, sc, err := n.facts(ctx, c, s, at)
 	if err != nil {
 		return api.Question{}, err
@@ -246,7 +255,7 @@ func (n *Node) recordDecision(tx *change, c api.Caller, q *questionRecord) error
 	for _, r := range q.Decision.Reasons {
 		body.Codes = append(body.Codes, r.Code)
 	}
-	tx.record(attest.QuestionDecided, "question/"+string(q.ID), body)
+	tx.record(attest.QuestionDecided, "question/"+string(q.ID), body, q.audiences()...)
 	return nil
 }
 
@@ -254,7 +263,7 @@ func (n *Node) recordDecision(tx *change, c api.Caller, q *questionRecord) error
 // on data: the asker sees the uniform code, reviewers and owners the cause.
 func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q *questionRecord) error {
 	ctx = context.WithoutCancel(ctx) // an asker who hangs up learns nothing and saves nothing
-	at := n.cfg.Now()
+	at := n.now()
 	sub := egress.Submission{Question: q.ID, Author: q.Asker, Recipient: q.Asker, Policy: n.policyVersion(), Now: at.UTC(),
 		Expires: at.UTC().AddDate(0, 0, n.profile.Release.ApprovalDays.Value).Truncate(time.Second)}
 	for _, in := range q.Inputs {
@@ -272,7 +281,7 @@ func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q 
 		return err
 	}
 	err = n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
-		tx.record(attest.RunComputed, "question/"+string(q.ID), attest.RunComputedBody{Question: q.ID, Run: sandbox.RunID(id), Inputs: q.Inputs})
+		tx.record(attest.RunComputed, "question/"+string(q.ID), attest.RunComputedBody{Question: q.ID, Run: sandbox.RunID(id), Inputs: q.Inputs}, q.audiences()...)
 		body := attest.EgressCheckedBody{Question: q.ID, Verdict: "pass", Result: review.Digest, Policy: review.Policy}
 		if review.State == egress.Withheld {
 			body.Verdict = "withheld"
@@ -280,7 +289,7 @@ func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q 
 		for _, cell := range review.Cells {
 			body.Suppressed = body.Suppressed || cell.Suppressed
 		}
-		tx.record(attest.EgressChecked, "question/"+string(q.ID), body)
+		tx.record(attest.EgressChecked, "question/"+string(q.ID), body, agency, unitsOf(q.Spec.Scenario))
 		return n.saveQuestion(ctx, *q)
 	})
 	if review.State == egress.Withheld {
@@ -370,7 +379,7 @@ func (n *Node) Questions(ctx context.Context, c api.Caller) ([]api.Question, err
 			return nil, err
 		}
 		if ok {
-			out = append(out, n.seen(r.Value, n.cfg.Now()))
+			out = append(out, n.seen(r.Value, n.now()))
 		}
 	}
 	return out, nil
@@ -389,7 +398,7 @@ func (n *Node) Question(ctx context.Context, c api.Caller, id sandbox.QuestionID
 	if err != nil {
 		return api.Question{}, err
 	}
-	return n.seen(q, n.cfg.Now()), nil
+	return n.seen(q, n.now()), nil
 }
 
 // concerns says whether a question is the caller's own, about its data, or under its supervision.

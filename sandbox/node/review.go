@@ -47,7 +47,7 @@ func (n *Node) Reviews(ctx context.Context, c api.Caller) ([]api.Review, error) 
 
 // queueAge measures how long the oldest undecided result waits.
 func (n *Node) queueAge(rows []store.Document[questionRecord]) {
-	now, waiting := n.cfg.Now(), time.Duration(0)
+	now, waiting := n.now(), time.Duration(0)
 	for _, r := range rows {
 		if at := r.Value.Review.At(now); at.State == egress.InReview || at.State == egress.Partial {
 			waiting = max(waiting, now.Sub(at.Submitted))
@@ -86,7 +86,7 @@ func (n *Node) view(ctx context.Context, c api.Caller, q questionRecord) (api.Re
 	if err != nil {
 		return api.Review{}, false, err
 	}
-	r := q.Review.At(n.cfg.Now())
+	r := q.Review.At(n.now())
 	full := c.Party.Role == sandbox.Agency || all
 	if !full && !some {
 		open := r.State == egress.InReview || r.State == egress.Partial
@@ -142,7 +142,7 @@ func (n *Node) Vote(ctx context.Context, c api.Caller, id sandbox.QuestionID, st
 			return err
 		}
 		q.Review = &next
-		tx.record(attest.ReviewVoted, "question/"+string(id), attest.ReviewVotedBody{Statement: st, Step: next.Step()})
+		tx.record(attest.ReviewVoted, "question/"+string(id), attest.ReviewVotedBody{Statement: st, Step: next.Step()}, q.audiences()...)
 		if next.State == egress.Approved {
 			if err := n.deliver(ctx, tx, &q, to); err != nil {
 				return err
@@ -170,7 +170,7 @@ func (n *Node) deliver(ctx context.Context, tx *change, q *questionRecord, to sa
 	if err != nil {
 		return err
 	}
-	id, err := n.send(ctx, tx, approval, q.Review.Result, to, q.Inputs)
+	id, err := n.send(ctx, tx, approval, q.Review.Result, to, q.Inputs, q.audiences())
 	if err != nil {
 		return err
 	}
@@ -183,7 +183,7 @@ func (n *Node) deliver(ctx context.Context, tx *change, q *questionRecord, to sa
 }
 
 // send makes, keeps and records one release.
-func (n *Node) send(ctx context.Context, tx *change, a egress.Approval, result []byte, to sandbox.Identity, inputs []sandbox.InputVersion) (sandbox.ReleaseID, error) {
+func (n *Node) send(ctx context.Context, tx *change, a egress.Approval, result []byte, to sandbox.Identity, inputs []sandbox.InputVersion, sealed []audienceName) (sandbox.ReleaseID, error) {
 	key, err := sm.ParseEncryptKey(to.EncryptKey)
 	if err != nil {
 		return "", err
@@ -208,7 +208,7 @@ func (n *Node) send(ctx context.Context, tx *change, a egress.Approval, result [
 	}
 	digest := sm.Sum(b)
 	tx.record(attest.ReleaseSent, "release/"+s, attest.ReleaseSentBody{Release: id, Question: a.Question(), Class: a.Class(), Recipient: a.Recipient(),
-		Result: env.Result, Envelope: digest[:], Expires: env.Expires, Consent: a.Consent()})
+		Result: env.Result, Envelope: digest[:], Expires: env.Expires, Consent: a.Consent()}, sealed...)
 	return id, nil
 }
 
@@ -236,6 +236,9 @@ func (n *Node) Release(ctx context.Context, c api.Caller, id sandbox.ReleaseID) 
 	r, _, err := n.docs.releases.Get(ctx, string(id))
 	if err == nil && r.Party != c.Party.ID {
 		err = &sandbox.Error{Op: "release", Kind: sandbox.NotFound, Object: string(id)}
+	}
+	if err == nil {
+		err = n.proven(ctx) // it leaves when a quorum of witnesses has seen that it does
 	}
 	if err != nil {
 		return nil, err

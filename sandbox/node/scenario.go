@@ -65,7 +65,7 @@ func (n *Node) FileScenario(ctx context.Context, c api.Caller, a grant.Applicati
 		for _, sig := range s.Signatures {
 			body.Signers = append(body.Signers, sig.Party)
 		}
-		tx.record(attest.ScenarioFiled, "scenario/"+string(s.ID), body)
+		tx.record(attest.ScenarioFiled, "scenario/"+string(s.ID), body, agency, partiesOf(s.ID))
 		return nil
 	})
 	return s, err
@@ -117,7 +117,7 @@ func (n *Node) DecideScenario(ctx context.Context, c api.Caller, id sandbox.Scen
 				overdue = step.Overdue
 			}
 		}
-		tx.record(attest.ScenarioDecided, "scenario/"+string(id), attest.ScenarioDecidedBody{Statement: st, Overdue: overdue})
+		tx.record(attest.ScenarioDecided, "scenario/"+string(id), attest.ScenarioDecidedBody{Statement: st, Overdue: overdue}, agency, partiesOf(id))
 		return next, nil
 	})
 }
@@ -133,10 +133,10 @@ func (n *Node) SignAgreement(ctx context.Context, c api.Caller, id sandbox.Scena
 		if err != nil {
 			return s, err
 		}
-		tx.record(attest.AgreementSigned, "scenario/"+string(id), attest.AgreementSignedBody{Statement: st})
+		tx.record(attest.AgreementSigned, "scenario/"+string(id), attest.AgreementSignedBody{Statement: st}, agency, partiesOf(id))
 		if g := next.Grant; g != nil && s.Grant == nil {
 			tx.record(attest.GrantIssued, "grant/"+string(g.ID), attest.GrantIssuedBody{Grant: g.ID, Scenario: id, ListDigest: g.ListDigest,
-				NotBefore: g.NotBefore, NotAfter: g.NotAfter})
+				NotBefore: g.NotBefore, NotAfter: g.NotAfter}, agency, partiesOf(id))
 		}
 		return next, nil
 	})

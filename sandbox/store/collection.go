@@ -120,6 +120,7 @@ func (c Collection[T]) Update(ctx context.Context, id string, rev int64, owner, 
 		return 0, err
 	}
 	err = c.s.Tx(ctx, func(ctx context.Context) error {
+		c.touch(ctx, id)
 		n, err := c.s.exec(ctx, op, c.at(id), `UPDATE documents SET rev = ?, owner = ?, state = ?, nonce = ?, body = ? WHERE kind = ? AND id = ? AND rev = ?`,
 			rev+1, owner, state, nonce, sealed, c.kind, id, rev)
 		if err != nil || n == 1 {
@@ -140,11 +141,14 @@ func (c Collection[T]) Update(ctx context.Context, id string, rev int64, owner, 
 // in copies or backups of it.
 func (c Collection[T]) Delete(ctx context.Context, id string) error {
 	op := "store: delete"
-	n, err := c.s.exec(ctx, op, c.at(id), `DELETE FROM documents WHERE kind = ? AND id = ?`, c.kind, id)
-	if err == nil && n == 0 {
-		err = &sandbox.Error{Op: op, Kind: sandbox.NotFound, Object: c.at(id)}
-	}
-	return err
+	return c.s.Tx(ctx, func(ctx context.Context) error {
+		c.touch(ctx, id)
+		n, err := c.s.exec(ctx, op, c.at(id), `DELETE FROM documents WHERE kind = ? AND id = ?`, c.kind, id)
+		if err == nil && n == 0 {
+			err = &sandbox.Error{Op: op, Kind: sandbox.NotFound, Object: c.at(id)}
+		}
+		return err
+	})
 }
 
 // List gives documents in the order they were inserted. After an unknown id it is NotFound.
@@ -201,8 +205,14 @@ func (c Collection[T]) insert(ctx context.Context, op, id, owner, state string, 
 	if err != nil {
 		return 0, err
 	}
-	return c.s.exec(ctx, op, c.at(id), `INSERT INTO documents (kind, id, rev, owner, state, nonce, body) VALUES (?, ?, 1, ?, ?, ?, ?) ON CONFLICT (kind, id) DO NOTHING`,
-		c.kind, id, owner, state, nonce, sealed)
+	var n int64
+	err = c.s.Tx(ctx, func(ctx context.Context) error {
+		c.touch(ctx, id)
+		n, err = c.s.exec(ctx, op, c.at(id), `INSERT INTO documents (kind, id, rev, owner, state, nonce, body) VALUES (?, ?, 1, ?, ?, ?, ?) ON CONFLICT (kind, id) DO NOTHING`,
+			c.kind, id, owner, state, nonce, sealed)
+		return err
+	})
+	return n, err
 }
 
 func (c Collection[T]) encode(op, id string, v T) ([]byte, error) {
@@ -238,18 +248,27 @@ func (c Collection[T]) scan(op string, scan func(...any) error) (Document[T], er
 		}
 		return Document[T]{}, failed(op, c.kind, err)
 	}
-	bad := func(rule string) (Document[T], error) {
-		return Document[T]{}, &sandbox.Error{Op: op, Kind: sandbox.Tampered, Object: "documents " + c.at(d.ID), Detail: rule}
-	}
-	if len(nonce) != c.s.aead.NonceSize() {
-		return bad("the nonce has another length")
-	}
-	body, err := c.s.aead.Open(nil, nonce, sealed, c.bind(d.ID, d.Rev, d.Owner, d.State))
+	body, err := c.unseal(op, d.ID, d.Rev, d.Owner, d.State, nonce, sealed)
 	if err != nil {
-		return bad("the row fails authentication")
+		return Document[T]{}, err
 	}
 	if err := json.Unmarshal(body, &d.Value); err != nil {
 		return Document[T]{}, &sandbox.Error{Op: op, Kind: sandbox.Internal, Object: c.at(d.ID), Detail: "the body was written in another shape"}
 	}
 	return d, nil
+}
+
+// unseal opens a document's body where it stands.
+func (c Collection[T]) unseal(op, id string, rev int64, owner, state string, nonce, sealed []byte) ([]byte, error) {
+	bad := func(rule string) ([]byte, error) {
+		return nil, &sandbox.Error{Op: op, Kind: sandbox.Tampered, Object: "documents " + c.at(id), Detail: rule}
+	}
+	if len(nonce) != c.s.aead.NonceSize() {
+		return bad("the nonce has another length")
+	}
+	body, err := c.s.aead.Open(nil, nonce, sealed, c.bind(id, rev, owner, state))
+	if err != nil {
+		return bad("the row fails authentication")
+	}
+	return body, nil
 }

@@ -47,6 +47,12 @@ type Store struct {
 	aead  cipher.AEAD
 	mac   []byte
 	rand  io.Reader
+	path  string
+
+	nonce       *sql.Stmt // on write
+	perIdentity int64
+	spending    spending
+	caches      caches
 }
 
 // readers bounds the connections that read while the writer writes.
@@ -74,7 +80,7 @@ func Open(ctx context.Context, path string, key []byte, rand io.Reader) (*Store,
 	if err != nil {
 		return nil, &sandbox.Error{Op: op, Kind: sandbox.Unavailable, Object: filepath.Base(path), Detail: "the file cannot be created or read", Err: err}
 	}
-	s := &Store{aead: aead, mac: mac, rand: rand}
+	s := &Store{aead: aead, mac: mac, rand: rand, path: path, perIdentity: NoncesPerIdentity}
 	if s.write, err = sql.Open("sqlite", dsn+"&_txlock=immediate"); err != nil {
 		return nil, failed(op, "", err)
 	}
@@ -85,10 +91,14 @@ func Open(ctx context.Context, path string, key []byte, rand io.Reader) (*Store,
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(err, s.write.Close())
 	}
+	if s.nonce, err = s.write.PrepareContext(ctx, `INSERT INTO nonces (identity, nonce, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`); err != nil {
+		return nil, errors.Join(failed(op, "", err), s.write.Close())
+	}
 	if s.read, err = sql.Open("sqlite", dsn+"&_pragma=query_only(1)"); err != nil {
 		return nil, errors.Join(failed(op, "", err), s.write.Close())
 	}
 	s.read.SetMaxOpenConns(readers)
+	s.read.SetMaxIdleConns(readers)
 	if err := s.checkKey(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -115,15 +125,7 @@ func prepare(path string) (string, error) {
 
 // checkFile reads every page once, so that a damaged file is refused at the door and not in the middle of a request.
 func (s *Store) checkFile(ctx context.Context) error {
-	op := "store: open"
-	var found string
-	if err := s.write.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&found); err != nil {
-		return failed(op, "", err)
-	}
-	if found != "ok" { // what it found may quote an index entry, so it is not repeated
-		return &sandbox.Error{Op: op, Kind: sandbox.Tampered, Object: "file", Detail: "its pages are damaged", Hint: restoreHint}
-	}
-	return nil
+	return pages(ctx, s.write, "store: open")
 }
 
 func (s *Store) migrate(ctx context.Context) error {
@@ -172,7 +174,7 @@ func (s *Store) checkKey(ctx context.Context) error {
 
 // Close waits for running statements and closes the file.
 func (s *Store) Close() error {
-	return errors.Join(s.read.Close(), s.write.Close())
+	return errors.Join(s.nonce.Close(), s.read.Close(), s.write.Close())
 }
 
 // txKey carries a Store's open transaction through a context.
@@ -180,8 +182,9 @@ type txKey struct{ s *Store }
 
 // transaction is an open write transaction and how deeply Tx is nested in it.
 type transaction struct {
-	tx    *sql.Tx
-	depth int
+	tx      *sql.Tx
+	depth   int
+	touched *[]docKey // documents written, for the caches
 }
 
 // Tx runs f in one write transaction: committed when f returns nil, rolled back when it returns an error or panics.
@@ -202,9 +205,11 @@ func (s *Store) Tx(ctx context.Context, f func(ctx context.Context) error) (err 
 			err = errors.Join(err, rollback(tx))
 		}
 	}()
-	if err := f(context.WithValue(ctx, txKey{s}, transaction{tx: tx})); err != nil {
+	var touched []docKey
+	if err := f(context.WithValue(ctx, txKey{s}, transaction{tx: tx, touched: &touched})); err != nil {
 		return err
 	}
+	defer s.caches.change(touched)()
 	if err := tx.Commit(); err != nil {
 		return failed(op, "commit", err)
 	}
@@ -237,7 +242,7 @@ func (s *Store) savepoint(ctx context.Context, t transaction, f func(ctx context
 			err = errors.Join(err, do("ROLLBACK TO"), do("RELEASE"))
 		}
 	}()
-	if err := f(context.WithValue(ctx, txKey{s}, transaction{tx: t.tx, depth: t.depth + 1})); err != nil {
+	if err := f(context.WithValue(ctx, txKey{s}, transaction{tx: t.tx, depth: t.depth + 1, touched: t.touched})); err != nil {
 		return err
 	}
 	kept = true

@@ -41,13 +41,11 @@ func (v *Vault) checkDataset(ctx context.Context, d sandbox.DatasetID, want [sm.
 	if missing && expected {
 		return []error{&sandbox.Error{Op: "vault: check", Kind: sandbox.Tampered, Object: string(d) + " " + headFile, Detail: "the file is missing"}}
 	}
-	v.mu.Lock()
-	if !v.writing[d] { // a commit under way has a version that the head does not name yet
-		if _, err := v.extra(d); err != nil {
-			faults = append(faults, err)
-		}
+	v.committing.Lock() // a commit under way has a version that the head does not name yet
+	if _, err := v.extra(d); err != nil {
+		faults = append(faults, err)
 	}
-	v.mu.Unlock()
+	v.committing.Unlock()
 	for n := uint64(1); n <= h.Version; n++ {
 		s, err := v.open(v.versionPath(d, n), d, n)
 		if n == h.Version && err == nil {
@@ -62,6 +60,12 @@ func (v *Vault) checkDataset(ctx context.Context, d sandbox.DatasetID, want [sm.
 			}
 			continue
 		}
+		if err := v.checkRun(s); err != nil {
+			faults = append(faults, err)
+		}
+		if _, err := v.statistics(s); err != nil {
+			faults = append(faults, err)
+		}
 		for _, c := range s.columns {
 			if err := ctx.Err(); err != nil {
 				return append(faults, err)
@@ -72,6 +76,15 @@ func (v *Vault) checkDataset(ctx context.Context, d sandbox.DatasetID, want [sm.
 		}
 	}
 	return faults
+}
+
+// checkRun holds the index of runs to a version.
+func (v *Vault) checkRun(s Snapshot) error {
+	if got, err := v.Committed(s.Dataset, s.Run); err != nil || got.Version != s.Version {
+		return &sandbox.Error{Op: "vault: check", Kind: sandbox.Tampered, Object: fmt.Sprintf("%s v%d %s", s.Dataset, s.Version, runsDir),
+			Detail: "the index of runs does not lead to this version: its run could be committed again", Hint: "restore the dataset's folder from a backup", Err: err}
+	}
+	return nil
 }
 
 func (v *Vault) checkColumn(ctx context.Context, s Snapshot, c manifestColumn) error {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/opdomain/opdomain/attest/durable"
 	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
@@ -88,7 +89,7 @@ func chunkNonce(index uint64, last bool) (n [12]byte) {
 // fileWriter seals what is written to it in chunks. A full chunk is held back until it is known not to be the last.
 type fileWriter struct {
 	place  place
-	f      *os.File
+	f      durable.File
 	id     [idSize]byte
 	head   [headerSize]byte
 	aead   cipher.AEAD
@@ -97,7 +98,7 @@ type fileWriter struct {
 	sealed []byte // chunks waiting to be written
 }
 
-func newFileWriter(path string, p place, rand io.Reader) (*fileWriter, error) {
+func newFileWriter(fs durable.FS, path string, p place, rand io.Reader) (*fileWriter, error) {
 	w := &fileWriter{place: p, plain: make([]byte, 0, chunkSize), sealed: make([]byte, 0, headerSize+groupChunks*sealedSize)}
 	if _, err := io.ReadFull(rand, w.id[:]); err != nil {
 		return nil, unavailable("write", "randomness", err)
@@ -107,7 +108,7 @@ func newFileWriter(path string, p place, rand io.Reader) (*fileWriter, error) {
 		return nil, err
 	}
 	w.head = p.header(w.id[:])
-	if w.f, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err != nil {
+	if w.f, err = fs.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err != nil {
 		return nil, unavailable("write", p.String(), err)
 	}
 	w.sealed = append(w.sealed, w.head[:]...)
@@ -168,7 +169,7 @@ func (w *fileWriter) finish() error {
 
 // sealedFile is a sealed file opened for reading. open is safe for concurrent use.
 type sealedFile struct {
-	f      *os.File
+	f      durable.File
 	place  place
 	head   [headerSize]byte
 	aead   cipher.AEAD
@@ -178,8 +179,8 @@ type sealedFile struct {
 
 // openSealed opens the file at path as the file of p; id is what the manifest says, nil for the manifest itself. It
 // authenticates the header and the last chunk.
-func openSealed(path string, p place, id []byte) (*sealedFile, error) {
-	file, err := os.Open(path)
+func openSealed(fs durable.FS, path string, p place, id []byte) (*sealedFile, error) {
+	file, err := fs.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, p.unread(err, "the file is missing")
 	}

@@ -26,6 +26,7 @@ type Scanner struct {
 	rows    []int64
 	columns []*columnScan
 	next    int
+	part    bool // not every batch of the version
 	err     error
 	stop    context.CancelFunc
 	wait    sync.WaitGroup
@@ -34,11 +35,31 @@ type Scanner struct {
 // Scan opens the named columns of a snapshot, in the order named; SubjectColumn may be among them. No other column is
 // opened. The caller closes the scanner, which ends with ctx at the latest.
 func (v *Vault) Scan(ctx context.Context, mem memory.Allocator, s Snapshot, columns []string) (*Scanner, error) {
+	return v.scan(ctx, mem, s, columns, nil)
+}
+
+// ScanSubject is Scan over the batches that may hold one subject's rows, about one of them whatever the size of the version.
+// They hold other subjects' rows too.
+func (v *Vault) ScanSubject(ctx context.Context, mem memory.Allocator, s Snapshot, columns []string, subject sandbox.Pseudonym) (*Scanner, error) {
+	return v.scan(ctx, mem, s, columns, &subject)
+}
+
+func (v *Vault) scan(ctx context.Context, mem memory.Allocator, s Snapshot, columns []string, subject *sandbox.Pseudonym) (*Scanner, error) {
 	if len(columns) == 0 || s.key == nil {
 		return nil, &sandbox.Error{Op: "vault: scan", Kind: sandbox.Invalid, Object: string(s.Dataset), Detail: "a scan names a snapshot of this vault and at least one column"}
 	}
+	from, to := 0, len(s.Batches)
+	var ends [][]int64
+	if subject != nil {
+		st, err := v.statistics(s)
+		if err != nil {
+			return nil, err
+		}
+		from, to = st.holding(*subject)
+		ends = st.Ends
+	}
 	ctx, stop := context.WithCancel(ctx)
-	r := &Scanner{mem: mem, rows: s.Batches, stop: stop}
+	r := &Scanner{mem: mem, rows: s.Batches[from:to], stop: stop, part: subject != nil}
 	var fields []arrow.Field
 	for i, name := range columns {
 		at := slices.IndexFunc(s.columns, func(c manifestColumn) bool { return c.Name == name })
@@ -56,7 +77,11 @@ func (v *Vault) Scan(ctx context.Context, mem memory.Allocator, s Snapshot, colu
 		}
 		f := s.Schema.Field(at)
 		fields = append(fields, f)
-		r.columns = append(r.columns, &columnScan{file: file, schema: arrow.NewSchema([]arrow.Field{f}, nil)})
+		c := &columnScan{file: file, schema: arrow.NewSchema([]arrow.Field{f}, nil), last: file.chunks}
+		if r.part {
+			c.limit(ends[at], from, to)
+		}
+		r.columns = append(r.columns, c)
 	}
 	r.schema = arrow.NewSchema(fields, nil)
 	for _, c := range r.columns {
@@ -92,6 +117,9 @@ func (r *Scanner) read(ctx context.Context) (arrow.Record, error) {
 	}
 	if r.next == len(r.rows) {
 		for _, c := range r.columns {
+			if r.part {
+				break // what follows belongs to others
+			}
 			if err := c.end(ctx); err != nil {
 				return nil, err
 			}
@@ -122,12 +150,7 @@ func (r *Scanner) Close() error {
 	r.wait.Wait()
 	for _, c := range r.columns {
 		_ = c.file.Close() // read only; a second Close finds it closed
-		clear(c.now.plain)
-		for _, out := range c.ready {
-			for g := range out {
-				clear(g.plain)
-			}
-		}
+		c.forget()
 	}
 	if r.err == nil {
 		r.err = &sandbox.Error{Op: "vault: scan", Kind: sandbox.Conflict, Object: "scanner", Detail: "closed"}
@@ -146,6 +169,33 @@ type columnScan struct {
 	turn   int         // whose group is next
 	now    group
 	rest   []byte // of now, not yet read
+	first  uint64 // chunk
+	last   uint64 // chunk behind the last one that is read
+	skip   int    // bytes of the first chunk that are not asked for
+}
+
+// limit reads the batches from one to another only, whose ends in the plaintext are given.
+func (c *columnScan) limit(ends []int64, from, to int) {
+	if from == to {
+		c.first, c.last = 0, 0
+		return
+	}
+	start := int64(0)
+	if from > 0 {
+		start = ends[from-1]
+	}
+	c.first, c.skip = uint64(start/chunkSize), int(start%chunkSize)
+	c.last = min(uint64((ends[to-1]+chunkSize-1)/chunkSize), c.file.chunks)
+}
+
+// forget clears what was opened.
+func (c *columnScan) forget() {
+	clear(c.now.plain)
+	for _, out := range c.ready {
+		for g := range out {
+			clear(g.plain)
+		}
+	}
 }
 
 type group struct {
@@ -159,7 +209,7 @@ func (c *columnScan) start(ctx context.Context, wait *sync.WaitGroup, n int) {
 	for k := range n {
 		out := make(chan group, 1)
 		c.ready = append(c.ready, out)
-		wait.Go(func() { c.work(ctx, out, uint64(k)*groupChunks, uint64(n)*groupChunks) })
+		wait.Go(func() { c.work(ctx, out, c.first+uint64(k)*groupChunks, uint64(n)*groupChunks) })
 	}
 }
 
@@ -167,13 +217,13 @@ func (c *columnScan) start(ctx context.Context, wait *sync.WaitGroup, n int) {
 func (c *columnScan) work(ctx context.Context, out chan<- group, first, stride uint64) {
 	defer close(out)
 	var sealed []byte
-	for i := first; i < c.file.chunks; i += stride {
+	for i := first; i < c.last; i += stride {
 		var g group
 		select {
 		case g.plain = <-c.free:
 		default:
 		}
-		sealed, g.plain, g.err = c.file.open(sealed, g.plain, i, groupChunks)
+		sealed, g.plain, g.err = c.file.open(sealed, g.plain, i, int(min(groupChunks, c.last-i)))
 		select {
 		case out <- g:
 		case <-ctx.Done():
@@ -223,14 +273,32 @@ func (c *columnScan) advance(ctx context.Context) error {
 		}
 		c.turn = (c.turn + 1) % len(c.ready)
 		c.now, c.rest = g, g.plain
+		if c.skip > 0 && g.err == nil {
+			if c.skip > len(c.rest) {
+				return c.file.place.tampered("the statistics name a place that the column does not have")
+			}
+			c.rest, c.skip = c.rest[c.skip:], 0
+		}
 		return g.err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// batch reads the i-th batch.
+// batch reads the i-th batch of a column.
 func (c *columnScan) batch(ctx context.Context, mem memory.Allocator, i int, rows int64) (arrow.Array, error) {
+	rec, err := c.record(ctx, mem, i, rows)
+	if err != nil {
+		return nil, err
+	}
+	defer rec.Release()
+	a := rec.Column(0)
+	a.Retain()
+	return a, nil
+}
+
+// record reads the i-th batch.
+func (c *columnScan) record(ctx context.Context, mem memory.Allocator, i int, rows int64) (arrow.Record, error) {
 	var head [8]byte
 	err := c.fill(ctx, head[:])
 	n := binary.LittleEndian.Uint64(head[:])
@@ -255,10 +323,7 @@ func (c *columnScan) batch(ctx context.Context, mem memory.Allocator, i int, row
 		}
 		return nil, c.file.place.tampered(fmt.Sprintf("batch %d is not what the manifest describes", i))
 	}
-	defer rec.Release()
-	a := rec.Column(0)
-	a.Retain()
-	return a, nil
+	return rec, nil
 }
 
 // end checks that the last batch ends the file.

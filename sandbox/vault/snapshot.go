@@ -7,6 +7,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 
+	"github.com/opdomain/opdomain/attest/durable"
 	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
@@ -25,6 +26,7 @@ type Snapshot struct {
 	Batches       []int64       // rows of each record batch
 
 	columns []manifestColumn
+	stats   []byte // id of the statistics
 	key     *keys.Key
 }
 
@@ -43,6 +45,9 @@ type manifest struct {
 	Rows    int64             `json:"rows"`
 	Batches []int64           `json:"batches"`
 	Columns []manifestColumn  `json:"columns"`
+	// Clustered says that each subject's rows stand together; Statistics is the id of their file.
+	Clustered  bool   `json:"clustered,omitempty"`
+	Statistics []byte `json:"statistics"`
 }
 
 type manifestColumn struct {
@@ -50,8 +55,8 @@ type manifestColumn struct {
 	Type     string            `json:"type"` // arrow type name
 	Nullable bool              `json:"nullable,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`
-	File     string            `json:"file"`
-	ID       []byte            `json:"id"`
+	File     string            `json:"file,omitempty"`
+	ID       []byte            `json:"id,omitempty"`
 }
 
 // versionKey is the readable file of a version: what must be known when its key is gone.
@@ -63,9 +68,14 @@ type versionKey struct {
 // open opens the description of the version in a folder. With the error Expired comes what is known without the key.
 func (v *Vault) open(dir string, d sandbox.DatasetID, version uint64) (Snapshot, error) {
 	p := place{dataset: d, version: version, column: manifestName}
-	b, err := os.ReadFile(filepath.Join(dir, keyFile))
+	b, err := durable.ReadFile(v.fs, filepath.Join(dir, keyFile))
 	var k versionKey
 	p.column = keyFile
+	if errors.Is(err, os.ErrNotExist) {
+		if s, ok := v.gone(dir, d, version); ok {
+			return s, &sandbox.Error{Op: "vault: open", Kind: sandbox.Expired, Object: p.String(), Detail: "the version's key was destroyed and its files were removed"}
+		}
+	}
 	if err != nil {
 		return Snapshot{}, p.unread(err, "the file is missing")
 	}
@@ -74,7 +84,7 @@ func (v *Vault) open(dir string, d sandbox.DatasetID, version uint64) (Snapshot,
 	}
 	p.column = manifestName
 	p.keyID = k.Key
-	raw, err := os.ReadFile(filepath.Join(dir, manifestFile))
+	raw, err := durable.ReadFile(v.fs, filepath.Join(dir, manifestFile))
 	if err != nil {
 		return Snapshot{}, p.unread(err, "the file is missing")
 	}
@@ -87,7 +97,7 @@ func (v *Vault) open(dir string, d sandbox.DatasetID, version uint64) (Snapshot,
 	} else if err != nil {
 		return Snapshot{}, err
 	}
-	f, err := openSealed(filepath.Join(dir, manifestFile), p, nil)
+	f, err := openSealed(v.fs, filepath.Join(dir, manifestFile), p, nil)
 	if err != nil {
 		return Snapshot{}, err
 	}
@@ -104,7 +114,7 @@ func (v *Vault) open(dir string, d sandbox.DatasetID, version uint64) (Snapshot,
 		return Snapshot{}, p.tampered("the file names another run than the manifest")
 	}
 	s := Snapshot{Dataset: d, Version: version, Run: m.Run, Rows: m.Rows, Key: k.Key, KeyCommitment: p.key.Commitment(),
-		Manifest: sm.Sum(raw), Batches: m.Batches, columns: m.Columns, key: p.key}
+		Manifest: sm.Sum(raw), Batches: m.Batches, columns: m.Columns, stats: m.Statistics, key: p.key}
 	fields := make([]arrow.Field, len(m.Columns))
 	for i, c := range m.Columns {
 		t := typeNamed(c.Type)
@@ -120,7 +130,7 @@ func (v *Vault) open(dir string, d sandbox.DatasetID, version uint64) (Snapshot,
 // openColumn opens the file of one column.
 func (v *Vault) openColumn(s Snapshot, c manifestColumn) (*sealedFile, error) {
 	p := place{s.Dataset, s.Version, c.Name, s.Key, s.key}
-	return openSealed(filepath.Join(v.versionPath(s.Dataset, s.Version), c.File), p, c.ID)
+	return openSealed(v.fs, filepath.Join(v.versionPath(s.Dataset, s.Version), c.File), p, c.ID)
 }
 
 // subjectType carries pseudonyms.

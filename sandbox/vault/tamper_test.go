@@ -16,6 +16,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/memory"
 	"pgregory.net/rapid"
 
+	"github.com/opdomain/opdomain/attest/durable"
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
@@ -32,7 +33,7 @@ func looseFile(t testing.TB) place {
 
 func sealFile(t testing.TB, path string, p place, plain []byte, cut func(left int) int) [idSize]byte {
 	t.Helper()
-	w, err := newFileWriter(path, p, rand.Reader)
+	w, err := newFileWriter(durable.OS(), path, p, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,7 @@ func sealFile(t testing.TB, path string, p place, plain []byte, cut func(left in
 }
 
 func readSealed(path string, p place, id []byte) ([]byte, error) {
-	f, err := openSealed(path, p, id)
+	f, err := openSealed(durable.OS(), path, p, id)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +104,7 @@ func TestTruncation(t *testing.T) {
 					if err := os.WriteFile(path, whole[:n], 0o600); err != nil {
 						t.Fatal(err)
 					}
-					if _, err := openSealed(path, p, id[:]); !errors.Is(err, sandbox.Tampered) {
+					if _, err := openSealed(durable.OS(), path, p, id[:]); !errors.Is(err, sandbox.Tampered) {
 						t.Fatalf("%d of %d bytes open: %v", n, len(whole), err)
 					}
 				}
@@ -113,7 +114,7 @@ func TestTruncation(t *testing.T) {
 			if err := os.WriteFile(path, append(bytes.Clone(whole), make([]byte, extra)...), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := openSealed(path, p, id[:]); !errors.Is(err, sandbox.Tampered) {
+			if _, err := openSealed(durable.OS(), path, p, id[:]); !errors.Is(err, sandbox.Tampered) {
 				t.Fatalf("%d bytes behind the end open: %v", extra, err)
 			}
 		}
@@ -227,9 +228,10 @@ func TestEveryByteCounts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	names := map[string]string{headFile: "ds-claims HEAD", keyFile: " key: ", manifestFile: " _manifest: ", "000.col": " code: ", "001.col": " _subject: "}
+	names := map[string]string{headFile: "ds-claims HEAD", keyFile: " key: ", manifestFile: " _manifest: ", "000.col": " code: ", "001.col": " _subject: ",
+		statsFile: " _statistics: ", "run-1": " runs", "run-2": " runs"}
 	all := files(t, v)
-	if len(all) != 9 {
+	if len(all) != 13 {
 		t.Fatalf("%d files", len(all))
 	}
 	for path, whole := range all {
@@ -292,19 +294,14 @@ func TestColumnsAgreeWithManifest(t *testing.T) {
 		batches []int64
 		rule    string
 	}{
-		"fewer rows":      {[]int64{5, 6}, "batch 1 is not what the manifest describes"},
-		"more rows":       {[]int64{5, 8}, "batch 1 is not what the manifest describes"},
-		"fewer batches":   {[]int64{5}, "bytes behind the last batch"},
-		"another batch":   {[]int64{5, 7, 0}, "batch 2 is cut off"},
+		"fewer rows":      {[]int64{11}, "batch 0 is not what the manifest describes"},
+		"more rows":       {[]int64{13}, "batch 0 is not what the manifest describes"},
+		"another batch":   {[]int64{12, 0}, "batch 1 is cut off"},
 		"no batch at all": {[]int64{}, "bytes behind the last batch"},
 	} {
 		v := newVault(t)
-		w := staged(t, v, "run-1", 5, 7)
-		w.m.Batches = c.batches
-		s, err := w.Commit(context.Background())
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := commit(t, v, "run-1", 5, 7)
+		s.Batches = c.batches
 		rows := make([]int, len(c.batches))
 		for i, n := range c.batches {
 			rows[i] = int(n)

@@ -18,6 +18,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
+	"github.com/opdomain/opdomain/attest/durable"
 	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
@@ -42,13 +43,13 @@ func newKeys(t testing.TB) *keys.File {
 
 func newVault(t testing.TB) *Vault {
 	t.Helper()
-	return reopened(t, &Vault{dir: filepath.Join(t.TempDir(), "vault"), keys: newKeys(t)})
+	return reopened(t, &Vault{fs: durable.OS(), dir: filepath.Join(t.TempDir(), "vault"), keys: newKeys(t), sortBytes: 128 << 20})
 }
 
 // reopened is the folder as a new process finds it.
 func reopened(t testing.TB, v *Vault) *Vault {
 	t.Helper()
-	again, err := Open(v.dir, v.keys, rand.Reader)
+	again, err := OpenConfig(Config{FS: v.fs, Dir: v.dir, Keys: v.keys, Rand: rand.Reader, SortBytes: v.sortBytes})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +113,7 @@ func commit(t testing.TB, v *Vault, run sandbox.RunID, rows ...int) Snapshot {
 
 var everyColumn = []string{"code", "note", "fee", "day", "paid", SubjectColumn}
 
-// same scans columns of s and compares them with table's rows batch by batch.
+// same scans columns of s and compares them with table's rows, however they are cut into batches.
 func same(v *Vault, s Snapshot, columns []string, rows ...int) error {
 	ctx := context.Background()
 	r, err := v.Scan(ctx, memory.DefaultAllocator, s, columns)
@@ -120,12 +121,16 @@ func same(v *Vault, s Snapshot, columns []string, rows ...int) error {
 		return err
 	}
 	defer r.Close()
-	first := 0
+	first, all := 0, 0
 	for _, n := range rows {
+		all += n
+	}
+	for first < all {
 		rec, err := r.Next(ctx)
 		if err != nil {
 			return err
 		}
+		n := int(rec.NumRows())
 		err = sameBatch(rec, columns, first, n)
 		rec.Release()
 		if err != nil {
@@ -133,8 +138,8 @@ func same(v *Vault, s Snapshot, columns []string, rows ...int) error {
 		}
 		first += n
 	}
-	if _, err := r.Next(ctx); err != io.EOF {
-		return fmt.Errorf("after the last batch: %w", err)
+	if _, err := r.Next(ctx); err != io.EOF || first != all {
+		return fmt.Errorf("%d rows of %d, then %w", first, all, err)
 	}
 	return nil
 }
@@ -170,7 +175,7 @@ func TestScanGivesWhatWasWritten(t *testing.T) {
 	rows := []int{1, 0, 9000, 17, 30000}
 	v := newVault(t)
 	s := commit(t, v, "run-1", rows...)
-	if s.Dataset != claims.ID || s.Version != 1 || s.Run != "run-1" || s.Rows != 39018 || len(s.Batches) != len(rows) {
+	if s.Dataset != claims.ID || s.Version != 1 || s.Run != "run-1" || s.Rows != 39018 || len(s.Batches) != 1 {
 		t.Errorf("snapshot %s v%d of %s: %d rows, %d batches", s.Dataset, s.Version, s.Run, s.Rows, len(s.Batches))
 	}
 	if want := arrow.NewSchema(append(batch.Schema(claims).Fields(), arrow.Field{Name: SubjectColumn, Type: subjectType}), nil); !s.Schema.Equal(want) {
@@ -242,11 +247,16 @@ func TestMemory(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Errorf("closed twice: %v", err)
 	}
+	first := 0
 	for i, rec := range kept {
-		if err := sameBatch(rec, everyColumn, i*5000, 5000); err != nil {
+		if err := sameBatch(rec, everyColumn, first, int(rec.NumRows())); err != nil {
 			t.Errorf("batch %d after Close: %v", i, err)
 		}
+		first += int(rec.NumRows())
 		rec.Release()
+	}
+	if first != 15000 {
+		t.Errorf("%d rows", first)
 	}
 }
 
@@ -383,7 +393,7 @@ func TestNoPlaintext(t *testing.T) {
 		}
 		return err
 	})
-	if err != nil || found != 9 { // HEAD, key, manifest, five columns, pseudonyms
+	if err != nil || found != 11 { // HEAD, run, key, manifest, statistics, five columns, pseudonyms
 		t.Errorf("%d files, %v", found, err)
 	}
 }

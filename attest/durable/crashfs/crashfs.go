@@ -50,7 +50,7 @@ const (
 // ErrCrashed is the answer to every operation behind a crash.
 var ErrCrashed = errors.New("crashfs: the machine is off")
 
-// FS is the file system. Safe for concurrent use.
+// FS (故障文件系统) is the file system. Safe for concurrent use.
 type FS struct {
 	mu    sync.Mutex
 	root  *node
@@ -96,6 +96,13 @@ func (f *FS) Reboot(s Survive, rand io.Reader) *FS {
 	return &FS{root: after(f.root, s, rand)}
 }
 
+// Copy gives the file system as a power cut now would leave it with only what was synced; f goes on.
+func (f *FS) Copy() *FS {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &FS{root: after(f.root, Synced, nil)}
+}
+
 func after(n *node, s Survive, rand io.Reader) *node {
 	keep := func() bool {
 		var b [1]byte
@@ -111,10 +118,27 @@ func after(n *node, s Survive, rand io.Reader) *node {
 		}
 		return &node{now: slices.Clone(b), synced: slices.Clone(b)}
 	}
+	// A name that was moved is where it was or where it is, never both or neither: one coin for the two names.
+	moved := map[string]string{}
+	for to, c := range n.names {
+		for from, old := range n.kept {
+			if c == old && from != to && n.names[from] != old {
+				moved[to] = from
+			}
+		}
+	}
+	coin := map[string]bool{}
 	out := folder()
 	for _, name := range slices.Sorted(maps.Keys(union(n.names, n.kept))) {
+		one := name
+		if from, ok := moved[name]; ok {
+			one = from
+		}
+		if _, tossed := coin[one]; !tossed {
+			coin[one] = keep()
+		}
 		c := n.kept[name]
-		if keep() {
+		if coin[one] {
 			c = n.names[name]
 		}
 		if c != nil {

@@ -201,3 +201,25 @@ func TestLikeOS(t *testing.T) {
 		}
 	}
 }
+
+// TestMovedNames: after a power cut a moved file is under one of its names, whichever way the coins fall.
+func TestMovedNames(t *testing.T) {
+	seen := map[string]bool{}
+	for coins := range 16 {
+		f := crashfs.New()
+		f.Put("/d/b", []byte("old"))
+		f.Put("/d/a", []byte("new"))
+		if err := f.Rename("/d/a", "/d/b"); err != nil {
+			t.Fatal(err)
+		}
+		got := f.Reboot(crashfs.Mixed, bytes.NewReader([]byte{byte(coins), byte(coins >> 1), byte(coins >> 2), byte(coins >> 3), 0, 0, 0, 0})).Files()
+		state := fmt.Sprintf("a=%s b=%s", got["/d/a"], got["/d/b"])
+		if state != "a=new b=old" && state != "a= b=new" && len(got) > 0 {
+			t.Errorf("coins %d: %s", coins, state)
+		}
+		seen[state] = true
+	}
+	if len(seen) < 2 {
+		t.Error("every coin gives the same")
+	}
+}

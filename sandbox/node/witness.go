@@ -1,0 +1,220 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/attest/tlog"
+	"github.com/opdomain/opdomain/attest/witness"
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// Witness (见证方) is one witness of the domain's evidence, of which party it is, and where.
+type Witness struct {
+	Name  string          `json:"name"`
+	Party sandbox.PartyID `json:"party"`
+	URL   string          `json:"url"`
+	Key   []byte          `json:"key"` // uncompressed SM2 point, 65 bytes
+}
+
+// Witnesses (见证方名单) is who must have seen the evidence before anything leaves: Quorum of them.
+type Witnesses struct {
+	Quorum    int       `json:"quorum"`
+	Witnesses []Witness `json:"witnesses"`
+}
+
+const witnessDoc = "policy"
+
+// witnessTimeout bounds one round to the witnesses.
+const witnessTimeout = 10 * time.Second
+
+func (w Witnesses) check() error {
+	bad := func(object, rule string) error {
+		return &sandbox.Error{Op: "witnesses", Kind: sandbox.Invalid, Object: object, Detail: rule}
+	}
+	if w.Quorum < 1 || w.Quorum > len(w.Witnesses) || len(w.Witnesses) > tlog.MaxWitnesses {
+		return bad("quorum", "1 to 64 witnesses and a quorum of 1 to as many as there are")
+	}
+	seen := map[string]bool{}
+	for _, x := range w.Witnesses {
+		if err := sandbox.CheckID("witness", x.Name); err != nil {
+			return err
+		}
+		if seen[x.Name] || x.URL == "" || len(x.URL) > 512 {
+			return bad(x.Name, "a witness stands once, with an address")
+		}
+		seen[x.Name] = true
+		if _, err := sm.ParseVerifyKey(x.Key); err != nil {
+			return bad(x.Name, "the key is an SM2 point on the curve, 65 bytes")
+		}
+	}
+	return nil
+}
+
+// clients gives the witnesses as they are talked to, and what their signatures must amount to.
+func (n *Node) clients(w Witnesses) ([]witness.Client, tlog.Policy, error) {
+	p := tlog.Policy{Log: n.keys.SigningKey().Public(), Quorum: w.Quorum}
+	var out []witness.Client
+	for _, x := range w.Witnesses {
+		k, err := sm.ParseVerifyKey(x.Key)
+		if err != nil {
+			return nil, p, err
+		}
+		out = append(out, witness.Client{Name: x.Name, URL: x.URL, Key: k, HTTP: &http.Client{Timeout: witnessTimeout}})
+		p.Witnesses = append(p.Witnesses, tlog.WitnessKey{Name: x.Name, Key: k})
+	}
+	return out, p, nil
+}
+
+// witnesses gives the list in force; empty before one was set.
+func (n *Node) witnesses(ctx context.Context) (Witnesses, error) {
+	w, _, err := n.docs.witnesses.Get(ctx, witnessDoc)
+	if errors.Is(err, sandbox.NotFound) {
+		return Witnesses{}, nil
+	}
+	return w, err
+}
+
+// SetWitnesses sets who must see the evidence. Witnesses are added and may move; none is taken away or given another key,
+// and the quorum is not lowered: whoever could do that could put the log back first.
+func (n *Node) SetWitnesses(ctx context.Context, w Witnesses) error {
+	if err := w.check(); err != nil {
+		return err
+	}
+	old, err := n.witnesses(ctx)
+	if err != nil {
+		return err
+	}
+	for _, x := range old.Witnesses {
+		if !slices.ContainsFunc(w.Witnesses, func(y Witness) bool { return y.Name == x.Name && slices.Equal(y.Key, x.Key) }) {
+			return &sandbox.Error{Op: "witnesses", Kind: sandbox.Denied, Object: x.Name, Detail: "a witness is not taken away and keeps its key", Hint: "leave it in the list; a quorum below the number of witnesses bears the loss of one"}
+		}
+	}
+	if w.Quorum < old.Quorum {
+		return &sandbox.Error{Op: "witnesses", Kind: sandbox.Denied, Object: "quorum", Detail: "the quorum is not lowered"}
+	}
+	// They must agree to it: a list nobody answers for would stop every release.
+	clients, policy, err := n.clients(w)
+	if err != nil {
+		return err
+	}
+	if err := n.collect(ctx, clients, policy); err != nil {
+		return err
+	}
+	err = n.change(ctx, domainIdentity, func(ctx context.Context, tx *change) error {
+		_, rev, err := n.docs.witnesses.Get(ctx, witnessDoc)
+		if errors.Is(err, sandbox.NotFound) {
+			err = n.docs.witnesses.Insert(ctx, witnessDoc, "", "set", w)
+		} else if err == nil {
+			_, err = n.docs.witnesses.Update(ctx, witnessDoc, rev, "", "set", w)
+		}
+		if err != nil {
+			return err
+		}
+		body := attest.WitnessesSetBody{Quorum: w.Quorum}
+		for _, x := range w.Witnesses {
+			body.Witnesses = append(body.Witnesses, attest.WitnessBody{Name: x.Name, Party: x.Party, Key: x.Key})
+		}
+		tx.record(attest.WitnessesSet, "domain/"+n.desc.Domain, body, agency, everyone)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return n.witness(ctx)
+}
+
+// behind asks the witnesses, when a domain opens, whether its log is the newest they know. One that has seen more is proof
+// that the folder was put back, and the domain stays closed. Witnesses that do not answer do not stop evidence: they stop
+// releases.
+func (n *Node) behind(ctx context.Context) error {
+	w, err := n.witnesses(ctx)
+	if err != nil || len(w.Witnesses) == 0 {
+		return err
+	}
+	clients, _, err := n.clients(w)
+	if err != nil {
+		return err
+	}
+	newest, _, _, err := witness.Behind(ctx, n.evidence.Log(), clients)
+	if err != nil {
+		return err
+	}
+	for _, s := range newest.Cosignatures {
+		n.passed(s.Time)
+	}
+	kept, ok, err := n.evidence.Log().Witnessed()
+	if ok {
+		n.witnessed.Store(kept.Size)
+	}
+	return err
+}
+
+// witness has the checkpoint of now signed by the witnesses; nothing to do without any.
+func (n *Node) witness(ctx context.Context) error {
+	w, err := n.witnesses(ctx)
+	if err != nil || len(w.Witnesses) == 0 {
+		return err
+	}
+	clients, policy, err := n.clients(w)
+	if err != nil {
+		return err
+	}
+	return n.collect(ctx, clients, policy)
+}
+
+func (n *Node) collect(ctx context.Context, clients []witness.Client, policy tlog.Policy) error {
+	n.witnessing.Lock()
+	defer n.witnessing.Unlock()
+	if n.witnessed.Load() >= n.evidence.Log().Size() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, witnessTimeout)
+	defer cancel()
+	note, failed := witness.Collect(ctx, n.evidence.Log(), clients)
+	_, newest, err := policy.Verify(note)
+	if err != nil {
+		for _, cause := range failed {
+			if errors.Is(cause, sandbox.Tampered) { // a witness has seen more: this log must not go on
+				return cause
+			}
+		}
+		return &sandbox.Error{Op: "witnesses", Kind: sandbox.Unavailable, Object: "quorum", Detail: "too few witnesses have signed the evidence: nothing leaves until they have",
+			Hint: "start the witnesses, or look at the network between; opdomain doctor names them", Err: err}
+	}
+	if err := n.evidence.Log().SetWitnessed(note); err != nil {
+		return err
+	}
+	n.passed(newest)
+	n.witnessed.Store(note.Size)
+	return nil
+}
+
+// proven waits until a quorum of witnesses has seen everything that has happened. It stands before every answer that
+// carries a release.
+func (n *Node) proven(ctx context.Context) error {
+	if n.witnessed.Load() >= n.evidence.Log().Size() {
+		return nil
+	}
+	return n.witness(ctx)
+}
+
+// unreachable names the witnesses that do not answer.
+func (n *Node) unreachable(ctx context.Context, w Witnesses) ([]string, error) {
+	clients, _, err := n.clients(w)
+	if err != nil {
+		return nil, err
+	}
+	_, _, failed, err := witness.Behind(ctx, n.evidence.Log(), clients)
+	var out []string
+	for name := range failed {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out, err
+}

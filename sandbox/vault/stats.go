@@ -1,0 +1,186 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"slices"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// statsName stands in the place of a column.
+const (
+	statsName = "_statistics"
+	statsFile = "statistics"
+)
+
+// statistics (列统计) of a version, sealed beside its columns. They say about the data what the data say, so they never leave
+// this package but as the batches that a scan for one subject opens.
+type statistics struct {
+	Batches []batchStatistics `json:"batches"`
+	Ends    [][]int64         `json:"ends"` // by column: where each batch ends in the column's plaintext
+}
+
+type batchStatistics struct {
+	First    []byte             `json:"first"` // pseudonyms
+	Last     []byte             `json:"last"`
+	Subjects int                `json:"subjects"`
+	Columns  []columnStatistics `json:"columns"`
+}
+
+type columnStatistics struct {
+	Nulls int    `json:"nulls,omitempty"`
+	Min   *int64 `json:"min,omitempty"` // of int64 and date32 values that are not null
+	Max   *int64 `json:"max,omitempty"`
+	Low   []byte `json:"low,omitempty"` // of text, its first 16 bytes
+	High  []byte `json:"high,omitempty"`
+	True  int    `json:"true,omitempty"`
+}
+
+// maxText bounds what is kept of a text value.
+const maxText = 16
+
+func (s *statistics) add(rec arrow.Record) {
+	last := int(rec.NumCols()) - 1
+	who := rec.Column(last).(*array.FixedSizeBinary)
+	b := batchStatistics{First: bytes.Clone(who.Value(0)), Last: bytes.Clone(who.Value(who.Len() - 1)), Columns: make([]columnStatistics, last)}
+	raw := who.Data().Buffers()[1].Bytes()[who.Data().Offset()*16:]
+	b.Subjects = 1
+	for i := 16; i < 16*who.Len(); i += 16 {
+		if [16]byte(raw[i:]) != [16]byte(raw[i-16:]) {
+			b.Subjects++
+		}
+	}
+	for i := range last {
+		b.Columns[i] = describe(rec.Column(i))
+	}
+	s.Batches = append(s.Batches, b)
+}
+
+func describe(a arrow.Array) (c columnStatistics) {
+	c.Nulls = a.NullN()
+	if c.Nulls == a.Len() {
+		return c
+	}
+	bounds := func(n int, value func(int) int64) {
+		first := true
+		var low, high int64
+		for i := range n {
+			if c.Nulls > 0 && a.IsNull(i) {
+				continue
+			}
+			x := value(i)
+			if first {
+				low, high, first = x, x, false
+			}
+			low, high = min(low, x), max(high, x)
+		}
+		c.Min, c.Max = &low, &high
+	}
+	switch a := a.(type) {
+	case *array.Int64:
+		v := a.Int64Values()
+		bounds(len(v), func(i int) int64 { return v[i] })
+	case *array.Date32:
+		v := a.Date32Values()
+		bounds(len(v), func(i int) int64 { return int64(v[i]) })
+	case *array.Boolean:
+		for i := range a.Len() {
+			if a.IsValid(i) && a.Value(i) {
+				c.True++
+			}
+		}
+	case *array.String:
+		low, high := "", ""
+		first := true
+		for i := range a.Len() {
+			if c.Nulls > 0 && a.IsNull(i) {
+				continue
+			}
+			x := a.Value(i)
+			if first {
+				low, high, first = x, x, false
+				continue
+			}
+			if x < low {
+				low = x
+			} else if x > high {
+				high = x
+			}
+		}
+		c.Low, c.High = []byte(low[:min(len(low), maxText)]), []byte(high[:min(len(high), maxText)])
+	}
+	return c
+}
+
+// keepStatistics seals the statistics of the version.
+func (w *Writer) keepStatistics() error {
+	b, err := json.Marshal(w.stats)
+	if err != nil {
+		return unavailable("commit", string(w.m.Dataset), err)
+	}
+	w.m.Statistics, err = w.seal(filepath.Join(w.folder, statsFile), statsName, b)
+	return err
+}
+
+// statistics opens those of a version.
+func (v *Vault) statistics(s Snapshot) (statistics, error) {
+	p := place{s.Dataset, s.Version, statsName, s.Key, s.key}
+	f, err := openSealed(v.fs, filepath.Join(v.versionPath(s.Dataset, s.Version), statsFile), p, s.stats)
+	if err != nil {
+		return statistics{}, err
+	}
+	defer f.Close()
+	b, err := f.all()
+	if err != nil {
+		return statistics{}, err
+	}
+	var st statistics
+	bad := strict(b, &st) != nil || len(st.Batches) != len(s.Batches) || len(st.Ends) != len(s.columns)
+	for _, ends := range st.Ends {
+		bad = bad || len(ends) != len(s.Batches) || !slices.IsSorted(ends)
+	}
+	for _, x := range st.Batches {
+		bad = bad || len(x.First) != 16 || len(x.Last) != 16 || bytes.Compare(x.First, x.Last) > 0
+	}
+	if bad {
+		return statistics{}, p.tampered("not the statistics of this version")
+	}
+	return st, nil
+}
+
+// holding gives the range of batches that may hold a subject's rows.
+func (s statistics) holding(p sandbox.Pseudonym) (from, to int) {
+	for from < len(s.Batches) && bytes.Compare(s.Batches[from].Last, p[:]) < 0 {
+		from++
+	}
+	to = from
+	for to < len(s.Batches) && bytes.Compare(s.Batches[to].First, p[:]) <= 0 {
+		to++
+	}
+	return from, to
+}
+
+// Subjects gives the number of distinct subjects of a version, from its statistics.
+func (v *Vault) Subjects(ctx context.Context, s Snapshot) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	st, err := v.statistics(s)
+	if err != nil {
+		return 0, err
+	}
+	n := int64(0)
+	for i, b := range st.Batches {
+		n += int64(b.Subjects)
+		if i > 0 && bytes.Equal(b.First, st.Batches[i-1].Last) { // one subject over two batches
+			n--
+		}
+	}
+	return n, nil
+}
