@@ -91,12 +91,19 @@ func TestKillUnderLoad(t *testing.T) {
 
 func newKilled(t *testing.T) *killed {
 	t.Helper()
+	return newKilledIn(t, filepath.Join(t.TempDir(), "domain"))
+}
+
+func fileOptions() file.Options { return file.Options{} }
+
+func newKilledIn(t *testing.T, dir string) *killed {
+	t.Helper()
 	a := &app{in: strings.NewReader(""), out: io.Discard, err: io.Discard, rand: testRand{}, now: time.Now, json: true}
 	s, err := loadStory("district")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &play{app: a, opts: demoOptions{district: "longhua"}, story: s, data: tables(t), dir: filepath.Join(t.TempDir(), "domain"), sessions: map[sandbox.IdentityID]*session{}}
+	p := &play{app: a, opts: demoOptions{district: "longhua"}, story: s, data: tables(t), dir: dir, sessions: map[sandbox.IdentityID]*session{}}
 	k := &killed{play: p, t: t, registered: map[sandbox.DatasetID]bool{}, pushed: map[sandbox.RunID]api.PushReport{}, unsure: map[sandbox.RunID]sandbox.DatasetID{}, busy: map[sandbox.RunID]bool{}}
 	t.Setenv("OPDOMAIN_PASSPHRASE", string(secretPhrase))
 	n, people, err := p.found(context.Background(), founding{dir: p.dir, domain: "demo", district: "longhua", hosting: sandbox.P1, units: s.Units, keys: cheap}, secretPhrase, api.NewMetrics())

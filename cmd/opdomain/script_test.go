@@ -26,18 +26,23 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(e *testscript.Env) error {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				return err
+			var listeners []net.Listener // open together, so that the addresses differ
+			for _, name := range []string{"ADDR", "ADDR1", "ADDR2"} {
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					return err
+				}
+				listeners = append(listeners, l)
+				e.Setenv(name, l.Addr().String())
 			}
-			addr := l.Addr().String()
-			if err := l.Close(); err != nil {
-				return err
+			for _, l := range listeners {
+				if err := l.Close(); err != nil {
+					return err
+				}
 			}
-			e.Setenv("ADDR", addr)
 			e.Setenv("OPDOMAIN_PASSPHRASE", "script passphrase")
 			e.Setenv("OPDOMAIN_DATA", os.Getenv("OPDOMAIN_DATA"))
-			_, err = datagen.Generate(filepath.Join(e.WorkDir, "tables"), datagen.Options{Persons: 1000, Seed: 3})
+			_, err := datagen.Generate(filepath.Join(e.WorkDir, "tables"), datagen.Options{Persons: 1000, Seed: 3})
 			return err
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -56,6 +61,24 @@ func TestScripts(t *testing.T) {
 					}
 				}
 				ts.Fatalf("nothing listens at %s", args[0])
+			},
+			// writes FILE NAME puts a file's one line into an environment variable.
+			"writes": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Setenv(args[1], strings.TrimSpace(ts.ReadFile(args[0])))
+			},
+			// newest DIR NAME puts the path of the folder's last entry into an environment variable.
+			"newest": func(ts *testscript.TestScript, _ bool, args []string) {
+				entries, err := os.ReadDir(ts.MkAbs(args[0]))
+				if err != nil || len(entries) == 0 {
+					ts.Fatalf("%s holds nothing: %v", args[0], err)
+				}
+				ts.Setenv(args[1], filepath.Join(ts.MkAbs(args[0]), entries[len(entries)-1].Name()))
+			},
+			// flipped FILE changes one bit in the middle of a file.
+			"flipped": func(ts *testscript.TestScript, _ bool, args []string) {
+				b := []byte(ts.ReadFile(args[0]))
+				b[len(b)/2] ^= 1
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o600))
 			},
 		},
 	})

@@ -166,7 +166,12 @@ func (a *app) tend(ctx context.Context, n *node.Node, log *slog.Logger) (wait fu
 			if err := n.Tend(ctx); err != nil && ctx.Err() == nil {
 				log.LogAttrs(ctx, slog.LevelError, "housekeeping", slog.String("kind", string(sandbox.KindOf(err))), slog.String("error", err.Error()))
 			}
-			if sleep(ctx, tendEvery) != nil {
+			if sleep(ctx, tendEvery) != nil { // what happened since is witnessed before it stops
+				last, stop := context.WithTimeout(context.WithoutCancel(ctx), lastTend)
+				defer stop()
+				if err := n.Tend(last); err != nil {
+					log.LogAttrs(last, slog.LevelError, "housekeeping", slog.String("kind", string(sandbox.KindOf(err))), slog.String("error", err.Error()))
+				}
 				return
 			}
 		}
@@ -175,7 +180,10 @@ func (a *app) tend(ctx context.Context, n *node.Node, log *slog.Logger) (wait fu
 }
 
 // tendEvery is how often checkpoints go to the witnesses: at fixed intervals, so that their sizes do not tell what happens.
-const tendEvery = time.Minute
+const (
+	tendEvery = time.Minute
+	lastTend  = 10 * time.Second
+)
 
 func (a *app) serveCommand() *cobra.Command {
 	var o opening

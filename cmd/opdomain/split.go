@@ -19,13 +19,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
-
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/doctor"
 	"github.com/opdomain/opdomain/sandbox/seam"
+	"github.com/spf13/cobra"
 )
 
 // coreCommand serves the core of a domain on a local socket: keys, vault, engines, gate.
@@ -89,9 +87,6 @@ func (a *app) frontCommand() *cobra.Command {
 		uid, _, err := userNamed(core)
 		if err != nil {
 			return err
-		}
-		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-			return &sandbox.Error{Op: "serve front", Kind: sandbox.Unavailable, Object: "privileges", Err: err}
 		}
 		l, scheme, err := at.open(a.now)
 		if err != nil {

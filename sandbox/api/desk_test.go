@@ -23,8 +23,10 @@ import (
 type desk struct {
 	mu         sync.Mutex
 	identities map[sandbox.IdentityID]sandbox.Identity
+	revoked    map[sandbox.IdentityID]bool
 	parties    map[sandbox.PartyID]sandbox.Party
 	nonces     map[string]bool
+	spend      func(context.Context, sandbox.IdentityID, string, time.Time) error // nil: nonces
 	calls      []string
 	caller     Caller
 	err        error
@@ -64,13 +66,19 @@ func (d *desk) Identity(_ context.Context, id sandbox.IdentityID) (sandbox.Ident
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	i, ok := d.identities[id]
+	if d.revoked[id] {
+		return i, d.parties[i.Party], &sandbox.Error{Op: "identity", Kind: sandbox.Expired, Object: string(id), Detail: "the identity was revoked"}
+	}
 	if !ok {
 		return i, sandbox.Party{}, &sandbox.Error{Op: "identity", Kind: sandbox.NotFound}
 	}
 	return i, d.parties[i.Party], nil
 }
 
-func (d *desk) Seen(_ context.Context, id sandbox.IdentityID, nonce string, _ time.Time) error {
+func (d *desk) Seen(ctx context.Context, id sandbox.IdentityID, nonce string, expires time.Time) error {
+	if d.spend != nil {
+		return d.spend(ctx, id, nonce, expires)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if k := string(id) + " " + nonce; !d.nonces[k] {

@@ -29,6 +29,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
@@ -78,7 +80,7 @@ func Open(ctx context.Context, path string, key []byte, rand io.Reader) (*Store,
 	}
 	dsn, err := prepare(path)
 	if err != nil {
-		return nil, &sandbox.Error{Op: op, Kind: sandbox.Unavailable, Object: filepath.Base(path), Detail: "the file cannot be created or read", Err: err}
+		return nil, &sandbox.Error{Op: op, Kind: sandbox.Unavailable, Object: File, Detail: "the file cannot be created or read", Hint: "check the folder and permissions", Err: err}
 	}
 	s := &Store{aead: aead, mac: mac, rand: rand, path: path, perIdentity: NoncesPerIdentity}
 	if s.write, err = sql.Open("sqlite", dsn+"&_txlock=immediate"); err != nil {
@@ -123,7 +125,7 @@ func prepare(path string) (string, error) {
 	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(abs)}).String() + q, nil
 }
 
-// checkFile reads every page once, so that a damaged file is refused at the door and not in the middle of a request.
+// checkFile reads every page and index once, so that a damaged file is refused at the door and not in the middle of a request.
 func (s *Store) checkFile(ctx context.Context) error {
 	return pages(ctx, s.write, "store: open")
 }
@@ -150,7 +152,57 @@ func (s *Store) migrate(ctx context.Context) error {
 	if _, err := p.Up(ctx); err != nil {
 		return failed(op, "", err)
 	}
+	return s.checkTables(ctx, dir)
+}
+
+// checkTables compares the tables, indexes and checks of the file with those the migrations make in memory: one that was
+// dropped, loosened or given a trigger is not what the rest of this package relies on.
+func (s *Store) checkTables(ctx context.Context, dir fs.FS) error {
+	op := "store: open"
+	memory, err := sql.Open("sqlite", "file::memory:")
+	if err != nil {
+		return failed(op, "", err)
+	}
+	defer memory.Close()
+	memory.SetMaxOpenConns(1) // each connection would have a memory of its own
+	p, err := goose.NewProvider(goose.DialectSQLite3, memory, dir)
+	if err != nil {
+		return failed(op, "", err)
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return failed(op, "", err)
+	}
+	want, err := tables(ctx, memory)
+	if err != nil {
+		return err
+	}
+	got, err := tables(ctx, s.write)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(want, got) {
+		return &sandbox.Error{Op: op, Kind: sandbox.Tampered, Object: File, Detail: "its tables are not the ones this release made", Hint: restoreHint}
+	}
 	return nil
+}
+
+func tables(ctx context.Context, db *sql.DB) (all []string, err error) {
+	r, err := db.QueryContext(ctx, `SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%' ORDER BY type, name`)
+	if err != nil {
+		return nil, failed("store: open", "tables", err)
+	}
+	defer r.Close()
+	for r.Next() {
+		var row [4]string
+		if err := r.Scan(&row[0], &row[1], &row[2], &row[3]); err != nil {
+			return nil, failed("store: open", "tables", err)
+		}
+		all = append(all, strings.Join(row[:], "\x00"))
+	}
+	if err := r.Err(); err != nil {
+		return nil, failed("store: open", "tables", err)
+	}
+	return all, nil
 }
 
 // keyCheck is the document that tells a wrong key from a right one before anything else is read.
@@ -218,17 +270,23 @@ func (s *Store) Tx(ctx context.Context, f func(ctx context.Context) error) (err 
 }
 
 func rollback(tx *sql.Tx) error {
-	if err := tx.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) {
+	if err := tx.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) && !over(err) {
 		return failed("store: transaction", "rollback", err)
 	}
 	return nil
+}
+
+// over says whether SQLite ended the transaction by itself, as it does when the disk is full: there is none to roll back.
+func over(err error) bool {
+	var se *sqlite.Error
+	return errors.As(err, &se) && se.Code()&0xff == resultError
 }
 
 func (s *Store) savepoint(ctx context.Context, t transaction, f func(ctx context.Context) error) (err error) {
 	name := fmt.Sprintf("nested_%d", t.depth)
 	do := func(stmt string) error {
 		_, err := t.tx.ExecContext(ctx, stmt+" "+name)
-		if err != nil {
+		if err != nil && !(stmt != "SAVEPOINT" && over(err)) {
 			return failed("store: transaction", "savepoint", err)
 		}
 		return nil
@@ -278,14 +336,15 @@ func (s *Store) exec(ctx context.Context, op, object, q string, args ...any) (in
 
 // SQLite's primary result codes. Source: https://www.sqlite.org/rescode.html
 const (
-	resultBusy, resultLocked, resultReadonly, resultIO = 5, 6, 8, 10
-	resultCorrupt, resultFull, resultCantOpen          = 11, 13, 14
-	resultNotADB                                       = 26
+	resultError, resultBusy, resultLocked, resultReadonly = 1, 5, 6, 8
+	resultIO, resultCorrupt, resultFull, resultCantOpen   = 10, 11, 13, 14
+	resultMismatch, resultNotADB                          = 20, 26
 )
 
 const restoreHint = "restore the file and compare it with the evidence log"
 
-// failed maps a driver error to a kind. SQLite names tables and columns in its texts, never bound values.
+// failed maps a driver error to a kind. Faults of the file name the file. SQLite names tables and columns in its texts,
+// never bound values; of a damaged file it may quote what it found, so then its text is not repeated.
 func failed(op, object string, err error) error {
 	e := &sandbox.Error{Op: op, Kind: sandbox.Internal, Object: object, Err: err}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
@@ -296,13 +355,22 @@ func failed(op, object string, err error) error {
 	if !errors.As(err, &se) {
 		return e
 	}
-	switch se.Code() & 0xff {
+	code := se.Code() & 0xff
+	switch code {
 	case resultBusy, resultLocked:
 		e.Kind, e.Detail, e.Hint = sandbox.Unavailable, "another process holds the file", "try again"
 	case resultReadonly, resultIO, resultFull, resultCantOpen:
-		e.Kind, e.Detail, e.Hint = sandbox.Unavailable, "the file cannot be written", "check free space and permissions"
+		e.Kind, e.Detail, e.Hint = sandbox.Unavailable, "the file cannot be read or written", "check free space and permissions"
 	case resultCorrupt, resultNotADB:
-		e.Kind, e.Detail, e.Hint = sandbox.Tampered, "the file is not an intact SQLite database", restoreHint
+		e.Kind, e.Detail, e.Hint, e.Err = sandbox.Tampered, fmt.Sprintf("the file is not an intact SQLite database (result %d)", code), restoreHint, nil
+	case resultError, resultMismatch: // every statement is fixed text: what it does not fit is the file
+		e.Kind, e.Detail, e.Hint, e.Err = sandbox.Tampered, fmt.Sprintf("its tables are not the ones this release made (result %d)", code), restoreHint, nil
+	default:
+		return e
+	}
+	e.Object = File
+	if object != "" {
+		e.Object += ": " + object
 	}
 	return e
 }
