@@ -80,8 +80,8 @@ func (Record) String() string { return "record(redacted)" }
 func (Record) GoString() string { return "record(redacted)" }
 
 // Find reads the record of a claim: NotFound when there is none of this person, Conflict when there is more than one, and
-// neither for any other cause. The whole version is read whether or not the record is found early, so that time does not
-// tell where it lies.
+// neither for any other cause. What is read is the batch in which the person's rows would stand, whole, whether or not they
+// do: time does not tell.
 func Find(ctx context.Context, mem memory.Allocator, v *vault.Vault, c Claim) (rec Record, err error) {
 	if err := c.check(); err != nil {
 		return Record{}, err
@@ -93,7 +93,7 @@ func Find(ctx context.Context, mem memory.Allocator, v *vault.Vault, c Claim) (r
 	columns := append([]string{columnar.SubjectColumn, c.Column}, c.Fields...)
 	slices.Sort(columns)
 	columns = slices.Compact(columns)
-	r, err := v.Scan(ctx, mem, snap, columns)
+	r, err := v.ScanSubject(ctx, mem, snap, columns, c.Subject)
 	if err != nil {
 		return Record{}, missing(c.Version, err)
 	}

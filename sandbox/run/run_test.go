@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -328,6 +329,20 @@ func drawTables(t *rapid.T) (x struct {
 	return x
 }
 
+// clustered gives a table's rows in the order the vault stores them: which of two equal subjects is named first follows it.
+func clustered(x table) table {
+	at := make([]int, len(x.rows))
+	for i := range at {
+		at[i] = i
+	}
+	slices.SortStableFunc(at, func(a, b int) int { return bytes.Compare(x.subjects[a][:], x.subjects[b][:]) })
+	out := table{d: x.d}
+	for _, i := range at {
+		out.rows, out.subjects = append(out.rows, x.rows[i]), append(out.subjects, x.subjects[i])
+	}
+	return out
+}
+
 // TestAnswer: an answer over sealed columns, cut in any batches, is the engine's answer over the same rows in memory, with
 // the same evidence.
 func TestAnswer(t *testing.T) {
@@ -345,9 +360,9 @@ func TestAnswer(t *testing.T) {
 		}
 		want, err := columnar.Run(context.Background(), mem, columnar.Plan{Derivation: d, Inputs: inputs}, func(_ context.Context, id sandbox.DatasetID, columns []string) (batch.Reader, error) {
 			if id == "people" {
-				return inMemory(mem, x.p, columns), nil
+				return inMemory(mem, clustered(x.p), columns), nil
 			}
-			return inMemory(mem, x.c, columns), nil
+			return inMemory(mem, clustered(x.c), columns), nil
 		}, columnar.Limits{})
 		if err != nil {
 			t.Fatal(err)

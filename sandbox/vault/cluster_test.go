@@ -443,6 +443,9 @@ func TestCollect(t *testing.T) {
 // TestCrashAnywhere breaks every operation of a run with two durable points, its commit, a dropped run and a collection, in
 // every way, and finds the old or the new state whole after every kind of reboot.
 func TestCrashAnywhere(t *testing.T) {
+	if testing.Short() {
+		t.Skip("breaks every operation")
+	}
 	ctx, k := context.Background(), newKeys(t)
 	open := func(fs *crashfs.FS) (*Vault, error) {
 		return OpenConfig(Config{FS: fs, Dir: "/vault", Keys: k, Rand: rand.Reader})

@@ -103,8 +103,9 @@ func (c *Conn) Read(b []byte) (int, error) { return c.guarded(c.tls.Read, b) }
 // Write sends b.
 func (c *Conn) Write(b []byte) (int, error) { return c.guarded(c.tls.Write, b) }
 
-// Close tells the peer and closes the connection.
+// Close tells the peer and closes the connection. A peer that does not read is told for one Config.Timeout at most.
 func (c *Conn) Close() error {
+	defer time.AfterFunc(c.config.timeout(), func() { _ = c.raw.Close() }).Stop()
 	err := guard(c.tls.Close)
 	if err == errEngine {
 		_ = c.raw.Close()

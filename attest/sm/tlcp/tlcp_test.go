@@ -140,3 +140,9 @@ func TestMutualHandshake(t *testing.T) {
 		_ = sc.Close()
 	}
 }
+
+// isFailed says whether err is a failed handshake, for a reason of transport or protocol.
+func isFailed(err error) bool {
+	var e *sandbox.Error
+	return errors.As(err, &e) && e.Op == "tlcp: handshake" && errors.Is(err, sandbox.Unavailable)
+}
