@@ -17,7 +17,8 @@ import (
 
 // BundleFormat (存证包格式) names the file format: lines of JSON, each in its one encoding.
 //
-//	header   format, domain, audience, log origin, domain signing key, checkpoint, number of entries
+//	header   format, domain, audience, log origin, domain signing key, checkpoint, number of entries, the note that
+//	         witnesses signed last if there is one: a checkpoint over the first of the entries, with their co-signatures
 //	entry    index, entry hash, and if the audience may see the event: salt and event; "erased" if nobody can any more
 //	…        one line per entry of the log, in order, none left out
 //	last     the domain's signature over SM3 of every byte before this line
@@ -34,6 +35,7 @@ type bundleHeader struct {
 	SignKey    []byte `json:"sign_key"`
 	Checkpoint string `json:"checkpoint"`
 	Size       uint64 `json:"size"`
+	Witnessed  string `json:"witnessed,omitempty"` // the note witnesses signed last, over the first of the entries
 	Check      string `json:"check,omitempty"`
 }
 
@@ -78,14 +80,20 @@ func entryName(i uint64) string { return fmt.Sprintf("entry %d", i) }
 func (r *Recorder) WriteBundle(ctx context.Context, w io.Writer, domain, audience string, visible func(Event) bool) error {
 	r.erasing.RLock()
 	defer r.erasing.RUnlock()
+	note, witnessed, err := r.witnessed() // before the checkpoint, which is then not smaller
+	if err != nil {
+		return err
+	}
 	cp := r.log.Checkpoint()
 	var shown, named map[uint64][sm.Size]byte // of the erased, read when the first one comes
 	h := sm.NewHash()
 	buf := bufio.NewWriter(w)
 	both := io.MultiWriter(buf, h)
 	head := bundleHeader{Format: BundleFormat, Domain: domain, Audience: audience, Origin: r.log.Origin(), SignKey: r.key.Public().Bytes(), Checkpoint: cp.String(), Size: cp.Size}
+	if witnessed {
+		head.Witnessed = note.String()
+	}
 	var run chain
-	var err error
 	if head.Check, err = run.next(head); err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ type Report struct {
 	Checks      map[string]int `json:"checks"`
 	NotChecked  map[string]int `json:"not_checked,omitempty"` // hidden entries would be needed
 	Checkpoint  string         `json:"checkpoint"`
+	Witnessed   Witnessing     `json:"witnessed"` // how far the first entries have been seen by others
 }
 
 func (c *checker) report() Report {
@@ -37,6 +38,7 @@ func (r Report) Text() string {
 	if !r.From.IsZero() {
 		fmt.Fprintf(&b, "time 时间              %s to %s\n", r.From.Format(time.DateTime), r.To.Format("2006-01-02 15:04:05 UTC"))
 	}
+	b.WriteString(r.Witnessed.text(r.Entries))
 	b.WriteString("checks that held 已核验\n")
 	for _, k := range slices.Sorted(maps.Keys(r.Checks)) {
 		fmt.Fprintf(&b, "  %-22s %d\n", k, r.Checks[k])

@@ -42,7 +42,11 @@ func VerifyBundle(r io.Reader, pin *sm.VerifyKey) (Report, error) {
 	if err != nil || cp.Origin != head.Origin || cp.Size != head.Size || cp.Origin != "opdomain/"+head.Domain {
 		return Report{}, b.fault("the checkpoint is signed by the domain for this log and size")
 	}
-	c := newChecker(head, key)
+	note, ok := witnessNote(head.Witnessed, key, cp)
+	if !ok {
+		return Report{}, b.fault("the witnessed checkpoint is signed by the domain for this log, and not larger than it")
+	}
+	c := newChecker("bundle: verify", head, key)
 	var root tlog.Root
 	for i := range head.Size {
 		e, err := b.entry(i)
@@ -50,6 +54,9 @@ func VerifyBundle(r io.Reader, pin *sm.VerifyKey) (Report, error) {
 			return Report{}, err
 		}
 		root.Append([sm.Size]byte(e.Entry))
+		if head.Witnessed != "" && root.Size() == note.Size && root.Sum() != note.Root {
+			return Report{}, witnessFault(c.op, entryName(i))
+		}
 		if e.Gone {
 			c.erased[i] = [sm.Size]byte(e.Entry)
 		}
@@ -70,11 +77,17 @@ func VerifyBundle(r io.Reader, pin *sm.VerifyKey) (Report, error) {
 	if err := c.finish(); err != nil {
 		return Report{}, err
 	}
-	return c.report(), nil
+	out := c.report()
+	out.Witnessed, err = c.witnessed(note)
+	if err != nil {
+		return Report{}, err
+	}
+	return out, nil
 }
 
 // checker replays the disclosed events of a bundle against the rules.
 type checker struct {
+	op     string // of its errors
 	head   bundleHeader
 	domain *sm.VerifyKey
 	first  time.Time
@@ -106,8 +119,8 @@ type datasetTrail struct {
 	versions map[uint64]bool
 }
 
-func newChecker(head bundleHeader, key *sm.VerifyKey) *checker {
-	return &checker{head: head, domain: key, counts: map[Kind]int{}, checks: map[string]int{}, skipped: map[string]int{},
+func newChecker(op string, head bundleHeader, key *sm.VerifyKey) *checker {
+	return &checker{op: op, head: head, domain: key, counts: map[Kind]int{}, checks: map[string]int{}, skipped: map[string]int{},
 		parties: map[sandbox.PartyID]sandbox.Party{}, identities: map[sandbox.IdentityID]sandbox.Identity{}, datasets: map[sandbox.DatasetID]*datasetTrail{},
 		scenarios: map[sandbox.ScenarioID]*scenarioTrail{}, questions: map[sandbox.QuestionID]*questionTrail{}, consents: map[sandbox.ConsentID]*consentTrail{},
 		releases: map[sandbox.ReleaseID]*releaseTrail{}, usage: map[string]*usageTrail{}, invoices: map[sandbox.InvoiceID]bool{},
@@ -191,7 +204,7 @@ func (c *checker) fault(place string, err error) error {
 	if !errors.As(err, &b) {
 		b = &broken{"event", "the event has the fields of its kind"}
 	}
-	return &sandbox.Error{Op: "bundle: verify", Kind: sandbox.Tampered, Object: place, Detail: b.Error()}
+	return &sandbox.Error{Op: c.op, Kind: sandbox.Tampered, Object: place, Detail: b.Error()}
 }
 
 func (c *checker) replay(i uint64, e Event, body any) error {
@@ -297,12 +310,12 @@ func (c *checker) enrolled(e Event, b PartyEnrolledBody) error {
 
 // identityRevoked: by the agency, or by the identity's own party.
 func (c *checker) identityRevoked(e Event, b IdentityRevokedBody) error {
+	c.shut[b.Identity] = true // whatever is hidden, what it does from here on is in sight
 	who, known := c.identities[b.Identity]
 	actor, ok := c.identities[e.Actor]
 	if !known || !ok {
 		return c.shown(false, "revocation", "of an enrolled identity by an enrolled one")
 	}
-	c.shut[b.Identity] = true
 	return c.want(c.parties[actor.Party].Role == sandbox.Agency || actor.Party == who.Party, "revocation", "by the agency or the identity's own party")
 }
 
@@ -322,19 +335,6 @@ func (c *checker) identityRenewed(e Event, b IdentityRenewedBody) error {
 	who.SignKey, who.EncryptKey = b.SignKey, b.EncryptKey
 	c.identities[b.Identity] = who
 	return nil
-}
-
-// witnessesSet: witnesses are added, none is taken away or given another key, and the quorum is not lowered.
-func (c *checker) witnessesSet(e Event, b WitnessesSetBody) error {
-	ok := e.Actor == DomainActor && b.Quorum >= 1 && b.Quorum <= len(b.Witnesses)
-	if old := c.witnesses; old != nil {
-		ok = ok && b.Quorum >= old.Quorum
-		for _, w := range old.Witnesses {
-			ok = ok && slices.ContainsFunc(b.Witnesses, func(x WitnessBody) bool { return x.Name == w.Name && bytes.Equal(x.Key, w.Key) })
-		}
-	}
-	c.witnesses = &b
-	return c.want(ok, "witnesses", "none is taken away and the quorum is not lowered")
 }
 
 // founding says whether nothing but the domain and its first parties is in the log yet, as far as it is shown.

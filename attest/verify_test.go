@@ -567,7 +567,7 @@ func FuzzEvent(f *testing.F) {
 		f.Add(string(s.kind), b)
 	}
 	f.Fuzz(func(t *testing.T, kind string, raw []byte) {
-		k := newChecker(bundleHeader{Domain: "test", SignKey: c.domain.Public().Bytes()}, c.domain.Public())
+		k := newChecker("bundle: verify", bundleHeader{Domain: "test", SignKey: c.domain.Public().Bytes()}, c.domain.Public())
 		for i := range uint64(2) {
 			e := Event{Kind: Kind(kind), At: start, Actor: DomainActor, Body: raw}
 			msg, err := e.signedBytes()

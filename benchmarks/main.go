@@ -59,10 +59,20 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, report string
 		fmt.Fprintln(out, line)
 		lines = append(lines, line)
 	}
+	dir, err := os.MkdirTemp("", "opdomain-spine-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	more, err := (&spine{sealed: sealed, dir: dir}).lines(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, strings.Join(more, "\n"))
 	if report == "" {
 		return nil
 	}
 	text := "# Hot paths, measured\n\n" + machine() + fmt.Sprintf("\nRows scanned: %d in batches of %d. Best of %d runs. Command: `go run ./benchmarks -rows %d -repeat %d`.\n\n",
-		rows, batchRows, repeat, rows, repeat) + strings.Join(lines, "\n") + "\n\n" + legend
+		rows, batchRows, repeat, rows, repeat) + strings.Join(lines, "\n") + "\n\n" + legend + "\n## The spine\n\nRates by the wall clock, on the same machine, in the same run.\n\n" + strings.Join(more, "\n") + "\n"
 	return os.WriteFile(report, []byte(text), 0o644)
 }

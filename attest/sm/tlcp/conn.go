@@ -62,7 +62,7 @@ func (c *Conn) handshake(server bool) error {
 	case refused != nil:
 		return refused
 	case err != nil:
-		return failed(err)
+		return failed(told(err))
 	case c.sign == nil || c.tls.ConnectionState().CipherSuite != Suite || c.tls.ConnectionState().DidResume:
 		return failed(errors.New("the engine did not do what it was told"))
 	}
@@ -71,6 +71,17 @@ func (c *Conn) handshake(server bool) error {
 
 func failed(err error) error {
 	return &sandbox.Error{Op: "tlcp: handshake", Kind: sandbox.Unavailable, Object: "connection", Err: err}
+}
+
+var errRefused = errors.New("the engine refused what the peer sent")
+
+// told keeps what says who ended a handshake. The engine's other texts may quote the peer's bytes.
+func told(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) || errors.Is(err, errFlight) || errors.Is(err, error(errEngine)) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return errRefused
 }
 
 // guard turns a panic of the engine (S6) into an error of the one connection.
