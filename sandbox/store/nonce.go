@@ -119,13 +119,18 @@ func (s *Store) spend(ctx context.Context, batch []*spend) {
 		tx := ctx.Value(txKey{s}).(transaction).tx
 		insert := tx.StmtContext(ctx, s.nonce)
 		defer insert.Close()
-		taken := map[sandbox.IdentityID]int64{}
+		live := map[sandbox.IdentityID]int64{} // of those in the batch, counted once
 		for _, e := range batch {
+			n, counted := live[e.identity]
+			if !counted {
+				n = q.alive(e.identity, mark)
+				live[e.identity] = n
+			}
 			switch {
 			case e.expires <= mark:
 				e.err = replayed(e.identity, "the request had expired at a time this domain has seen")
 				continue
-			case q.alive(e.identity, mark)+taken[e.identity] >= s.perIdentity:
+			case n >= s.perIdentity:
 				e.err = &sandbox.Error{Op: "store: nonce", Kind: sandbox.TooLarge, Object: string(e.identity),
 					Detail: fmt.Sprintf("an identity has at most %d requests that have not expired", s.perIdentity), Hint: "send fewer, or sign them for a shorter life"}
 				continue
@@ -134,16 +139,16 @@ func (s *Store) spend(ctx context.Context, batch []*spend) {
 			if err != nil {
 				return failed("store: nonce", string(e.identity), err)
 			}
-			n, err := r.RowsAffected()
+			fresh, err := r.RowsAffected()
 			if err != nil {
 				return failed("store: nonce", string(e.identity), err)
 			}
 			e.err = nil
-			if n == 0 {
+			if fresh == 0 {
 				e.err = replayed(e.identity, "replayed: the nonce was used before")
 				continue
 			}
-			taken[e.identity]++
+			live[e.identity]++
 		}
 		if mark > q.mark {
 			_, err := s.Add(ctx, requestTime, mark-q.mark, math.MaxInt64)
@@ -158,6 +163,7 @@ func (s *Store) spend(ctx context.Context, batch []*spend) {
 		}
 		return
 	}
+	was := q.mark
 	for _, e := range batch {
 		q.mark = max(q.mark, e.now)
 	}
@@ -169,6 +175,9 @@ func (s *Store) spend(ctx context.Context, batch []*spend) {
 			}
 			q.live[e.identity][e.expires]++
 		}
+	}
+	if q.mark == was { // nothing expired since the last batch
+		return
 	}
 	for id := range q.live {
 		q.alive(id, q.mark)

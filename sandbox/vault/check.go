@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 
 	"github.com/opdomain/opdomain/attest/sm"
@@ -46,6 +47,7 @@ func (v *Vault) checkDataset(ctx context.Context, d sandbox.DatasetID, want [sm.
 		faults = append(faults, err)
 	}
 	v.committing.Unlock()
+	faults = append(faults, v.checkStages(ctx, d)...)
 	for n := uint64(1); n <= h.Version; n++ {
 		s, err := v.open(v.versionPath(d, n), d, n)
 		if n == h.Version && err == nil {
@@ -78,6 +80,57 @@ func (v *Vault) checkDataset(ctx context.Context, d sandbox.DatasetID, want [sm.
 	return faults
 }
 
+// checkStages reads what is staged of a dataset, runs that are being written apart.
+func (v *Vault) checkStages(ctx context.Context, d sandbox.DatasetID) (faults []error) {
+	all, err := v.Stages()
+	if err != nil {
+		return []error{err}
+	}
+	for _, s := range all {
+		if s.Dataset != d {
+			continue
+		}
+		w, err := v.Resume(ctx, d, s.Run)
+		if errors.Is(err, sandbox.Conflict) || errors.Is(err, sandbox.NotFound) { // being written, overtaken, or just ended
+			continue
+		}
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		for _, r := range w.runs {
+			f, err := openSealed(v.fs, filepath.Join(w.folder, r.File), w.place(r.File), r.ID)
+			if err == nil {
+				err = f.read(ctx)
+				_ = f.Close()
+			}
+			if err != nil {
+				faults = append(faults, err)
+			}
+		}
+		if err := w.Suspend(); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	return faults
+}
+
+// read authenticates every chunk.
+func (f *sealedFile) read(ctx context.Context) error {
+	var sealed, plain []byte
+	defer func() { clear(plain[:cap(plain)]) }()
+	var err error
+	for i := uint64(0); i < f.chunks; i += groupChunks {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("vault: check %s: %w", f.place, err)
+		}
+		if sealed, plain, err = f.open(sealed, plain, i, groupChunks); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // checkRun holds the index of runs to a version.
 func (v *Vault) checkRun(s Snapshot) error {
 	if got, err := v.Committed(s.Dataset, s.Run); err != nil || got.Version != s.Version {
@@ -93,15 +146,5 @@ func (v *Vault) checkColumn(ctx context.Context, s Snapshot, c manifestColumn) e
 		return err
 	}
 	defer f.Close()
-	var sealed, plain []byte
-	defer func() { clear(plain[:cap(plain)]) }()
-	for i := uint64(0); i < f.chunks; i += groupChunks {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("vault: check %s: %w", s.Dataset, err)
-		}
-		if sealed, plain, err = f.open(sealed, plain, i, groupChunks); err != nil {
-			return err
-		}
-	}
-	return nil
+	return f.read(ctx)
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -368,14 +369,178 @@ func TestSortKeys(t *testing.T) {
 		slices.SortFunc(want, func(a, b rowKey) int {
 			return cmp.Or(cmp.Compare(a.hi, b.hi), cmp.Compare(a.lo, b.lo), cmp.Compare(a.at, b.at))
 		})
-		got, spare := sortKeys(ks, nil)
+		cut := mrand.IntN(n + 1)
+		got := sortKeys([][]rowKey{ks[:cut], ks[cut:]}, nil)
 		if !slices.Equal(got, want) {
 			t.Errorf("%d keys are not in order", n)
 		}
-		again, _ := sortKeys(got, spare)
-		if !slices.Equal(again, want) {
+		if again := sortKeys([][]rowKey{slices.Clone(got)}, got); !slices.Equal(again, want) {
 			t.Errorf("%d keys in order come back changed", n)
 		}
+	}
+}
+
+// TestNamesAloneRemoveNothing: files that look like tombstones, or say less than one, cost no version.
+func TestNamesAloneRemoveNothing(t *testing.T) {
+	v := newVault(t)
+	commit(t, v, "run-1", 50)
+	for name, text := range map[string]string{"v00000001" + goneSuffix: "rubbish", goneSuffix: "", "x" + goneSuffix: "{}"} {
+		write(t, filepath.Join(v.dir, string(claims.ID), name), []byte(text))
+	}
+	v = reopened(t, v)
+	s, err := v.Head(claims.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := same(v, s, everyColumn, 50); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFailedCommitLeavesTheRunFree: at whichever operation a commit fails, and whatever becomes the version instead, the run
+// can be pushed again, and commits once.
+func TestFailedCommitLeavesTheRunFree(t *testing.T) {
+	k := newKeys(t)
+	for op := 1; ; op++ {
+		fs := crashfs.New()
+		v, err := OpenConfig(Config{FS: fs, Dir: "/vault", Keys: k, Rand: rand.Reader})
+		if err != nil {
+			t.Fatal(err)
+		}
+		commit(t, v, "run-0", 5)
+		w := begin(t, v, "run-a")
+		push(t, w, 0, 30, 10, 4)
+		fs.Arm(crashfs.Fault{At: op, Mode: crashfs.Fail})
+		_, failed := w.Commit(context.Background())
+		ran := fs.Operations() >= op
+		fs.Arm(crashfs.Fault{})
+		if failed == nil && !ran {
+			return
+		}
+		if err := v.Drop(claims.ID, "run-a"); err != nil {
+			t.Fatalf("operation %d: %v", op, err)
+		}
+		if h, err := v.Head(claims.ID); err != nil || h.Version == 1 {
+			commit(t, v, "run-b", 7)
+		}
+		w, err = v.Begin(context.Background(), claims.Unit, claims.ID, "run-a", batch.Schema(claims), sandbox.Grade3)
+		if s, cerr := v.Committed(claims.ID, "run-a"); cerr == nil {
+			if !errors.Is(err, sandbox.Conflict) || s.Version != 2 {
+				t.Fatalf("operation %d: a committed run begins again: %v", op, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("operation %d: the run cannot be pushed again: %v", op, err)
+		}
+		push(t, w, 0, 30, 10, 4)
+		if s, err := w.Commit(context.Background()); err != nil || s.Version != 3 {
+			t.Fatalf("operation %d: version %d, %v", op, s.Version, err)
+		}
+		if faults := v.Check(context.Background(), nil); len(faults) > 0 {
+			t.Fatalf("operation %d: %v", op, errors.Join(faults...))
+		}
+	}
+}
+
+// TestFailedDropLeavesTheRunFree likewise.
+func TestFailedDropLeavesTheRunFree(t *testing.T) {
+	k := newKeys(t)
+	for op := 1; ; op++ {
+		fs := crashfs.New()
+		v, err := OpenConfig(Config{FS: fs, Dir: "/vault", Keys: k, Rand: rand.Reader})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := begin(t, v, "run-a")
+		push(t, w, 0, 30, 10, 4)
+		if err := errors.Join(w.Flush(context.Background()), w.Suspend()); err != nil {
+			t.Fatal(err)
+		}
+		fs.Arm(crashfs.Fault{At: op, Mode: crashfs.Fail})
+		_ = v.Drop(claims.ID, "run-a")
+		ran := fs.Operations() >= op
+		fs.Arm(crashfs.Fault{})
+		w, err = v.Resume(context.Background(), claims.ID, "run-a")
+		if errors.Is(err, sandbox.NotFound) || errors.Is(err, sandbox.Tampered) {
+			w, err = v.Begin(context.Background(), claims.Unit, claims.ID, "run-a", batch.Schema(claims), sandbox.Grade3)
+		}
+		if err != nil {
+			t.Fatalf("operation %d: %v", op, err)
+		}
+		push(t, w, int(w.Durable())*10, 30, 10, 4)
+		if _, err := w.Commit(context.Background()); err != nil {
+			t.Fatalf("operation %d: %v", op, err)
+		}
+		if !ran {
+			return
+		}
+	}
+}
+
+// TestCheckReadsStages: a changed bit in what is staged is named before anybody commits it.
+func TestCheckReadsStages(t *testing.T) {
+	v := newVault(t)
+	w := begin(t, v, "run-a")
+	push(t, w, 0, 500, 100, 40)
+	if err := errors.Join(w.Flush(context.Background()), w.Suspend()); err != nil {
+		t.Fatal(err)
+	}
+	if faults := v.Check(context.Background(), nil); len(faults) > 0 {
+		t.Fatal(errors.Join(faults...))
+	}
+	for _, name := range []string{"000000.run", stageFile, keyFile} {
+		path := filepath.Join(v.dir, string(claims.ID), stageDir("run-a"), name)
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := 0; at < len(whole); at += 1 + len(whole)/40 {
+			b := bytes.Clone(whole)
+			b[at] ^= 1
+			write(t, path, b)
+			if faults := v.Check(context.Background(), nil); len(faults) == 0 {
+				t.Errorf("%s: byte %d changed and nobody noticed", name, at)
+			}
+		}
+		write(t, path, whole)
+	}
+}
+
+// TestLongTexts: rows of long text make short batches, so that memory follows bytes and not rows.
+func TestLongTexts(t *testing.T) {
+	v := newVault(t)
+	w := begin(t, v, "run-1")
+	long := []byte(strings.Repeat("x", 20_000))
+	for i := range 8 {
+		b := array.NewRecordBuilder(memory.DefaultAllocator, batch.Schema(claims))
+		who := make([]sandbox.Pseudonym, 1000)
+		for k := range who {
+			b.Field(0).(*array.StringBuilder).BinaryBuilder.Append(long)
+			b.Field(1).AppendNull()
+			b.Field(2).(*array.Int64Builder).Append(1)
+			b.Field(3).AppendNull()
+			b.Field(4).(*array.BooleanBuilder).Append(true)
+			who[k] = subject(uint64(i*1000 + k))
+		}
+		rec := b.NewRecord()
+		if err := w.Write(context.Background(), rec, who); err != nil {
+			t.Fatal(err)
+		}
+		rec.Release()
+		b.Release()
+	}
+	s, err := w.Commit(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range s.Batches {
+		if n*20_000 > 2*targetBytes {
+			t.Errorf("a batch of %d rows of 20 kB", n)
+		}
+	}
+	if s.Rows != 8000 {
+		t.Errorf("%d rows", s.Rows)
 	}
 }
 

@@ -86,6 +86,9 @@ func (w *Writer) publish() error {
 	defer w.v.committing.Unlock()
 	for _, step := range []func() error{w.compare, w.index, w.announce, w.move, w.swap} {
 		if err := step(); err != nil {
+			if !w.placed { // best effort: an entry for a version that is not its run's counts for nothing
+				_ = w.v.fs.Remove(filepath.Join(w.beside(runsDir), string(w.run)))
+			}
 			return err
 		}
 	}

@@ -14,16 +14,28 @@ import (
 	"github.com/opdomain/opdomain/sandbox/batch"
 )
 
-// A stored batch ends behind the last row of a subject once it has fullRows, and at batch.MaxRows in any case.
-const fullRows = batch.MaxRows - 4096
+// targetBytes is what a stored batch has at most, about: long texts make it shorter than batch.MaxRows.
+const targetBytes = 64 << 20
+
+// span is how many rows a stored batch has: at most, and from where on it ends behind the last row of a subject.
+type span struct{ most, full int }
+
+func spanOf(bytes, rows int64) span {
+	most := batch.MaxRows
+	if rows > 0 {
+		most = int(max(64, min(batch.MaxRows, targetBytes/max(1, bytes/rows))))
+	}
+	return span{most, most - most/16}
+}
 
 // arrange gives the rows of the version in order, batch by batch.
 func (w *Writer) arrange(ctx context.Context, each func(arrow.Record) error) error {
 	w.sort()
 	if len(w.runs) == 0 {
 		g := gatherer{w.whole, w.v.mem, w.held}
+		size := spanOf(w.bytes, int64(len(w.order)))
 		for at := 0; at < len(w.order); {
-			end := cut(w.order, at)
+			end := size.cut(w.order, at)
 			rec := g.gather(w.order[at:end])
 			err := each(rec)
 			rec.Release()
@@ -46,12 +58,12 @@ func (w *Writer) arrange(ctx context.Context, each func(arrow.Record) error) err
 }
 
 // cut gives the end of the batch that begins at a row.
-func cut(order []rowKey, at int) int {
-	hard := min(at+batch.MaxRows, len(order))
+func (s span) cut(order []rowKey, at int) int {
+	hard := min(at+s.most, len(order))
 	if hard == len(order) {
 		return hard
 	}
-	for end := hard; end > at+fullRows; end-- {
+	for end := hard; end > at+s.full; end-- {
 		if !order[end-1].same(order[end]) {
 			return end
 		}
@@ -65,6 +77,7 @@ type merger struct {
 	sources []*source
 	ready   []*source // a heap by their next row
 	order   []rowKey
+	size    span
 	stop    context.CancelFunc
 	wait    sync.WaitGroup
 }
@@ -84,6 +97,7 @@ type source struct {
 func (w *Writer) merger(ctx context.Context) (*merger, error) {
 	ctx, stop := context.WithCancel(ctx)
 	m := &merger{gather: gatherer{schema: w.whole, mem: w.v.mem}, stop: stop}
+	bytes, rows := w.bytes, int64(len(w.order))
 	for i, r := range w.runs {
 		f, err := openSealed(w.v.fs, filepath.Join(w.folder, r.File), w.place(r.File), r.ID)
 		if err != nil {
@@ -92,6 +106,10 @@ func (w *Writer) merger(ctx context.Context) (*merger, error) {
 		}
 		c := &columnScan{file: f, schema: w.whole, last: f.chunks}
 		c.start(ctx, &m.wait, 1)
+		bytes += f.body
+		for _, k := range r.Batches {
+			rows += k
+		}
 		n := 0
 		m.sources = append(m.sources, &source{number: i, scan: c, slot: -1, next: func(ctx context.Context) (arrow.Record, error) {
 			if n == len(r.Batches) {
@@ -116,6 +134,7 @@ func (w *Writer) merger(ctx context.Context) (*merger, error) {
 			return g.gather(w.order[from:at]), nil
 		}})
 	}
+	m.size = spanOf(bytes, rows)
 	for _, s := range m.sources {
 		if err := m.load(ctx, s); err != nil {
 			m.close()
@@ -165,7 +184,7 @@ func (m *merger) Less(i, j int) bool {
 func (m *merger) run(ctx context.Context, each func(arrow.Record) error) error {
 	for len(m.ready) > 0 {
 		s := m.ready[0]
-		if n := len(m.order); n == batch.MaxRows || n >= fullRows && !m.order[n-1].same(s.key) {
+		if n := len(m.order); n == m.size.most || n >= m.size.full && !m.order[n-1].same(s.key) {
 			if err := m.emit(ctx, each); err != nil {
 				return err
 			}

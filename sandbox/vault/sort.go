@@ -49,40 +49,59 @@ const (
 	buckets    = 1 << bucketBits
 )
 
-// sortKeys orders rows by pseudonym, then by arrival: one pass spreads them over buckets of the first bits, then each
-// bucket is sorted in the cache. Keys that stand in order already are left alone. other is room for as many keys and comes
-// back as what was keys.
-func sortKeys(keys, other []rowKey) (sorted, spare []rowKey) {
-	if slices.IsSortedFunc(keys, compareKeys) {
-		return keys, other
+// sortKeys puts the rows of several batches into one order, by pseudonym, then by arrival: one pass spreads them over
+// buckets of the first bits, then each bucket is sorted in the cache. Rows that come in order already are only copied. into
+// is written over and given back, grown when it is too small.
+func sortKeys(chunks [][]rowKey, into []rowKey) []rowKey {
+	n, ordered := 0, true
+	var last rowKey
+	for _, c := range chunks {
+		for i := range c {
+			ordered = ordered && (n+i == 0 || compareKeys(last, c[i]) <= 0)
+			last = c[i]
+		}
+		n += len(c)
 	}
-	if len(keys) < buckets/8 {
-		slices.SortFunc(keys, compareKeys)
-		return keys, other
+	if cap(into) < n {
+		into = make([]rowKey, n)
 	}
-	var ends [buckets]uint32
-	for i := range keys {
-		ends[keys[i].hi>>(64-bucketBits)]++
+	into = into[:n]
+	if ordered || n < buckets/8 {
+		at := 0
+		for _, c := range chunks {
+			at += copy(into[at:], c)
+		}
+		if !ordered {
+			slices.SortFunc(into, compareKeys)
+		}
+		return into
+	}
+	ends := make([]uint32, buckets)
+	for _, c := range chunks {
+		for i := range c {
+			ends[c[i].hi>>(64-bucketBits)]++
+		}
 	}
 	sum := uint32(0)
-	for i, n := range ends {
+	for i, k := range ends {
 		ends[i] = sum
-		sum += n
+		sum += k
 	}
-	other = slices.Grow(other[:0], len(keys))[:len(keys)]
-	for i := range keys {
-		b := keys[i].hi >> (64 - bucketBits)
-		other[ends[b]] = keys[i]
-		ends[b]++
+	for _, c := range chunks {
+		for i := range c {
+			b := c[i].hi >> (64 - bucketBits)
+			into[ends[b]] = c[i]
+			ends[b]++
+		}
 	}
 	from := uint32(0)
 	for _, end := range ends {
 		if end-from > 1 {
-			slices.SortFunc(other[from:end], compareKeys)
+			slices.SortFunc(into[from:end], compareKeys)
 		}
 		from = end
 	}
-	return other, keys
+	return into
 }
 
 // gatherer brings rows of several records of one schema together in a new order.

@@ -236,8 +236,11 @@ func (v *Vault) Drop(d sandbox.DatasetID, run sandbox.RunID) error {
 	return v.drop(dir, d, k.Key)
 }
 
-// drop removes a stage: its folder first, so that no stage is without its key.
+// drop removes a stage: its manifest first, without which it is none, then its folder, so that no stage is without its key.
 func (v *Vault) drop(dir string, d sandbox.DatasetID, key sandbox.KeyID) error {
+	if err := v.fs.Remove(filepath.Join(dir, stageFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return unavailable("drop", string(d), err)
+	}
 	if err := v.fs.RemoveAll(dir); err != nil {
 		return unavailable("drop", string(d), err)
 	}

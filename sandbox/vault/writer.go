@@ -36,9 +36,9 @@ type Writer struct {
 	key    *keys.Key
 
 	held  []arrow.Record // rows not in a run yet
-	order []rowKey
-	spare []rowKey
-	bytes int64 // that they take
+	keys  [][]rowKey     // of each
+	order []rowKey       // of all, once sorted
+	bytes int64          // that they take
 
 	runs    []sortedRun
 	rows    int64
@@ -101,7 +101,7 @@ func (v *Vault) Begin(ctx context.Context, unit sandbox.PartyID, d sandbox.Datas
 // stage makes the stage's folder with its key and an empty manifest.
 func (w *Writer) stage() (err error) {
 	v, d := w.v, w.m.Dataset
-	if _, err := v.fs.Stat(w.folder); err == nil {
+	if _, err := v.fs.Stat(filepath.Join(w.folder, stageFile)); err == nil {
 		return &sandbox.Error{Op: "vault: begin", Kind: sandbox.Conflict, Object: string(w.run), Detail: "this run is staged already", Hint: "resume it or drop it"}
 	}
 	if w.key, err = v.keys.NewVersionKey(keys.Version{Unit: w.m.Unit, Dataset: d, Version: w.m.Version, Grade: w.m.Grade}); err != nil {
@@ -118,6 +118,9 @@ func (w *Writer) stage() (err error) {
 			return unavailable("begin", string(d), err)
 		}
 	} else if !errors.Is(err, os.ErrExist) {
+		return unavailable("begin", string(d), err)
+	}
+	if err := v.fs.RemoveAll(w.folder); err != nil { // what a failed drop left of one
 		return unavailable("begin", string(d), err)
 	}
 	if err := v.fs.Mkdir(w.folder, 0o700); err != nil {
@@ -218,9 +221,11 @@ func (w *Writer) Write(ctx context.Context, rec arrow.Record, subjects []sandbox
 	cols := append(rec.Columns()[:len(rec.Columns()):len(rec.Columns())], pseudonyms)
 	source := len(w.held)
 	w.held = append(w.held, array.NewRecord(w.whole, cols, rec.NumRows()))
+	ks := make([]rowKey, len(subjects))
 	for i := range subjects {
-		w.order = append(w.order, keyOf(&subjects[i], source, i))
+		ks[i] = keyOf(&subjects[i], source, i)
 	}
+	w.keys = append(w.keys, ks)
 	w.bytes += sizeOf(cols) + 2*rowKeySize*rec.NumRows()
 	w.rows += rec.NumRows()
 	w.batches++
@@ -269,12 +274,11 @@ func (w *Writer) Flush(ctx context.Context) error {
 }
 
 // sort orders the rows in memory.
-func (w *Writer) sort() { w.order, w.spare = sortKeys(w.order, w.spare) }
+func (w *Writer) sort() { w.order = sortKeys(w.keys, w.order) }
 
 // spill seals the rows in memory as a run, and makes it part of the stage.
 func (w *Writer) spill() error {
-	if len(w.order) > 0 {
-		w.sort()
+	if w.sort(); len(w.order) > 0 {
 		name := fmt.Sprintf("%06d%s", len(w.runs), runSuffix)
 		f, err := newFileWriter(w.v.fs, filepath.Join(w.folder, name), w.place(name), w.v.rand)
 		if err != nil {
@@ -322,7 +326,8 @@ func (w *Writer) drain() {
 		r.Release()
 	}
 	clear(w.held)
-	w.held, w.order, w.bytes = w.held[:0], w.order[:0], 0
+	clear(w.keys)
+	w.held, w.keys, w.order, w.bytes = w.held[:0], w.keys[:0], w.order[:0], 0
 }
 
 // Suspend ends the writer and keeps what is durable, to be resumed.
@@ -358,7 +363,7 @@ func (w *Writer) closeFiles() {
 func (w *Writer) end() {
 	w.done = true
 	w.drain()
-	w.order, w.spare = nil, nil
+	w.order = nil
 	for _, c := range w.files {
 		clear(c.buf[:cap(c.buf)])
 		clear(c.file.plain[:cap(c.file.plain)])

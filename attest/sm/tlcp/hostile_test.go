@@ -129,11 +129,11 @@ func TestTruncatedAtEveryByte(t *testing.T) {
 	for n := range len(good) + 1 { // the whole is a replay
 		say(t, l.Addr().String(), good[:n])
 	}
+	alive(t, l, client)
+	_ = l.Close()
 	if n := refused.Load(); n != int64(len(good)+1) {
 		t.Errorf("%d refused of %d", n, len(good)+1)
 	}
-	alive(t, l, client)
-	_ = l.Close()
 	settled(t, before)
 }
 
@@ -214,11 +214,11 @@ func TestForeignClients(t *testing.T) {
 		{22, 1, 1, 0, 4, 1, 0, 0, 0}, {22, 1, 1, 0, 4, 1, 0xff, 0xff, 0xff}, {22, 1, 1, 0, 0}, {21, 1, 1, 0, 2, 2, 0}, {20, 1, 1, 0, 1, 1}, {23, 1, 1, 0, 1, 0}} {
 		say(t, l.Addr().String(), b)
 	}
+	alive(t, l, client)
+	_ = l.Close()
 	if refused.Load() != 12 {
 		t.Errorf("%d refused", refused.Load())
 	}
-	alive(t, l, client)
-	_ = l.Close()
 	settled(t, before)
 }
 

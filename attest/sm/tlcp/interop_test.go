@@ -91,7 +91,9 @@ func TestUnimplementedSuite(t *testing.T) {
 	client, server := d.side("unit-1"), d.side("core")
 	a, b := link(t)
 	done := make(chan error, 1)
-	go func() { done <- gmtls.Client(a, stockConfig(t, client, gmtls.GMTLS_ECDHE_SM2_WITH_SM4_SM3)).Handshake() }()
+	go func() {
+		done <- gmtls.Client(a, stockConfig(t, client, gmtls.GMTLS_ECDHE_SM2_WITH_SM4_SM3)).Handshake()
+	}()
 	if _, err := Server(b, server); !isFailed(err) || errors.Is(err, error(errEngine)) {
 		t.Errorf("server, pinned to its own suite: %v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -111,7 +112,6 @@ func TestRefusedPeers(t *testing.T) {
 			}
 			<-done
 			d.clock.Store(0)
-			t.Logf("%s, server %v: %v", c.what, server, err)
 			switch {
 			case err == nil:
 				t.Errorf("%s, server %v: accepted", c.what, server)
@@ -268,14 +268,15 @@ func TestSilentPeers(t *testing.T) {
 		p := &pipes{next: make(chan net.Conn), quit: make(chan struct{})}
 		l := must[*Listener](t)(Listen(p, server))
 		silent, slow := p.dial(), p.dial()
-		go func() { // a byte a second is never a silence of ten
+		var trickle sync.WaitGroup
+		trickle.Go(func() { // a byte a second is never a silence of ten
 			for _, x := range good {
 				time.Sleep(time.Second)
 				if _, err := slow.Write([]byte{x}); err != nil {
 					return
 				}
 			}
-		}()
+		})
 		done := make(chan error, 1)
 		go func() {
 			c, err := Client(p.dial(), client)
@@ -316,6 +317,7 @@ func TestSilentPeers(t *testing.T) {
 		}
 		_ = conn.(*Conn).raw.Close()
 		_ = slow.Close()
+		trickle.Wait()
 	})
 }
 
