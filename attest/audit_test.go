@@ -101,14 +101,14 @@ func TestAuditNamesTheFirstFault(t *testing.T) {
 			if _, err := r.Record(context.Background(), start.Add(time.Hour), "stranger", "o", BundleExported, BundleExportedBody{}); err != nil {
 				t.Fatal(err)
 			}
-		}, "evidence: audit: entry 5 (bundle.exported): tampered: actor"},
+		}, "evidence: audit entry 5 (bundle.exported): tampered: actor"},
 		"not signed": {func(t *testing.T, r *Recorder) {
 			e, err := r.Event(4)
 			if err != nil {
 				t.Fatal(err)
 			}
 			forged(t, r, bytes.Replace(e.Text, []byte("unit-civil"), []byte("unit-civic"), 1))
-		}, "evidence: audit: entry 5 (party.enrolled): tampered: event signature"},
+		}, "evidence: audit entry 5 (party.enrolled): tampered: event signature"},
 		"another payload": {func(t *testing.T, r *Recorder) {
 			p, err := r.Prepare(start.Add(time.Hour), DomainActor, "o", BundleExported, BundleExportedBody{})
 			if err != nil {
@@ -123,7 +123,7 @@ func TestAuditNamesTheFirstFault(t *testing.T) {
 			if err := r.log.Erase(context.Background(), 3); err != nil {
 				t.Fatal(err)
 			}
-		}, "evidence: audit: entry 3: tampered: erasure"},
+		}, "evidence: audit entry 3: tampered: erasure"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := c.play(t, c.story()[:5])
@@ -230,7 +230,7 @@ func TestAuditOfChangedFiles(t *testing.T) {
 		if err := r.log.SetWitnessed(n); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.Audit(context.Background(), nil); !errors.Is(err, sandbox.Tampered) || !strings.Contains(err.Error(), "evidence: audit: witness agency") {
+		if _, err := r.Audit(context.Background(), nil); !errors.Is(err, sandbox.Tampered) || !strings.Contains(err.Error(), "evidence: audit witness agency") {
 			t.Error(err)
 		}
 	})

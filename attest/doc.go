@@ -13,6 +13,10 @@
 // which line a damaged bundle was damaged. VerifyBundle recomputes everything and tells where it stops; a rule that needs
 // an entry the audience may not see is reported as not checked, never as passed.
 //
+// A bundle carries the note that witnesses signed last: VerifyBundle says which of the witnesses.set in sight have signed and
+// how many of the first entries they cover. Audit holds the whole log to the same rules. Prove shows one entry, ProveGrowth
+// that a checkpoint somebody kept is a prefix of the log; VerifyProof and VerifyGrowth read them offline.
+//
 // Errors: Tampered for whatever fails verification, naming line, entry and rule; Invalid for input in no known form;
 // Unsigned for requests. They carry identifiers and rules, never values. Times are UTC.
 //

@@ -3,8 +3,10 @@ package attest
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +60,8 @@ func TestRulesOfUpkeep(t *testing.T) {
 	moved.Witnesses[0].Party = "operator"
 	sameKey := c.witnesses(t, 1, "a", "b")
 	sameKey.Witnesses[1].Key = sameKey.Witnesses[0].Key
+	sameName := c.witnesses(t, 2, "a", "b")
+	sameName.Witnesses[1].Name = "a"
 	noKey := c.witnesses(t, 1, "a")
 	noKey.Witnesses[0].Key = digest("k")
 	relabelled := renewal(t, "op-officer", fresh, fresh)
@@ -111,6 +115,7 @@ func TestRulesOfUpkeep(t *testing.T) {
 		{"no quorum", "export", []step{set(DomainActor, c.witnesses(t, 0, "a"))}, nil, "witnesses: set by the domain"},
 		{"quorum of more than there are", "export", []step{set(DomainActor, c.witnesses(t, 2, "a"))}, nil, "witnesses: set by the domain"},
 		{"a witness twice", "export", []step{set(DomainActor, c.witnesses(t, 2, "a", "a"))}, nil, "witnesses: set by the domain"},
+		{"two witnesses with one name", "export", []step{set(DomainActor, sameName)}, nil, "witnesses: set by the domain"},
 		{"two witnesses with one key", "export", []step{set(DomainActor, sameKey)}, nil, "witnesses: set by the domain"},
 		{"a witness without key", "export", []step{set(DomainActor, noKey)}, nil, "witnesses: set by the domain"},
 		{"quorum lowered", "export", []step{set(DomainActor, c.witnesses(t, 2, "a", "b")), set(DomainActor, c.witnesses(t, 1, "a", "b"))}, nil, "witnesses: none is taken away"},
@@ -162,6 +167,22 @@ func TestRevocationOfAHiddenIdentity(t *testing.T) {
 	if err != nil || rep.NotChecked["renewal"] != 1 {
 		t.Errorf("%v, %v", rep.NotChecked, err)
 	}
+}
+
+// signed writes a checkpoint by its definition, under the domain's key.
+func (c *cast) signed(t testing.TB, origin string, size uint64, root [sm.Size]byte) string {
+	t.Helper()
+	body := fmt.Sprintf("%s\n%d\n%s\n", origin, size, base64.StdEncoding.EncodeToString(root[:]))
+	id := sm.Sum(sm.Frame([]byte(origin), []byte("SM2"), c.domain.Public().Bytes()))
+	sig, err := c.domain.Sign(rand.Reader, tlog.ContextCheckpoint, []byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := body + "\n— " + origin + " " + base64.StdEncoding.EncodeToString(append(id[:4:4], sig...)) + "\n"
+	if err := mustCheckpoint(t, text).Verify(c.domain.Public()); err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // remade writes a bundle again with another note in its header, every check value and signature made new by the domain.
@@ -253,7 +274,12 @@ func TestWitnessedBundle(t *testing.T) {
 	sameSize := c.cosign(t, same, "agency", "unit")
 	stranger := newCast(t)
 	foreign := stranger.cosign(t, stranger.play(t, stranger.story()), "agency")
+	// What only the domain can sign: a twin log with the same entries, an empty tree with a root.
+	twin := c.signed(t, "opdomain/twin", half.Size, half.Root)
+	rootless := c.signed(t, "opdomain/test", 0, half.Root)
 	for name, x := range map[string]struct{ note, want string }{
+		"a twin's":                      {twin, "line 1: tampered: the witnessed checkpoint"},
+		"root of nothing":               {rootless, "line 1: tampered: the witnessed checkpoint"},
 		"good":                          {note.String(), ""},
 		"an older one":                  {half.String(), ""},
 		"forged co-signature":           {forged.String(), "witness unit: tampered: witnesses: the witness signed"},

@@ -106,6 +106,7 @@ func ListenTLCP(address string, c *tlcp.Config) (Listener, error) {
 
 // ListenTLS listens with TLS 1.3 and nothing older. The certificate and key files are read again at the first handshake
 // after one of them changed; a pair that does not load leaves the one before in use. now is the clock of the handshake.
+// The handshake runs at the first read: http.Server bounds it by ReadHeaderTimeout, other servers set a deadline.
 func ListenTLS(address, certFile, keyFile string, now func() time.Time) (Listener, error) {
 	f := &files{cert: certFile, key: keyFile}
 	if _, err := f.get(nil); err != nil {

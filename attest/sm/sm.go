@@ -1,6 +1,7 @@
 // Package sm gives the domain its Chinese national cryptography (国密算法): SM2 signatures and encryption (GB/T 32918),
-// SM3 hashing (GB/T 32905) with HMAC and HKDF over it, SM4-GCM (GB/T 32907, GB/T 36624). It is the only package that
-// imports an SM library; all algorithms run on emmansun/gmsm, tjfoc/gmsm is the second opinion in tests.
+// SM3 hashing (GB/T 32905) with HMAC and HKDF over it, SM4-GCM (GB/T 32907, GB/T 36624). Only it and its subpackages
+// import an SM library: all algorithms here run on emmansun/gmsm, tjfoc/gmsm is the second opinion in tests and the
+// protocol engine of tlcp.
 //
 // Keys of different purpose are different types: what signs cannot decrypt. Every signature covers a context string that
 // names the kind of statement, so that one kind never passes for another. Encodings: points are 65 bytes uncompressed,
@@ -8,8 +9,8 @@
 // ASN.1 of GM/T 0009. Randomness is passed in.
 //
 // Errors are Tampered for bytes that fail authentication and Invalid for malformed keys; no error tells which step of a
-// decryption failed. Single-block SM4 in the library's default build uses tables; bulk operations do not. Not here: TLCP,
-// certificates, key storage.
+// decryption failed. Single-block SM4 in the library's default build uses tables; bulk operations do not. Not here: TLCP
+// and certificates, which are in subpackages tlcp and pki; key storage.
 package sm
 
 import (

@@ -23,6 +23,7 @@ type founding struct {
 	hosting               sandbox.Hosting
 	units                 []storyUnit
 	keys                  keys.Params
+	device                deviceSetup // of its key-encrypting keys; none when it names no module
 }
 
 // defaultUnits are the source units a domain starts with when none is named.
@@ -71,6 +72,15 @@ func (a *app) found(ctx context.Context, f founding, passphrase []byte, m *api.M
 	if err := node.Vacant(f.dir); err != nil {
 		return nil, nil, err
 	}
+	if f.device.Module != "" {
+		var err error
+		if cfg.Device, err = a.token(f.device, passphrase); err != nil {
+			return nil, nil, err
+		}
+		if err := keepDevice(f.dir, f.device); err != nil {
+			return nil, nil, err
+		}
+	}
 	for i := range roster {
 		for j, id := range roster[i].Identities {
 			key, err := makeIdentity(identityDir(f.dir, id.ID), passphrase, f.keys, a.rand, id)
@@ -96,6 +106,7 @@ func (a *app) initCommand() *cobra.Command {
 	var units []string
 	c := verb("init", "Make a domain and the identities it starts with (建域)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		f.hosting = sandbox.Hosting(hosting)
+		f.device.Label = f.domain
 		f.units = nil
 		for _, u := range units {
 			id, name, ok := strings.Cut(u, "=")
@@ -133,6 +144,9 @@ func (a *app) initCommand() *cobra.Command {
 	c.Flags().StringVar(&f.domain, "domain", "district", "name of the domain, an identifier")
 	c.Flags().StringVar(&f.district, "district", "longhua", "rules of the district: "+strings.Join(profile.Names(), ", "))
 	c.Flags().StringVar(&hosting, "hosting", "P1", "P1 agency-hosted, P2 operator-hosted")
+	c.Flags().StringVar(&f.device.Module, "pkcs11", "", "keep the key-encrypting keys in a device: path of its PKCS#11 module; the passphrase is its PIN")
+	c.Flags().StringVar(&f.device.Token, "token", "", "label of the device's token")
+	c.Flags().StringVar(&f.device.Mechanism, "mechanism", "AES-256-GCM", "how the device wraps keys: AES-256-GCM or AES-256-CBC")
 	c.Flags().StringArrayVar(&units, "unit", nil, "source unit as id=name; repeat for more (default: two)")
 	must(c.MarkFlagRequired("dir"))
 	return c

@@ -16,11 +16,13 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/opdomain/opdomain/attest/keys/pkcs11"
 	"github.com/opdomain/opdomain/sandbox"
 )
 
@@ -55,6 +57,9 @@ type app struct {
 	as         string
 	passphrase string // file
 	json       bool
+
+	moduleMu sync.Mutex
+	modules  map[string]*pkcs11.Module // of devices, by path
 }
 
 // refused is a refusal as the end of a command.

@@ -129,13 +129,15 @@ func (a *app) listen(ctx context.Context, n *node.Node, at address, log *slog.Lo
 
 // opening is how a domain is opened to be served.
 type opening struct {
-	dir   string
-	check bool
+	dir       string
+	check     bool
+	witnesses []string // URL=FILE
 }
 
 func (o *opening) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.dir, "dir", "", "folder of the domain")
 	c.Flags().BoolVar(&o.check, "check", false, "first read every sealed file of the vault and ledger; name each that was changed and do not serve")
+	c.Flags().StringArrayVar(&o.witnesses, "witness", nil, "URL=FILE of a witness's witness.json kept outside the domain, asked beside those it knows; repeat for more")
 	must(c.MarkFlagRequired("dir"))
 }
 
@@ -145,7 +147,14 @@ func (a *app) domain(ctx context.Context, o opening, m *api.Metrics) (*node.Node
 	if err != nil {
 		return nil, err
 	}
-	n, err := node.Open(ctx, node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Rand: a.rand, Metrics: m})
+	cfg := node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Rand: a.rand, Metrics: m}
+	if cfg.Device, err = a.device(o.dir, p); err != nil {
+		return nil, err
+	}
+	if cfg.Witnesses, err = a.pinned(o.witnesses); err != nil {
+		return nil, err
+	}
+	n, err := node.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -185,6 +185,13 @@ func (a *app) serveSplit(ctx context.Context, o opening, at address, front strin
 	if o.check {
 		args = append(args, "--check")
 	}
+	for _, w := range o.witnesses {
+		url, path, _ := strings.Cut(w, "=")
+		if path, err = filepath.Abs(path); err != nil {
+			return err
+		}
+		args = append(args, "--witness", url+"="+path)
+	}
 	for _, name := range authorities(l.Addr(), at.names) {
 		args = append(args, "--authority", name)
 	}

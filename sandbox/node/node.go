@@ -28,13 +28,18 @@ import (
 	"github.com/opdomain/opdomain/sandbox/workflow"
 )
 
-// Config (域配置) says how a domain is opened. Every field is required.
+// Config (域配置) says how a domain is opened. Every field is required but Device and Witnesses.
 type Config struct {
 	Dir        string
 	Passphrase []byte
-	Now        func() time.Time
-	Rand       io.Reader
-	Metrics    *api.Metrics
+	// Device opens the device that holds the domain's key-encrypting keys; nil for the passphrase's file.
+	Device func() (keys.Device, error)
+	// Witnesses are asked beside those the domain knows itself: kept outside its folder, they still know when it was put back
+	// to a time before it had any.
+	Witnesses []Witness
+	Now       func() time.Time
+	Rand      io.Reader
+	Metrics   *api.Metrics
 }
 
 // Founding (设立要素) is what init decides once: it is signed into the first events of the log.
@@ -122,7 +127,7 @@ func Create(ctx context.Context, cfg Config, f Founding) (*Node, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, &sandbox.Error{Op: "init", Kind: sandbox.Unavailable, Object: cfg.Dir, Err: err}
 	}
-	k, err := keys.Create(filepath.Join(cfg.Dir, "keys"), cfg.Passphrase, f.Keys, cfg.Rand)
+	k, err := cfg.createKeys(f.Keys)
 	if err != nil {
 		return nil, err
 	}
@@ -144,6 +149,30 @@ func Create(ctx context.Context, cfg Config, f Founding) (*Node, error) {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
+}
+
+func (c Config) createKeys(p keys.Params) (*keys.Vault, error) {
+	dir := filepath.Join(c.Dir, "keys")
+	if c.Device == nil {
+		return keys.Create(dir, c.Passphrase, p, c.Rand)
+	}
+	d, err := c.Device()
+	if err != nil {
+		return nil, err
+	}
+	return keys.CreateVault(keys.Config{Dir: dir, Rand: c.Rand, Device: d, VersionKEKs: d.Describe().Erases})
+}
+
+func (c Config) openKeys() (*keys.Vault, error) {
+	dir := filepath.Join(c.Dir, "keys")
+	if c.Device == nil {
+		return keys.Open(dir, c.Passphrase, c.Rand)
+	}
+	d, err := c.Device()
+	if err != nil {
+		return nil, err
+	}
+	return keys.OpenVault(keys.Config{Dir: dir, Rand: c.Rand, Device: d, VersionKEKs: d.Describe().Erases})
 }
 
 // Vacant says whether a folder is free for a new domain: absent or empty.
@@ -200,7 +229,7 @@ func open(ctx context.Context, cfg Config, d description, create bool) (n *Node,
 	if n.calendar, err = calendar(cfg.Dir); err != nil {
 		return n, err
 	}
-	if n.keys, err = keys.Open(filepath.Join(cfg.Dir, "keys"), cfg.Passphrase, cfg.Rand); err != nil {
+	if n.keys, err = cfg.openKeys(); err != nil {
 		return n, err
 	}
 	secret := func(name string, size int) []byte {

@@ -29,6 +29,11 @@ func testConfig(dir string) Config {
 // enrolled makes the identities of one party.
 func enrolled(t *testing.T, id sandbox.PartyID, role sandbox.Role) api.Enrolment {
 	t.Helper()
+	return enrolledIn(t, id, role)
+}
+
+func enrolledIn(t testing.TB, id sandbox.PartyID, role sandbox.Role) api.Enrolment {
+	t.Helper()
 	k, err := keys.Create(filepath.Join(t.TempDir(), string(id)), []byte("x"), keys.Params{Time: 1, Memory: 64, Threads: 1}, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -39,9 +44,13 @@ func enrolled(t *testing.T, id sandbox.PartyID, role sandbox.Role) api.Enrolment
 
 func newNode(t *testing.T, dir string) (*Node, api.Caller) {
 	t.Helper()
-	unit := enrolled(t, "unit", sandbox.Unit)
+	return newNodeOf(t, dir, enrolled(t, "agency", sandbox.Agency), enrolled(t, "unit", sandbox.Unit))
+}
+
+func newNodeOf(t testing.TB, dir string, agency, unit api.Enrolment) (*Node, api.Caller) {
+	t.Helper()
 	n, err := Create(context.Background(), testConfig(dir), Founding{Domain: "d", Hosting: sandbox.P1, District: "futian", Keys: keys.Params{Time: 1, Memory: 64, Threads: 1},
-		Enrolled: []api.Enrolment{enrolled(t, "agency", sandbox.Agency), unit}})
+		Enrolled: []api.Enrolment{agency, unit}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -321,16 +321,20 @@ func (s *Store) on(ctx context.Context) rows {
 }
 
 // exec runs one writing statement in ctx's transaction, or in its own, and gives the number of rows it changed.
-func (s *Store) exec(ctx context.Context, op, object, q string, args ...any) (int64, error) {
-	var n int64
-	err := s.Tx(ctx, func(ctx context.Context) error {
+func (s *Store) exec(ctx context.Context, op, object, q string, args ...any) (n int64, err error) {
+	do := func(ctx context.Context) error {
 		r, err := ctx.Value(txKey{s}).(transaction).tx.ExecContext(ctx, q, args...)
 		if err != nil {
 			return failed(op, object, err)
 		}
 		n, err = r.RowsAffected()
 		return err
-	})
+	}
+	if _, inside := ctx.Value(txKey{s}).(transaction); inside { // one statement takes itself back when it fails
+		err = do(ctx)
+		return n, err
+	}
+	err = s.Tx(ctx, do)
 	return n, err
 }
 

@@ -306,8 +306,12 @@ func TestSilentPeers(t *testing.T) {
 		// A handshake under way does not hold up Close.
 		last := p.dial()
 		synctest.Wait()
+		at := time.Now() // of the bubble, which moves only when all wait
 		if err := l.Close(); err != nil {
 			t.Error(err)
+		}
+		if !time.Now().Equal(at) {
+			t.Error("Close waits for the handshake's own end")
 		}
 		if _, err := last.Read(make([]byte, 1)); err != io.EOF {
 			t.Errorf("after Close: %v", err)
