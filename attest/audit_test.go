@@ -29,7 +29,7 @@ func TestAuditOfAWholeLog(t *testing.T) {
 	if _, err := r.Audit(context.Background(), nil); !errors.Is(err, sandbox.Tampered) || !strings.Contains(err.Error(), entryName(unreadable)+": tampered: erasure") {
 		t.Errorf("unexplained: %v", err)
 	}
-	p, err := r.PrepareErased(start.Add(30*time.Hour), DomainActor, "order 1", unreadable)
+	p, err := r.prepareErased(start.Add(30*time.Hour), DomainActor, "order 1", []uint64{unreadable})
 	if err != nil {
 		t.Fatal(err)
 	}

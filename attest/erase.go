@@ -16,16 +16,6 @@ const maxErased = 4096
 // maxReason bounds the reason of an erasure in bytes: a rule or an order, not a text about a person.
 const maxReason = 256
 
-// PrepareErased makes the event that says payloads were erased, for a caller that keeps it with its own state: first
-// Log().Erase, then Append of this. Erase does both.
-func (r *Recorder) PrepareErased(at time.Time, actor sandbox.IdentityID, reason string, indices ...uint64) (Prepared, error) {
-	all, err := r.erasable(reason, indices)
-	if err != nil {
-		return Prepared{}, err
-	}
-	return r.prepareErased(at, actor, reason, all)
-}
-
 func (r *Recorder) prepareErased(at time.Time, actor sandbox.IdentityID, reason string, indices []uint64) (Prepared, error) {
 	b := EvidenceErasedBody{Reason: reason}
 	for _, i := range indices {
@@ -46,29 +36,45 @@ func (r *Recorder) prepareErased(at time.Time, actor sandbox.IdentityID, reason 
 func (r *Recorder) Erase(ctx context.Context, at time.Time, actor sandbox.IdentityID, reason string, indices ...uint64) error {
 	r.erasing.Lock()
 	defer r.erasing.Unlock()
-	all, err := r.erasable(reason, indices)
-	if err != nil {
+	due, err := r.erase(ctx, at, actor, reason, indices)
+	if err != nil || len(due) == 0 {
 		return err
 	}
-	due, err := r.unexplained(ctx, all)
+	_, err = r.Append(ctx, due...)
+	return err
+}
+
+// EraseFor is Erase for a caller that appends the events itself, together with its own state: it erases and gives what is due.
+// Until that is appended, Audit and bundles find payloads gone without a word.
+func (r *Recorder) EraseFor(ctx context.Context, at time.Time, actor sandbox.IdentityID, reason string, indices ...uint64) ([]Prepared, error) {
+	r.erasing.Lock()
+	defer r.erasing.Unlock()
+	return r.erase(ctx, at, actor, reason, indices)
+}
+
+func (r *Recorder) erase(ctx context.Context, at time.Time, actor sandbox.IdentityID, reason string, indices []uint64) ([]Prepared, error) {
+	all, err := r.erasable(reason, indices)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	missing, err := r.unexplained(ctx, all)
+	if err != nil {
+		return nil, err
 	}
 	for part := range slices.Chunk(all, maxErased) {
 		if err := r.log.Erase(ctx, part...); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	for part := range slices.Chunk(due, maxErased) {
+	var due []Prepared
+	for part := range slices.Chunk(missing, maxErased) {
 		p, err := r.prepareErased(at, actor, reason, part)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if _, err := r.Append(ctx, p); err != nil {
-			return err
-		}
+		due = append(due, p)
 	}
-	return nil
+	return due, nil
 }
 
 // erasable gives the indices in order, each once, when all of them may go.

@@ -13,34 +13,35 @@ type Kind string
 
 // The kinds, each with its body type below.
 const (
-	DomainCreated     Kind = "domain.created"
-	PartyEnrolled     Kind = "party.enrolled"
-	SubjectEnrolled   Kind = "subject.enrolled"
-	DatasetRegistered Kind = "dataset.registered"
-	IngestCommitted   Kind = "ingest.committed"
-	IngestRefused     Kind = "ingest.refused"
-	ScenarioFiled     Kind = "scenario.filed"
-	ScenarioDecided   Kind = "scenario.decided"
-	AgreementSigned   Kind = "agreement.signed"
-	GrantIssued       Kind = "grant.issued"
-	QuestionDecided   Kind = "question.decided"
-	RunComputed       Kind = "run.computed"
-	EgressChecked     Kind = "egress.checked"
-	ReviewVoted       Kind = "review.voted"
-	ReleaseSent       Kind = "release.sent"
-	ConsentGiven      Kind = "consent.given"
-	ConsentRevoked    Kind = "consent.revoked"
-	ClaimAnswered     Kind = "claim.answered"
-	ClaimRefused      Kind = "claim.refused"
-	UsageMetered      Kind = "usage.metered"
-	InvoiceIssued     Kind = "invoice.issued"
-	BundleExported    Kind = "bundle.exported"
-	EvidenceErased    Kind = "evidence.erased"  // 存证载荷删除
-	IdentityRevoked   Kind = "identity.revoked" // 数字身份吊销
-	IdentityRenewed   Kind = "identity.renewed" // 密钥更新
-	KeyRotated        Kind = "key.rotated"      // 密钥轮换
-	KeyErased         Kind = "key.erased"       // 密钥销毁
-	WitnessesSet      Kind = "witnesses.set"    // 见证方设定
+	DomainCreated      Kind = "domain.created"
+	PartyEnrolled      Kind = "party.enrolled"
+	SubjectEnrolled    Kind = "subject.enrolled"
+	DatasetRegistered  Kind = "dataset.registered"
+	IngestCommitted    Kind = "ingest.committed"
+	IngestRefused      Kind = "ingest.refused"
+	ScenarioFiled      Kind = "scenario.filed"
+	ScenarioDecided    Kind = "scenario.decided"
+	AgreementSigned    Kind = "agreement.signed"
+	GrantIssued        Kind = "grant.issued"
+	QuestionDecided    Kind = "question.decided"
+	RunComputed        Kind = "run.computed"
+	EgressChecked      Kind = "egress.checked"
+	ReviewVoted        Kind = "review.voted"
+	ReleaseSent        Kind = "release.sent"
+	ConsentGiven       Kind = "consent.given"
+	ConsentRevoked     Kind = "consent.revoked"
+	ClaimAnswered      Kind = "claim.answered"
+	ClaimRefused       Kind = "claim.refused"
+	UsageMetered       Kind = "usage.metered"
+	InvoiceIssued      Kind = "invoice.issued"
+	BundleExported     Kind = "bundle.exported"
+	EvidenceErased     Kind = "evidence.erased"     // 存证载荷删除
+	IdentityRevoked    Kind = "identity.revoked"    // 数字身份吊销
+	IdentityRenewed    Kind = "identity.renewed"    // 密钥更新
+	KeyRotated         Kind = "key.rotated"         // 密钥轮换
+	KeyErased          Kind = "key.erased"          // 密钥销毁
+	WitnessesSet       Kind = "witnesses.set"       // 见证方设定
+	CertificatesIssued Kind = "certificates.issued" // 证书签发
 )
 
 // Event (存证事件) is one state change. The domain signs it; Salt hides it inside its log entry.
@@ -117,6 +118,8 @@ func (e Event) open() (any, error) {
 		body = new(KeyErasedBody)
 	case WitnessesSet:
 		body = new(WitnessesSetBody)
+	case CertificatesIssued:
+		body = new(CertificatesIssuedBody)
 	default:
 		return nil, &sandbox.Error{Op: "event", Kind: sandbox.Invalid, Object: "kind", Detail: "not a known kind"}
 	}
@@ -371,6 +374,16 @@ type (
 	WitnessesSetBody struct {
 		Quorum    int           `json:"quorum"`
 		Witnesses []WitnessBody `json:"witnesses"`
+	}
+	// CertificatesIssuedBody (证书签发): the pair of an identity by the domain's authority. Revoked are the serial numbers of the
+	// pair it takes the place of; an identity's revocation revokes its pair with it.
+	CertificatesIssuedBody struct {
+		Identity  sandbox.IdentityID `json:"identity"`
+		Authority []byte             `json:"authority"` // SM3 of the authority's certificate, PEM
+		Sign      []byte             `json:"sign"`      // SM3 of the certificate, PEM
+		Encrypt   []byte             `json:"encrypt"`
+		Serials   []string           `json:"serials"` // signing, encryption
+		Revoked   []string           `json:"revoked,omitempty"`
 	}
 )
 

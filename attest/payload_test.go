@@ -85,7 +85,7 @@ func TestDestroyedAudiences(t *testing.T) {
 	if _, err := verify(bundle(t, r, everything)); !errors.Is(err, sandbox.Tampered) || !strings.Contains(err.Error(), "erasure: an erased entry is named") {
 		t.Fatal(err)
 	}
-	p, err := r.PrepareErased(start.Add(99999999999999), DomainActor, "order 1", at)
+	p, err := r.prepareErased(start.Add(99999999999999), DomainActor, "order 1", []uint64{at})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestDestroyedAudiences(t *testing.T) {
 		t.Error(err)
 	}
 	// An event that names what is in sight.
-	if p, err = r.PrepareErased(start.Add(99999999999999), DomainActor, "order 1", 5); err != nil {
+	if p, err = r.prepareErased(start.Add(99999999999999), DomainActor, "order 1", []uint64{5}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.Append(context.Background(), p); err != nil {
@@ -113,7 +113,7 @@ func TestDestroyedAudiences(t *testing.T) {
 	if _, err := verify(bundle(t, r, everything)); !errors.Is(err, sandbox.Tampered) || !strings.Contains(err.Error(), "every entry it names is erased") {
 		t.Error(err)
 	}
-	if _, err := r.PrepareErased(start, DomainActor, "order 1", 0); !errors.Is(err, sandbox.Invalid) {
+	if _, err := r.EraseFor(context.Background(), start, DomainActor, "order 1", 0); !errors.Is(err, sandbox.Invalid) {
 		t.Error(err)
 	}
 }

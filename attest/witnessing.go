@@ -20,6 +20,14 @@ type Witnessing struct {
 	Needed  int       `json:"needed"`            // 0: no witnesses.set is in sight
 	Of      int       `json:"of"`
 	At      time.Time `json:"at,omitzero"` // the newest of the witnesses' own times
+
+	keys map[string]*sm.VerifyKey // of Signed
+}
+
+// By says whether a witness has signed under a key that somebody has from the witness itself, not from the evidence.
+func (w Witnessing) By(name string, key *sm.VerifyKey) bool {
+	k := w.keys[name]
+	return k != nil && bytes.Equal(k.Bytes(), key.Bytes())
 }
 
 // Reached says whether as many witnesses as are needed have signed.
@@ -68,6 +76,10 @@ func (c *checker) witnessed(n tlog.Note) (Witnessing, error) {
 			return w, c.fault("witness "+s.Name, err)
 		}
 		w.Signed = append(w.Signed, s.Name)
+		if w.keys == nil {
+			w.keys = map[string]*sm.VerifyKey{}
+		}
+		w.keys[s.Name] = key
 		if s.Time.After(w.At) {
 			w.At = s.Time
 		}

@@ -49,7 +49,7 @@
 //
 // # Listeners
 //
-// Listener is the seam a server listens through: ListenPlain on loopback only, ListenTLS with TLS 1.3 for browsers,
-// ListenTLCP with TLCP (GB/T 38636) and certificates on both sides. Listener.Context puts the peer's certified name into
-// a connection's context, Peer takes it out; without TLCP there is none.
+// Listener is the seam a server listens through: Plain on loopback only, TLS 1.3 for browsers, TLCP (GB/T 38636) with
+// certificates on both sides. WithPeer puts the peer's certified name into a connection's context, Peer takes it out;
+// without TLCP there is none.
 package channel

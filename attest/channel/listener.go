@@ -15,14 +15,12 @@ import (
 
 // Listener (通信信道) is what a server listens through. It serves net/http as it stands:
 //
-//	srv := &http.Server{ConnContext: l.Context, …}
+//	srv := &http.Server{ConnContext: channel.WithPeer, …}
 //	err := srv.Serve(l)
 type Listener interface {
 	net.Listener
 	// Scheme names the channel: "plain", "tls" or "tlcp".
 	Scheme() string
-	// Context adds a connection's certified peer, if it has one, to the connection's context.
-	Context(ctx context.Context, conn net.Conn) context.Context
 }
 
 // Certified (对端身份) is a connection that names its peer; *tlcp.Conn is one.
@@ -46,6 +44,14 @@ func Peer(ctx context.Context) (name pki.Name, ok bool, err error) {
 	return c.PeerIdentity(), true, nil
 }
 
+// WithPeer adds a connection's certified peer, if it has one, to the connection's context.
+func WithPeer(ctx context.Context, conn net.Conn) context.Context {
+	if c, ok := conn.(Certified); ok {
+		return context.WithValue(ctx, peerKey{}, c)
+	}
+	return ctx
+}
+
 type listener struct {
 	net.Listener
 	scheme string
@@ -53,49 +59,29 @@ type listener struct {
 
 func (l listener) Scheme() string { return l.scheme }
 
-func (l listener) Context(ctx context.Context, conn net.Conn) context.Context {
-	if c, ok := conn.(Certified); ok {
-		return context.WithValue(ctx, peerKey{}, c)
-	}
-	return ctx
-}
-
-func listen(address string) (net.Listener, error) {
+// Listen listens on an address, for Plain, TLS or TLCP.
+func Listen(address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, &sandbox.Error{Op: "channel: listen", Kind: sandbox.Unavailable, Object: "address", Err: err}
+		return nil, &sandbox.Error{Op: "channel: listen", Kind: sandbox.Unavailable, Object: address, Detail: "the address cannot be listened on", Err: err}
 	}
 	return l, nil
 }
 
-// ListenPlain listens without protection, on a loopback address only.
-func ListenPlain(address string) (Listener, error) {
-	refused := &sandbox.Error{Op: "channel: listen", Kind: sandbox.Denied, Object: "address", Detail: "without TLS or TLCP only on loopback", Hint: "give a certificate, or an address of this machine"}
-	host, _, err := net.SplitHostPort(address)
-	if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, refused
+// Plain carries connections without protection, for a listener on a loopback address only. On an error it closes inner, as
+// TLS and TLCP do.
+func Plain(inner net.Listener) (Listener, error) {
+	// What a name means is the machine's word: the address itself counts.
+	if a, ok := inner.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
+		_ = inner.Close()
+		return nil, &sandbox.Error{Op: "channel: listen", Kind: sandbox.Denied, Object: inner.Addr().String(), Detail: "requests and answers do not cross a network in the clear",
+			Hint: "give a certificate, or listen on loopback behind a TLS proxy that keeps the Host header"}
 	}
-	l, err := listen(address)
-	if err != nil {
-		return nil, err
-	}
-	// What localhost means is the machine's word.
-	if a, ok := l.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
-		_ = l.Close()
-		return nil, refused
-	}
-	return listener{l, "plain"}, nil
+	return listener{inner, "plain"}, nil
 }
 
-// ListenTLCP listens with TLCP and certificates on both sides.
-func ListenTLCP(address string, c *tlcp.Config) (Listener, error) {
-	if err := c.Check(); err != nil {
-		return nil, err
-	}
-	inner, err := listen(address)
-	if err != nil {
-		return nil, err
-	}
+// TLCP carries connections under TLCP with certificates on both sides.
+func TLCP(inner net.Listener, c *tlcp.Config) (Listener, error) {
 	l, err := tlcp.Listen(inner, c)
 	if err != nil {
 		_ = inner.Close()
@@ -104,17 +90,14 @@ func ListenTLCP(address string, c *tlcp.Config) (Listener, error) {
 	return listener{l, "tlcp"}, nil
 }
 
-// ListenTLS listens with TLS 1.3 and nothing older. The certificate and key files are read again at the first handshake
+// TLS carries connections under TLS 1.3 and nothing older. The certificate and key files are read again at the first handshake
 // after one of them changed; a pair that does not load leaves the one before in use. now is the clock of the handshake.
 // The handshake runs at the first read: http.Server bounds it by ReadHeaderTimeout, other servers set a deadline.
-func ListenTLS(address, certFile, keyFile string, now func() time.Time) (Listener, error) {
+func TLS(inner net.Listener, certFile, keyFile string, now func() time.Time) (Listener, error) {
 	f := &files{cert: certFile, key: keyFile}
 	if _, err := f.get(nil); err != nil {
-		return nil, &sandbox.Error{Op: "channel: listen", Kind: sandbox.Invalid, Object: "certificate", Detail: "a certificate and its key, as PEM files", Err: err}
-	}
-	inner, err := listen(address)
-	if err != nil {
-		return nil, err
+		_ = inner.Close()
+		return nil, &sandbox.Error{Op: "channel: listen", Kind: sandbox.Invalid, Object: certFile, Detail: "certificate and key are PEM files that belong together", Err: err}
 	}
 	return listener{tls.NewListener(inner, &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: f.get, NextProtos: []string{"http/1.1"}, Time: now}), "tls"}, nil
 }

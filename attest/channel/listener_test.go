@@ -41,8 +41,8 @@ func got[T any](t testing.TB) func(T, error) T {
 
 func TestListenPlainOnlyOnLoopback(t *testing.T) {
 	for _, address := range []string{"0.0.0.0:0", "[::]:0", ":0", "192.0.2.1:0", "example.org:0", "127.0.0.1", "", "[::ffff:192.0.2.1]:0", "localhost.example.org:0"} {
-		l, err := ListenPlain(address)
-		if !errors.Is(err, sandbox.Denied) {
+		l, err := listenPlain(address)
+		if !errors.Is(err, sandbox.Denied) && !errors.Is(err, sandbox.Unavailable) { // not this machine's to listen on
 			t.Errorf("%q: %v", address, err)
 		}
 		if err == nil {
@@ -50,7 +50,7 @@ func TestListenPlainOnlyOnLoopback(t *testing.T) {
 		}
 	}
 	for _, address := range []string{"127.0.0.1:0", "127.1.2.3:0", "localhost:0"} {
-		l, err := ListenPlain(address)
+		l, err := listenPlain(address)
 		if err != nil {
 			t.Errorf("%q: %v", address, err)
 			continue
@@ -110,18 +110,18 @@ func TestListenTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := ListenTLS("127.0.0.1:0", certFile, keyFile, time.Now); !errors.Is(err, sandbox.Invalid) {
+	if _, err := listenTLS("127.0.0.1:0", certFile, keyFile, time.Now); !errors.Is(err, sandbox.Invalid) {
 		t.Errorf("without files: %v", err)
 	}
 	cert1, key1 := pemPair(t, 1)
 	cert2, key2 := pemPair(t, 2)
 	write(certFile, cert1)
 	write(keyFile, key2)
-	if _, err := ListenTLS("127.0.0.1:0", certFile, keyFile, time.Now); !errors.Is(err, sandbox.Invalid) {
+	if _, err := listenTLS("127.0.0.1:0", certFile, keyFile, time.Now); !errors.Is(err, sandbox.Invalid) {
 		t.Errorf("with another's key: %v", err)
 	}
 	write(keyFile, key1)
-	l := got[Listener](t)(ListenTLS("127.0.0.1:0", certFile, keyFile, func() time.Time { return listenTime }))
+	l := got[Listener](t)(listenTLS("127.0.0.1:0", certFile, keyFile, func() time.Time { return listenTime }))
 	accepting(t, l)
 	if l.Scheme() != "tls" {
 		t.Error(l.Scheme())
@@ -194,7 +194,7 @@ func (d *channelDomain) side(id sandbox.IdentityID, role sandbox.Role) *tlcp.Con
 
 // serveNames answers every request with the peer's name, or why it has none.
 func serveNames(t testing.TB, l Listener) {
-	srv := &http.Server{ConnContext: l.Context, ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := &http.Server{ConnContext: WithPeer, ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		name, ok, err := Peer(r.Context())
 		switch {
@@ -225,7 +225,7 @@ func ask(t testing.TB, client *http.Client, url string, body []byte) (int, strin
 func TestPeerUnderHTTP(t *testing.T) {
 	d := newChannelDomain(t)
 	server, unit := d.side("core", sandbox.Agency), d.side("unit-1", sandbox.Unit)
-	l := got[Listener](t)(ListenTLCP("127.0.0.1:0", server))
+	l := got[Listener](t)(listenTLCP("127.0.0.1:0", server))
 	if l.Scheme() != "tlcp" {
 		t.Error(l.Scheme())
 	}
@@ -274,7 +274,7 @@ func TestPeerUnderHTTP(t *testing.T) {
 }
 
 func TestNobodyWithoutTLCP(t *testing.T) {
-	plain := got[Listener](t)(ListenPlain("127.0.0.1:0"))
+	plain := got[Listener](t)(listenPlain("127.0.0.1:0"))
 	serveNames(t, plain)
 	if code, text := ask(t, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, "http://"+plain.Addr().String()+"/", nil); code != http.StatusOK || text != "nobody" {
 		t.Errorf("plain: %d %s", code, text)
@@ -285,7 +285,7 @@ func TestNobodyWithoutTLCP(t *testing.T) {
 	if err := errors.Join(os.WriteFile(certFile, cert, 0o600), os.WriteFile(keyFile, key, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	l := got[Listener](t)(ListenTLS("127.0.0.1:0", certFile, keyFile, func() time.Time { return listenTime }))
+	l := got[Listener](t)(listenTLS("127.0.0.1:0", certFile, keyFile, func() time.Time { return listenTime }))
 	serveNames(t, l)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(cert)
@@ -302,10 +302,28 @@ func TestListenTLCPRefusesAHalfConfig(t *testing.T) {
 	d := newChannelDomain(t)
 	c := d.side("core", sandbox.Agency)
 	c.EncryptKey = nil
-	if _, err := ListenTLCP("127.0.0.1:0", c); !errors.Is(err, sandbox.Invalid) {
+	if _, err := listenTLCP("127.0.0.1:0", c); !errors.Is(err, sandbox.Invalid) {
 		t.Errorf("without a decryption key: %v", err)
 	}
-	if _, err := ListenTLCP("192.0.2.1:0", d.side("core", sandbox.Agency)); !errors.Is(err, sandbox.Unavailable) {
+	if _, err := listenTLCP("192.0.2.1:0", d.side("core", sandbox.Agency)); !errors.Is(err, sandbox.Unavailable) {
 		t.Errorf("on a foreign address: %v", err)
 	}
+}
+
+func listenOn(address string, over func(net.Listener) (Listener, error)) (Listener, error) {
+	inner, err := Listen(address)
+	if err != nil {
+		return nil, err
+	}
+	return over(inner)
+}
+
+func listenPlain(address string) (Listener, error) { return listenOn(address, Plain) }
+
+func listenTLS(address, cert, key string, now func() time.Time) (Listener, error) {
+	return listenOn(address, func(l net.Listener) (Listener, error) { return TLS(l, cert, key, now) })
+}
+
+func listenTLCP(address string, c *tlcp.Config) (Listener, error) {
+	return listenOn(address, func(l net.Listener) (Listener, error) { return TLCP(l, c) })
 }

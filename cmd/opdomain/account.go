@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -189,51 +188,4 @@ func (a *app) billCommand() *cobra.Command {
 		}, printInvoice)
 	})
 	return group("bill", "Invoices (账单)", issue, list, one)
-}
-
-func (a *app) evidenceCommand() *cobra.Command {
-	key := verb("key", "Print the domain's signing key in hex, for opdomain-verify --key", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
-		s, err := newSession(a.server, nil, a.now, a.rand)
-		if err != nil {
-			return err
-		}
-		info, err := s.domain(c.Context())
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintln(a.out, hex.EncodeToString(info.SignKey))
-		return err
-	})
-	checkpoint := verb("checkpoint", "Print the log's last signed checkpoint (检查点)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
-		s, err := newSession(a.server, nil, a.now, a.rand)
-		if err != nil {
-			return err
-		}
-		b, err := body(s.api.GetCheckpoint(c.Context()))
-		if err != nil {
-			return err
-		}
-		return a.write("-", b)
-	})
-	var out string
-	export := verb("export", "Export the evidence your party may see as a bundle (存证导出)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
-		s, err := a.connect()
-		if err != nil {
-			return err
-		}
-		b, err := body(s.api.GetBundle(c.Context()))
-		if err != nil {
-			return err
-		}
-		return a.write(out, b)
-	})
-	export.Flags().StringVar(&out, "out", "-", "file to write, - for standard output")
-	proof := verb("proof INDEX", "Print the inclusion proof of a log entry (包含证明)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
-		i, err := strconv.ParseUint(args[0], 10, 64)
-		if err != nil {
-			return usageError{invalid("INDEX", "a number from 0", "")}
-		}
-		return get(a, func(s *session) (api.Proof, error) { return result[api.Proof](s.api.GetProof(c.Context(), i)) }, nil)
-	})
-	return group("evidence", "Evidence log and bundles (存证)", key, checkpoint, export, proof)
 }

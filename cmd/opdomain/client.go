@@ -33,7 +33,11 @@ type session struct {
 }
 
 func newSession(server string, id *identity, now func() time.Time, rand io.Reader) (*session, error) {
-	opts := []api.ClientOption{api.WithHTTPClient(&http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}})}
+	return sessionOver(&http.Transport{MaxIdleConnsPerHost: 4}, server, id, now, rand)
+}
+
+func sessionOver(t *http.Transport, server string, id *identity, now func() time.Time, rand io.Reader) (*session, error) {
+	opts := []api.ClientOption{api.WithHTTPClient(&http.Client{Transport: t})}
 	if id != nil {
 		signer := api.Signer{Identity: id.ID, Key: id.keys.SigningKey(), Rand: rand, Now: now}
 		opts = append(opts, api.WithRequestEditorFn(signer.Sign))
@@ -61,7 +65,15 @@ func (a *app) connect() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newSession(a.server, id, a.now, a.rand)
+	server, t, err := a.transport(a.server, id)
+	if err != nil {
+		return nil, err
+	}
+	s, err := sessionOver(t, server, id, a.now, a.rand)
+	if err == nil && server != a.server {
+		err = a.freshen(context.Background(), s)
+	}
+	return s, err
 }
 
 // maxAnswer bounds one answer of a domain in bytes.

@@ -23,16 +23,17 @@ const controlSocket = "control"
 
 // order (运维指令) is what the owner of a domain's folder asks the process that serves it to do.
 type order struct {
-	Verb      string            `json:"verb"`
-	To        string            `json:"to,omitempty"`
-	Unit      sandbox.PartyID   `json:"unit,omitempty"`
-	Current   []byte            `json:"current,omitempty"`
-	Next      []byte            `json:"next,omitempty"`
-	Shares    int               `json:"shares,omitempty"`
-	Threshold int               `json:"threshold,omitempty"`
-	Witnesses *node.Witnesses   `json:"witnesses,omitempty"`
-	Dataset   sandbox.DatasetID `json:"dataset,omitempty"`
-	Version   uint64            `json:"version,omitempty"`
+	Verb      string                   `json:"verb"`
+	To        string                   `json:"to,omitempty"`
+	Unit      sandbox.PartyID          `json:"unit,omitempty"`
+	Current   []byte                   `json:"current,omitempty"`
+	Next      []byte                   `json:"next,omitempty"`
+	Shares    int                      `json:"shares,omitempty"`
+	Threshold int                      `json:"threshold,omitempty"`
+	Witnesses *node.Witnesses          `json:"witnesses,omitempty"`
+	Requests  *api.CertificateRequests `json:"requests,omitempty"`
+	Entries   []uint64                 `json:"entries,omitempty"`
+	Reason    string                   `json:"reason,omitempty"`
 }
 
 // orders are what can be asked, by verb.
@@ -45,10 +46,21 @@ func orders() map[string]func(ctx context.Context, n *node.Node, o order) (any, 
 			return struct{}{}, n.ChangePassphrase(ctx, o.Current, o.Next)
 		},
 		"share": func(_ context.Context, n *node.Node, o order) (any, error) { return n.ShareKeys(o.Threshold, o.Shares) },
-		"quarantine": func(ctx context.Context, n *node.Node, _ order) (any, error) {
-			return n.Quarantined(ctx, sandbox.Party{Role: sandbox.Agency})
+		"audit": func(ctx context.Context, n *node.Node, _ order) (any, error) { return n.Audit(ctx, nil) },
+		"erase": func(ctx context.Context, n *node.Node, o order) (any, error) {
+			return struct{}{}, n.EraseEvidence(ctx, o.Reason, o.Entries)
 		},
-		"stale":   func(ctx context.Context, n *node.Node, _ order) (any, error) { return n.Stale(ctx, time.Time{}) },
+		"certify": func(ctx context.Context, n *node.Node, o order) (any, error) {
+			if o.Requests == nil {
+				return nil, invalid("order", "the requests for both certificates", "")
+			}
+			p, err := n.CertifyServer(ctx, *o.Requests)
+			if err != nil {
+				return nil, err
+			}
+			info, err := n.Authority(ctx)
+			return certified{p, info.Revoked}, err
+		},
 		"collect": func(ctx context.Context, n *node.Node, _ order) (any, error) { return n.Collect(ctx) },
 		"witnesses": func(ctx context.Context, n *node.Node, o order) (any, error) {
 			return struct{}{}, n.SetWitnesses(ctx, *o.Witnesses)

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/opdomain/opdomain/attest/keys"
+	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/connectors"
 	"github.com/opdomain/opdomain/connectors/file"
 	"github.com/opdomain/opdomain/sandbox"
@@ -111,7 +114,30 @@ func (a *app) ingestCommand() *cobra.Command {
 			return result[api.Push](s.api.GetPush(c.Context(), sandbox.RunID(args[0])))
 		}, nil)
 	})
-	return group("ingest", "Push data into the domain (数据汇聚)", send, status)
+	held := verb("quarantine", "List the pushes held back because their schema drifted (隔离记录)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		return get(a, func(s *session) ([]api.Quarantine, error) {
+			return result[[]api.Quarantine](s.api.ListQuarantine(c.Context()))
+		}, func(w io.Writer, all []api.Quarantine) {
+			for _, q := range all {
+				fmt.Fprintf(w, "%s  %-24s %-20s %s\n", q.At.Format("2006-01-02 15:04:05"), q.Run, q.Dataset, q.Reason)
+			}
+			fmt.Fprintf(w, "%d held back 隔离\n", len(all))
+		})
+	})
+	return group("ingest", "Push data into the domain (数据汇聚)", send, status, held)
+}
+
+// checkErasure reads the certificate of an erasure and checks the domain's signature on it.
+func checkErasure(certificate, domain []byte) (keys.Erasure, error) {
+	var e keys.Erasure
+	key, err := sm.ParseVerifyKey(domain)
+	if err != nil {
+		return e, err
+	}
+	if err := json.Unmarshal(certificate, &e); err != nil {
+		return e, &sandbox.Error{Op: "erase", Kind: sandbox.Invalid, Object: "certificate", Detail: "not what a domain signs"}
+	}
+	return e, e.Verify(key)
 }
 
 // csvSource opens a CSV table, as often as a push reads it.
@@ -142,6 +168,48 @@ func get[T any](a *app, fetch func(s *session) (T, error), text func(w io.Writer
 }
 
 func (a *app) catalogCommand() *cobra.Command {
+	stale := verb("stale", "List the datasets behind their update frequency (更新逾期)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		return get(a, func(s *session) ([]api.Overdue, error) { return result[[]api.Overdue](s.api.ListOverdue(c.Context())) },
+			func(w io.Writer, all []api.Overdue) {
+				for _, o := range all {
+					fmt.Fprintf(w, "%-20s %-18s %-10s due %s\n", o.Dataset, o.Unit, o.Frequency, o.Due.Format("2006-01-02 15:04"))
+				}
+				fmt.Fprintf(w, "%d overdue 逾期\n", len(all))
+			})
+	})
+	var version uint64
+	var reason string
+	var current bool
+	erase := verb("erase DATASET", "Destroy the key of one version for good, remove its files and print the signed certificate (版本销毁)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+		s, err := a.connect()
+		if err != nil {
+			return err
+		}
+		r, err := result[api.ErasureReport](s.api.EraseVersion(c.Context(), sandbox.DatasetID(args[0]), version, api.ErasureRequest{Reason: reason, Current: current}))
+		if err != nil {
+			return err
+		}
+		info, err := s.domain(c.Context())
+		if err != nil {
+			return err
+		}
+		e, err := checkErasure(r.Certificate, info.SignKey)
+		if err != nil {
+			return err
+		}
+		return a.show(r, func(w io.Writer) {
+			fmt.Fprintf(w, "%s version %d: key %s destroyed, %d files removed\n", r.Dataset, r.Version, e.Key, r.Files)
+			fmt.Fprintf(w, "  proves 证明 %s (%s, %s)\n", e.Proves, e.Driver, e.Mechanism)
+			for _, x := range e.Remains {
+				fmt.Fprintf(w, "  out of reach 未覆盖 %s\n", x)
+			}
+		})
+	})
+	erase.Flags().Uint64Var(&version, "version", 0, "version to erase")
+	erase.Flags().StringVar(&reason, "reason", "", "why, in 1 to 200 characters")
+	erase.Flags().BoolVar(&current, "current", false, "the version in use is meant: every question about the dataset is refused from then on")
+	must(erase.MarkFlagRequired("version"))
+	must(erase.MarkFlagRequired("reason"))
 	list := verb("list", "List the datasets (数据目录)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		return get(a, func(s *session) ([]catalog.Dataset, error) {
 			return result[[]catalog.Dataset](s.api.ListDatasets(c.Context()))
@@ -175,5 +243,5 @@ func (a *app) catalogCommand() *cobra.Command {
 			}
 		})
 	})
-	return group("catalog", "Look into the catalogue (数据目录)", list, one)
+	return group("catalog", "Look into the catalogue (数据目录)", list, one, stale, erase)
 }

@@ -488,11 +488,11 @@ func TestSchemaDrift(t *testing.T) {
 	name := moved.Columns[2].Name
 	_, err = u.push(ctx, w.info, moved, "run-moved", csvSource(filepath.Join(w.data, table.File), moved, table.Mapping, file.Options{}), nil)
 	kindOf(t, err, sandbox.Conflict, "ds-persons", "schema drift", name)
-	held, err := w.node.Quarantined(ctx, sandbox.Party{ID: table.Dataset.Unit, Role: sandbox.Unit})
+	held, err := w.node.Quarantine(ctx, api.Caller{Party: sandbox.Party{ID: table.Dataset.Unit, Role: sandbox.Unit}})
 	if err != nil || len(held) != 1 || held[0].Run != "run-moved" || !strings.Contains(held[0].Reason, name) {
 		t.Errorf("quarantine: %+v %v", held, err)
 	}
-	if other, err := w.node.Quarantined(ctx, sandbox.Party{ID: "unit-medical", Role: sandbox.Unit}); err != nil || len(other) != 0 {
+	if other, err := w.node.Quarantine(ctx, api.Caller{Party: sandbox.Party{ID: "unit-medical", Role: sandbox.Unit}}); err != nil || len(other) != 0 {
 		t.Errorf("another unit sees %+v %v", other, err)
 	}
 	rep, err := send(func(c *catalog.Column) { c.Nullable = true }, "run-nullable")

@@ -87,6 +87,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 }
 
 func (a *app) fail(err error) int {
+	if status, ok := statusOf(err); ok {
+		return status
+	}
 	var r *refused
 	if errors.As(err, &r) {
 		a.printReasons(a.err, r.decision)
@@ -142,7 +145,7 @@ func (a *app) root() *cobra.Command {
 	f.BoolVar(&a.json, "json", false, "print results as JSON")
 	root.AddCommand(a.initCommand(), a.serveCommand(), a.demoCommand(), a.sourceCommand(), a.ingestCommand(), a.catalogCommand(), a.grantCommand(),
 		a.consentCommand(), a.queryCommand(), a.egressCommand(), a.releaseCommand(), a.meterCommand(), a.billCommand(), a.evidenceCommand(),
-		a.keysCommand(), a.witnessCommand(), a.backupCommand(), a.restoreCommand(), a.doctorCommand())
+		a.identityCommand(), a.keysCommand(), a.witnessCommand(), a.backupCommand(), a.restoreCommand(), a.doctorCommand())
 	root.CompletionOptions.DisableDefaultCmd = true
 	for _, c := range root.Commands() {
 		describe(c)

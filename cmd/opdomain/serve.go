@@ -2,17 +2,20 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/opdomain/opdomain/attest/channel"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/node"
@@ -37,6 +40,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // serving is a domain behind its HTTP interface.
 type serving struct {
 	addr string
+	also []string // further addresses
 	stop context.CancelFunc
 	done chan error
 }
@@ -50,9 +54,11 @@ func (v *serving) close() error {
 // address is where a front end listens and how.
 type address struct {
 	listen    string
-	names     []string // authorities beside the address itself
+	names     []string // authorities beside the addresses themselves
 	cert, key string   // files of the TLS certificate, empty for plain HTTP on loopback
-	fd        int      // of a listener that a parent process made; 0 for none
+	tlcp      string   // address of the TLCP listener, empty for none
+	pair      string   // file of its certificates and keys
+	fd        int      // of a listener that a parent process made, the TLCP listener and the file of its pair behind it; 0 for none
 }
 
 func (l *address) flags(c *cobra.Command) {
@@ -60,70 +66,152 @@ func (l *address) flags(c *cobra.Command) {
 	f.StringVar(&l.listen, "listen", "127.0.0.1:8471", "address to listen on; any other than loopback needs --tls-cert and --tls-key")
 	f.StringVar(&l.cert, "tls-cert", "", "file of the TLS certificate chain, PEM; read again when it changes")
 	f.StringVar(&l.key, "tls-key", "", "file of its private key, PEM")
+	f.StringVar(&l.tlcp, "tlcp", "", "address to listen on with TLCP and certificates on both sides, beside --listen")
+	f.StringVar(&l.pair, "tlcp-pair", "", "file of the certificates and keys for it, from opdomain serve certify")
 }
 
-// open listens, and says under which scheme.
-func (l *address) open(now func() time.Time) (net.Listener, string, error) {
+// check refuses options that only go together.
+func (l *address) check() error {
 	if (l.cert == "") != (l.key == "") {
-		return nil, "", usageError{invalid("--tls-cert", "certificate and key are given together", "")}
+		return usageError{invalid("--tls-cert", "certificate and key are given together", "")}
 	}
-	inner, err := l.plain()
-	if err != nil {
-		return nil, "", err
+	if (l.tlcp == "") != (l.pair == "") {
+		return usageError{invalid("--tlcp", "the address and --tlcp-pair are given together", "opdomain serve certify --dir DIR --out FILE")}
 	}
-	if l.cert == "" {
-		if t, ok := inner.Addr().(*net.TCPAddr); !ok || !t.IP.IsLoopback() {
-			return nil, "", errors.Join(&sandbox.Error{Op: "serve", Kind: sandbox.Denied, Object: l.listen, Detail: "requests and answers do not cross a network in the clear",
-				Hint: "give --tls-cert and --tls-key, or listen on loopback behind a TLS proxy that keeps the Host header"}, inner.Close())
-		}
-		return inner, "http", nil
-	}
-	files := &certificate{cert: l.cert, key: l.key}
-	if _, err := files.get(nil); err != nil {
-		return nil, "", errors.Join(err, inner.Close())
-	}
-	return tls.NewListener(inner, &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: files.get, NextProtos: []string{"http/1.1"}, Time: now}), "https", nil
+	return nil
 }
 
-func (l *address) plain() (net.Listener, error) {
-	if l.fd > 0 {
-		f := os.NewFile(uintptr(l.fd), "listener")
-		defer f.Close()
-		in, err := net.FileListener(f)
-		if err != nil {
-			return nil, &sandbox.Error{Op: "serve", Kind: sandbox.Invalid, Object: "listener", Detail: "the descriptor is no listener", Err: err}
-		}
-		return in, nil
+// sockets listens on the addresses: the first for plain HTTP or TLS, the second, if there is one, for TLCP.
+func (l *address) sockets() ([]net.Listener, error) {
+	addresses := []string{l.listen}
+	if l.tlcp != "" {
+		addresses = append(addresses, l.tlcp)
 	}
-	in, err := net.Listen("tcp", l.listen)
+	var out []net.Listener
+	for i, at := range addresses {
+		in, err := l.socket(i, at)
+		if err != nil {
+			for _, x := range out {
+				err = errors.Join(err, x.Close())
+			}
+			return nil, err
+		}
+		out = append(out, in)
+	}
+	return out, nil
+}
+
+func (l *address) socket(i int, at string) (net.Listener, error) {
+	if l.fd == 0 {
+		in, err := channel.Listen(at)
+		var e *sandbox.Error
+		if errors.As(err, &e) {
+			e.Hint = "name another"
+		}
+		return in, err
+	}
+	f := os.NewFile(uintptr(l.fd+i), "listener")
+	defer f.Close()
+	in, err := net.FileListener(f)
 	if err != nil {
-		return nil, &sandbox.Error{Op: "serve", Kind: sandbox.Unavailable, Object: l.listen, Detail: "the address cannot be listened on", Hint: "name another with --listen", Err: err}
+		return nil, &sandbox.Error{Op: "serve", Kind: sandbox.Invalid, Object: "listener", Detail: "the descriptor is no listener", Err: err}
 	}
 	return in, nil
 }
 
-// authorities are the names requests may be signed for: the address itself, localhost for a loopback one, the names given.
-func authorities(at net.Addr, names []string) []string {
-	out := append([]string{at.String()}, names...)
-	if t, ok := at.(*net.TCPAddr); ok && t.IP.IsLoopback() {
-		out = append(out, net.JoinHostPort("localhost", strconv.Itoa(t.Port)))
+// readPair reads the certificates of the TLCP listener: what is in them opens every connection, so nobody else may read it.
+func (a *app) readPair(l address) (p pairFile, err error) {
+	f := (*os.File)(nil)
+	if l.fd != 0 {
+		f = os.NewFile(uintptr(l.fd+2), "pair")
+	} else if f, err = os.Open(l.pair); err != nil {
+		return p, &sandbox.Error{Op: "serve", Kind: sandbox.NotFound, Object: l.pair, Detail: "the file cannot be read", Hint: "opdomain serve certify --dir DIR --out FILE"}
 	}
-	return out
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || info.Mode().Perm()&0o077 != 0 {
+		return p, &sandbox.Error{Op: "serve", Kind: sandbox.Denied, Object: l.pair, Detail: "it holds private keys and others may read it", Hint: "chmod 600"}
+	}
+	dec := json.NewDecoder(io.LimitReader(f, 1<<20))
+	dec.DisallowUnknownFields()
+	if dec.Decode(&p) != nil {
+		return p, &sandbox.Error{Op: "serve", Kind: sandbox.Invalid, Object: l.pair, Detail: "not a file of opdomain serve certify"}
+	}
+	return p, nil
 }
 
-// listen serves a node at an address until stopped, front end and core in this process.
+// open puts the channels on sockets, and says under which addresses they are reached. The TLCP listener's revocation list
+// is kept fresh until ctx ends. On an error every socket is closed.
+func (a *app) open(ctx context.Context, at address, sockets []net.Listener, fetch func(context.Context) (api.AuthorityInfo, error), log *slog.Logger) (out []net.Listener, urls []string, err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range sockets {
+				_ = l.Close()
+			}
+		}
+	}()
+	var l channel.Listener
+	if at.cert == "" {
+		l, err = channel.Plain(sockets[0])
+	} else {
+		l, err = channel.TLS(sockets[0], at.cert, at.key, a.now)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	scheme := map[string]string{"plain": "http", "tls": "https"}[l.Scheme()]
+	out, urls = append(out, l), append(urls, scheme+"://"+l.Addr().String())
+	if at.tlcp != "" {
+		p, err := a.readPair(at)
+		if err != nil {
+			return nil, nil, err
+		}
+		t, err := a.tlcpServer(ctx, sockets[1], p, fetch, log)
+		if err != nil {
+			return nil, nil, err
+		}
+		out, urls = append(out, t), append(urls, tlcpScheme+t.Addr().String())
+	}
+	return out, urls, nil
+}
+
+// authorities are the names requests may be signed for: the addresses themselves, localhost for a loopback one, the names
+// given.
+func authorities(sockets []net.Listener, names []string) []string {
+	var out []string
+	for _, l := range sockets {
+		out = append(out, l.Addr().String())
+		if t, ok := l.Addr().(*net.TCPAddr); ok && t.IP.IsLoopback() {
+			out = append(out, net.JoinHostPort("localhost", strconv.Itoa(t.Port)))
+		}
+	}
+	return append(out, names...)
+}
+
+// listen serves a node at its addresses until stopped, front end and core in this process.
 func (a *app) listen(ctx context.Context, n *node.Node, at address, log *slog.Logger, m *api.Metrics) (*serving, error) {
-	l, scheme, err := at.open(a.now)
+	if err := at.check(); err != nil {
+		return nil, err
+	}
+	sockets, err := at.sockets()
 	if err != nil {
 		return nil, err
 	}
-	s, err := api.New(api.Config{Service: n, Authorities: authorities(l.Addr(), at.names), Now: a.now, Sleep: sleep, Slot: slot, Log: log, Metrics: m})
-	if err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
 	ctx, stop := context.WithCancel(ctx)
-	v := &serving{addr: scheme + "://" + l.Addr().String(), stop: stop, done: make(chan error, 1)}
-	go func() { v.done <- s.Run(ctx, l) }()
+	listeners, urls, err := a.open(ctx, at, sockets, n.Authority, log)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	s, err := api.New(api.Config{Service: n, Authorities: authorities(sockets, at.names), Now: a.now, Sleep: sleep, Slot: slot, Log: log, Metrics: m})
+	if err != nil {
+		stop()
+		for _, l := range listeners {
+			err = errors.Join(err, l.Close())
+		}
+		return nil, err
+	}
+	v := &serving{addr: urls[0], also: urls[1:], stop: stop, done: make(chan error, 1)}
+	go func() { v.done <- s.Run(ctx, listeners...) }()
 	return v, nil
 }
 
@@ -222,7 +310,7 @@ func (a *app) serveCommand() *cobra.Command {
 		tended := a.tend(ctx, n, log)
 		info, err := n.Domain(ctx)
 		if err == nil {
-			fmt.Fprintf(a.out, "serving domain %s (%s, %s) at %s; interrupt to stop\n", info.Domain, info.District, info.Hosting, v.addr)
+			fmt.Fprintf(a.out, "serving domain %s (%s, %s) at %s; interrupt to stop\n", info.Domain, info.District, info.Hosting, strings.Join(append([]string{v.addr}, v.also...), " and "))
 			<-ctx.Done()
 		}
 		stop()
@@ -234,6 +322,6 @@ func (a *app) serveCommand() *cobra.Command {
 	c.Flags().StringArrayVar(&at.names, "authority", nil, "host:port under which clients reach the domain through a proxy or a name; repeat for more")
 	c.Flags().BoolVar(&split, "split", false, "run front end and core as two processes of two users (as root): the front end cannot enter the domain's folder")
 	c.Flags().StringVar(&front, "front-user", "nobody", "user of the front end with --split")
-	c.AddCommand(a.coreCommand(), a.frontCommand())
+	c.AddCommand(a.coreCommand(), a.frontCommand(), a.serverPairCommand())
 	return c
 }

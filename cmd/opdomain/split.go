@@ -88,20 +88,30 @@ func (a *app) frontCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		l, scheme, err := at.open(a.now)
-		if err != nil {
+		if err := at.check(); err != nil {
 			return err
 		}
 		k := seam.NewClient(func(ctx context.Context) (net.Conn, error) { return seam.Dial(ctx, socket, uid) })
-		s, err := api.NewFront(api.FrontConfig{Core: k, Now: a.now, Log: slog.New(slog.NewJSONHandler(a.err, nil)), Metrics: api.NewMetrics()})
+		log := slog.New(slog.NewJSONHandler(a.err, nil))
+		s, err := api.NewFront(api.FrontConfig{Core: k, Now: a.now, Log: log, Metrics: api.NewMetrics()})
 		if err != nil {
-			return errors.Join(err, l.Close())
+			return err
 		}
-		fmt.Fprintf(a.out, "front end at %s://%s; interrupt to stop\n", scheme, l.Addr())
-		return errors.Join(s.Run(c.Context(), l), k.Close())
+		sockets, err := at.sockets()
+		if err != nil {
+			return err
+		}
+		ctx, stop := context.WithCancel(c.Context())
+		defer stop()
+		listeners, urls, err := a.open(ctx, at, sockets, fetched(k, sockets[0].Addr().String()), log)
+		if err != nil {
+			return errors.Join(err, k.Close())
+		}
+		fmt.Fprintf(a.out, "front end at %s; interrupt to stop\n", strings.Join(urls, " and "))
+		return errors.Join(s.Run(ctx, listeners...), k.Close())
 	})
 	at.flags(c)
-	c.Flags().IntVar(&at.fd, "listen-fd", 0, "descriptor of a listener that the parent process made")
+	c.Flags().IntVar(&at.fd, "listen-fd", 0, "descriptor of the listener that the parent process made; behind it that of the TLCP listener and its pair")
 	must(c.Flags().MarkHidden("listen-fd"))
 	c.Flags().StringVar(&socket, "socket", "", "path of the core's socket")
 	c.Flags().StringVar(&core, "core-user", "", "user of the core, by name or number")
@@ -145,7 +155,7 @@ func (a *app) serveSplit(ctx context.Context, o opening, at address, front strin
 	// A child dies with the thread that started it: this one stays.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	for _, path := range []*string{&o.dir, &at.cert, &at.key} { // the children stand in another folder
+	for _, path := range []*string{&o.dir, &at.cert, &at.key, &at.pair} { // the children stand in another folder
 		if *path != "" {
 			if *path, err = filepath.Abs(*path); err != nil {
 				return err
@@ -164,11 +174,18 @@ func (a *app) serveSplit(ctx context.Context, o opening, at address, front strin
 	if err != nil {
 		return err
 	}
-	l, err := at.plain()
+	if err := at.check(); err != nil {
+		return err
+	}
+	sockets, err := at.sockets()
 	if err != nil {
 		return err
 	}
-	defer l.Close()
+	defer func() {
+		for _, l := range sockets {
+			_ = l.Close()
+		}
+	}()
 	run, err := os.MkdirTemp("", "opdomain-")
 	if err == nil {
 		err = errors.Join(os.Chmod(run, 0o711), os.Chown(run, int(owner.Uid), int(owner.Gid)))
@@ -192,7 +209,7 @@ func (a *app) serveSplit(ctx context.Context, o opening, at address, front strin
 		}
 		args = append(args, "--witness", url+"="+path)
 	}
-	for _, name := range authorities(l.Addr(), at.names) {
+	for _, name := range authorities(sockets, at.names) {
 		args = append(args, "--authority", name)
 	}
 	core := a.child(ctx, owner.Uid, owner.Gid, args)
@@ -208,13 +225,29 @@ func (a *app) serveSplit(ctx context.Context, o opening, at address, front strin
 	if at.cert != "" {
 		args = append(args, "--tls-cert", at.cert, "--tls-key", at.key)
 	}
-	f, err := l.(*net.TCPListener).File()
-	if err != nil {
-		return err
+	var handed []*os.File
+	defer func() {
+		for _, f := range handed {
+			_ = f.Close()
+		}
+	}()
+	for _, l := range sockets {
+		f, err := l.(*net.TCPListener).File()
+		if err != nil {
+			return err
+		}
+		handed = append(handed, f)
 	}
-	defer f.Close()
+	if at.tlcp != "" { // the front end reads the pair without being able to open its file
+		f, err := os.Open(at.pair)
+		if err != nil {
+			return refuse(sandbox.NotFound, at.pair, "the file cannot be read", "opdomain serve certify --dir DIR --out FILE")
+		}
+		handed = append(handed, f)
+		args = append(args, "--tlcp", at.tlcp, "--tlcp-pair", at.pair)
+	}
 	web := a.child(ctx, frontUID, frontGID, args)
-	web.ExtraFiles = []*os.File{f}
+	web.ExtraFiles = handed
 	if line, err = started(web); err != nil {
 		stop()
 		return errors.Join(err, core.Wait())

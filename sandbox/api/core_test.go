@@ -60,6 +60,8 @@ func TestCoreBelievesNothing(t *testing.T) {
 		part   string
 	}{
 		"route of an open operation":  {func(c *Call) { c.Route = "GET /healthz" }, 404, "no such operation"},
+		"certificates of another":     {func(c *Call) { c.Peer = unit }, 401, "connection"},
+		"a peer too long":             {func(c *Call) { c.Peer = sandbox.IdentityID(long) }, 413, "peer"},
 		"route of another operation":  {func(c *Call) { c.Route = "POST /v1/questions" }, 404, "no such operation"},
 		"no route":                    {func(c *Call) { c.Route = "" }, 404, "no such operation"},
 		"open path, this route":       {func(c *Call) { c.Path = "/healthz" }, 404, "no such operation"},

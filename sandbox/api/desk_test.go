@@ -224,8 +224,32 @@ func (d *desk) Invoice(_ context.Context, c Caller, _ sandbox.InvoiceID) (bill.I
 	return bill.Invoice{}, d.note("Invoice", c)
 }
 
-func (d *desk) Proof(_ context.Context, c Caller, _ uint64) (Proof, error) {
-	return Proof{}, d.note("Proof", c)
+func (d *desk) Proof(_ context.Context, c Caller, _ uint64, _ bool) ([]byte, error) {
+	return []byte("{}\n"), d.note("Proof", c)
+}
+
+func (d *desk) Growth(_ context.Context, c Caller, _ GrowthRequest) ([]byte, error) {
+	return []byte("{}\n"), d.note("Growth", c)
+}
+
+func (d *desk) Overdue(_ context.Context, c Caller) ([]Overdue, error) {
+	return nil, d.note("Overdue", c)
+}
+
+func (d *desk) Quarantine(_ context.Context, c Caller) ([]Quarantine, error) {
+	return nil, d.note("Quarantine", c)
+}
+
+func (d *desk) EraseVersion(_ context.Context, c Caller, _ sandbox.DatasetID, _ uint64, _ ErasureRequest) (ErasureReport, error) {
+	return ErasureReport{Certificate: json.RawMessage("{}")}, d.note("EraseVersion", c)
+}
+
+func (d *desk) Authority(context.Context) (AuthorityInfo, error) {
+	return AuthorityInfo{}, d.note("Authority", Caller{})
+}
+
+func (d *desk) IssueCertificates(_ context.Context, c Caller, _ CertificateRequests) (CertificatePair, error) {
+	return CertificatePair{}, d.note("IssueCertificates", c)
 }
 
 func (d *desk) RevokeIdentity(_ context.Context, c Caller, _ sandbox.IdentityID, _ string) error {

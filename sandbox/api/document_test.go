@@ -126,7 +126,8 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"Application": grant.Application{}, "Scenario": grant.Scenario{}, "ConsentRequest": ConsentRequest{}, "ConsentRecord": consent.Record{},
 		"Spec": query.Spec{}, "Explanation": Explanation{}, "Question": Question{}, "ClaimRequest": ClaimRequest{}, "ClaimAnswer": ClaimAnswer{},
 		"Review": Review{}, "ReleaseInfo": ReleaseInfo{}, "UsageEvent": meter.Event{}, "InvoiceRequest": InvoiceRequest{}, "Invoice": bill.Invoice{},
-		"Proof": Proof{}, "Problem": Problem{},
+		"GrowthRequest": GrowthRequest{}, "Problem": Problem{}, "CertificateRequests": CertificateRequests{}, "CertificatePair": CertificatePair{},
+		"AuthorityInfo": AuthorityInfo{}, "Overdue": Overdue{}, "Quarantine": Quarantine{}, "ErasureRequest": ErasureRequest{}, "ErasureReport": ErasureReport{},
 	} {
 		s := d.Components.Schemas[name]
 		if s == nil {

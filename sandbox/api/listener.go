@@ -2,12 +2,11 @@ package api
 
 import (
 	"net"
-	"net/http"
 	"sync"
 )
 
-// bounded (连接上限) is a listener with at most cap(places) connections open; further ones wait unaccepted. The connections are
-// not wrapped, since net/http looks for *tls.Conn itself: the server's ConnState tells when one ended.
+// bounded (连接上限) is a listener that shares cap(places) open connections with others; further ones wait unaccepted. The
+// connections are not wrapped, since net/http looks for *tls.Conn itself: the server's ConnState tells when one ended.
 type bounded struct {
 	net.Listener
 	places chan struct{}
@@ -15,8 +14,8 @@ type bounded struct {
 	once   sync.Once
 }
 
-func bound(l net.Listener, max int) *bounded {
-	return &bounded{Listener: l, places: make(chan struct{}, max), closed: make(chan struct{})}
+func bound(l net.Listener, places chan struct{}) *bounded {
+	return &bounded{Listener: l, places: places, closed: make(chan struct{})}
 }
 
 // Accept waits for a free place, then for a connection.
@@ -31,13 +30,6 @@ func (b *bounded) Accept() (net.Conn, error) {
 		<-b.places
 	}
 	return c, err
-}
-
-// state frees the place of a connection that ended; net/http says so once for every one it accepted.
-func (b *bounded) state(_ net.Conn, s http.ConnState) {
-	if s == http.StateClosed || s == http.StateHijacked {
-		<-b.places
-	}
 }
 
 // Close also ends an Accept that waits for a place.

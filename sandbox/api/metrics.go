@@ -26,6 +26,7 @@ type Metrics struct {
 	rows     prometheus.Counter
 	sealed   prometheus.Counter
 	queueAge prometheus.Gauge
+	overdue  prometheus.Gauge
 	releases *prometheus.CounterVec
 	requests *prometheus.HistogramVec
 }
@@ -44,12 +45,14 @@ func NewMetrics() *Metrics {
 			Help: "Bytes sealed into the vault, each push rounded up to the next multiple of 65536."}),
 		queueAge: prometheus.NewGauge(prometheus.GaugeOpts{Name: "opdomain_queue_age_seconds",
 			Help: "Age of the oldest result that waits for its reviewers, in whole minutes."}),
+		overdue: prometheus.NewGauge(prometheus.GaugeOpts{Name: "opdomain_overdue_datasets",
+			Help: "Datasets whose next version is overdue by their update frequency."}),
 		releases: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "opdomain_releases_total",
 			Help: "Releases by output class."}, []string{"class"}),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "opdomain_request_duration_seconds",
 			Help: "Requests by route and status.", Buckets: []float64{0.01, 0.05, 0.25, 1, 5, 30}}, []string{"route", "status"}),
 	}
-	m.registry.MustRegister(m.jobs, m.refusals, m.rows, m.sealed, m.queueAge, m.releases, m.requests)
+	m.registry.MustRegister(m.jobs, m.refusals, m.rows, m.sealed, m.queueAge, m.overdue, m.releases, m.requests)
 	return m
 }
 
@@ -67,6 +70,9 @@ func (m *Metrics) Pushed(rows, sealed int64) {
 
 // QueueAge sets the age of the oldest result that waits for its reviewers.
 func (m *Metrics) QueueAge(d time.Duration) { m.queueAge.Set(d.Truncate(time.Minute).Seconds()) }
+
+// Overdue sets how many datasets are behind their update frequency (更新逾期).
+func (m *Metrics) Overdue(datasets int) { m.overdue.Set(float64(datasets)) }
 
 // Released counts one release.
 func (m *Metrics) Released(class sandbox.Class) { m.releases.WithLabelValues(string(class)).Inc() }

@@ -81,6 +81,12 @@ type UsageEvent = meter.Event
 // Failed (错误响应) is the body of every response that is not a result
 type Failed = Problem
 
+// GetProofParams defines parameters for GetProof.
+type GetProofParams struct {
+	// Event with the event itself, if the caller's party may see it
+	Event *bool `form:"event,omitempty" json:"event,omitempty"`
+}
+
 // ListUsageParams defines parameters for ListUsage.
 type ListUsageParams struct {
 	// Month a month in Asia/Shanghai, 2006-01
@@ -98,6 +104,15 @@ type RevokeConsentJSONRequestBody = Statement
 
 // RegisterDatasetJSONRequestBody defines body for RegisterDataset for application/json ContentType.
 type RegisterDatasetJSONRequestBody = Dataset
+
+// EraseVersionJSONRequestBody defines body for EraseVersion for application/json ContentType.
+type EraseVersionJSONRequestBody = ErasureRequest
+
+// ProveGrowthJSONRequestBody defines body for ProveGrowth for application/json ContentType.
+type ProveGrowthJSONRequestBody = GrowthRequest
+
+// IssueCertificatesJSONRequestBody defines body for IssueCertificates for application/json ContentType.
+type IssueCertificatesJSONRequestBody = CertificateRequests
 
 // RenewIdentityJSONRequestBody defines body for RenewIdentity for application/json ContentType.
 type RenewIdentityJSONRequestBody = KeyRenewal
@@ -209,6 +224,11 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 // The interface specification for the client above.
 type ClientInterface interface {
 
+	// GetAuthority 域证书机构: the certificate of the domain's authority and its newest revocation list
+	//
+	// Corresponds with GET /v1/authority (the `GetAuthority` operationId).
+	GetAuthority(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// AskClaimWithBody 单人查询: one consenting subject's claim, answered in a fixed slot
 	//
 	// Takes any type of body and a specified content type.
@@ -280,6 +300,20 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/datasets/{dataset} (the `GetDataset` operationId).
 	GetDataset(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// EraseVersionWithBody 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/datasets/{dataset}/versions/{version}/erasure (the `EraseVersion` operationId).
+	EraseVersionWithBody(ctx context.Context, dataset DatasetID, version uint64, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EraseVersion 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/datasets/{dataset}/versions/{version}/erasure (the `EraseVersion` operationId).
+	EraseVersion(ctx context.Context, dataset DatasetID, version uint64, body EraseVersionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetDomain 域信息: the domain's name, keys, policy and last checkpoint
 	//
 	// Corresponds with GET /v1/domain (the `GetDomain` operationId).
@@ -295,10 +329,38 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/evidence/checkpoint (the `GetCheckpoint` operationId).
 	GetCheckpoint(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetProof 包含证明: shows that an entry is in the log
+	// GetProof 存证证明: a signed file that an entry is in the log, with the event if the caller's party may see it
 	//
 	// Corresponds with GET /v1/evidence/entries/{index}/proof (the `GetProof` operationId).
-	GetProof(ctx context.Context, index uint64, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetProof(ctx context.Context, index uint64, params *GetProofParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ProveGrowthWithBody 日志增长证明: a signed file that a checkpoint the caller kept is a prefix of the log
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/evidence/growth (the `ProveGrowth` operationId).
+	ProveGrowthWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ProveGrowth 日志增长证明: a signed file that a checkpoint the caller kept is a prefix of the log
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/evidence/growth (the `ProveGrowth` operationId).
+	ProveGrowth(ctx context.Context, body ProveGrowthJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// IssueCertificatesWithBody 签发证书: certifies the two keys of the identity that signs, for TLCP; the pair before is revoked
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/identities/{identity}/certificates (the `IssueCertificates` operationId).
+	IssueCertificatesWithBody(ctx context.Context, identity IdentityID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// IssueCertificates 签发证书: certifies the two keys of the identity that signs, for TLCP; the pair before is revoked
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/identities/{identity}/certificates (the `IssueCertificates` operationId).
+	IssueCertificates(ctx context.Context, identity IdentityID, body IssueCertificatesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RenewIdentityWithBody 密钥更新: replaces the keys of the identity that signs, which signs with the old one
 	//
@@ -352,6 +414,11 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/invoices/{invoice} (the `GetInvoice` operationId).
 	GetInvoice(ctx context.Context, invoice InvoiceID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListOverdue 更新逾期: datasets behind their update frequency, of the caller's own or, for the agency and auditors, all
+	//
+	// Corresponds with GET /v1/overdue (the `ListOverdue` operationId).
+	ListOverdue(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// EnrolPartyWithBody 主体入域登记: admits a party and its identities
 	//
 	// Takes any type of body and a specified content type.
@@ -391,6 +458,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /v1/pushes/{run}/frames (the `PutFrames` operationId).
 	PutFramesWithBody(ctx context.Context, run RunID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListQuarantine 隔离记录: pushes refused because their schema drifted, of the caller's own or, for the agency and auditors, all
+	//
+	// Corresponds with GET /v1/quarantine (the `ListQuarantine` operationId).
+	ListQuarantine(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListQuestions 查询列表
 	//
@@ -534,6 +606,21 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/usage (the `ListUsage` operationId).
 	ListUsage(ctx context.Context, params *ListUsageParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+}
+
+// GetAuthority 域证书机构: the certificate of the domain's authority and its newest revocation list
+//
+// Corresponds with GET /v1/authority (the `GetAuthority` operationId).
+func (c *Client) GetAuthority(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetAuthorityRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
 }
 
 // AskClaimWithBody 单人查询: one consenting subject's claim, answered in a fixed slot
@@ -717,6 +804,40 @@ func (c *Client) GetDataset(ctx context.Context, dataset DatasetID, reqEditors .
 	return c.Client.Do(req)
 }
 
+// EraseVersionWithBody 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/datasets/{dataset}/versions/{version}/erasure (the `EraseVersion` operationId).
+func (c *Client) EraseVersionWithBody(ctx context.Context, dataset DatasetID, version uint64, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEraseVersionRequestWithBody(c.Server, dataset, version, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EraseVersion 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/datasets/{dataset}/versions/{version}/erasure (the `EraseVersion` operationId).
+func (c *Client) EraseVersion(ctx context.Context, dataset DatasetID, version uint64, body EraseVersionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEraseVersionRequest(c.Server, dataset, version, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetDomain 域信息: the domain's name, keys, policy and last checkpoint
 //
 // Corresponds with GET /v1/domain (the `GetDomain` operationId).
@@ -762,11 +883,79 @@ func (c *Client) GetCheckpoint(ctx context.Context, reqEditors ...RequestEditorF
 	return c.Client.Do(req)
 }
 
-// GetProof 包含证明: shows that an entry is in the log
+// GetProof 存证证明: a signed file that an entry is in the log, with the event if the caller's party may see it
 //
 // Corresponds with GET /v1/evidence/entries/{index}/proof (the `GetProof` operationId).
-func (c *Client) GetProof(ctx context.Context, index uint64, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetProofRequest(c.Server, index)
+func (c *Client) GetProof(ctx context.Context, index uint64, params *GetProofParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetProofRequest(c.Server, index, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ProveGrowthWithBody 日志增长证明: a signed file that a checkpoint the caller kept is a prefix of the log
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/evidence/growth (the `ProveGrowth` operationId).
+func (c *Client) ProveGrowthWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewProveGrowthRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ProveGrowth 日志增长证明: a signed file that a checkpoint the caller kept is a prefix of the log
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/evidence/growth (the `ProveGrowth` operationId).
+func (c *Client) ProveGrowth(ctx context.Context, body ProveGrowthJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewProveGrowthRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// IssueCertificatesWithBody 签发证书: certifies the two keys of the identity that signs, for TLCP; the pair before is revoked
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/identities/{identity}/certificates (the `IssueCertificates` operationId).
+func (c *Client) IssueCertificatesWithBody(ctx context.Context, identity IdentityID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewIssueCertificatesRequestWithBody(c.Server, identity, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// IssueCertificates 签发证书: certifies the two keys of the identity that signs, for TLCP; the pair before is revoked
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/identities/{identity}/certificates (the `IssueCertificates` operationId).
+func (c *Client) IssueCertificates(ctx context.Context, identity IdentityID, body IssueCertificatesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewIssueCertificatesRequest(c.Server, identity, body)
 	if err != nil {
 		return nil, err
 	}
@@ -909,6 +1098,21 @@ func (c *Client) GetInvoice(ctx context.Context, invoice InvoiceID, reqEditors .
 	return c.Client.Do(req)
 }
 
+// ListOverdue 更新逾期: datasets behind their update frequency, of the caller's own or, for the agency and auditors, all
+//
+// Corresponds with GET /v1/overdue (the `ListOverdue` operationId).
+func (c *Client) ListOverdue(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListOverdueRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // EnrolPartyWithBody 主体入域登记: admits a party and its identities
 //
 // Takes any type of body and a specified content type.
@@ -999,6 +1203,21 @@ func (c *Client) GetPush(ctx context.Context, run RunID, reqEditors ...RequestEd
 // Corresponds with PUT /v1/pushes/{run}/frames (the `PutFrames` operationId).
 func (c *Client) PutFramesWithBody(ctx context.Context, run RunID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutFramesRequestWithBody(c.Server, run, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListQuarantine 隔离记录: pushes refused because their schema drifted, of the caller's own or, for the agency and auditors, all
+//
+// Corresponds with GET /v1/quarantine (the `ListQuarantine` operationId).
+func (c *Client) ListQuarantine(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListQuarantineRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -1382,6 +1601,33 @@ func (c *Client) ListUsage(ctx context.Context, params *ListUsageParams, reqEdit
 	return c.Client.Do(req)
 }
 
+// NewGetAuthorityRequest constructs an http.Request for the GetAuthority method
+func NewGetAuthorityRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/authority")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewAskClaimRequest calls the generic AskClaim builder with application/json body
 func NewAskClaimRequest(server string, body AskClaimJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -1644,6 +1890,60 @@ func NewGetDatasetRequest(server string, dataset DatasetID) (*http.Request, erro
 	return req, nil
 }
 
+// NewEraseVersionRequest calls the generic EraseVersion builder with application/json body
+func NewEraseVersionRequest(server string, dataset DatasetID, version uint64, body EraseVersionJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewEraseVersionRequestWithBody(server, dataset, version, "application/json", bodyReader)
+}
+
+// NewEraseVersionRequestWithBody constructs an http.Request for the EraseVersion method, with any body, and a specified content type
+func NewEraseVersionRequestWithBody(server string, dataset DatasetID, version uint64, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "dataset", dataset, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "version", version, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "uint64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/datasets/%s/versions/%s/erasure", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewGetDomainRequest constructs an http.Request for the GetDomain method
 func NewGetDomainRequest(server string) (*http.Request, error) {
 	var err error
@@ -1726,7 +2026,7 @@ func NewGetCheckpointRequest(server string) (*http.Request, error) {
 }
 
 // NewGetProofRequest constructs an http.Request for the GetProof method
-func NewGetProofRequest(server string, index uint64) (*http.Request, error) {
+func NewGetProofRequest(server string, index uint64, params *GetProofParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -1751,10 +2051,124 @@ func NewGetProofRequest(server string, index uint64) (*http.Request, error) {
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Event != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "event", *params.Event, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewProveGrowthRequest calls the generic ProveGrowth builder with application/json body
+func NewProveGrowthRequest(server string, body ProveGrowthJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewProveGrowthRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewProveGrowthRequestWithBody constructs an http.Request for the ProveGrowth method, with any body, and a specified content type
+func NewProveGrowthRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/evidence/growth")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewIssueCertificatesRequest calls the generic IssueCertificates builder with application/json body
+func NewIssueCertificatesRequest(server string, identity IdentityID, body IssueCertificatesJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewIssueCertificatesRequestWithBody(server, identity, "application/json", bodyReader)
+}
+
+// NewIssueCertificatesRequestWithBody constructs an http.Request for the IssueCertificates method, with any body, and a specified content type
+func NewIssueCertificatesRequestWithBody(server string, identity IdentityID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "identity", identity, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/identities/%s/certificates", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -1954,6 +2368,33 @@ func NewGetInvoiceRequest(server string, invoice InvoiceID) (*http.Request, erro
 	return req, nil
 }
 
+// NewListOverdueRequest constructs an http.Request for the ListOverdue method
+func NewListOverdueRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/overdue")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewEnrolPartyRequest calls the generic EnrolParty builder with application/json body
 func NewEnrolPartyRequest(server string, body EnrolPartyJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -2100,6 +2541,33 @@ func NewPutFramesRequestWithBody(server string, run RunID, contentType string, b
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListQuarantineRequest constructs an http.Request for the ListQuarantine method
+func NewListQuarantineRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/quarantine")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -2743,6 +3211,13 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
+	// GetAuthorityWithResponse 域证书机构: the certificate of the domain's authority and its newest revocation list
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/authority (the `GetAuthority` operationId).
+	GetAuthorityWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetAuthorityResponse, error)
+
 	// AskClaimWithBodyWithResponse 单人查询: one consenting subject's claim, answered in a fixed slot
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -2820,6 +3295,20 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/datasets/{dataset} (the `GetDataset` operationId).
 	GetDatasetWithResponse(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*GetDatasetResponse, error)
 
+	// EraseVersionWithBodyWithResponse 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/datasets/{dataset}/versions/{version}/erasure (the `EraseVersion` operationId).
+	EraseVersionWithBodyWithResponse(ctx context.Context, dataset DatasetID, version uint64, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EraseVersionResponse, error)
+
+	// EraseVersionWithResponse 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/datasets/{dataset}/versions/{version}/erasure (the `EraseVersion` operationId).
+	EraseVersionWithResponse(ctx context.Context, dataset DatasetID, version uint64, body EraseVersionJSONRequestBody, reqEditors ...RequestEditorFn) (*EraseVersionResponse, error)
+
 	// GetDomainWithResponse 域信息: the domain's name, keys, policy and last checkpoint
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -2841,12 +3330,40 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/evidence/checkpoint (the `GetCheckpoint` operationId).
 	GetCheckpointWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetCheckpointResponse, error)
 
-	// GetProofWithResponse 包含证明: shows that an entry is in the log
+	// GetProofWithResponse 存证证明: a signed file that an entry is in the log, with the event if the caller's party may see it
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/evidence/entries/{index}/proof (the `GetProof` operationId).
-	GetProofWithResponse(ctx context.Context, index uint64, reqEditors ...RequestEditorFn) (*GetProofResponse, error)
+	GetProofWithResponse(ctx context.Context, index uint64, params *GetProofParams, reqEditors ...RequestEditorFn) (*GetProofResponse, error)
+
+	// ProveGrowthWithBodyWithResponse 日志增长证明: a signed file that a checkpoint the caller kept is a prefix of the log
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/evidence/growth (the `ProveGrowth` operationId).
+	ProveGrowthWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ProveGrowthResponse, error)
+
+	// ProveGrowthWithResponse 日志增长证明: a signed file that a checkpoint the caller kept is a prefix of the log
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/evidence/growth (the `ProveGrowth` operationId).
+	ProveGrowthWithResponse(ctx context.Context, body ProveGrowthJSONRequestBody, reqEditors ...RequestEditorFn) (*ProveGrowthResponse, error)
+
+	// IssueCertificatesWithBodyWithResponse 签发证书: certifies the two keys of the identity that signs, for TLCP; the pair before is revoked
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/identities/{identity}/certificates (the `IssueCertificates` operationId).
+	IssueCertificatesWithBodyWithResponse(ctx context.Context, identity IdentityID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueCertificatesResponse, error)
+
+	// IssueCertificatesWithResponse 签发证书: certifies the two keys of the identity that signs, for TLCP; the pair before is revoked
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/identities/{identity}/certificates (the `IssueCertificates` operationId).
+	IssueCertificatesWithResponse(ctx context.Context, identity IdentityID, body IssueCertificatesJSONRequestBody, reqEditors ...RequestEditorFn) (*IssueCertificatesResponse, error)
 
 	// RenewIdentityWithBodyWithResponse 密钥更新: replaces the keys of the identity that signs, which signs with the old one
 	//
@@ -2904,6 +3421,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/invoices/{invoice} (the `GetInvoice` operationId).
 	GetInvoiceWithResponse(ctx context.Context, invoice InvoiceID, reqEditors ...RequestEditorFn) (*GetInvoiceResponse, error)
 
+	// ListOverdueWithResponse 更新逾期: datasets behind their update frequency, of the caller's own or, for the agency and auditors, all
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/overdue (the `ListOverdue` operationId).
+	ListOverdueWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListOverdueResponse, error)
+
 	// EnrolPartyWithBodyWithResponse 主体入域登记: admits a party and its identities
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -2945,6 +3469,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /v1/pushes/{run}/frames (the `PutFrames` operationId).
 	PutFramesWithBodyWithResponse(ctx context.Context, run RunID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutFramesResponse, error)
+
+	// ListQuarantineWithResponse 隔离记录: pushes refused because their schema drifted, of the caller's own or, for the agency and auditors, all
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/quarantine (the `ListQuarantine` operationId).
+	ListQuarantineWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListQuarantineResponse, error)
 
 	// ListQuestionsWithResponse 查询列表
 	//
@@ -3106,6 +3637,54 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/usage (the `ListUsage` operationId).
 	ListUsageWithResponse(ctx context.Context, params *ListUsageParams, reqEditors ...RequestEditorFn) (*ListUsageResponse, error)
+}
+
+type GetAuthorityResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AuthorityInfo
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetAuthorityResponse) GetJSON200() *AuthorityInfo {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetAuthorityResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetAuthorityResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetAuthorityResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetAuthorityResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetAuthorityResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
 }
 
 type AskClaimResponse struct {
@@ -3444,6 +4023,54 @@ func (r GetDatasetResponse) ContentType() string {
 	return ""
 }
 
+type EraseVersionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ErasureReport
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r EraseVersionResponse) GetJSON200() *ErasureReport {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r EraseVersionResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r EraseVersionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EraseVersionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EraseVersionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EraseVersionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetDomainResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3577,15 +4204,8 @@ func (r GetCheckpointResponse) ContentType() string {
 type GetProofResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *Proof
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Failed
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r GetProofResponse) GetJSON200() *Proof {
-	return r.JSON200
 }
 
 // GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
@@ -3616,6 +4236,95 @@ func (r GetProofResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetProofResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ProveGrowthResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ProveGrowthResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ProveGrowthResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ProveGrowthResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ProveGrowthResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ProveGrowthResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type IssueCertificatesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *CertificatePair
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r IssueCertificatesResponse) GetJSON201() *CertificatePair {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r IssueCertificatesResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r IssueCertificatesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r IssueCertificatesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r IssueCertificatesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r IssueCertificatesResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3848,6 +4557,54 @@ func (r GetInvoiceResponse) ContentType() string {
 	return ""
 }
 
+type ListOverdueResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Overdue
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListOverdueResponse) GetJSON200() *[]Overdue {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListOverdueResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListOverdueResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListOverdueResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListOverdueResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListOverdueResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type EnrolPartyResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -4027,6 +4784,54 @@ func (r PutFramesResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r PutFramesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListQuarantineResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Quarantine
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListQuarantineResponse) GetJSON200() *[]Quarantine {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListQuarantineResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListQuarantineResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListQuarantineResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListQuarantineResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListQuarantineResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -4794,6 +5599,19 @@ func (r ListUsageResponse) ContentType() string {
 	return ""
 }
 
+// GetAuthorityWithResponse 域证书机构: the certificate of the domain's authority and its newest revocation list
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/authority (the `GetAuthority` operationId).
+func (c *ClientWithResponses) GetAuthorityWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetAuthorityResponse, error) {
+	rsp, err := c.GetAuthority(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetAuthorityResponse(rsp)
+}
+
 // AskClaimWithBodyWithResponse 单人查询: one consenting subject's claim, answered in a fixed slot
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -4937,6 +5755,32 @@ func (c *ClientWithResponses) GetDatasetWithResponse(ctx context.Context, datase
 	return ParseGetDatasetResponse(rsp)
 }
 
+// EraseVersionWithBodyWithResponse 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/datasets/{dataset}/versions/{version}/erasure (the `EraseVersion` operationId).
+func (c *ClientWithResponses) EraseVersionWithBodyWithResponse(ctx context.Context, dataset DatasetID, version uint64, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EraseVersionResponse, error) {
+	rsp, err := c.EraseVersionWithBody(ctx, dataset, version, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEraseVersionResponse(rsp)
+}
+
+// EraseVersionWithResponse 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/datasets/{dataset}/versions/{version}/erasure (the `EraseVersion` operationId).
+func (c *ClientWithResponses) EraseVersionWithResponse(ctx context.Context, dataset DatasetID, version uint64, body EraseVersionJSONRequestBody, reqEditors ...RequestEditorFn) (*EraseVersionResponse, error) {
+	rsp, err := c.EraseVersion(ctx, dataset, version, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEraseVersionResponse(rsp)
+}
+
 // GetDomainWithResponse 域信息: the domain's name, keys, policy and last checkpoint
 //
 // Returns a wrapper object for the known response body format(s).
@@ -4976,17 +5820,69 @@ func (c *ClientWithResponses) GetCheckpointWithResponse(ctx context.Context, req
 	return ParseGetCheckpointResponse(rsp)
 }
 
-// GetProofWithResponse 包含证明: shows that an entry is in the log
+// GetProofWithResponse 存证证明: a signed file that an entry is in the log, with the event if the caller's party may see it
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/evidence/entries/{index}/proof (the `GetProof` operationId).
-func (c *ClientWithResponses) GetProofWithResponse(ctx context.Context, index uint64, reqEditors ...RequestEditorFn) (*GetProofResponse, error) {
-	rsp, err := c.GetProof(ctx, index, reqEditors...)
+func (c *ClientWithResponses) GetProofWithResponse(ctx context.Context, index uint64, params *GetProofParams, reqEditors ...RequestEditorFn) (*GetProofResponse, error) {
+	rsp, err := c.GetProof(ctx, index, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseGetProofResponse(rsp)
+}
+
+// ProveGrowthWithBodyWithResponse 日志增长证明: a signed file that a checkpoint the caller kept is a prefix of the log
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/evidence/growth (the `ProveGrowth` operationId).
+func (c *ClientWithResponses) ProveGrowthWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ProveGrowthResponse, error) {
+	rsp, err := c.ProveGrowthWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseProveGrowthResponse(rsp)
+}
+
+// ProveGrowthWithResponse 日志增长证明: a signed file that a checkpoint the caller kept is a prefix of the log
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/evidence/growth (the `ProveGrowth` operationId).
+func (c *ClientWithResponses) ProveGrowthWithResponse(ctx context.Context, body ProveGrowthJSONRequestBody, reqEditors ...RequestEditorFn) (*ProveGrowthResponse, error) {
+	rsp, err := c.ProveGrowth(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseProveGrowthResponse(rsp)
+}
+
+// IssueCertificatesWithBodyWithResponse 签发证书: certifies the two keys of the identity that signs, for TLCP; the pair before is revoked
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/identities/{identity}/certificates (the `IssueCertificates` operationId).
+func (c *ClientWithResponses) IssueCertificatesWithBodyWithResponse(ctx context.Context, identity IdentityID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*IssueCertificatesResponse, error) {
+	rsp, err := c.IssueCertificatesWithBody(ctx, identity, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseIssueCertificatesResponse(rsp)
+}
+
+// IssueCertificatesWithResponse 签发证书: certifies the two keys of the identity that signs, for TLCP; the pair before is revoked
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/identities/{identity}/certificates (the `IssueCertificates` operationId).
+func (c *ClientWithResponses) IssueCertificatesWithResponse(ctx context.Context, identity IdentityID, body IssueCertificatesJSONRequestBody, reqEditors ...RequestEditorFn) (*IssueCertificatesResponse, error) {
+	rsp, err := c.IssueCertificates(ctx, identity, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseIssueCertificatesResponse(rsp)
 }
 
 // RenewIdentityWithBodyWithResponse 密钥更新: replaces the keys of the identity that signs, which signs with the old one
@@ -5093,6 +5989,19 @@ func (c *ClientWithResponses) GetInvoiceWithResponse(ctx context.Context, invoic
 	return ParseGetInvoiceResponse(rsp)
 }
 
+// ListOverdueWithResponse 更新逾期: datasets behind their update frequency, of the caller's own or, for the agency and auditors, all
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/overdue (the `ListOverdue` operationId).
+func (c *ClientWithResponses) ListOverdueWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListOverdueResponse, error) {
+	rsp, err := c.ListOverdue(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListOverdueResponse(rsp)
+}
+
 // EnrolPartyWithBodyWithResponse 主体入域登记: admits a party and its identities
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -5169,6 +6078,19 @@ func (c *ClientWithResponses) PutFramesWithBodyWithResponse(ctx context.Context,
 		return nil, err
 	}
 	return ParsePutFramesResponse(rsp)
+}
+
+// ListQuarantineWithResponse 隔离记录: pushes refused because their schema drifted, of the caller's own or, for the agency and auditors, all
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/quarantine (the `ListQuarantine` operationId).
+func (c *ClientWithResponses) ListQuarantineWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListQuarantineResponse, error) {
+	rsp, err := c.ListQuarantine(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListQuarantineResponse(rsp)
 }
 
 // ListQuestionsWithResponse 查询列表
@@ -5470,6 +6392,39 @@ func (c *ClientWithResponses) ListUsageWithResponse(ctx context.Context, params 
 	return ParseListUsageResponse(rsp)
 }
 
+// ParseGetAuthorityResponse parses an HTTP response from a GetAuthorityWithResponse call
+func ParseGetAuthorityResponse(rsp *http.Response) (*GetAuthorityResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetAuthorityResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AuthorityInfo
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseAskClaimResponse parses an HTTP response from a AskClaimWithResponse call
 func ParseAskClaimResponse(rsp *http.Response) (*AskClaimResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -5701,6 +6656,39 @@ func ParseGetDatasetResponse(rsp *http.Response) (*GetDatasetResponse, error) {
 	return response, nil
 }
 
+// ParseEraseVersionResponse parses an HTTP response from a EraseVersionWithResponse call
+func ParseEraseVersionResponse(rsp *http.Response) (*EraseVersionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EraseVersionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ErasureReport
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetDomainResponse parses an HTTP response from a GetDomainWithResponse call
 func ParseGetDomainResponse(rsp *http.Response) (*GetDomainResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -5800,12 +6788,64 @@ func ParseGetProofResponse(rsp *http.Response) (*GetProofResponse, error) {
 	}
 
 	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest Proof
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.JSON200 = &dest
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseProveGrowthResponse parses an HTTP response from a ProveGrowthWithResponse call
+func ParseProveGrowthResponse(rsp *http.Response) (*ProveGrowthResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ProveGrowthResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseIssueCertificatesResponse parses an HTTP response from a IssueCertificatesWithResponse call
+func ParseIssueCertificatesResponse(rsp *http.Response) (*IssueCertificatesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &IssueCertificatesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest CertificatePair
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Failed
@@ -5976,6 +7016,39 @@ func ParseGetInvoiceResponse(rsp *http.Response) (*GetInvoiceResponse, error) {
 	return response, nil
 }
 
+// ParseListOverdueResponse parses an HTTP response from a ListOverdueWithResponse call
+func ParseListOverdueResponse(rsp *http.Response) (*ListOverdueResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListOverdueResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Overdue
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseEnrolPartyResponse parses an HTTP response from a EnrolPartyWithResponse call
 func ParseEnrolPartyResponse(rsp *http.Response) (*EnrolPartyResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -6087,6 +7160,39 @@ func ParsePutFramesResponse(rsp *http.Response) (*PutFramesResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest PushReport
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListQuarantineResponse parses an HTTP response from a ListQuarantineWithResponse call
+func ParseListQuarantineResponse(rsp *http.Response) (*ListQuarantineResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListQuarantineResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Quarantine
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -6630,6 +7736,9 @@ func ParseListUsageResponse(rsp *http.Response) (*ListUsageResponse, error) {
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// GetAuthority 域证书机构: the certificate of the domain's authority and its newest revocation list
+	// (GET /v1/authority)
+	GetAuthority(w http.ResponseWriter, r *http.Request)
 	// AskClaim 单人查询: one consenting subject's claim, answered in a fixed slot
 	// (POST /v1/claims)
 	AskClaim(w http.ResponseWriter, r *http.Request)
@@ -6651,6 +7760,9 @@ type ServerInterface interface {
 	// GetDataset 数据资源
 	// (GET /v1/datasets/{dataset})
 	GetDataset(w http.ResponseWriter, r *http.Request, dataset DatasetID)
+	// EraseVersion 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
+	// (POST /v1/datasets/{dataset}/versions/{version}/erasure)
+	EraseVersion(w http.ResponseWriter, r *http.Request, dataset DatasetID, version uint64)
 	// GetDomain 域信息: the domain's name, keys, policy and last checkpoint
 	// (GET /v1/domain)
 	GetDomain(w http.ResponseWriter, r *http.Request)
@@ -6660,9 +7772,15 @@ type ServerInterface interface {
 	// GetCheckpoint 存证检查点: the last signed checkpoint, signed-note form
 	// (GET /v1/evidence/checkpoint)
 	GetCheckpoint(w http.ResponseWriter, r *http.Request)
-	// GetProof 包含证明: shows that an entry is in the log
+	// GetProof 存证证明: a signed file that an entry is in the log, with the event if the caller's party may see it
 	// (GET /v1/evidence/entries/{index}/proof)
-	GetProof(w http.ResponseWriter, r *http.Request, index uint64)
+	GetProof(w http.ResponseWriter, r *http.Request, index uint64, params GetProofParams)
+	// ProveGrowth 日志增长证明: a signed file that a checkpoint the caller kept is a prefix of the log
+	// (POST /v1/evidence/growth)
+	ProveGrowth(w http.ResponseWriter, r *http.Request)
+	// IssueCertificates 签发证书: certifies the two keys of the identity that signs, for TLCP; the pair before is revoked
+	// (POST /v1/identities/{identity}/certificates)
+	IssueCertificates(w http.ResponseWriter, r *http.Request, identity IdentityID)
 	// RenewIdentity 密钥更新: replaces the keys of the identity that signs, which signs with the old one
 	// (POST /v1/identities/{identity}/keys)
 	RenewIdentity(w http.ResponseWriter, r *http.Request, identity IdentityID)
@@ -6678,6 +7796,9 @@ type ServerInterface interface {
 	// GetInvoice 账单
 	// (GET /v1/invoices/{invoice})
 	GetInvoice(w http.ResponseWriter, r *http.Request, invoice InvoiceID)
+	// ListOverdue 更新逾期: datasets behind their update frequency, of the caller's own or, for the agency and auditors, all
+	// (GET /v1/overdue)
+	ListOverdue(w http.ResponseWriter, r *http.Request)
 	// EnrolParty 主体入域登记: admits a party and its identities
 	// (POST /v1/parties)
 	EnrolParty(w http.ResponseWriter, r *http.Request)
@@ -6690,6 +7811,9 @@ type ServerInterface interface {
 	// PutFrames 推送数据: the sealed frames; Content-Digest is that of the opening's bytes
 	// (PUT /v1/pushes/{run}/frames)
 	PutFrames(w http.ResponseWriter, r *http.Request, run RunID)
+	// ListQuarantine 隔离记录: pushes refused because their schema drifted, of the caller's own or, for the agency and auditors, all
+	// (GET /v1/quarantine)
+	ListQuarantine(w http.ResponseWriter, r *http.Request)
 	// ListQuestions 查询列表
 	// (GET /v1/questions)
 	ListQuestions(w http.ResponseWriter, r *http.Request)
@@ -6748,6 +7872,20 @@ type ServerInterfaceWrapper struct {
 }
 
 type MiddlewareFunc func(http.Handler) http.Handler
+
+// GetAuthority operation middleware
+func (siw *ServerInterfaceWrapper) GetAuthority(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetAuthority(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
 
 // AskClaim operation middleware
 func (siw *ServerInterfaceWrapper) AskClaim(w http.ResponseWriter, r *http.Request) {
@@ -6883,6 +8021,41 @@ func (siw *ServerInterfaceWrapper) GetDataset(w http.ResponseWriter, r *http.Req
 	handler.ServeHTTP(w, r)
 }
 
+// EraseVersion operation middleware
+func (siw *ServerInterfaceWrapper) EraseVersion(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "dataset" -------------
+	var dataset DatasetID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "dataset", r.PathValue("dataset"), &dataset, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "dataset", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "version" -------------
+	var version uint64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "version", r.PathValue("version"), &version, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "uint64", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "version", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.EraseVersion(w, r, dataset, version)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetDomain operation middleware
 func (siw *ServerInterfaceWrapper) GetDomain(w http.ResponseWriter, r *http.Request) {
 
@@ -6940,8 +8113,64 @@ func (siw *ServerInterfaceWrapper) GetProof(w http.ResponseWriter, r *http.Reque
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetProofParams
+
+	// ------------- Optional query parameter "event" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "event", r.URL.Query(), &params.Event, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "event"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "event", Err: err})
+		}
+		return
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.GetProof(w, r, index)
+		siw.Handler.GetProof(w, r, index, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ProveGrowth operation middleware
+func (siw *ServerInterfaceWrapper) ProveGrowth(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ProveGrowth(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// IssueCertificates operation middleware
+func (siw *ServerInterfaceWrapper) IssueCertificates(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "identity" -------------
+	var identity IdentityID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "identity", r.PathValue("identity"), &identity, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "identity", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.IssueCertificates(w, r, identity)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -7057,6 +8286,20 @@ func (siw *ServerInterfaceWrapper) GetInvoice(w http.ResponseWriter, r *http.Req
 	handler.ServeHTTP(w, r)
 }
 
+// ListOverdue operation middleware
+func (siw *ServerInterfaceWrapper) ListOverdue(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListOverdue(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // EnrolParty operation middleware
 func (siw *ServerInterfaceWrapper) EnrolParty(w http.ResponseWriter, r *http.Request) {
 
@@ -7128,6 +8371,20 @@ func (siw *ServerInterfaceWrapper) PutFrames(w http.ResponseWriter, r *http.Requ
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.PutFrames(w, r, run)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListQuarantine operation middleware
+func (siw *ServerInterfaceWrapper) ListQuarantine(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListQuarantine(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -7587,11 +8844,17 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/domain", wrapper.GetDomain)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/evidence/checkpoint", wrapper.GetCheckpoint)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/evidence/entries/{index}/proof", wrapper.GetProof)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/evidence/growth", wrapper.ProveGrowth)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/evidence/bundle", wrapper.GetBundle)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/parties", wrapper.EnrolParty)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/subjects", wrapper.EnrolSubject)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/identities/{identity}/revoke", wrapper.RevokeIdentity)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/identities/{identity}/keys", wrapper.RenewIdentity)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/identities/{identity}/certificates", wrapper.IssueCertificates)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/authority", wrapper.GetAuthority)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/overdue", wrapper.ListOverdue)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/quarantine", wrapper.ListQuarantine)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/datasets/{dataset}/versions/{version}/erasure", wrapper.EraseVersion)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets", wrapper.ListDatasets)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/datasets", wrapper.RegisterDataset)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}", wrapper.GetDataset)

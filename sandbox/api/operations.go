@@ -17,12 +17,6 @@ type operations struct{ *core }
 
 var _ ServerInterface = operations{}
 
-// answer runs a reading call and writes its result.
-func answer[T any](o operations, w http.ResponseWriter, r *http.Request, f func(context.Context, Caller) (T, error)) {
-	v, err := f(r.Context(), callOn(r).caller)
-	o.write(w, r, http.StatusOK, v, err)
-}
-
 // list runs a reading call that gives many; none is an empty list.
 func list[T any](o operations, w http.ResponseWriter, r *http.Request, f func(context.Context, Caller) ([]T, error)) {
 	v, err := f(r.Context(), callOn(r).caller)
@@ -84,8 +78,9 @@ func (o operations) GetCheckpoint(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, text) // kept in memory: cannot fail
 }
 
-func (o operations) GetProof(w http.ResponseWriter, r *http.Request, index uint64) {
-	answer(o, w, r, func(ctx context.Context, c Caller) (Proof, error) { return o.config.Service.Proof(ctx, c, index) })
+func (o operations) GetProof(w http.ResponseWriter, r *http.Request, index uint64, p GetProofParams) {
+	out, err := o.config.Service.Proof(r.Context(), callOn(r).caller, index, p.Event != nil && *p.Event)
+	o.file(w, r, out, err)
 }
 
 // GetBundle streams. A failure after the first byte cuts the stream, so that a cut bundle never looks whole; its last
@@ -153,6 +148,63 @@ func amendNothing[B any](o operations, w http.ResponseWriter, r *http.Request, i
 		}
 		return f(ctx, c, o.registrar, b)
 	}))
+}
+
+// file writes bytes that are signed as they stand.
+func (o operations) file(w http.ResponseWriter, r *http.Request, b []byte, err error) {
+	if err != nil {
+		o.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", typeProof)
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(b)
+}
+
+func (o operations) ProveGrowth(w http.ResponseWriter, r *http.Request) {
+	var b GrowthRequest
+	if err := decode(callOn(r).body, &b); err != nil {
+		o.fail(w, r, err)
+		return
+	}
+	out, err := o.config.Service.Growth(r.Context(), callOn(r).caller, b)
+	o.file(w, r, out, err)
+}
+
+func (o operations) ListOverdue(w http.ResponseWriter, r *http.Request) {
+	list(o, w, r, o.config.Service.Overdue)
+}
+
+func (o operations) ListQuarantine(w http.ResponseWriter, r *http.Request) {
+	list(o, w, r, o.config.Service.Quarantine)
+}
+
+// EraseVersion wants the reason, which goes into the evidence.
+func (o operations) EraseVersion(w http.ResponseWriter, r *http.Request, id DatasetID, version uint64) {
+	amend(o, w, r, "dataset", id, func(ctx context.Context, c Caller, id DatasetID, b ErasureRequest) (ErasureReport, error) {
+		if n := utf8.RuneCountInString(b.Reason); n == 0 || n > 200 {
+			return ErasureReport{}, malformed("reason", "1 to 200 characters")
+		}
+		return o.config.Service.EraseVersion(ctx, c, id, version, b)
+	})
+}
+
+func (o operations) GetAuthority(w http.ResponseWriter, r *http.Request) {
+	v, err := o.config.Service.Authority(r.Context())
+	o.write(w, r, http.StatusOK, v, err)
+}
+
+func (o operations) IssueCertificates(w http.ResponseWriter, r *http.Request, id IdentityID) {
+	if err := sandbox.CheckID("identity", string(id)); err != nil {
+		o.fail(w, r, err)
+		return
+	}
+	submit(o, w, r, http.StatusCreated, func(ctx context.Context, c Caller, b CertificateRequests) (CertificatePair, error) {
+		if id != c.Identity.ID {
+			return CertificatePair{}, &sandbox.Error{Op: "certificates", Kind: sandbox.NotFound, Object: "identity", Detail: "an identity asks for its own certificates"}
+		}
+		return o.config.Service.IssueCertificates(ctx, c, b)
+	})
 }
 
 func (o operations) EnrolParty(w http.ResponseWriter, r *http.Request) {

@@ -21,6 +21,7 @@ const (
 	typeJSON    = "application/json"
 	typeFrames  = "application/vnd.opdomain.frames"
 	typeBundle  = "application/vnd.opdomain.bundle"
+	typeProof   = "application/vnd.opdomain.proof"
 	typeProblem = "application/problem+json"
 )
 
@@ -45,6 +46,10 @@ func (k *core) admit(r *http.Request, in Call, c *call) error {
 	q, err := k.prove(r, c)
 	if err != nil {
 		return err
+	}
+	if in.Peer != "" && in.Peer != c.caller.Identity.ID {
+		return &sandbox.Error{Op: "request", Kind: sandbox.Unsigned, Object: "connection", Detail: "the connection's certificates name another identity than signed the request",
+			Hint: "connect with the certificates of the identity that signs"}
 	}
 	if err := k.pace(a, c); err != nil {
 		return err

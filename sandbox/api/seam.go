@@ -31,6 +31,9 @@ type Call struct {
 	Path      string // escaped, as received
 	Query     string // raw, without "?"
 	Fields    Fields
+	// Peer is the identity the connection's certificates name, if they name one: a request signed by another is refused. It
+	// only ever takes away.
+	Peer sandbox.IdentityID
 	// Body is read by the Core after the signature and the role are proven. Its errors are *sandbox.Error or mean that it
 	// ended early. nil for none.
 	Body io.Reader
@@ -89,8 +92,8 @@ func (c Call) check() error {
 		return over("path")
 	case len(c.Query) > maxQuery:
 		return over("query")
-	case len(c.Method) > 16 || len(c.Authority) > 256:
-		return over("method or authority")
+	case len(c.Method) > 16 || len(c.Authority) > 256 || len(c.Peer) > 256:
+		return over("method, authority or peer")
 	}
 	for _, f := range []string{c.Fields.ContentType, c.Fields.ContentDigest, c.Fields.SignatureInput, c.Fields.Signature} {
 		if len(f) > maxField {

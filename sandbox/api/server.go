@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/opdomain/opdomain/attest/channel"
 	"github.com/opdomain/opdomain/sandbox"
 )
 
@@ -111,31 +112,50 @@ func (c *FrontConfig) validate() error {
 // and idle timeouts, and Config.Authorities must be given.
 func (s *Server) Handler() http.Handler { return s }
 
-// Run serves on l until ctx ends, then takes no new requests and lets running ones finish within Grace. It owns l.
+// Run serves on the listeners until ctx ends, then takes no new requests and lets running ones finish within Grace. It owns
+// them. Bounds hold over all of them together.
 //
 // A listener of crypto/tls serves TLS 1.3; older versions are refused. HTTP/2 is off, deliberately: one connection carries
 // one request at a time, so the bounds on connections, silence and requests are the same thing seen three ways. The
-// listener's NextProtos offer at most "http/1.1".
-func (s *Server) Run(ctx context.Context, l net.Listener) error {
+// listener's NextProtos offer at most "http/1.1". One of package channel says who is at the other end of a connection; a
+// request that another identity signed is refused.
+func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
+	if len(listeners) == 0 {
+		return &sandbox.Error{Op: "api: serve", Kind: sandbox.Invalid, Object: "listeners", Detail: "at least one"}
+	}
 	if s.local != nil && len(s.local.config.Authorities) == 0 {
-		s.local.config.Authorities = []string{l.Addr().String()}
+		for _, l := range listeners {
+			s.local.config.Authorities = append(s.local.config.Authorities, l.Addr().String())
+		}
 	}
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	in := bound(l, s.config.Limits.Connections)
+	places := make(chan struct{}, s.config.Limits.Connections)
 	one := new(http.Protocols)
 	one.SetHTTP1(true)
 	h := &http.Server{
 		Handler: s, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout,
-		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, Protocols: one, ConnState: in.state,
+		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, Protocols: one,
+		ConnState: func(_ net.Conn, state http.ConnState) { // once for every connection it accepted
+			if state == http.StateClosed || state == http.StateHijacked {
+				<-places
+			}
+		},
 		BaseContext: func(net.Listener) context.Context { return base },
+		ConnContext: channel.WithPeer,
 		ErrorLog:    slog.NewLogLogger(quiet{s.config.Log.Handler()}, slog.LevelWarn),
 	}
-	served := make(chan error, 1)
-	go func() { served <- h.Serve(in) }()
+	served := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() {
+			err := h.Serve(bound(l, places))
+			served <- &sandbox.Error{Op: "api: serve", Kind: sandbox.Unavailable, Object: l.Addr().String(), Err: err}
+		}()
+	}
 	select {
 	case err := <-served:
-		return &sandbox.Error{Op: "api: serve", Kind: sandbox.Unavailable, Object: l.Addr().String(), Err: err}
+		cancel()
+		return errors.Join(err, h.Close())
 	case <-ctx.Done():
 	}
 	stop, done := context.WithTimeout(base, s.config.Grace)
@@ -145,7 +165,9 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		cancel()
 		err = &sandbox.Error{Op: "api: stop", Kind: sandbox.Unavailable, Detail: "requests were still running after the grace", Err: errors.Join(err, h.Close())}
 	}
-	<-served
+	for range listeners {
+		<-served
+	}
 	return err
 }
 
@@ -191,6 +213,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := callOf(r, route)
+	name, certified, err := channel.Peer(r.Context())
+	if err != nil { // its certificates were revoked, or ended, since it connected
+		w.Header().Set("Connection", "close")
+		own(Refuse(err), err)
+		return
+	}
+	if certified {
+		c.Peer = name.Identity
+	}
 	body := s.open(w, r, s.table[route])
 	c.Body = body
 	a := s.config.Core.Do(r.Context(), c)

@@ -80,7 +80,22 @@ type Service interface {
 	Checkpoint(ctx context.Context) (string, error)
 	// Bundle writes the evidence bundle with what the caller's party may see disclosed.
 	Bundle(ctx context.Context, c Caller, w io.Writer) error
-	Proof(ctx context.Context, c Caller, index uint64) (Proof, error)
+	// Proof gives the proof of an entry, with its event if it is asked for and the caller's party may see it; Growth that a
+	// kept checkpoint is a prefix of the log. Both are files of package attest.
+	Proof(ctx context.Context, c Caller, index uint64, event bool) ([]byte, error)
+	Growth(ctx context.Context, c Caller, r GrowthRequest) ([]byte, error)
+
+	// Overdue and Quarantine list what concerns the caller's own datasets; the agency and auditors see all.
+	Overdue(ctx context.Context, c Caller) ([]Overdue, error)
+	Quarantine(ctx context.Context, c Caller) ([]Quarantine, error)
+	// EraseVersion destroys the key of a version for good. The owner and the agency may; a dataset the caller may not see is
+	// NotFound, the current version without ErasureRequest.Current is Denied.
+	EraseVersion(ctx context.Context, c Caller, d sandbox.DatasetID, version uint64, r ErasureRequest) (ErasureReport, error)
+
+	// Authority gives what anyone checks the domain's certificates with.
+	Authority(ctx context.Context) (AuthorityInfo, error)
+	// IssueCertificates certifies the keys of the caller's own identity and revokes the pair it had.
+	IssueCertificates(ctx context.Context, c Caller, r CertificateRequests) (CertificatePair, error)
 }
 
 // Registrar (身份登记) is a Service that can change enrolled identities. One that cannot answers those two operations as unavailable.
@@ -316,10 +331,59 @@ type InvoiceRequest struct {
 	Month string          `json:"month"`
 }
 
-// Proof (包含证明) shows that an entry is in the log of a checkpoint: RFC 6962 inclusion with SM3.
-type Proof struct {
-	Index      uint64   `json:"index"`
-	Entry      []byte   `json:"entry"`          // the salted entry hash
-	Path       [][]byte `json:"path,omitempty"` // sibling hashes, leaf to root
-	Checkpoint string   `json:"checkpoint"`
+// GrowthRequest (增长证明请求) holds a checkpoint of this log as it was signed, in signed-note form.
+type GrowthRequest struct {
+	Checkpoint string `json:"checkpoint"`
+}
+
+// CertificateRequests (证书申请) holds the requests for both certificates of an identity, PKCS#10 in PEM.
+type CertificateRequests struct {
+	Sign    string `json:"sign"`
+	Encrypt string `json:"encrypt"`
+}
+
+// CertificatePair (双证书) holds both certificates of an identity and that of the domain's authority, PEM.
+type CertificatePair struct {
+	Sign      string `json:"sign"`
+	Encrypt   string `json:"encrypt"`
+	Authority string `json:"authority"`
+}
+
+// AuthorityInfo (域证书机构) is the certificate of the domain's authority and its newest revocation list, PEM.
+type AuthorityInfo struct {
+	Certificate string `json:"certificate"`
+	Revoked     string `json:"revoked"`
+}
+
+// Overdue (更新逾期) is a dataset behind its update frequency.
+type Overdue struct {
+	Dataset   sandbox.DatasetID `json:"dataset"`
+	Unit      sandbox.PartyID   `json:"unit"`
+	Frequency catalog.Frequency `json:"frequency"`
+	Due       time.Time         `json:"due"`
+}
+
+// Quarantine (隔离记录) is a push that was refused because its schema is not the registered one and not a change that passes.
+type Quarantine struct {
+	Run     sandbox.RunID     `json:"run"`
+	Dataset sandbox.DatasetID `json:"dataset"`
+	Digest  []byte            `json:"digest"` // of the schema that was refused
+	Reason  string            `json:"reason"`
+	At      time.Time         `json:"at"`
+}
+
+// ErasureRequest (销毁请求) says why a version is erased, in 1 to 200 characters. Current says that the version in use is
+// meant: without it that one is not erased.
+type ErasureRequest struct {
+	Reason  string `json:"reason"`
+	Current bool   `json:"current,omitempty"`
+}
+
+// ErasureReport (销毁回执) is the signed certificate of what was destroyed (keys.Erasure), and the files that went with it.
+type ErasureReport struct {
+	Dataset     sandbox.DatasetID `json:"dataset"`
+	Version     uint64            `json:"version"`
+	Certificate json.RawMessage   `json:"certificate"`
+	Files       int               `json:"files,omitempty"`
+	Bytes       int64             `json:"bytes,omitempty"`
 }

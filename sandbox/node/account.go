@@ -2,9 +2,7 @@ package node
 
 import (
 	"context"
-	"io"
 	"slices"
-	"time"
 
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/sandbox"
@@ -139,49 +137,4 @@ func (n *Node) Invoice(ctx context.Context, c api.Caller, id sandbox.InvoiceID) 
 
 func supervises(p sandbox.Party) bool {
 	return p.Role == sandbox.Agency || p.Role == sandbox.Auditor
-}
-
-// publishEvery is how often the published checkpoint changes: seen event by event, the size of the log would tell anyone
-// what happens inside, such as whether a claim was answered.
-const publishEvery = time.Minute
-
-// Checkpoint gives the published checkpoint: the log's last one as of the last full minute, or of the first request after
-// it.
-func (n *Node) Checkpoint(context.Context) (string, error) {
-	n.publish.Lock()
-	defer n.publish.Unlock()
-	if slot := n.now().Truncate(publishEvery); n.published == "" || slot.After(n.publishedAt) {
-		n.published, n.publishedAt = n.evidence.Log().Checkpoint().String(), slot
-	}
-	return n.published, nil
-}
-
-// Proof proves that an entry is in the log.
-func (n *Node) Proof(_ context.Context, _ api.Caller, index uint64) (api.Proof, error) {
-	cp := n.evidence.Log().Checkpoint()
-	path, err := n.evidence.Log().Inclusion(index, cp.Size)
-	if err != nil {
-		return api.Proof{}, err
-	}
-	rec, err := n.evidence.Log().Read(index)
-	if err != nil {
-		return api.Proof{}, err
-	}
-	return api.Proof{Index: index, Entry: rec.Entry[:], Path: path, Checkpoint: cp.String()}, nil
-}
-
-// Bundle writes the evidence bundle of the caller's party. That it was exported is evidence too, recorded first.
-func (n *Node) Bundle(ctx context.Context, c api.Caller, w io.Writer) error {
-	err := n.change(ctx, c.Identity.ID, func(_ context.Context, tx *change) error {
-		tx.record(attest.BundleExported, "bundle/"+string(c.Party.ID), attest.BundleExportedBody{Audience: string(c.Party.ID), Size: n.evidence.Log().Size()}, agency, toParty(c.Party.ID))
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	visible, err := n.audience(ctx, c)
-	if err != nil {
-		return err
-	}
-	return n.evidence.WriteBundle(ctx, w, n.desc.Domain, string(c.Party.ID), visible)
 }

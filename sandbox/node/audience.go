@@ -103,6 +103,9 @@ func (a *audience) sees(e attest.Event) bool {
 	case attest.IdentityRevoked:
 		var b attest.IdentityRevokedBody
 		return read(e, &b) && a.seen[b.Identity]
+	case attest.CertificatesIssued:
+		var b attest.CertificatesIssuedBody
+		return read(e, &b) && (b.Identity == domainIdentity || a.seen[b.Identity])
 	case attest.IdentityRenewed:
 		var b attest.IdentityRenewedBody
 		return read(e, &b) && a.seen[b.Identity]

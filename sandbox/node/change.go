@@ -39,6 +39,9 @@ type collections struct {
 	witnesses   store.Collection[Witnesses]
 	quarantine  store.Collection[wire.Quarantine]
 	fresh       store.Collection[freshness]
+	erasures    store.Collection[erasureRecord]
+	authority   store.Collection[authorityRecord]
+	pairs       store.Collection[pairRecord]
 }
 
 func newCollections(s *store.Store) collections {
@@ -59,6 +62,9 @@ func newCollections(s *store.Store) collections {
 		witnesses:   store.NewCollection[Witnesses](s, "witnesses"),
 		quarantine:  store.NewCollection[wire.Quarantine](s, "quarantine"),
 		fresh:       store.NewCollection[freshness](s, "fresh"),
+		erasures:    store.NewCollection[erasureRecord](s, "erasure"),
+		authority:   store.NewCollection[authorityRecord](s, "authority"),
+		pairs:       store.NewCollection[pairRecord](s, "certificates"),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/attest/sm/pki"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 )
@@ -74,12 +75,14 @@ func (n *Node) Identity(ctx context.Context, id sandbox.IdentityID) (sandbox.Ide
 	return k.identity, k.party, err
 }
 
-// RevokeIdentity shuts an identity out from the next request on.
+// RevokeIdentity shuts an identity out from the next request on, and its certificates with it.
 func (n *Node) RevokeIdentity(ctx context.Context, c api.Caller, id sandbox.IdentityID, reason string) error {
 	if l := utf8.RuneCountInString(reason); l == 0 || l > 200 || !utf8.ValidString(reason) {
 		return &sandbox.Error{Op: "revoke", Kind: sandbox.Invalid, Object: string(id), Detail: "a reason of 1 to 200 characters"}
 	}
 	defer n.forgetIdentity(id)
+	n.certifying.Lock()
+	defer n.certifying.Unlock()
 	return n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
 		who, _, err := n.docs.identities.Get(ctx, string(id))
 		if err == nil && c.Party.Role != sandbox.Agency && who.Party != c.Party.ID {
@@ -99,12 +102,15 @@ func (n *Node) RevokeIdentity(ctx context.Context, c api.Caller, id sandbox.Iden
 		if err != nil || !fresh {
 			return err
 		}
+		if err := n.revokePair(ctx, tx, id, pki.PrivilegeWithdrawn); err != nil {
+			return err
+		}
 		tx.record(attest.IdentityRevoked, "identity/"+string(id), attest.IdentityRevokedBody{Identity: id, Reason: reason}, agency, publicOf(p))
 		return nil
 	})
 }
 
-// RenewIdentity replaces the caller's keys; what was signed with the old ones stays provable by the evidence.
+// RenewIdentity replaces the caller's keys and takes its certificates back; what was signed with the old ones stays provable by the evidence.
 func (n *Node) RenewIdentity(ctx context.Context, c api.Caller, id sandbox.IdentityID, k api.KeyRenewal) error {
 	if id != c.Identity.ID {
 		return &sandbox.Error{Op: "renew", Kind: sandbox.Denied, Object: string(id), Detail: "an identity renews its own keys"}
@@ -113,6 +119,8 @@ func (n *Node) RenewIdentity(ctx context.Context, c api.Caller, id sandbox.Ident
 		return err
 	}
 	defer n.forgetIdentity(id)
+	n.certifying.Lock()
+	defer n.certifying.Unlock()
 	return n.change(ctx, id, func(ctx context.Context, tx *change) error {
 		who, rev, err := n.docs.identities.Get(ctx, string(id))
 		if err != nil {
@@ -126,6 +134,9 @@ func (n *Node) RenewIdentity(ctx context.Context, c api.Caller, id sandbox.Ident
 		}
 		who.SignKey, who.EncryptKey = k.SignKey, k.EncryptKey
 		if _, err := n.docs.identities.Update(ctx, string(id), rev, string(who.Party), string(who.Duty), who); err != nil {
+			return err
+		}
+		if err := n.revokePair(ctx, tx, id, pki.Superseded); err != nil { // its keys stood beside those given up
 			return err
 		}
 		tx.record(attest.IdentityRenewed, "identity/"+string(id), attest.IdentityRenewedBody{Identity: id, SignKey: k.SignKey, EncryptKey: k.EncryptKey, Proof: k.Proof}, agency, publicOf(c.Party))

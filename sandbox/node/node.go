@@ -99,6 +99,9 @@ type Node struct {
 	witnessing sync.Mutex
 	witnessed  atomic.Uint64 // entries a quorum of witnesses has signed for
 	backing    sync.Mutex    // one backup at a time
+	erasing    sync.RWMutex  // of evidence, against who reads the whole log
+	certifying sync.Mutex    // of the domain's authority
+	destroying sync.Mutex    // of version keys
 
 	queueMu sync.Mutex
 	queue   []*waiting // changes nobody runs yet

@@ -16,6 +16,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/ingest"
 	"github.com/opdomain/opdomain/sandbox/ingest/wire"
+	"github.com/opdomain/opdomain/sandbox/store"
 )
 
 // contextStream is what a unit signs a push opening under.
@@ -224,15 +225,16 @@ func (n *Node) drifted(ctx context.Context, c api.Caller, d catalog.Dataset, op 
 		"send the schema along when columns were added or widened; register a table that changed otherwise as a new dataset; nothing was taken in")
 }
 
-// Quarantined lists the pushes whose schema was held back: a unit's own, or all for the agency and auditors.
-func (n *Node) Quarantined(ctx context.Context, p sandbox.Party) ([]wire.Quarantine, error) {
-	rows, err := n.docs.quarantine.List(ctx, ownerFilter(p))
+// Quarantine lists the pushes whose schema was held back: a unit's own, or all for the agency and auditors.
+func (n *Node) Quarantine(ctx context.Context, c api.Caller) ([]api.Quarantine, error) {
+	rows, err := n.docs.quarantine.List(ctx, ownerFilter(c.Party))
 	if err != nil {
 		return nil, err
 	}
-	out := []wire.Quarantine{}
+	out := []api.Quarantine{}
 	for _, r := range rows {
-		out = append(out, r.Value)
+		q := r.Value
+		out = append(out, api.Quarantine{Run: q.Run, Dataset: q.Dataset, Digest: q.Digest, Reason: q.Reason, At: q.At})
 	}
 	return out, nil
 }
@@ -281,14 +283,6 @@ func digestID(a string, b []byte) string {
 	return hex.EncodeToString(d[:16])
 }
 
-// Overdue (更新逾期) is a dataset behind its update frequency.
-type Overdue struct {
-	Dataset   sandbox.DatasetID `json:"dataset"`
-	Unit      sandbox.PartyID   `json:"unit"`
-	Frequency catalog.Frequency `json:"frequency"`
-	Due       time.Time         `json:"due"`
-}
-
 // freshness is when a dataset was last committed, or registered.
 type freshness struct {
 	Dataset sandbox.DatasetID
@@ -299,16 +293,18 @@ type freshness struct {
 // staleGrace is how much later than its frequency says a dataset may come before it is an alarm.
 const staleGrace = 6 * time.Hour
 
-// Stale lists the datasets whose next version is overdue by their update frequency; the zero time is now.
-func (n *Node) Stale(ctx context.Context, now time.Time) ([]Overdue, error) {
-	if now.IsZero() {
-		now = n.now()
-	}
-	rows, err := n.docs.datasets.List(ctx, ownerFilter(sandbox.Party{Role: sandbox.Agency}))
+// Overdue lists the datasets whose next version is overdue by their update frequency: a unit's own, or all for the agency and
+// auditors.
+func (n *Node) Overdue(ctx context.Context, c api.Caller) ([]api.Overdue, error) {
+	return n.overdue(ctx, ownerFilter(c.Party), n.now())
+}
+
+func (n *Node) overdue(ctx context.Context, whose store.Filter, now time.Time) ([]api.Overdue, error) {
+	rows, err := n.docs.datasets.List(ctx, whose)
 	if err != nil {
 		return nil, err
 	}
-	last, err := n.docs.fresh.List(ctx, ownerFilter(sandbox.Party{Role: sandbox.Agency}))
+	last, err := n.docs.fresh.List(ctx, whose)
 	if err != nil {
 		return nil, err
 	}
@@ -316,14 +312,14 @@ func (n *Node) Stale(ctx context.Context, now time.Time) ([]Overdue, error) {
 	for _, f := range last {
 		at[f.Value.Dataset] = f.Value.At
 	}
-	out := []Overdue{}
+	out := []api.Overdue{}
 	for _, r := range rows {
 		since, ok := at[r.Value.ID]
 		if !ok {
 			continue
 		}
 		if due, late := catalog.Due(r.Value.Frequency, since, now, staleGrace); late {
-			out = append(out, Overdue{r.Value.ID, r.Value.Unit, r.Value.Frequency, due})
+			out = append(out, api.Overdue{Dataset: r.Value.ID, Unit: r.Value.Unit, Frequency: r.Value.Frequency, Due: due})
 		}
 	}
 	return out, nil

@@ -36,6 +36,9 @@ func (n *Node) recover(ctx context.Context) error {
 	if err := n.dropStages(ctx); err != nil {
 		return err
 	}
+	if err := n.goOnErasing(ctx); err != nil {
+		return err
+	}
 	waiting, err := n.docs.questions.List(ctx, listState(stateReview))
 	if err == nil {
 		n.queueAge(waiting)

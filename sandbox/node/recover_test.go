@@ -122,6 +122,21 @@ func TestOutboxIsAppendedOnceAfterACrash(t *testing.T) {
 	closed(t, n)
 }
 
+// opened keeps a run as one whose opening was accepted.
+func opened(t *testing.T, n *Node, d catalog.Dataset, run sandbox.RunID) {
+	t.Helper()
+	digest := schemaDigest(d)
+	o, _, err := channel.NewOpening(rand.Reader, n.keys.DecryptKey().Public(), channel.Opening{From: "unit", To: domainIdentity, Domain: "d", Run: run, Dataset: d.ID,
+		SchemaDigest: digest[:], Created: n.now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := pushRecord{Push: api.Push{Run: run, Dataset: d.ID, State: pushOpen}, Party: "unit", First: wire.Opening{Stream: o}.Encode(), Opened: n.now()}
+	if err := n.docs.pushes.Insert(t.Context(), string(run), "unit", pushOpen, r); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestVersionCommittedBeforeACrashIsTakenUp commits to the vault and dies before the catalogue learns of it.
 func TestVersionCommittedBeforeACrashIsTakenUp(t *testing.T) {
 	ctx, dir := context.Background(), filepath.Join(t.TempDir(), "d")
@@ -130,20 +145,7 @@ func TestVersionCommittedBeforeACrashIsTakenUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opened := func(run sandbox.RunID) {
-		t.Helper()
-		digest := schemaDigest(d)
-		o, _, err := channel.NewOpening(rand.Reader, n.keys.DecryptKey().Public(), channel.Opening{From: "unit", To: domainIdentity, Domain: "d", Run: run, Dataset: d.ID,
-			SchemaDigest: digest[:], Created: n.now()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := pushRecord{Push: api.Push{Run: run, Dataset: d.ID, State: pushOpen}, Party: "unit", First: wire.Opening{Stream: o}.Encode(), Opened: n.now()}
-		if err := n.docs.pushes.Insert(ctx, string(run), "unit", pushOpen, r); err != nil {
-			t.Fatal(err)
-		}
-	}
-	opened("run-1")
+	opened(t, n, d, "run-1")
 	b := array.NewRecordBuilder(memory.DefaultAllocator, batch.Schema(d))
 	defer b.Release()
 	b.Field(0).(*array.StringBuilder).Append("somebody")
@@ -161,7 +163,7 @@ func TestVersionCommittedBeforeACrashIsTakenUp(t *testing.T) {
 	}
 	closed(t, n)
 	n = reopen(t, dir)
-	opened("run-2")
+	opened(t, n, d, "run-2")
 	closed(t, n)
 	for range 2 { // taken up once
 		n = reopen(t, dir)

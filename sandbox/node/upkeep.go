@@ -11,6 +11,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/doctor"
+	"github.com/opdomain/opdomain/sandbox/store"
 	"github.com/opdomain/opdomain/sandbox/vault"
 )
 
@@ -56,7 +57,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	}
 	s.Newest = time.Unix(0, n.latest.Load()).UTC()
 	s.CalendarShort = !n.calendarCovers(n.now())
-	stale, err := n.Stale(ctx, n.now())
+	stale, err := n.overdue(ctx, store.Filter{}, n.now())
 	if err != nil {
 		return s, err
 	}
@@ -133,9 +134,14 @@ func (n *Node) discardUnused() error {
 	return nil
 }
 
-// Tend does what comes round every minute: pushes left open too long end, and the checkpoint goes to the witnesses.
+// Tend does what comes round every minute: pushes left open too long end, overdue datasets are counted, the revocation list
+// is kept fresh, and the checkpoint goes to the witnesses.
 func (n *Node) Tend(ctx context.Context) error {
-	return errors.Join(n.EndStalePushes(ctx), n.witness(ctx))
+	late, err := n.overdue(ctx, store.Filter{}, n.now())
+	if err == nil {
+		n.cfg.Metrics.Overdue(len(late))
+	}
+	return errors.Join(err, n.EndStalePushes(ctx), n.renewList(ctx), n.witness(ctx))
 }
 
 var _ api.Registrar = (*Node)(nil)

@@ -48,7 +48,7 @@ func (f *Client) Close() error {
 
 // Do passes one call to the core.
 func (f *Client) Do(ctx context.Context, call api.Call) api.Answer {
-	h := callHead{call.Route, call.Method, call.Authority, call.Path, call.Query, call.Fields, call.Body != nil}
+	h := callHead{call.Route, call.Method, call.Authority, call.Path, call.Query, call.Fields, call.Peer, call.Body != nil}
 	for {
 		c, kept, err := f.conn(ctx)
 		if err == nil {

@@ -37,13 +37,14 @@ const (
 
 // callHead is a call as it crosses; its body follows when the core wants it.
 type callHead struct {
-	Route     string     `json:"route,omitempty"`
-	Method    string     `json:"method"`
-	Authority string     `json:"authority"`
-	Path      string     `json:"path"`
-	Query     string     `json:"query,omitempty"`
-	Fields    api.Fields `json:"fields"`
-	Body      bool       `json:"body,omitempty"`
+	Route     string             `json:"route,omitempty"`
+	Method    string             `json:"method"`
+	Authority string             `json:"authority"`
+	Path      string             `json:"path"`
+	Query     string             `json:"query,omitempty"`
+	Fields    api.Fields         `json:"fields"`
+	Peer      sandbox.IdentityID `json:"peer,omitempty"`
+	Body      bool               `json:"body,omitempty"`
 }
 
 // answerHead is an answer as it crosses; its body follows.

@@ -56,7 +56,7 @@ func TestCallsCross(t *testing.T) {
 			}
 			n = len(b)
 		}
-		text := fmt.Sprintf("%s|%s|%s|%s|%s|%+v|%d", c.Route, c.Method, c.Authority, c.Path, c.Query, c.Fields, n)
+		text := fmt.Sprintf("%s|%s|%s|%s|%s|%+v|%s|%d", c.Route, c.Method, c.Authority, c.Path, c.Query, c.Fields, c.Peer, n)
 		a := api.Answer{Status: 418, ContentType: "text/plain", RetryAfter: 3 * time.Second, Body: []byte(text)}
 		if n%2 == 1 {
 			a.Body, a.Stream = nil, io.NopCloser(bytes.NewReader([]byte(text)))
@@ -66,7 +66,7 @@ func TestCallsCross(t *testing.T) {
 	var wait sync.WaitGroup
 	for i := range 200 {
 		wait.Go(func() {
-			call := api.Call{Route: "POST /v1/x", Method: "POST", Authority: "d:1", Path: "/v1/x%2Fy", Query: "a=b&c",
+			call := api.Call{Route: "POST /v1/x", Method: "POST", Authority: "d:1", Path: "/v1/x%2Fy", Query: "a=b&c", Peer: "unit",
 				Fields: api.Fields{ContentType: "application/json", ContentDigest: "d", SignatureInput: "i", Signature: "s"}}
 			n := i * 997
 			if i > 0 {
@@ -81,7 +81,7 @@ func TestCallsCross(t *testing.T) {
 				}
 				_ = a.Stream.Close()
 			}
-			want := fmt.Sprintf("POST /v1/x|POST|d:1|/v1/x%%2Fy|a=b&c|{ContentType:application/json ContentDigest:d SignatureInput:i Signature:s}|%d", n)
+			want := fmt.Sprintf("POST /v1/x|POST|d:1|/v1/x%%2Fy|a=b&c|{ContentType:application/json ContentDigest:d SignatureInput:i Signature:s}|unit|%d", n)
 			if a.Status != 418 || a.ContentType != "text/plain" || a.RetryAfter != 3*time.Second || string(got) != want {
 				t.Errorf("%+v\n got %s\nwant %s", a, got, want)
 			}

@@ -128,7 +128,7 @@ func (c *Server) one(ctx context.Context, conn net.Conn, in *bufio.Reader, h cal
 	defer cancel()
 	w := &watch{conn: conn, in: in, cancel: cancel}
 	w.begin()
-	call := api.Call{Route: h.Route, Method: h.Method, Authority: h.Authority, Path: h.Path, Query: h.Query, Fields: h.Fields}
+	call := api.Call{Route: h.Route, Method: h.Method, Authority: h.Authority, Path: h.Path, Query: h.Query, Fields: h.Fields, Peer: h.Peer}
 	body := &callBody{bodyReader: bodyReader{r: in}, watch: w}
 	if h.Body {
 		call.Body = body
