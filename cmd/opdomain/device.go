@@ -15,7 +15,8 @@ import (
 	"github.com/opdomain/opdomain/sandbox/node"
 )
 
-// deviceFile says which device holds a domain's key-encrypting keys; without it they are in files under the passphrase.
+// deviceFile, in the key folder, says which device holds its key-encrypting keys; without it they are in files under the
+// passphrase.
 const deviceFile = "device.json"
 
 // deviceSetup names a token of a PKCS#11 module. The passphrase is the token's PIN.
@@ -27,7 +28,23 @@ type deviceSetup struct {
 	Mechanism string `json:"mechanism"` // AES-256-GCM or AES-256-CBC; a device with SM4 has vendor numbers of its own
 }
 
-// device gives what opens the device that a domain's folder names; nil when it names none.
+// openKeyFolder opens a key folder, with the device it names.
+func (a *app) openKeyFolder(dir string, passphrase []byte) (*keys.Vault, error) {
+	device, err := a.device(dir, passphrase)
+	if err != nil {
+		return nil, err
+	}
+	if device == nil {
+		return keys.Open(dir, passphrase, a.rand)
+	}
+	d, err := device()
+	if err != nil {
+		return nil, err
+	}
+	return keys.OpenVault(keys.Config{Dir: dir, Rand: a.rand, Device: d, VersionKEKs: d.Describe().Erases})
+}
+
+// device gives what opens the device that a key folder names; nil when it names none.
 func (a *app) device(dir string, pin []byte) (func() (keys.Device, error), error) {
 	b, err := os.ReadFile(filepath.Join(dir, deviceFile))
 	if errors.Is(err, os.ErrNotExist) {
@@ -70,11 +87,8 @@ func (a *app) token(d deviceSetup, pin []byte) (func() (keys.Device, error), err
 	}, nil
 }
 
-// keepDevice writes the description of a new domain's device.
+// keepDevice writes the description of a new key folder's device.
 func keepDevice(dir string, d deviceSetup) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return &sandbox.Error{Op: "init", Kind: sandbox.Unavailable, Object: dir, Err: err}
-	}
 	b, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {
 		return err

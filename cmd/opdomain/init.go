@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -77,9 +78,6 @@ func (a *app) found(ctx context.Context, f founding, passphrase []byte, m *api.M
 		if cfg.Device, err = a.token(f.device, passphrase); err != nil {
 			return nil, nil, err
 		}
-		if err := keepDevice(f.dir, f.device); err != nil {
-			return nil, nil, err
-		}
 	}
 	for i := range roster {
 		for j, id := range roster[i].Identities {
@@ -97,6 +95,11 @@ func (a *app) found(ctx context.Context, f founding, passphrase []byte, m *api.M
 	}
 	made[who.ID] = key
 	n, err := node.Create(ctx, cfg, node.Founding{Domain: f.domain, Hosting: f.hosting, District: f.district, Keys: f.keys, Enrolled: roster})
+	if err == nil && f.device.Module != "" {
+		if err = keepDevice(filepath.Join(f.dir, "keys"), f.device); err != nil {
+			err = errors.Join(err, n.Close())
+		}
+	}
 	return n, made, err
 }
 

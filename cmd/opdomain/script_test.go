@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -45,6 +48,17 @@ func TestScripts(t *testing.T) {
 			_, err := datagen.Generate(filepath.Join(e.WorkDir, "tables"), datagen.Options{Persons: 1000, Seed: 3})
 			return err
 		},
+		// [softhsm]: SoftHSM is here; $MODULE is its library, $SOFTHSM2_CONF its own folder with a token "domain" of PIN 246813.
+		Condition: func(cond string) (bool, error) {
+			if cond != "softhsm" {
+				return false, fmt.Errorf("no condition %s", cond)
+			}
+			_, module := softHSM()
+			if module == "" && os.Getenv("OPDOMAIN_REQUIRE") == "all" {
+				return false, errors.New("SoftHSM is absent and OPDOMAIN_REQUIRE=all: apt-get install softhsm2")
+			}
+			return module != "", nil
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			// listening ADDR waits until something accepts connections there.
 			"listening": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -66,6 +80,16 @@ func TestScripts(t *testing.T) {
 			"writes": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[1], strings.TrimSpace(ts.ReadFile(args[0])))
 			},
+			// token makes a PKCS#11 token in the script's folder.
+			"token": func(ts *testscript.TestScript, _ bool, _ []string) {
+				tool, module := softHSM()
+				conf, tokens := ts.MkAbs("softhsm.conf"), ts.MkAbs("tokens")
+				ts.Check(os.Mkdir(tokens, 0o700))
+				ts.Check(os.WriteFile(conf, []byte("directories.tokendir = "+tokens+"\nobjectstore.backend = file\nlog.level = ERROR\n"), 0o600))
+				ts.Setenv("SOFTHSM2_CONF", conf)
+				ts.Setenv("MODULE", module)
+				ts.Check(ts.Exec(tool, "--init-token", "--free", "--label", "domain", "--so-pin", "13572468", "--pin", "246813"))
+			},
 			// newest DIR NAME puts the path of the folder's last entry into an environment variable.
 			"newest": func(ts *testscript.TestScript, _ bool, args []string) {
 				entries, err := os.ReadDir(ts.MkAbs(args[0]))
@@ -82,6 +106,20 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+// softHSM finds SoftHSM's tool and library; "" for none.
+func softHSM() (tool, module string) {
+	tool, err := exec.LookPath("softhsm2-util")
+	if err != nil {
+		return "", ""
+	}
+	for _, p := range []string{os.Getenv("SOFTHSM2_MODULE"), "/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so", "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so"} {
+		if _, err := os.Stat(p); p != "" && err == nil {
+			return tool, p
+		}
+	}
+	return "", ""
 }
 
 // TestStoryOnRealClaims plays the story on real claims that nobody here wrote.

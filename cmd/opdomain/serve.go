@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -236,7 +237,7 @@ func (a *app) domain(ctx context.Context, o opening, m *api.Metrics) (*node.Node
 		return nil, err
 	}
 	cfg := node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Rand: a.rand, Metrics: m}
-	if cfg.Device, err = a.device(o.dir, p); err != nil {
+	if cfg.Device, err = a.device(filepath.Join(o.dir, "keys"), p); err != nil {
 		return nil, err
 	}
 	if cfg.Witnesses, err = a.pinned(o.witnesses); err != nil {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/node"
 )
@@ -38,6 +37,10 @@ func (a *app) backupCommand() *cobra.Command {
 		return a.show(r, func(w io.Writer) {
 			fmt.Fprintf(w, "backup of domain %s as of %s is in %s: %d files, %d MiB, of which %d MiB are new; %d entries of evidence\n",
 				r.Domain, r.Taken.Format("2006-01-02T15:04:05.000Z07:00"), r.Path, r.Files, r.Bytes>>20, r.Copied>>20, r.Size)
+			if _, err := os.Stat(filepath.Join(dir, "keys", deviceFile)); err == nil {
+				fmt.Fprintf(w, "keys are not in it: copy %s, and back the device up by its own means\n", filepath.Join(dir, "keys"))
+				return
+			}
 			fmt.Fprintf(w, "keys are not in it: opdomain keys share --dir %s\n", dir)
 		})
 	})
@@ -61,7 +64,7 @@ func (a *app) restoreCommand() *cobra.Command {
 		if err := copyFolder(keyDir, filepath.Join(dir, "keys")); err != nil {
 			return err
 		}
-		k, err := keys.Open(filepath.Join(dir, "keys"), p, a.rand)
+		k, err := a.openKeyFolder(filepath.Join(dir, "keys"), p)
 		if err != nil {
 			return errors.Join(err, os.RemoveAll(dir))
 		}

@@ -14,6 +14,7 @@ type access struct {
 	export bool     // the result is streamed
 	body   int64    // bytes of a JSON body; 0: MaxBody
 	dear   bool     // costs costDear
+	polled bool     // by machines: what succeeds is not logged
 }
 
 // Routes beside the generated ones.
@@ -50,6 +51,7 @@ func (a access) tokens(route string) int {
 func (a access) upTo(bytes int64) access { a.body = bytes; return a }
 func (a access) costly() access          { a.dear = true; return a }
 func (a access) streamed() access        { a.export = true; return a }
+func (a access) quietly() access         { a.polled = true; return a }
 
 func anyone() access                { return access{anyone: true} }
 func only(allow ...string) access   { return access{allow: allow} }
@@ -86,7 +88,7 @@ func routes() map[string]access {
 		"GET /v1/evidence/checkpoint":                            anyone(),
 		"GET /v1/evidence/entries/{index}/proof":                 everyone,
 		"POST /v1/evidence/growth":                               everyone.upTo(signedForm),
-		"GET /v1/authority":                                      anyone(),
+		"GET /v1/authority":                                      anyone().quietly(),
 		"GET /v1/overdue":                                        only("agency", "unit", "auditor"),
 		"GET /v1/quarantine":                                     only("agency", "unit", "auditor"),
 		"POST /v1/datasets/{dataset}/versions/{version}/erasure": only("unit/officer", "agency/officer").upTo(shortForm),

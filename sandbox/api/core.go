@@ -96,7 +96,7 @@ func newCore(c Config) (*core, error) {
 	k.registrar, _ = c.Service.(Registrar)
 	HandlerWithOptions(operations{k}, StdHTTPServerOptions{BaseRouter: k.mux, ErrorHandlerFunc: k.badParameter})
 	k.mux.HandleFunc(routeHealth, k.health)
-	k.table[routeHealth] = anyone()
+	k.table[routeHealth] = anyone().quietly()
 	return k, nil
 }
 
@@ -121,7 +121,11 @@ func (k *core) finish(ctx context.Context, c *call, status int) {
 	for _, f := range c.leave {
 		f()
 	}
-	observe(ctx, k.config.Log, k.config.Metrics, c.route, status, c.caller.Identity.ID, k.config.Now().Sub(c.began), c.failed)
+	log := k.config.Log
+	if k.table[c.route].polled && c.failed == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	observe(ctx, log, k.config.Metrics, c.route, status, c.caller.Identity.ID, k.config.Now().Sub(c.began), c.failed)
 }
 
 // Do guards, runs, logs and counts one call.
