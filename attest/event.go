@@ -41,6 +41,7 @@ const (
 	KeyRotated         Kind = "key.rotated"         // 密钥轮换
 	KeyErased          Kind = "key.erased"          // 密钥销毁
 	WitnessesSet       Kind = "witnesses.set"       // 见证方设定
+	DomainRestored     Kind = "domain.restored"     // 备份恢复
 	CertificatesIssued Kind = "certificates.issued" // 证书签发
 )
 
@@ -118,6 +119,8 @@ func (e Event) open() (any, error) {
 		body = new(KeyErasedBody)
 	case WitnessesSet:
 		body = new(WitnessesSetBody)
+	case DomainRestored:
+		body = new(DomainRestoredBody)
 	case CertificatesIssued:
 		body = new(CertificatesIssuedBody)
 	default:
@@ -374,6 +377,11 @@ type (
 	WitnessesSetBody struct {
 		Quorum    int           `json:"quorum"`
 		Witnesses []WitnessBody `json:"witnesses"`
+	}
+	// DomainRestoredBody (备份恢复): the domain goes on from a backup. What it recorded behind Size before that is not in this log.
+	DomainRestoredBody struct {
+		Taken time.Time `json:"taken"` // the backup
+		Size  uint64    `json:"size"`  // entries in it
 	}
 	// CertificatesIssuedBody (证书签发): the pair of an identity by the domain's authority. Revoked are the serial numbers of the
 	// pair it takes the place of; an identity's revocation revokes its pair with it.

@@ -17,5 +17,7 @@
 //	subject → consent                     个人授权     consent.given, consent.revoked
 //	insurer → run → release               单人查询     claim.answered, claim.refused
 //	     → meter → bill                   计量与账单   usage.metered, invoice.issued
-//	     → attest → opdomain-verify       存证与核验   bundle.exported
+//	     → attest → opdomain-verify       存证与核验   bundle.exported, evidence.erased
+//	witnesses → attest/witness            存证见证     witnesses.set
+//	keys → attest/keys, attest/sm/pki     密钥与证书   key.rotated, key.erased, certificates.issued, identity.renewed, identity.revoked
 package sandbox

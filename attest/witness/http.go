@@ -3,6 +3,7 @@ package witness
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -72,6 +73,7 @@ func (w *Witness) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /add-checkpoint", w.add)
 	mux.HandleFunc("GET /checkpoint", w.latest)
+	mux.HandleFunc("GET /readmissions", w.readmissions)
 	mux.HandleFunc("GET /healthz", func(out http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(out, "ok\n") })
 	return mux
 }
@@ -104,6 +106,16 @@ func (w *Witness) latest(out http.ResponseWriter, in *http.Request) {
 	}
 	out.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = io.WriteString(out, n.String())
+}
+
+func (w *Witness) readmissions(out http.ResponseWriter, in *http.Request) {
+	all, err := w.Readmissions(in.URL.Query().Get("origin"))
+	if err != nil {
+		fail(out, err)
+		return
+	}
+	out.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(out).Encode(all)
 }
 
 // sizeType is the content type of a Conflict's body. SPEC: C2SP tlog-witness.

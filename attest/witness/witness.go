@@ -5,7 +5,7 @@
 // The protocol is C2SP tlog-witness with SM3 and SM2: POST /add-checkpoint with the size last signed, a consistency proof
 // and the note; 200 with the co-signature, 409 with the size the witness is at, 404 for an unknown log, 403 for a checkpoint
 // its log has not signed, 422 for a proof that does not hold, 400 for anything else. GET /checkpoint?origin=… gives the note
-// signed last. Answers carry their own proof, so any transport will do; who stands in between can only withhold them.
+// signed last, GET /readmissions?origin=… what the witness has said about logs that went on from a backup (Readmit). Answers carry their own proof, so any transport will do; who stands in between can only withhold them.
 //
 // A domain asks its witnesses when it opens (Behind): one that has seen more than the domain's own log holds proves that the
 // folder was put back to an earlier state. What a domain releases waits for a quorum (Collect).

@@ -76,7 +76,7 @@ func (a *app) restoreCommand() *cobra.Command {
 		}
 		return a.show(r, func(w io.Writer) {
 			fmt.Fprintf(w, "restored domain %s as of %s into %s: %d files, every one as it was signed for\n", r.Domain, r.Taken.Format("2006-01-02T15:04:05.000Z07:00"), dir, r.Files)
-			fmt.Fprintf(w, "next: opdomain serve --dir %s --check; it stays closed if its witnesses have seen more than %d entries\n", dir, r.Size)
+			fmt.Fprintf(w, "next: opdomain serve --dir %s --check; it stays closed if its witnesses have seen more than %d entries, until each of their parties runs opdomain witness readmit --checkpoint %s\n", dir, r.Size, filepath.Join(dir, "log", "checkpoint"))
 		})
 	})
 	c.Flags().StringVar(&from, "from", "", "folder of one backup")

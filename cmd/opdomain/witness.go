@@ -17,6 +17,7 @@ import (
 	"github.com/opdomain/opdomain/attest/durable"
 	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/attest/tlog"
 	"github.com/opdomain/opdomain/attest/witness"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/node"
@@ -121,10 +122,37 @@ func (a *app) witnessCommand() *cobra.Command {
 	for _, x := range []string{"dir", "file", "url"} {
 		must(enrol.MarkFlagRequired(x))
 	}
-	return group("witness", "Witnesses of the evidence (存证见证)", initial, serve, enrol)
+	var path, reason string
+	readmit := verb("readmit", "Let a log go on from an earlier checkpoint after its domain was restored: your party's decision, on record (重新见证)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		text, err := a.readFile(path)
+		if err != nil {
+			return err
+		}
+		n, err := tlog.ParseNote(string(text))
+		if err != nil {
+			return err
+		}
+		return a.openWitness(dir, func(w *witness.Witness, _ witnessSetup) error {
+			r, err := w.Readmit(c.Context(), n.Checkpoint, reason)
+			if err != nil {
+				return err
+			}
+			return a.show(r, func(out io.Writer) {
+				fmt.Fprintf(out, "%s goes on from entry %d; what this witness signed behind it is on record at /readmissions\n", n.Origin, n.Size)
+			})
+		})
+	})
+	readmit.Flags().StringVar(&dir, "dir", "", "folder of the witness, which is not being served")
+	readmit.Flags().StringVar(&path, "checkpoint", "", "the restored domain's log/checkpoint")
+	readmit.Flags().StringVar(&reason, "reason", "", "why your party agrees, in 1 to 200 characters")
+	for _, x := range []string{"dir", "checkpoint", "reason"} {
+		must(readmit.MarkFlagRequired(x))
+	}
+	return group("witness", "Witnesses of the evidence (存证见证)", initial, serve, enrol, readmit)
 }
 
-func (a *app) serveWitness(ctx context.Context, dir, listen string) error {
+// openWitness opens a witness's folder, which no other process may have open.
+func (a *app) openWitness(dir string, do func(*witness.Witness, witnessSetup) error) error {
 	var setup witnessSetup
 	if err := a.readJSON(filepath.Join(dir, witnessFile), &setup); err != nil {
 		return err
@@ -156,18 +184,24 @@ func (a *app) serveWitness(ctx context.Context, dir, listen string) error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", listen)
-	if err != nil {
-		return &sandbox.Error{Op: "witness", Kind: sandbox.Unavailable, Object: listen, Detail: "the address cannot be listened on", Hint: "name another with --listen"}
-	}
-	s := &http.Server{Handler: w.Handler(), ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10}
-	fmt.Fprintf(a.out, "witness %s at http://%s; interrupt to stop\n", setup.Name, l.Addr())
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
-	select {
-	case err := <-served:
-		return &sandbox.Error{Op: "witness", Kind: sandbox.Unavailable, Object: listen, Err: err}
-	case <-ctx.Done():
-		return s.Shutdown(context.WithoutCancel(ctx))
-	}
+	return do(w, setup)
+}
+
+func (a *app) serveWitness(ctx context.Context, dir, listen string) error {
+	return a.openWitness(dir, func(w *witness.Witness, setup witnessSetup) error {
+		l, err := net.Listen("tcp", listen)
+		if err != nil {
+			return &sandbox.Error{Op: "witness", Kind: sandbox.Unavailable, Object: listen, Detail: "the address cannot be listened on", Hint: "name another with --listen"}
+		}
+		s := &http.Server{Handler: w.Handler(), ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10}
+		fmt.Fprintf(a.out, "witness %s at http://%s; interrupt to stop\n", setup.Name, l.Addr())
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(l) }()
+		select {
+		case err := <-served:
+			return &sandbox.Error{Op: "witness", Kind: sandbox.Unavailable, Object: listen, Err: err}
+		case <-ctx.Done():
+			return s.Shutdown(context.WithoutCancel(ctx))
+		}
+	})
 }

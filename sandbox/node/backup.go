@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/attest/durable"
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
@@ -408,9 +409,46 @@ func readBackup(dir string, key *sm.VerifyKey) (backupHead, []backupFile, error)
 	return head, files, nil
 }
 
+// restoredFile stands in a restored folder until the domain has recorded that it goes on from a backup.
+const restoredFile = "restored.json"
+
+type restoration struct {
+	Taken time.Time `json:"taken"`
+	Size  uint64    `json:"size"`
+}
+
+// sayRestored records, once, that the domain goes on from a backup. Its witnesses have let it by then.
+func (n *Node) sayRestored(ctx context.Context) error {
+	path := filepath.Join(n.cfg.Dir, restoredFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	var r restoration
+	if err != nil || strictJSON(b, &r) != nil {
+		return &sandbox.Error{Op: "open", Kind: sandbox.Tampered, Object: restoredFile, Detail: "not what a restore writes", Hint: "restore again"}
+	}
+	err = n.change(ctx, domainIdentity, func(ctx context.Context, tx *change) error {
+		fresh, err := n.docs.restored.Once(ctx, fmt.Sprintf("%d", r.Taken.UnixNano()), "", "restored", r)
+		if err != nil || !fresh {
+			return err
+		}
+		tx.record(attest.DomainRestored, "domain/"+n.desc.Domain, attest.DomainRestoredBody{Taken: r.Taken, Size: r.Size}, agency, everyone)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil {
+		return &sandbox.Error{Op: "open", Kind: sandbox.Unavailable, Object: restoredFile, Err: err}
+	}
+	return nil
+}
+
 // Restore brings a backup into a new folder, whose keys stand there already: every file is held to the signed list, and
 // the description that makes the folder a domain is written last. Whether it may be served is decided when it is opened: a
-// domain whose witnesses have seen more than the backup holds stays closed.
+// domain whose witnesses have seen more than the backup holds stays closed until their parties let it go on from there
+// (witness.Readmit). Once open, it records that it was restored.
 func Restore(ctx context.Context, from, dir string, key *sm.VerifyKey) (BackupReport, error) {
 	head, files, err := readBackup(from, key)
 	if err != nil {
@@ -430,6 +468,14 @@ func Restore(ctx context.Context, from, dir string, key *sm.VerifyKey) (BackupRe
 	slices.SortStableFunc(files, func(a, b backupFile) int {
 		return btoi(a.Path == descriptionFile) - btoi(b.Path == descriptionFile)
 	})
+	// What the domain says of itself when it next opens; before domain.json, which makes the folder one.
+	b, err := json.Marshal(restoration{head.Taken, head.Size})
+	if err == nil {
+		err = durable.Replace(filepath.Join(dir, restoredFile), b)
+	}
+	if err != nil {
+		return rep, &sandbox.Error{Op: "restore", Kind: sandbox.Unavailable, Object: restoredFile, Err: err}
+	}
 	for _, f := range files {
 		if err := ctx.Err(); err != nil {
 			return rep, err

@@ -42,6 +42,7 @@ type collections struct {
 	erasures    store.Collection[erasureRecord]
 	authority   store.Collection[authorityRecord]
 	pairs       store.Collection[pairRecord]
+	restored    store.Collection[restoration]
 }
 
 func newCollections(s *store.Store) collections {
@@ -65,6 +66,7 @@ func newCollections(s *store.Store) collections {
 		erasures:    store.NewCollection[erasureRecord](s, "erasure"),
 		authority:   store.NewCollection[authorityRecord](s, "authority"),
 		pairs:       store.NewCollection[pairRecord](s, "certificates"),
+		restored:    store.NewCollection[restoration](s, "restored"),
 	}
 }
 

@@ -30,6 +30,9 @@ func (n *Node) recover(ctx context.Context) error {
 	if err := n.behind(ctx); err != nil {
 		return err
 	}
+	if err := n.sayRestored(ctx); err != nil {
+		return err
+	}
 	if err := n.takeUp(ctx); err != nil {
 		return err
 	}
