@@ -147,7 +147,8 @@ func one(ctx context.Context, log Log, c Client, cp tlog.Checkpoint) (tlog.Cosig
 func behind(witness string, size, seen uint64) error {
 	return &sandbox.Error{Op: "log: open", Kind: sandbox.Tampered, Object: "log",
 		Detail: fmt.Sprintf("the log has %d entries, witness %s has signed for %d: the log was put back to an earlier state", size, witness, seen),
-		Hint:   "bring back the newest copy of the whole folder; an older one must not be served: its budgets, nonces and revocations are gone"}
+		Hint: "bring back the newest copy of the whole folder. If it is lost, the party of each witness decides whether the log goes on from this one (opdomain witness readmit); " +
+			"revocations, withdrawn consents and releases since are then to be entered again"}
 }
 
 // Behind asks the witnesses for what they have signed last. Tampered when one of them has seen a larger tree than the log's,
