@@ -226,7 +226,6 @@ type Reader struct {
 	seq  uint64
 	sum  int64 // payload bytes so far
 	buf  []byte
-	out  []byte
 	err  error
 }
 
@@ -295,11 +294,11 @@ func (r *Reader) frame() (payload []byte, last bool, err error) {
 	if _, err := io.ReadFull(r.r, body); err != nil {
 		return nil, false, r.cut(err)
 	}
-	if r.out, err = r.aead.Open(r.out[:0], nonce(r.seq), body, r.ad[:]); err != nil {
+	if payload, err = r.aead.Open(body[:0], nonce(r.seq), body, r.ad[:]); err != nil { // in place: half the memory to move
 		return nil, false, r.broken("the frame fails authentication")
 	}
 	r.seq++
-	return r.out, head[4]&flagLast != 0, nil
+	return payload, head[4]&flagLast != 0, nil
 }
 
 // cut is the error of a read that failed. An end is never io.EOF here: that would pass for the end of a whole stream.
