@@ -51,6 +51,7 @@ type app struct {
 	in       io.Reader
 	out, err io.Writer
 	now      func() time.Time
+	steady   func() time.Duration // since the program started, by a clock that nobody sets
 	rand     io.Reader
 
 	server     string
@@ -73,7 +74,8 @@ type usageError struct{ error }
 func (u usageError) Unwrap() error { return u.error }
 
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
-	a := &app{in: in, out: out, err: errOut, now: time.Now, rand: rand.Reader}
+	start := time.Now()
+	a := &app{in: in, out: out, err: errOut, now: time.Now, steady: func() time.Duration { return time.Since(start) }, rand: rand.Reader}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(in)

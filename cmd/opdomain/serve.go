@@ -236,7 +236,7 @@ func (a *app) domain(ctx context.Context, o opening, m *api.Metrics) (*node.Node
 	if err != nil {
 		return nil, err
 	}
-	cfg := node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Rand: a.rand, Metrics: m}
+	cfg := node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Steady: a.steady, Rand: a.rand, Metrics: m}
 	if cfg.Device, err = a.device(filepath.Join(o.dir, "keys"), p); err != nil {
 		return nil, err
 	}

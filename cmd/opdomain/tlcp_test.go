@@ -53,9 +53,9 @@ func (w *world) certify(id sandbox.IdentityID, secret string) string {
 // over gives a session of one identity over the certified connections of another.
 func (w *world) over(tlcp, pair string, certified, signer sandbox.IdentityID) *session {
 	w.t.Helper()
-	a := *w.app
-	a.as = pair
-	url, t, err := a.transport(tlcp, w.people[certified])
+	w.app.as = pair
+	url, t, err := w.transport(tlcp, w.people[certified])
+	w.app.as = ""
 	w.must(err)
 	s, err := sessionOver(t, url, w.people[signer], w.now, w.rand)
 	w.must(err)

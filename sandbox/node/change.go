@@ -177,6 +177,9 @@ func (n *Node) one(ctx context.Context, w *waiting) error {
 	if err := w.caller.Err(); err != nil {
 		return &sandbox.Error{Op: "change", Kind: sandbox.Unavailable, Detail: "the request ended before its change began", Err: err}
 	}
+	if err := n.steady(); err != nil {
+		return err
+	}
 	w.at = n.now().UTC().Truncate(time.Millisecond)
 	n.passed(w.at)
 	return n.store.Tx(ctx, func(ctx context.Context) (err error) {

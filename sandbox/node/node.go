@@ -28,7 +28,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/workflow"
 )
 
-// Config (域配置) says how a domain is opened. Every field is required but Device and Witnesses.
+// Config (域配置) says how a domain is opened. Every field is required but Device, Witnesses and Steady.
 type Config struct {
 	Dir        string
 	Passphrase []byte
@@ -38,8 +38,10 @@ type Config struct {
 	// to a time before it had any.
 	Witnesses []Witness
 	Now       func() time.Time
-	Rand      io.Reader
-	Metrics   *api.Metrics
+	// Steady gives the time passed since some moment by a clock that nobody sets; nil: a host clock set forward is not seen.
+	Steady  func() time.Duration
+	Rand    io.Reader
+	Metrics *api.Metrics
 }
 
 // Founding (设立要素) is what init decides once: it is signed into the first events of the log.
@@ -94,14 +96,16 @@ type Node struct {
 	logged   []attest.Prepared // in the log, still in the outbox
 	unlogged []attest.Prepared // in the outbox, not in the log
 
-	who        identities
-	latest     atomic.Int64 // newest time seen, in nanoseconds of Unix
-	witnessing sync.Mutex
-	witnessed  atomic.Uint64 // entries a quorum of witnesses has signed for
-	backing    sync.Mutex    // one backup at a time
-	erasing    sync.RWMutex  // of evidence, against who reads the whole log
-	certifying sync.Mutex    // of the domain's authority
-	destroying sync.Mutex    // of version keys
+	who          identities
+	latest       atomic.Int64 // newest time seen, in nanoseconds of Unix
+	opened       time.Time    // by the host's clock
+	openedSteady time.Duration
+	witnessing   sync.Mutex
+	witnessed    atomic.Uint64 // entries a quorum of witnesses has signed for
+	backing      sync.Mutex    // one backup at a time
+	erasing      sync.RWMutex  // of evidence, against who reads the whole log
+	certifying   sync.Mutex    // of the domain's authority
+	destroying   sync.Mutex    // of version keys
 
 	queueMu sync.Mutex
 	queue   []*waiting // changes nobody runs yet
@@ -216,7 +220,10 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func open(ctx context.Context, cfg Config, d description, create bool) (n *Node, err error) {
-	n = &Node{cfg: cfg, desc: d, mem: memory.NewGoAllocator(), streams: map[sandbox.RunID]*streaming{}}
+	n = &Node{cfg: cfg, desc: d, mem: memory.NewGoAllocator(), streams: map[sandbox.RunID]*streaming{}, opened: cfg.Now()}
+	if cfg.Steady != nil {
+		n.openedSteady = cfg.Steady()
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())

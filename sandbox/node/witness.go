@@ -30,8 +30,10 @@ type Witnesses struct {
 
 const witnessDoc = "policy"
 
-// witnessTimeout bounds one round to the witnesses.
-const witnessTimeout = 10 * time.Second
+const (
+	witnessTimeout = 10 * time.Second // of one round to the witnesses
+	maxApart       = 24 * time.Hour   // of the witnesses' clocks and the host's
+)
 
 func (w Witnesses) check() error {
 	bad := func(object, rule string) error {
@@ -149,12 +151,8 @@ func (n *Node) behind(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	newest, _, _, err := witness.Behind(ctx, n.evidence.Log(), clients)
-	if err != nil {
+	if _, _, _, err := witness.Behind(ctx, n.evidence.Log(), clients); err != nil {
 		return err
-	}
-	for _, s := range newest.Cosignatures {
-		n.passed(s.Time)
 	}
 	kept, ok, err := n.evidence.Log().Witnessed()
 	if ok {
@@ -185,7 +183,7 @@ func (n *Node) collect(ctx context.Context, clients []witness.Client, policy tlo
 	ctx, cancel := context.WithTimeout(ctx, witnessTimeout)
 	defer cancel()
 	note, failed := witness.Collect(ctx, n.evidence.Log(), clients)
-	_, newest, err := policy.Verify(note)
+	names, _, err := policy.Verify(note)
 	if err != nil {
 		for _, cause := range failed {
 			if errors.Is(cause, sandbox.Tampered) { // a witness has seen more: this log must not go on
@@ -195,10 +193,21 @@ func (n *Node) collect(ctx context.Context, clients []witness.Client, policy tlo
 		return &sandbox.Error{Op: "witnesses", Kind: sandbox.Unavailable, Object: "quorum", Detail: "too few witnesses have signed the evidence: nothing leaves until they have",
 			Hint: "start the witnesses, or look at the network between; opdomain doctor names them", Err: err}
 	}
+	// The earliest of their times: one witness that lies does not move the domain's time on.
+	var seen time.Time
+	for _, s := range note.Cosignatures {
+		if slices.Contains(names, s.Name) && (seen.IsZero() || s.Time.Before(seen)) {
+			seen = s.Time
+		}
+	}
+	if seen.Sub(n.now()) > maxApart {
+		return &sandbox.Error{Op: "witnesses", Kind: sandbox.Unavailable, Object: "clock", Detail: "the witnesses' clocks are more than a day ahead of this machine's: nothing leaves until they agree",
+			Hint: "set this machine's clock right, or theirs"}
+	}
 	if err := n.evidence.Log().SetWitnessed(note); err != nil {
 		return err
 	}
-	n.passed(newest)
+	n.passed(seen)
 	n.witnessed.Store(note.Size)
 	return nil
 }
