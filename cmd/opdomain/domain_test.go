@@ -21,6 +21,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/meter"
 	"github.com/opdomain/opdomain/sandbox/node"
 	"github.com/opdomain/opdomain/sandbox/query"
 )
@@ -464,6 +465,31 @@ func TestPushIsAllOrNothing(t *testing.T) {
 		if left, _ := filepath.Glob(filepath.Join(w.dir, "vault", stage)); len(left) > 0 {
 			t.Errorf("half-written: %v", left)
 		}
+	}
+}
+
+// TestErasedVersionIsNotAskedAbout: a question about a version that was erased is refused before it is charged; what was
+// answered before stands.
+func TestErasedVersionIsNotAskedAbout(t *testing.T) {
+	w := ready(t)
+	before := w.ask(question(w.story.Coarse))
+	unit := w.story.Coarse.Inputs[0].Dataset
+	owner := sandbox.IdentityID("unit-medical")
+	_, err := result[api.ErasureReport](w.as(owner).api.EraseVersion(t.Context(), unit, 1, api.ErasureRequest{Reason: "the contract ended", Current: true}))
+	w.must(err)
+	if again := w.ask(question(w.story.Coarse)); again.ID != before.ID || again.State != before.State {
+		t.Errorf("what was asked before is now %+v", again)
+	}
+	other := question(w.story.Coarse)
+	other.Measures = other.Measures[:1]
+	used, err := result[[]meter.Event](w.as("operator").api.ListUsage(t.Context(), &api.ListUsageParams{Month: meter.Month(w.read())}))
+	w.must(err)
+	_, err = result[api.Question](w.as("operator").api.AskQuestion(t.Context(), other))
+	kindOf(t, err, sandbox.Expired, string(unit), "version 1")
+	after, err := result[[]meter.Event](w.as("operator").api.ListUsage(t.Context(), &api.ListUsageParams{Month: meter.Month(w.read())}))
+	w.must(err)
+	if len(after) != len(used) {
+		t.Error("a refused question was charged")
 	}
 }
 

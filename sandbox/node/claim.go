@@ -279,7 +279,7 @@ func (n *Node) answerClaim(ctx context.Context, j *claimJob) (json.RawMessage, s
 	version := sandbox.InputVersion{Dataset: j.dataset.ID, Version: j.dataset.Version}
 	found, err := run.Find(ctx, n.mem, n.vault, run.Claim{Dataset: j.dataset, Version: version, Subject: subject.Pseudonym, Column: j.dataset.RecordKey,
 		Number: j.asked.Claim, Fields: j.request.Fields})
-	if errors.Is(err, sandbox.NotFound) || errors.Is(err, sandbox.Conflict) {
+	if errors.Is(err, sandbox.NotFound) || errors.Is(err, sandbox.Conflict) || errors.Is(err, sandbox.Expired) { // Expired: the version was erased
 		return nil, "claim." + string(sandbox.KindOf(err)), nil
 	}
 	if err != nil {

@@ -35,7 +35,7 @@ func (n *Node) EraseVersion(ctx context.Context, c api.Caller, d sandbox.Dataset
 	refuse := func(kind sandbox.Kind, rule, hint string) error {
 		return &sandbox.Error{Op: "erase", Kind: kind, Object: fmt.Sprintf("%s version %d", d, version), Detail: rule, Hint: hint}
 	}
-	id := fmt.Sprintf("%s.%d", d, version)
+	id := erasureID(d, version)
 	err := n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
 		set, _, err := n.docs.datasets.Get(ctx, string(d))
 		if err != nil {
@@ -107,6 +107,23 @@ func (n *Node) erase(ctx context.Context, id string) (api.ErasureReport, error) 
 	})
 	return out, err
 }
+
+// standing refuses versions that were erased, or are about to be, before a question is charged for.
+func (n *Node) standing(ctx context.Context, inputs []sandbox.InputVersion) error {
+	for _, v := range inputs {
+		_, _, err := n.docs.erasures.Get(ctx, erasureID(v.Dataset, v.Version))
+		if err == nil {
+			return &sandbox.Error{Op: "query", Kind: sandbox.Expired, Object: fmt.Sprintf("%s version %d", v.Dataset, v.Version), Detail: "this version was erased on order",
+				Hint: "ask again after its unit has pushed the next one"}
+		}
+		if !errors.Is(err, sandbox.NotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+func erasureID(d sandbox.DatasetID, version uint64) string { return fmt.Sprintf("%s.%d", d, version) }
 
 // goOnErasing carries out what was ordered before the last stop.
 func (n *Node) goOnErasing(ctx context.Context) error {

@@ -147,6 +147,8 @@ func (n *Node) Ask(ctx context.Context, c api.Caller, s query.Spec) (api.Questio
 			return n.seen(*prior, at), nil
 		}
 		q = *prior // the process ended while it was computed: compute it again, charged already
+	} else if err := n.standing(ctx, q.Inputs); err != nil {
+		return api.Question{}, err
 	} else if err := n.accept(ctx, c, sc, &q); err != nil {
 		return api.Question{}, err
 	}
