@@ -282,7 +282,7 @@ func RestoreFromShares(c Restore, archive []byte, shares []Share) (*Vault, error
 	if err := f.vacant(); err != nil {
 		return nil, err
 	}
-	d, err := OpenFileDevice(FileConfig{Dir: c.Dir, FS: c.FS, Rand: c.Rand, Passphrase: c.Passphrase, Params: c.Params})
+	d, err := OpenFileDevice(FileConfig(c))
 	if err != nil {
 		return nil, err
 	}

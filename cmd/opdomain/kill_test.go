@@ -27,7 +27,6 @@ import (
 type killed struct {
 	*play
 	t     *testing.T
-	addr  string
 	child *exec.Cmd
 
 	mu         sync.Mutex

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -275,12 +274,6 @@ func (n *Node) flowing(run sandbox.RunID) bool {
 	defer n.streamMu.Unlock()
 	s := n.streams[run]
 	return s != nil && s.done != nil
-}
-
-// digestID makes an identifier of two texts that together may be too long for one.
-func digestID(a string, b []byte) string {
-	d := sm.Sum(sm.Frame([]byte(a), b))
-	return hex.EncodeToString(d[:16])
 }
 
 // freshness is when a dataset was last committed, or registered.

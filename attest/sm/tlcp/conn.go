@@ -201,10 +201,7 @@ func (f *flight) check(b []byte) bool {
 			b = f.fill(b, 4)
 			f.rec -= len(f.head) - had
 			if len(f.head) < 4 {
-				if f.rec == 0 {
-					return false
-				}
-				return true
+				return f.rec != 0
 			}
 			if f.head[0] != serverFlight[f.at] {
 				return false

@@ -9,13 +9,16 @@ import (
 	"github.com/tjfoc/gmsm/gmtls"
 	stock "github.com/tjfoc/gmsm/sm2"
 	"github.com/tjfoc/gmsm/x509"
+
+	"github.com/opdomain/opdomain/attest/sm/pki"
 )
 
 // stockKey is a private key in the other library's hands.
-func stockKey(scalar []byte) *stock.PrivateKey {
+func stockKey(scalar []byte, of *pki.Certificate) *stock.PrivateKey {
 	k := &stock.PrivateKey{D: new(big.Int).SetBytes(scalar)}
 	k.Curve = stock.P256Sm2()
-	k.X, k.Y = k.Curve.ScalarBaseMult(scalar)
+	xy := of.Point()[1:]
+	k.X, k.Y = new(big.Int).SetBytes(xy[:32]), new(big.Int).SetBytes(xy[32:])
 	return k
 }
 
@@ -26,13 +29,13 @@ func stockConfig(t *testing.T, c *Config, suites ...uint16) *gmtls.Config {
 	for _, der := range c.Verifier.Roots() {
 		roots.AddCert(must[*x509.Certificate](t)(x509.ParseCertificate(der)))
 	}
-	pair := gmtls.Certificate{Certificate: [][]byte{c.Sign.DER(), c.Encrypt.DER()}, PrivateKey: stockKey(c.SignKey.Bytes())}
+	pair := gmtls.Certificate{Certificate: [][]byte{c.Sign.DER(), c.Encrypt.DER()}, PrivateKey: stockKey(c.SignKey.Bytes(), c.Sign)}
 	return &gmtls.Config{GMSupport: gmtls.NewGMSupport(), Time: c.Now, CipherSuites: suites, ClientAuth: gmtls.RequireAndVerifyClientCert, ClientCAs: roots,
 		InsecureSkipVerify:   true, // as a client it knows host names only, which these certificates have none of
 		GetClientCertificate: func(*gmtls.CertificateRequestInfo) (*gmtls.Certificate, error) { return &pair, nil },
 		Certificates: []gmtls.Certificate{
-			{Certificate: [][]byte{c.Sign.DER()}, PrivateKey: stockKey(c.SignKey.Bytes())},
-			{Certificate: [][]byte{c.Encrypt.DER()}, PrivateKey: stockKey(c.EncryptKey.Bytes())},
+			{Certificate: [][]byte{c.Sign.DER()}, PrivateKey: stockKey(c.SignKey.Bytes(), c.Sign)},
+			{Certificate: [][]byte{c.Encrypt.DER()}, PrivateKey: stockKey(c.EncryptKey.Bytes(), c.Encrypt)},
 		}}
 }
 

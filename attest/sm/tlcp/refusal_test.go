@@ -22,7 +22,7 @@ import (
 func swapped(t *testing.T, c *Config) *gmtls.Config {
 	out := stockConfig(t, c)
 	out.Certificates[0], out.Certificates[1] = out.Certificates[1], out.Certificates[0]
-	pair := gmtls.Certificate{Certificate: [][]byte{c.Encrypt.DER(), c.Sign.DER()}, PrivateKey: stockKey(c.EncryptKey.Bytes())}
+	pair := gmtls.Certificate{Certificate: [][]byte{c.Encrypt.DER(), c.Sign.DER()}, PrivateKey: stockKey(c.EncryptKey.Bytes(), c.Encrypt)}
 	out.GetClientCertificate = func(*gmtls.CertificateRequestInfo) (*gmtls.Certificate, error) { return &pair, nil }
 	return out
 }
@@ -30,7 +30,7 @@ func swapped(t *testing.T, c *Config) *gmtls.Config {
 // sending gives c certificates that are not its own.
 func sending(t *testing.T, c *Config, chain ...[]byte) *gmtls.Config {
 	out := stockConfig(t, c)
-	pair := gmtls.Certificate{Certificate: chain, PrivateKey: stockKey(c.SignKey.Bytes())}
+	pair := gmtls.Certificate{Certificate: chain, PrivateKey: stockKey(c.SignKey.Bytes(), c.Sign)}
 	out.GetClientCertificate = func(*gmtls.CertificateRequestInfo) (*gmtls.Certificate, error) { return &pair, nil }
 	if len(chain) > 0 {
 		out.Certificates[0].Certificate = chain[:1]
