@@ -1,260 +1,316 @@
 package vault
 
 import (
-	"cmp"
 	"encoding/binary"
+	"math/bits"
 	"slices"
+	"sort"
 
 	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/apache/arrow/go/v17/arrow/array"
-	"github.com/apache/arrow/go/v17/arrow/bitutil"
-	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/opdomain/opdomain/sandbox"
 )
 
-// rowKey is a row's pseudonym and where the row stands: source in the high half, row in the low one. Pseudonyms are random,
-// so a sort by their first bytes spreads evenly.
-type rowKey struct {
-	hi, lo uint64
-	at     uint64
+// compare holds two pseudonyms against each other; on eight bytes at once it takes a third of bytes.Compare.
+func compare(a, b *sandbox.Pseudonym) int {
+	x, y := binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(b[:8])
+	if x == y {
+		x, y = binary.BigEndian.Uint64(a[8:]), binary.BigEndian.Uint64(b[8:])
+	}
+	switch {
+	case x < y:
+		return -1
+	case x > y:
+		return 1
+	}
+	return 0
 }
 
-const rowKeySize = 24
-
-func keyOf(p *sandbox.Pseudonym, source, row int) rowKey {
-	return rowKey{binary.BigEndian.Uint64(p[:8]), binary.BigEndian.Uint64(p[8:]), uint64(source)<<32 | uint64(row)}
+// inOrder says whether no row stands before one of a smaller pseudonym.
+func inOrder(who []sandbox.Pseudonym) bool {
+	for i := 1; i < len(who); i++ {
+		if compare(&who[i-1], &who[i]) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
-func compareKeys(a, b rowKey) int {
-	if a.hi != b.hi {
-		return cmp.Compare(a.hi, b.hi)
-	}
-	if a.lo != b.lo {
-		return cmp.Compare(a.lo, b.lo)
-	}
-	return cmp.Compare(a.at, b.at)
+// held is the rows that are in no run yet, in batches as they came; none is empty.
+type held struct {
+	recs      []arrow.Record
+	who       [][]sandbox.Pseudonym
+	ends      []int // rows up to the end of each
+	longest   int
+	bytes     int64
+	scattered bool // they did not come in the order of their pseudonyms
 }
 
-func (k rowKey) same(o rowKey) bool { return k.hi == o.hi && k.lo == o.lo }
-
-func (k rowKey) pseudonym() (p sandbox.Pseudonym) {
-	binary.BigEndian.PutUint64(p[:8], k.hi)
-	binary.BigEndian.PutUint64(p[8:], k.lo)
-	return p
+func (h *held) rows() int {
+	if len(h.ends) == 0 {
+		return 0
+	}
+	return h.ends[len(h.ends)-1]
 }
 
-const (
-	bucketBits = 16
-	buckets    = 1 << bucketBits
-)
+// follow says whether rows that come next keep the order.
+func (h *held) follow(who []sandbox.Pseudonym) bool {
+	if h.scattered {
+		return false
+	}
+	if len(h.who) > 0 {
+		last := h.who[len(h.who)-1]
+		if compare(&last[len(last)-1], &who[0]) > 0 {
+			return false
+		}
+	}
+	return inOrder(who)
+}
 
-// sortKeys puts the rows of several batches into one order, by pseudonym, then by arrival: one pass spreads them over
-// buckets of the first bits, then each bucket is sorted in the cache. Rows that come in order already are only copied. into
-// is written over and given back, grown when it is too small.
-func sortKeys(chunks [][]rowKey, into []rowKey) []rowKey {
-	n, ordered := 0, true
-	var last rowKey
-	for _, c := range chunks {
-		for i := range c {
-			ordered = ordered && (n+i == 0 || compareKeys(last, c[i]) <= 0)
-			last = c[i]
-		}
-		n += len(c)
-	}
-	if cap(into) < n {
-		into = make([]rowKey, n)
-	}
-	into = into[:n]
-	if ordered || n < buckets/8 {
-		at := 0
-		for _, c := range chunks {
-			at += copy(into[at:], c)
-		}
-		if !ordered {
-			slices.SortFunc(into, compareKeys)
-		}
-		return into
-	}
-	ends := make([]uint32, buckets)
-	for _, c := range chunks {
-		for i := range c {
-			ends[c[i].hi>>(64-bucketBits)]++
-		}
-	}
-	sum := uint32(0)
-	for i, k := range ends {
-		ends[i] = sum
-		sum += k
-	}
-	for _, c := range chunks {
-		for i := range c {
-			b := c[i].hi >> (64 - bucketBits)
-			into[ends[b]] = c[i]
-			ends[b]++
-		}
-	}
-	from := uint32(0)
-	for _, end := range ends {
-		if end-from > 1 {
-			slices.SortFunc(into[from:end], compareKeys)
-		}
-		from = end
+// add takes a batch over.
+func (h *held) add(rec arrow.Record, who []sandbox.Pseudonym, bytes int64) {
+	h.recs, h.who, h.ends = append(h.recs, rec), append(h.who, who), append(h.ends, h.rows()+len(who))
+	h.longest = max(h.longest, len(who))
+	h.bytes += bytes
+}
+
+// find gives the batch of a row and its place there.
+func (h *held) find(row int) (source, place int) {
+	source = sort.SearchInts(h.ends, row+1)
+	return source, row - h.ends[source] + len(h.who[source])
+}
+
+// stretches gives the rows from one to another as parts of batches.
+func (h *held) stretches(from, to int, into []stretch) []stretch {
+	for source, place := h.find(from); from < to; source, place = source+1, 0 {
+		n := min(len(h.who[source])-place, to-from)
+		into = append(into, stretch{source, place, place + n})
+		from += n
 	}
 	return into
 }
 
-// gatherer brings rows of several records of one schema together in a new order.
-type gatherer struct {
-	schema  *arrow.Schema
-	mem     memory.Allocator
-	sources []arrow.Record
+// drain lets the rows go.
+func (h *held) drain() {
+	for _, r := range h.recs {
+		r.Release()
+	}
+	clear(h.recs)
+	clear(h.who)
+	*h = held{recs: h.recs[:0], who: h.who[:0], ends: h.ends[:0]}
 }
 
-// gather gives the rows that order names, as one record. The last column of a source is its pseudonyms.
-func (g *gatherer) gather(order []rowKey) arrow.Record {
-	cols := make([]arrow.Array, g.schema.NumFields())
-	for c := range cols {
-		switch g.schema.Field(c).Type.ID() {
-		case arrow.STRING:
-			cols[c] = g.text(c, order)
-		case arrow.INT64:
-			cols[c] = words(g, c, order, func(a arrow.Array) []int64 { return a.(*array.Int64).Int64Values() })
-		case arrow.DATE32:
-			cols[c] = words(g, c, order, func(a arrow.Array) []arrow.Date32 { return a.(*array.Date32).Date32Values() })
-		case arrow.BOOL:
-			cols[c] = g.bools(c, order)
-		default:
-			cols[c] = g.pseudonyms(c, order)
+// order is the rows of several batches by pseudonym, then by arrival. They are spread over buckets of the first bits, in
+// which they stay as they arrived, and each bucket is sorted in the cache. There a row is one word: as many leading bits of
+// its pseudonym as there is room for, then its place among the spread rows, so that words sort by pseudonym and, of one, by
+// arrival. What the leading bits do not tell apart is compared whole afterwards; of random pseudonyms that is next to
+// nothing.
+type order struct {
+	rows []uint64 // words
+	who  []sandbox.Pseudonym
+	ends []int // of the buckets
+	low  int   // the bits below those of the bucket
+	mask uint64
+
+	spare    []uint64 // of one bucket
+	spareWho []sandbox.Pseudonym
+}
+
+// orderSize is what order takes of memory for a row.
+const orderSize = 8 + 16
+
+// bucketRows is about half of what a bucket holds: a column of it stays in a core's own cache.
+const bucketRows = 1 << 13
+
+// sort brings batches into order, over what is there from an earlier sort.
+func (o *order) sort(h *held) {
+	n := h.rows()
+	if cap(o.rows) < n {
+		o.rows, o.who = make([]uint64, n), make([]sandbox.Pseudonym, n)
+	}
+	o.rows, o.who = o.rows[:n], o.who[:n]
+	largest := o.spread(h)
+	if len(o.spare) < largest {
+		o.spare, o.spareWho = make([]uint64, largest), make([]sandbox.Pseudonym, largest)
+	}
+	from := 0
+	for _, end := range o.ends {
+		o.bucket(from, end)
+		from = end
+	}
+}
+
+// spread puts the rows into buckets and gives the size of the largest.
+func (o *order) spread(h *held) (largest int) {
+	n := len(o.rows)
+	o.low = 64 - min(bits.Len(uint(n/(2*bucketRows))), 12)
+	next := make([]int, 1<<(64-o.low))
+	for _, who := range h.who {
+		for r := range who {
+			next[binary.BigEndian.Uint64(who[r][:8])>>o.low]++
 		}
 	}
-	rec := array.NewRecord(g.schema, cols, int64(len(order)))
-	for _, a := range cols {
-		a.Release()
+	o.ends = o.ends[:0]
+	at := 0
+	for i, k := range next {
+		next[i], at, largest = at, at+k, max(largest, k)
+		o.ends = append(o.ends, at)
 	}
-	return rec
-}
-
-// valid gives the validity bits of a column, or none when nothing is null.
-func (g *gatherer) valid(c int, order []rowKey) (*memory.Buffer, int) {
-	some := false
-	for _, s := range g.sources {
-		some = some || s.Column(c).NullN() > 0
-	}
-	if !some {
-		return nil, 0
-	}
-	b := memory.NewResizableBuffer(g.mem)
-	b.Resize(int(bitutil.BytesForBits(int64(len(order)))))
-	bits, nulls := b.Bytes(), 0
-	clear(bits)
-	for i, k := range order {
-		if g.sources[k.at>>32].Column(c).IsValid(int(uint32(k.at))) {
-			bitutil.SetBit(bits, i)
-		} else {
-			nulls++
+	o.mask = 1<<bits.Len(uint(n)) - 1
+	for _, who := range h.who {
+		for r := range who {
+			hi := binary.BigEndian.Uint64(who[r][:8])
+			i := next[hi>>o.low]
+			next[hi>>o.low]++
+			o.rows[i] = hi&^o.mask | uint64(i)
+			o.who[i] = who[r]
 		}
 	}
-	return b, nulls
+	return largest
 }
 
-func words[T int64 | arrow.Date32](g *gatherer, c int, order []rowKey, of func(arrow.Array) []T) arrow.Array {
-	from := make([][]T, len(g.sources))
-	for i, s := range g.sources {
-		from[i] = of(s.Column(c))
+// radixRows is from how many rows on a radix sort wins.
+const radixRows = 512
+
+// bucket sorts one bucket and its pseudonyms.
+func (o *order) bucket(from, end int) {
+	rows, who := o.rows[from:end], o.who[from:end]
+	if len(rows) < radixRows {
+		slices.Sort(rows)
+	} else {
+		radix(rows, o.spare[:len(rows)], o.low)
+		insert(rows)
 	}
-	b := memory.NewResizableBuffer(g.mem)
-	t := g.schema.Field(c).Type
-	width := t.(arrow.FixedWidthDataType).BitWidth() / 8
-	b.Resize(len(order) * width)
-	var out []T
-	switch any(out).(type) {
-	case []int64:
-		out = any(arrow.Int64Traits.CastFromBytes(b.Bytes())).([]T)
-	default:
-		out = any(arrow.Date32Traits.CastFromBytes(b.Bytes())).([]T)
+	wrong, before, sorted := false, uint64(0), o.spareWho[:len(who)]
+	for i, e := range rows {
+		sorted[i] = who[int(e&o.mask)-from]
+		if i > 0 && e^before <= o.mask && sorted[i] != sorted[i-1] {
+			wrong = true
+		}
+		before = e
 	}
-	for i, k := range order {
-		out[i] = from[k.at>>32][uint32(k.at)]
+	copy(who, sorted)
+	if wrong {
+		settle(rows, who, o.mask)
 	}
-	valid, nulls := g.valid(c, order)
-	return g.finish(t, len(order), nulls, valid, b)
 }
 
-func (g *gatherer) bools(c int, order []rowKey) arrow.Array {
-	b := memory.NewResizableBuffer(g.mem)
-	b.Resize(int(bitutil.BytesForBits(int64(len(order)))))
-	bits := b.Bytes()
-	clear(bits)
-	for i, k := range order {
-		if a := g.sources[k.at>>32].Column(c).(*array.Boolean); a.IsValid(int(uint32(k.at))) && a.Value(int(uint32(k.at))) {
-			bitutil.SetBit(bits, i)
+// radix sorts by about as many bits below a first one as a row number has, in two passes from the lower ones up.
+func radix(rows, spare []uint64, below int) {
+	width := min(bits.Len(uint(len(rows)))/2+1, 12)
+	low, high := below-2*width, below-width
+	var lows, highs [1 << 12]uint32
+	digit := uint64(1)<<width - 1
+	for _, e := range rows {
+		lows[e>>low&digit]++
+		highs[e>>high&digit]++
+	}
+	a, b := uint32(0), uint32(0)
+	for i := range digit + 1 {
+		lows[i], a = a, a+lows[i]
+		highs[i], b = b, b+highs[i]
+	}
+	for _, e := range rows {
+		at := &lows[e>>low&digit]
+		spare[*at] = e
+		*at++
+	}
+	for _, e := range spare {
+		at := &highs[e>>high&digit]
+		rows[*at] = e
+		*at++
+	}
+}
+
+// insert ends the sort of what is nearly in order; pseudonyms that are not random can be far from it.
+func insert(a []uint64) {
+	budget := 4 * len(a)
+	for i := 1; i < len(a); i++ {
+		x := a[i]
+		if a[i-1] <= x {
+			continue
+		}
+		j := i
+		for ; j > 0 && a[j-1] > x; j-- {
+			a[j] = a[j-1]
+		}
+		a[j] = x
+		if budget -= i - j; budget < 0 {
+			slices.Sort(a)
+			return
 		}
 	}
-	valid, nulls := g.valid(c, order)
-	return g.finish(arrow.FixedWidthTypes.Boolean, len(order), nulls, valid, b)
 }
 
-func (g *gatherer) pseudonyms(c int, order []rowKey) arrow.Array {
-	b := memory.NewResizableBuffer(g.mem)
-	b.Resize(len(order) * 16)
-	out := b.Bytes()
-	for i, k := range order {
-		binary.BigEndian.PutUint64(out[16*i:], k.hi)
-		binary.BigEndian.PutUint64(out[16*i+8:], k.lo)
+// settle puts right what the leading bits do not tell apart.
+func settle(rows []uint64, who []sandbox.Pseudonym, mask uint64) {
+	type row struct {
+		word uint64
+		who  sandbox.Pseudonym
 	}
-	return g.finish(subjectType, len(order), 0, nil, b)
-}
-
-func (g *gatherer) text(c int, order []rowKey) arrow.Array {
-	type source struct {
-		offsets []int32
-		bytes   []byte
-	}
-	from := make([]source, len(g.sources))
-	for i, s := range g.sources {
-		a := s.Column(c).(*array.String)
-		from[i].offsets = a.ValueOffsets()
-		if b := a.Data().Buffers()[2]; b != nil {
-			from[i].bytes = b.Bytes()
+	var group []row
+	for from, to := 0, 0; from < len(rows); from = to {
+		for to = from + 1; to < len(rows) && rows[to]^rows[from] <= mask; to++ {
+		}
+		if inOrder(who[from:to]) {
+			continue
+		}
+		group = group[:0]
+		for i := from; i < to; i++ {
+			group = append(group, row{rows[i], who[i]})
+		}
+		slices.SortStableFunc(group, func(x, y row) int { return compare(&x.who, &y.who) })
+		for i, r := range group {
+			rows[from+i], who[from+i] = r.word, r.who
 		}
 	}
-	ends := memory.NewResizableBuffer(g.mem)
-	ends.Resize(4 * (len(order) + 1))
-	at := arrow.Int32Traits.CastFromBytes(ends.Bytes())
-	at[0] = 0
-	size := int32(0)
-	for i, k := range order {
-		o := from[k.at>>32].offsets
-		r := uint32(k.at)
-		size += o[r+1] - o[r]
-		at[i+1] = size
-	}
-	b := memory.NewResizableBuffer(g.mem)
-	b.Resize(int(size))
-	out := b.Bytes()
-	for i, k := range order {
-		s := &from[k.at>>32]
-		r := uint32(k.at)
-		copy(out[at[i]:at[i+1]], s.bytes[s.offsets[r]:s.offsets[r+1]])
-	}
-	valid, nulls := g.valid(c, order)
-	data := array.NewData(arrow.BinaryTypes.String, len(order), []*memory.Buffer{valid, ends, b}, nil, nulls, 0)
-	defer data.Release()
-	for _, x := range []*memory.Buffer{valid, ends, b} {
-		if x != nil {
-			x.Release()
-		}
-	}
-	return array.NewStringData(data)
+	clear(group[:cap(group)])
 }
 
-func (g *gatherer) finish(t arrow.DataType, n, nulls int, valid, b *memory.Buffer) arrow.Array {
-	data := array.NewData(t, n, []*memory.Buffer{valid, b}, nil, nulls, 0)
-	defer data.Release()
-	if valid != nil {
-		valid.Release()
+// forget clears what was sorted.
+func (o *order) forget() {
+	clear(o.rows[:cap(o.rows)])
+	clear(o.who[:cap(o.who)])
+	clear(o.spare)
+	clear(o.spareWho)
+	*o = order{}
+}
+
+// lineup is the rows in memory in the order of their pseudonyms: as they came, or as order has them.
+type lineup struct {
+	held   *held
+	order  *order
+	spread arrow.Record // by bucket, where there is an order
+	gather gatherer
+	parts  []stretch
+}
+
+// same says whether a row is the subject's of the row before it.
+func (l *lineup) same(row int) bool {
+	if l.held.scattered {
+		return l.order.who[row] == l.order.who[row-1]
 	}
-	b.Release()
-	return array.MakeFromData(data)
+	s, at := l.held.find(row)
+	if at > 0 {
+		return l.held.who[s][at] == l.held.who[s][at-1]
+	}
+	before := l.held.who[s-1]
+	return l.held.who[s][0] == before[len(before)-1]
+}
+
+// take gives the rows from one to another as one record.
+func (l *lineup) take(from, to int) arrow.Record {
+	if l.held.scattered {
+		return l.gather.rows(l.order.rows[from:to], l.order.who[from:to])
+	}
+	l.parts = l.held.stretches(from, to, l.parts[:0])
+	return l.gather.stretches(l.parts)
+}
+
+// forget clears the buffers and lets them go.
+func (l *lineup) forget() {
+	if l.spread != nil {
+		l.spread.Release()
+	}
+	l.gather.forget()
 }

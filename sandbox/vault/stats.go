@@ -3,12 +3,14 @@ package vault
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"path/filepath"
 	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/bitutil"
 
 	"github.com/opdomain/opdomain/sandbox"
 )
@@ -67,28 +69,11 @@ func describe(a arrow.Array) (c columnStatistics) {
 	if c.Nulls == a.Len() {
 		return c
 	}
-	bounds := func(n int, value func(int) int64) {
-		first := true
-		var low, high int64
-		for i := range n {
-			if c.Nulls > 0 && a.IsNull(i) {
-				continue
-			}
-			x := value(i)
-			if first {
-				low, high, first = x, x, false
-			}
-			low, high = min(low, x), max(high, x)
-		}
-		c.Min, c.Max = &low, &high
-	}
 	switch a := a.(type) {
 	case *array.Int64:
-		v := a.Int64Values()
-		bounds(len(v), func(i int) int64 { return v[i] })
+		c.Min, c.Max = bounds(a, a.Int64Values())
 	case *array.Date32:
-		v := a.Date32Values()
-		bounds(len(v), func(i int) int64 { return int64(v[i]) })
+		c.Min, c.Max = bounds(a, a.Date32Values())
 	case *array.Boolean:
 		for i := range a.Len() {
 			if a.IsValid(i) && a.Value(i) {
@@ -96,26 +81,95 @@ func describe(a arrow.Array) (c columnStatistics) {
 			}
 		}
 	case *array.String:
-		low, high := "", ""
-		first := true
-		for i := range a.Len() {
-			if c.Nulls > 0 && a.IsNull(i) {
-				continue
-			}
-			x := a.Value(i)
-			if first {
-				low, high, first = x, x, false
-				continue
-			}
-			if x < low {
-				low = x
-			} else if x > high {
-				high = x
-			}
-		}
-		c.Low, c.High = []byte(low[:min(len(low), maxText)]), []byte(high[:min(len(high), maxText)])
+		c.Low, c.High = textBounds(a)
 	}
 	return c
+}
+
+// bounds gives the least and the greatest value that is not null, of which there is one.
+func bounds[T int64 | arrow.Date32](a arrow.Array, v []T) (*int64, *int64) {
+	first := 0
+	for a.IsNull(first) {
+		first++
+	}
+	low, high := v[first], v[first]
+	if a.NullN() == 0 {
+		for _, x := range v {
+			low, high = min(low, x), max(high, x)
+		}
+	} else {
+		valid, offset := a.NullBitmapBytes(), a.Data().Offset()
+		for i, x := range v {
+			if bitutil.BitIsSet(valid, offset+i) {
+				low, high = min(low, x), max(high, x)
+			}
+		}
+	}
+	l, h := int64(low), int64(high)
+	return &l, &h
+}
+
+// textStart is the first bytes of a text as numbers that are in the order of the texts; maxText of them.
+type textStart struct {
+	hi, lo uint64
+	n      int
+}
+
+// textStartAt reads the text from one place to another.
+func textStartAt(b []byte, from, to int) (s textStart) {
+	s.n = min(to-from, maxText)
+	if from+maxText > len(b) {
+		var end [maxText]byte
+		copy(end[:], b[from:to])
+		b, from = end[:], 0
+	}
+	s.hi, s.lo = binary.BigEndian.Uint64(b[from:]), binary.BigEndian.Uint64(b[from+8:])
+	if s.n < maxText { // what follows is another text; a shift by 64 and more leaves nothing
+		s.hi &= ^uint64(0) << (64 - 8*min(s.n, 8))
+		s.lo &= ^uint64(0) << (128 - 8*s.n)
+	}
+	return s
+}
+
+func (s textStart) before(o textStart) bool {
+	if s.hi != o.hi {
+		return s.hi < o.hi
+	}
+	if s.lo != o.lo {
+		return s.lo < o.lo
+	}
+	return s.n < o.n
+}
+
+func (s textStart) bytes() []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, s.hi), s.lo)[:s.n]
+}
+
+// textBounds gives the starts of the least and the greatest text that is not null, of which there is one.
+func textBounds(a *array.String) (least, greatest []byte) {
+	var b []byte
+	if values := a.Data().Buffers()[2]; values != nil {
+		b = values.Bytes()
+	}
+	offsets, nulls := a.ValueOffsets(), a.NullN() > 0
+	first := 0
+	for a.IsNull(first) {
+		first++
+	}
+	low := textStartAt(b, int(offsets[first]), int(offsets[first+1]))
+	high := low
+	for i := first + 1; i < a.Len(); i++ {
+		if nulls && a.IsNull(i) {
+			continue
+		}
+		x := textStartAt(b, int(offsets[i]), int(offsets[i+1]))
+		if x.before(low) {
+			low = x
+		} else if high.before(x) {
+			high = x
+		}
+	}
+	return low.bytes(), high.bytes()
 }
 
 // keepStatistics seals the statistics of the version.

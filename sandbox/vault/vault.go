@@ -37,9 +37,9 @@
 // # Writing
 //
 // Rows gather in memory up to Config.SortBytes, are sorted by pseudonym and sealed as a run, which is a durable point; the
-// commit merges the runs, so that a version holds each subject's rows together, in the order they arrived, and never over two
-// batches unless they fill one. Sealing what does not fit in memory costs a second time; a version written in place and
-// sorted when read was tried on paper only: every reader would pay.
+// commit merges the runs, 64 at once, so that a version holds each subject's rows together, in the order they arrived, and
+// never over two batches unless they fill one. Rows that come in that order are not sorted. What does not fit in memory is
+// sealed twice; a version written in place and sorted when read was tried on paper only: every reader would pay.
 //
 // Promises: a reader opens only the columns it names, each under its own key, and for one subject only the batches that may
 // hold it; a crash at any point leaves the old or the new version, and what a stage called durable; a run id commits once,

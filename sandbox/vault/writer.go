@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -35,10 +34,9 @@ type Writer struct {
 	m      manifest
 	key    *keys.Key
 
-	held  []arrow.Record // rows not in a run yet
-	keys  [][]rowKey     // of each
-	order []rowKey       // of all, once sorted
-	bytes int64          // that they take
+	held     held  // rows not in a run yet
+	order    order // of them, where they need one
+	spreader spreader
 
 	runs    []sortedRun
 	rows    int64
@@ -193,10 +191,11 @@ func (w *Writer) Mark(f func() []byte) { w.mark = f }
 // Marked gives the mark of the durable point that a run was resumed at.
 func (w *Writer) Marked() []byte { return w.marked }
 
-// Observe has f see every batch of the version as it will be stored, at the commit; an error of f stops it.
+// Observe has f see every batch of the version as it will be stored, at the commit; an error of f stops it. The batch's
+// memory is used again when f has returned.
 func (w *Writer) Observe(f func(arrow.Record) error) { w.observe = f }
 
-// Write takes one record batch and the pseudonyms of its rows, one per row in order. The batch's memory is kept until the
+// Write takes one record batch and the pseudonyms of its rows, one per row in order. The memory of both is kept until the
 // rows are sorted, at a durable point or the commit; it must not be written to meanwhile.
 func (w *Writer) Write(ctx context.Context, rec arrow.Record, subjects []sandbox.Pseudonym) error {
 	if err := ctx.Err(); err != nil {
@@ -209,31 +208,50 @@ func (w *Writer) Write(ctx context.Context, rec arrow.Record, subjects []sandbox
 		return &sandbox.Error{Op: "vault: write", Kind: sandbox.Invalid, Object: string(w.m.Dataset), Detail: "a batch has the version's schema and one pseudonym per row"}
 	}
 	for i, f := range w.schema.Fields() {
-		if !f.Nullable && rec.Column(i).NullN() > 0 {
+		if rec.Column(i).NullN() > 0 && !f.Nullable {
 			return &sandbox.Error{Op: "vault: write", Kind: sandbox.Invalid, Object: string(w.m.Dataset) + "." + f.Name, Detail: "nulls only where the schema allows them"}
 		}
 	}
-	raw := append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(subjects))), 16*len(subjects))...)
-	data := array.NewData(subjectType, len(subjects), []*memory.Buffer{nil, memory.NewBufferBytes(raw)}, nil, 0, 0)
+	if len(subjects) == 0 {
+		w.batches++
+		return nil
+	}
+	data := array.NewData(subjectType, len(subjects), []*memory.Buffer{nil, memory.NewBufferBytes(pseudonymBytes(subjects))}, nil, 0, 0)
 	defer data.Release()
 	pseudonyms := array.NewFixedSizeBinaryData(data)
 	defer pseudonyms.Release()
 	cols := append(rec.Columns()[:len(rec.Columns()):len(rec.Columns())], pseudonyms)
-	source := len(w.held)
-	w.held = append(w.held, array.NewRecord(w.whole, cols, rec.NumRows()))
-	ks := make([]rowKey, len(subjects))
-	for i := range subjects {
-		ks[i] = keyOf(&subjects[i], source, i)
+	size, ordered := sizeOf(cols), w.held.follow(subjects)
+	full := w.held.bytes+size > maxHeld || !ordered && !w.held.scattered && w.size(true) >= w.v.sortBytes
+	if full && w.held.rows() > 0 {
+		// What came in order so far becomes a run of its own: there is no room to sort it with what comes now. It is durable
+		// with this batch only, since a mark speaks of all that was written.
+		if w.err = w.keepRun(); w.err != nil {
+			return w.err
+		}
+		ordered = inOrder(subjects)
 	}
-	w.keys = append(w.keys, ks)
-	w.bytes += sizeOf(cols) + 2*rowKeySize*rec.NumRows()
+	w.held.scattered = !ordered
+	w.held.add(array.NewRecord(w.whole, cols, rec.NumRows()), subjects, size)
 	w.rows += rec.NumRows()
 	w.batches++
-	if w.bytes >= w.v.sortBytes {
+	if full || w.size(w.held.scattered) >= w.v.sortBytes {
 		w.err = w.spill()
 	}
 	return w.err
 }
+
+// size is what the rows in memory take, with what sorting them takes: their order, and a copy of all but the pseudonyms.
+func (w *Writer) size(scattered bool) int64 {
+	sorting := orderSize*int64(cap(w.order.rows)) + w.spreader.kept()
+	if rows := int64(w.held.rows()); scattered {
+		sorting = max(sorting, orderSize*rows+w.held.bytes-16*rows)
+	}
+	return w.held.bytes + sorting
+}
+
+// maxHeld is more than texts in memory have together: a column of them is addressed by 31 bits.
+const maxHeld = 1<<31 - 1
 
 // sizeOf gives the bytes that arrays hold on to.
 func sizeOf(cols []arrow.Array) (n int64) {
@@ -273,61 +291,88 @@ func (w *Writer) Flush(ctx context.Context) error {
 	return w.err
 }
 
-// sort orders the rows in memory.
-func (w *Writer) sort() { w.order = sortKeys(w.keys, w.order) }
+// lineup puts the rows in memory in order; apart, the records it gives outlive each other.
+func (w *Writer) lineup(apart bool) *lineup {
+	l := &lineup{held: &w.held, order: &w.order, gather: gatherer{schema: w.whole, mem: w.v.mem, sources: w.held.recs, apart: apart}}
+	if w.held.scattered {
+		w.order.sort(&w.held)
+		w.spreader.schema, w.spreader.mem = w.whole, w.v.mem
+		l.spread = w.spreader.spread(&w.held, &w.order)
+		l.gather.sources = []arrow.Record{l.spread}
+		l.gather.address = address{w.order.mask, w.order.mask, 63}
+	}
+	return l
+}
 
 // spill seals the rows in memory as a run, and makes it part of the stage.
 func (w *Writer) spill() error {
-	if w.sort(); len(w.order) > 0 {
-		name := fmt.Sprintf("%06d%s", len(w.runs), runSuffix)
-		f, err := newFileWriter(w.v.fs, filepath.Join(w.folder, name), w.place(name), w.v.rand)
-		if err != nil {
+	if w.held.rows() > 0 {
+		if err := w.keepRun(); err != nil {
 			return err
 		}
-		r := sortedRun{File: name, ID: f.id[:]}
-		if err := w.writeRun(f, &r); err != nil {
-			_ = f.f.Close()
-			return err
-		}
-		// The manifest must not name what a crash can still take.
-		if err := w.v.fs.SyncDir(w.folder); err != nil {
-			return unavailable("stage", string(w.m.Dataset), err)
-		}
-		w.runs = append(w.runs, r)
 	}
-	w.drain()
 	return w.keepStage()
 }
 
-func (w *Writer) writeRun(f *fileWriter, r *sortedRun) error {
-	g := gatherer{w.whole, w.v.mem, w.held}
-	var buf []byte
-	for at := 0; at < len(w.order); at += runRows {
-		rec := g.gather(w.order[at:min(at+runRows, len(w.order))])
-		b, err := batch.Encode(append(buf[:0], make([]byte, 8)...), rec)
-		r.Batches = append(r.Batches, rec.NumRows())
-		rec.Release()
-		if err != nil {
-			return err
-		}
-		buf = b
-		binary.LittleEndian.PutUint64(b, uint64(len(b)-8))
-		if _, err := f.Write(b); err != nil {
-			return err
-		}
+// keepRun seals the rows in memory as a run, which the stage does not name yet.
+func (w *Writer) keepRun() error {
+	r, err := w.newRun(fmt.Sprintf("%06d%s", len(w.runs), runSuffix))
+	if err != nil {
+		return err
 	}
-	clear(buf)
-	return f.finish()
+	l := w.lineup(false)
+	for at, end := 0, w.held.rows(); at < end && err == nil; at += runRows {
+		rec := l.take(at, min(at+runRows, end))
+		err = r.put(rec)
+		rec.Release()
+	}
+	l.forget()
+	if err == nil {
+		err = r.finish()
+	}
+	if err != nil {
+		_ = r.file.f.Close()
+		return err
+	}
+	// The manifest must not name what a crash can still take.
+	if err := w.v.fs.SyncDir(w.folder); err != nil {
+		return unavailable("stage", string(w.m.Dataset), err)
+	}
+	w.runs = append(w.runs, r.run)
+	w.held.drain()
+	return nil
 }
 
-// drain lets go of the rows in memory.
-func (w *Writer) drain() {
-	for _, r := range w.held {
-		r.Release()
+// runWriter seals a sorted run.
+type runWriter struct {
+	file *fileWriter
+	run  sortedRun
+	buf  []byte
+}
+
+func (w *Writer) newRun(name string) (*runWriter, error) {
+	f, err := newFileWriter(w.v.fs, filepath.Join(w.folder, name), w.place(name), w.v.rand)
+	if err != nil {
+		return nil, err
 	}
-	clear(w.held)
-	clear(w.keys)
-	w.held, w.keys, w.order, w.bytes = w.held[:0], w.keys[:0], w.order[:0], 0
+	return &runWriter{file: f, run: sortedRun{File: name, ID: f.id[:]}}, nil
+}
+
+func (r *runWriter) put(rec arrow.Record) error {
+	b, err := batch.Encode(append(r.buf[:0], make([]byte, 8)...), rec)
+	if err != nil {
+		return err
+	}
+	r.buf = b
+	r.run.Batches = append(r.run.Batches, rec.NumRows())
+	binary.LittleEndian.PutUint64(b, uint64(len(b)-8))
+	_, err = r.file.Write(b)
+	return err
+}
+
+func (r *runWriter) finish() error {
+	clear(r.buf[:cap(r.buf)])
+	return r.file.finish()
 }
 
 // Suspend ends the writer and keeps what is durable, to be resumed.
@@ -362,8 +407,9 @@ func (w *Writer) closeFiles() {
 // end clears what the writer holds and lets the run go.
 func (w *Writer) end() {
 	w.done = true
-	w.drain()
-	w.order = nil
+	w.held.drain()
+	w.order.forget()
+	w.spreader.forget()
 	for _, c := range w.files {
 		clear(c.buf[:cap(c.buf)])
 		clear(c.file.plain[:cap(c.file.plain)])
