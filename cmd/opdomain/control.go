@@ -61,6 +61,7 @@ func orders() map[string]func(ctx context.Context, n *node.Node, o order) (any, 
 			info, err := n.Authority(ctx)
 			return certified{p, info.Revoked}, err
 		},
+		"check":   func(ctx context.Context, n *node.Node, _ order) (any, error) { return checkVault(ctx, n), nil },
 		"collect": func(ctx context.Context, n *node.Node, _ order) (any, error) { return n.Collect(ctx) },
 		"witnesses": func(ctx context.Context, n *node.Node, o order) (any, error) {
 			return struct{}{}, n.SetWitnesses(ctx, *o.Witnesses)

@@ -642,7 +642,8 @@ func TestChangedFilesAreNamed(t *testing.T) {
 			c.change(dir)
 			n, err := node.Open(context.Background(), node.Config{Dir: dir, Passphrase: secretPhrase, Now: w.now, Rand: w.rand, Metrics: api.NewMetrics()})
 			if err == nil { // what is read only when it is needed, the check of every file names
-				err = errors.Join(n.Check(context.Background())...)
+				_, faults := n.Check(context.Background())
+				err = errors.Join(faults...)
 				_ = n.Close()
 			}
 			if err == nil {
@@ -671,7 +672,7 @@ func TestChangedColumnsAndPopulationsFailClosed(t *testing.T) {
 	if err != nil || !strings.Contains(string(r.Pack), "population of an earlier answer") {
 		t.Errorf("reviewers do not see the cause: %s %v", r.Pack, err)
 	}
-	if faults := w.node.Check(ctx); len(faults) != 1 {
+	if _, faults := w.node.Check(ctx); len(faults) != 1 {
 		t.Errorf("check finds %v", faults)
 	}
 	w.must(w.restart(func(dir string) {

@@ -248,7 +248,7 @@ func (a *app) domain(ctx context.Context, o opening, m *api.Metrics) (*node.Node
 		return nil, err
 	}
 	if o.check {
-		if faults := n.Check(ctx); len(faults) > 0 {
+		if _, faults := n.Check(ctx); len(faults) > 0 {
 			return nil, errors.Join(append(faults, n.Close())...)
 		}
 	}

@@ -126,11 +126,14 @@ func TestEraseVersion(t *testing.T) {
 	if _, err := n.Audit(ctx, nil); err != nil {
 		t.Error(err)
 	}
+	if _, faults := n.Check(ctx); len(faults) > 0 {
+		t.Error(faults)
+	}
 	committing(t, n, "ds-p", "run-4") // the dataset goes on
 	closed(t, n)
 	n = reopen(t, dir)
 	defer closed(t, n)
-	if faults := n.Check(ctx); len(faults) > 0 {
+	if _, faults := n.Check(ctx); len(faults) > 0 {
 		t.Error(faults)
 	}
 	if d, err := n.Dataset(ctx, unit, "ds-p"); err != nil || d.Version != 4 {

@@ -2,11 +2,13 @@ package node
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/vault"
 )
 
 // recover brings store, log and vault together after a crash: events left in the outbox are appended, a version the vault
@@ -100,11 +102,52 @@ func (n *Node) dropStages(ctx context.Context) error {
 	return nil
 }
 
-// Check reads every sealed file of the vault and the ledger and gives every fault it finds, named.
-func (n *Node) Check(ctx context.Context) []error {
-	faults := n.vault.Check(ctx, nil)
+// Check reads every sealed file of the vault and the ledger, holds the vault to the catalogue and to the receipts of pushes,
+// and gives every fault it finds, named, with the number of datasets it looked at.
+func (n *Node) Check(ctx context.Context) (datasets int, faults []error) {
+	expect, err := n.expected(ctx)
+	if err != nil {
+		return 0, []error{err}
+	}
+	faults = n.vault.Check(ctx, expect)
 	if _, err := n.populations.live(ctx, n); err != nil {
 		faults = append(faults, err)
 	}
-	return faults
+	return len(expect), faults
+}
+
+// expected is what the vault's current versions must be at least. The catalogue is read first: a push that commits meanwhile
+// makes the vault newer, which is as good.
+func (n *Node) expected(ctx context.Context) (map[sandbox.DatasetID]vault.Expected, error) {
+	all, err := n.Datasets(ctx, api.Caller{})
+	if err != nil {
+		return nil, err
+	}
+	expect := make(map[sandbox.DatasetID]vault.Expected)
+	for _, d := range all {
+		if d.Version == 0 {
+			continue
+		}
+		x := vault.Expected{Version: d.Version}
+		if _, _, err := n.docs.erasures.Get(ctx, erasureID(d.ID, d.Version)); err == nil {
+			x.Erased = true
+		} else if !errors.Is(err, sandbox.NotFound) {
+			return nil, err
+		}
+		// Which run made the version, the vault says; what that run left, its receipt. A version that no receipt speaks of has no
+		// manifest to equal.
+		if m, err := n.vault.Mark(d.ID); err == nil && x.Erased {
+			_, _ = hex.Decode(x.Manifest[:], []byte(m.Manifest)) // the receipt's run cannot be read any more
+		} else if snap, err := n.vault.Head(d.ID); err == nil {
+			p, _, err := n.docs.pushes.Get(ctx, string(snap.Run))
+			if err != nil && !errors.Is(err, sandbox.NotFound) {
+				return nil, err
+			}
+			if r := p.Push.Report; err == nil && r != nil && r.Dataset == d.ID && r.Version == d.Version {
+				copy(x.Manifest[:], r.Manifest)
+			}
+		}
+		expect[d.ID] = x
+	}
+	return expect, nil
 }

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,10 +13,17 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 )
 
-// Check reads every chunk of every version and gives every fault it finds, each named: the first of each file. expect,
-// where given, holds the SM3 of the manifest of each dataset's current version: a HEAD put back to an older version, or a
-// dataset that is gone, is a fault too. A version before the current one whose key was destroyed is none.
-func (v *Vault) Check(ctx context.Context, expect map[sandbox.DatasetID][sm.Size]byte) []error {
+// Expected (应有版本) is what somebody else knows of a dataset's current version; a newer one is as good.
+type Expected struct {
+	Version  uint64
+	Manifest [sm.Size]byte // SM3 of the sealed manifest
+	Erased   bool          // its key was destroyed on order
+}
+
+// Check reads every chunk of every version and gives every fault it finds, each named: the first of each file. With expect, a
+// HEAD put back to an older version or replaced, and a dataset that is gone, are faults too. A version before the current one
+// whose key was destroyed is none.
+func (v *Vault) Check(ctx context.Context, expect map[sandbox.DatasetID]Expected) []error {
 	ids, err := v.Datasets()
 	if err != nil {
 		return []error{err}
@@ -33,7 +41,7 @@ func (v *Vault) Check(ctx context.Context, expect map[sandbox.DatasetID][sm.Size
 	return faults
 }
 
-func (v *Vault) checkDataset(ctx context.Context, d sandbox.DatasetID, want [sm.Size]byte, expected bool) (faults []error) {
+func (v *Vault) checkDataset(ctx context.Context, d sandbox.DatasetID, want Expected, expected bool) (faults []error) {
 	h, err := v.head(d)
 	missing := errors.Is(err, sandbox.NotFound)
 	if err != nil && !missing {
@@ -41,6 +49,10 @@ func (v *Vault) checkDataset(ctx context.Context, d sandbox.DatasetID, want [sm.
 	}
 	if missing && expected {
 		return []error{&sandbox.Error{Op: "vault: check", Kind: sandbox.Tampered, Object: string(d) + " " + headFile, Detail: "the file is missing"}}
+	}
+	if expected && (h.Version < want.Version || h.Version == want.Version && h.Manifest != hex.EncodeToString(want.Manifest[:])) {
+		faults = append(faults, &sandbox.Error{Op: "vault: check", Kind: sandbox.Tampered, Object: string(d) + " " + headFile,
+			Detail: "not the version that was committed last: an older one was put back, or another in its place"})
 	}
 	v.committing.Lock() // a commit under way has a version that the head does not name yet
 	if _, err := v.extra(d); err != nil {
@@ -51,13 +63,10 @@ func (v *Vault) checkDataset(ctx context.Context, d sandbox.DatasetID, want [sm.
 	for n := uint64(1); n <= h.Version; n++ {
 		s, err := v.open(v.versionPath(d, n), d, n)
 		if n == h.Version && err == nil {
-			if s, err = v.current(h); err == nil && expected && s.Manifest != want {
-				faults = append(faults, &sandbox.Error{Op: "vault: check", Kind: sandbox.Tampered, Object: string(d) + " " + headFile,
-					Detail: "not the version that was committed last: an older one was put back"})
-			}
+			s, err = v.current(h)
 		}
 		if err != nil {
-			if n == h.Version || !errors.Is(err, sandbox.Expired) {
+			if n == h.Version && !(want.Erased && n == want.Version) || !errors.Is(err, sandbox.Expired) {
 				faults = append(faults, err)
 			}
 			continue

@@ -17,7 +17,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/opdomain/opdomain/attest/durable"
-	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
 )
@@ -256,7 +255,7 @@ func TestEveryByteCounts(t *testing.T) {
 		}
 		write(t, path, whole)
 	}
-	if faults := v.Check(ctx, map[sandbox.DatasetID][sm.Size]byte{claims.ID: s.Manifest}); len(faults) > 0 {
+	if faults := v.Check(ctx, map[sandbox.DatasetID]Expected{claims.ID: {Version: s.Version, Manifest: s.Manifest}}); len(faults) > 0 {
 		t.Errorf("after all was put back: %v", errors.Join(faults...))
 	}
 }
@@ -379,7 +378,7 @@ func TestHeadPutBack(t *testing.T) {
 	older := files(t, v)[path]
 	s := commit(t, v, "run-2", 6)
 	all := files(t, v)
-	expect := map[sandbox.DatasetID][sm.Size]byte{claims.ID: s.Manifest}
+	expect := map[sandbox.DatasetID]Expected{claims.ID: {Version: s.Version, Manifest: s.Manifest}}
 	for name, put := range map[string]func(){"older": func() { write(t, path, older) }, "missing": func() { _ = os.Remove(path) }} {
 		put()
 		if _, err := Open(v.dir, v.keys, rand.Reader); !errors.Is(err, sandbox.Tampered) || !strings.Contains(err.Error(), "ds-claims HEAD") {

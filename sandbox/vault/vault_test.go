@@ -194,7 +194,7 @@ func TestScanGivesWhatWasWritten(t *testing.T) {
 			t.Errorf("%v: %v", columns, err)
 		}
 	}
-	if faults := v.Check(context.Background(), map[sandbox.DatasetID][sm.Size]byte{claims.ID: s.Manifest}); len(faults) > 0 {
+	if faults := v.Check(context.Background(), map[sandbox.DatasetID]Expected{claims.ID: {Version: s.Version, Manifest: s.Manifest}}); len(faults) > 0 {
 		t.Error(errors.Join(faults...))
 	}
 	if ids, err := v.Datasets(); err != nil || len(ids) != 1 || ids[0] != claims.ID {
