@@ -57,7 +57,7 @@ func BenchmarkCanonical(b *testing.B) {
 func TestReport(t *testing.T) {
 	var out strings.Builder
 	report := filepath.Join(t.TempDir(), "REPORT.md")
-	if err := measure(context.Background(), &out, 20_000, 1, report); err != nil {
+	if err := measure(context.Background(), &out, 20_000, 1, false, report); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(report)
@@ -73,7 +73,27 @@ func TestReport(t *testing.T) {
 	if lines := strings.Count(text, "\n| "); lines < 2*len(questions())+6 {
 		t.Errorf("the report has %d table lines:\n%s", lines, text)
 	}
-	if err := measure(context.Background(), &out, 1, 1, ""); err == nil {
+	if err := measure(context.Background(), &out, 1, 1, false, ""); err == nil {
 		t.Error("one row was accepted")
+	}
+}
+
+func TestQuoted(t *testing.T) {
+	text := []byte("goos: linux\nBenchmarkLargePush-2   \t1\t34869484220 ns/op\t 399.7 MiB-peak\t 0.5736 Mrows/s\nBenchmarkDecide/allow-2  200000  5123 ns/op  0 B/op\nPASS\n")
+	for _, c := range []struct {
+		name, metric string
+		want         float64
+	}{{"LargePush", "MiB-peak", 399.7}, {"Decide/allow", "ns/op", 5123}} {
+		if got, err := quoted(text, c.name, c.metric); err != nil || got != c.want {
+			t.Errorf("%s: %v %v", c.name, got, err)
+		}
+	}
+	for _, c := range [][2]string{{"Restart", "ns/op"}, {"LargePush", "widgets"}} {
+		if got, err := quoted(text, c[0], c[1]); err == nil {
+			t.Errorf("%s %s: %v", c[0], c[1], got)
+		}
+	}
+	if _, err := quoted([]byte("BenchmarkRestart-2 1 many ns/op"), "Restart", "ns/op"); err == nil {
+		t.Error("a number that is none")
 	}
 }
