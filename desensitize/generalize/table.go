@@ -59,12 +59,19 @@ type dictionary struct {
 	name    string
 	code    map[string]uint32
 	values  []string
-	missing int // its code, or -1
+	missing int  // its code, or -1
+	closed  bool // new values get no number
 }
+
+// unnumbered is the code of a value that a closed dictionary does not have.
+const unnumbered = ^uint32(0)
 
 func (d *dictionary) of(v string) (uint32, bool) {
 	c, ok := d.code[v]
 	if !ok {
+		if d.closed {
+			return unnumbered, true
+		}
 		v = string([]byte(v)) // the batch goes, the value stays
 		c = uint32(len(d.values))
 		d.code[v] = c
@@ -75,6 +82,9 @@ func (d *dictionary) of(v string) (uint32, bool) {
 
 func (d *dictionary) null() uint32 {
 	if d.missing < 0 {
+		if d.closed {
+			return unnumbered
+		}
 		d.missing = len(d.values)
 		d.values = append(d.values, "")
 	}
@@ -245,8 +255,7 @@ func (dict *dictionary) number(col arrow.Array, check func(c uint32, row int) er
 		if err != nil {
 			return nil, err
 		}
-		const unused = ^uint32(0)
-		entry := slices.Repeat([]uint32{unused}, d.Dictionary().Len())
+		entry := slices.Repeat([]uint32{unnumbered}, d.Dictionary().Len())
 		var value []byte
 		for r := range codes {
 			if d.IsNull(r) || d.Dictionary().IsNull(d.GetValueIndex(r)) {
@@ -254,7 +263,7 @@ func (dict *dictionary) number(col arrow.Array, check func(c uint32, row int) er
 				continue
 			}
 			e := d.GetValueIndex(r)
-			if entry[e] == unused {
+			if entry[e] == unnumbered {
 				value = text(value[:0], e)
 				c, fresh := dict.of(string(value))
 				if fresh {
@@ -270,7 +279,7 @@ func (dict *dictionary) number(col arrow.Array, check func(c uint32, row int) er
 	}
 	text, err := reader(col)
 	if err != nil {
-		return nil, fmt.Errorf("column %s: %w", dict.name, err)
+		return nil, err
 	}
 	s, isString := col.(*array.String)
 	var value []byte
