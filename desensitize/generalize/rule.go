@@ -176,5 +176,5 @@ func Rule(name string) (*Hierarchy, error) {
 		}
 		return AgeBands(top, widths...)
 	}
-	return nil, bad(fmt.Sprintf("rule of %d characters", len(name)), "no such rule", "area, icd10, industry, date, or age:5,10,20")
+	return nil, bad(fmt.Sprintf("rule %.20q", name), "no such rule", "area, icd10, industry, date, or age:5,10,20")
 }

@@ -351,19 +351,6 @@ func (x *intern) add(key, flat []uint32) (int, bool) {
 	}
 }
 
-func (x *intern) find(key, flat []uint32) (int, bool) {
-	mask := uint64(len(x.slots) - 1)
-	for at := x.hash(key) & mask; ; at = (at + 1) & mask {
-		s := x.slots[at]
-		if s == 0 {
-			return 0, false
-		}
-		if i := int(s-1) * len(key); slices.Equal(key, flat[i:i+len(key)]) {
-			return int(s - 1), true
-		}
-	}
-}
-
 func (x *intern) grow(width int, flat []uint32) {
 	x.slots = make([]uint32, 2*len(x.slots))
 	mask := uint64(len(x.slots) - 1)
