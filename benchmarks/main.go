@@ -70,6 +70,9 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 	if err != nil {
 		return err
 	}
+	if more, err = anonymityLines(ctx, more, repeat); err != nil {
+		return err
+	}
 	fmt.Fprintln(out, strings.Join(more, "\n"))
 	command := fmt.Sprintf("go run ./benchmarks -rows %d -repeat %d", rows, repeat)
 	var full []string

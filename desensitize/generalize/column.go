@@ -45,28 +45,47 @@ func (c Column) Apply(mem memory.Allocator, a arrow.Array) (arrow.Array, error) 
 		t := &arrow.DictionaryType{IndexType: d.DataType().(*arrow.DictionaryType).IndexType, ValueType: values.DataType()}
 		return array.NewDictionaryArray(t, d.Indices(), values), nil
 	}
-	text, err := reader(a)
+	value, err := valuesOf(a)
 	if err != nil {
 		return nil, err
 	}
 	b := array.NewStringBuilder(mem)
 	defer b.Release()
 	b.Reserve(a.Len())
-	var value, label []byte
+	var label []byte
 	for i := range a.Len() {
 		if a.IsNull(i) {
 			b.AppendNull()
 			continue
 		}
-		if s, ok := a.(*array.String); ok { // no copy of the value
-			label, _ = c.h.Append(label[:0], s.Value(i), c.level)
-		} else {
-			value = text(value[:0], i)
-			label, _ = c.h.Append(label[:0], string(value), c.level)
-		}
+		label, _ = c.h.Append(label[:0], value(i), c.level)
 		b.BinaryBuilder.Append(label)
 	}
 	return b.NewStringArray(), nil
+}
+
+// valuesOf gives the text of each row without an allocation a row: text as it lies in the batch, other types written into
+// one string for all rows.
+func valuesOf(a arrow.Array) (func(row int) string, error) {
+	switch a := a.(type) {
+	case *array.String:
+		return a.Value, nil
+	case *array.LargeString:
+		return a.Value, nil
+	}
+	text, err := reader(a)
+	if err != nil {
+		return nil, err
+	}
+	all, ends := make([]byte, 0, 8*a.Len()), make([]int, a.Len()+1)
+	for i := range a.Len() {
+		if a.IsValid(i) {
+			all = text(all, i)
+		}
+		ends[i+1] = len(all)
+	}
+	one := string(all)
+	return func(row int) string { return one[ends[row]:ends[row+1]] }, nil
 }
 
 // reader gives the text of one row of a column, appended to dst. Rows that are null are not asked for.

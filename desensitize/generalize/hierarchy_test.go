@@ -290,6 +290,40 @@ func TestColumn(t *testing.T) {
 	}
 }
 
+// TestColumnAllocatesPerBatch: a longer batch costs no more allocations than its buffers' growth.
+func TestColumnAllocatesPerBatch(t *testing.T) {
+	mem := memory.NewGoAllocator()
+	table := read(t, "h.csv", "7;young;*\n70;old;*")
+	ages, err := AgeBands(80, 5, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rows = 10_000
+	text, numbers := array.NewStringBuilder(mem), array.NewInt64Builder(mem)
+	for i := range rows {
+		text.Append([]string{"7", "70", "700"}[i%3])
+		numbers.Append(int64(i % 100))
+	}
+	for name, c := range map[string]struct {
+		h *Hierarchy
+		a arrow.Array
+	}{"file": {table, text.NewArray()}, "rule": {ages, numbers.NewArray()}} {
+		op, err := NewColumn(c.h, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := testing.AllocsPerRun(3, func() {
+			out, err := op.Apply(mem, c.a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out.Release()
+		}); n > 100 {
+			t.Errorf("%s: %.0f allocations for %d rows", name, n, rows)
+		}
+	}
+}
+
 func FuzzReadHierarchy(f *testing.F) {
 	for _, s := range []string{"a;x;*\nb;x;*\n", "\"a\";\"x;y\";*", "a;x\nb;y\n", ";x;*\n", "a;;*", "a;x;*\na;x;*", "\xef\xbb\xbfa;*", "a;x;p\nb;x;q\n"} {
 		f.Add(s)

@@ -35,12 +35,22 @@ func plainLabel(h *Hierarchy, v string, level int) string {
 
 func (p *plainTable) group(rows [][]string, levels []int) map[string][]int {
 	out := map[string][]int{}
+	label := make([]map[string]string, len(p.hier)) // of each value, once
+	for d := range label {
+		label[d] = map[string]string{}
+	}
 	for i, row := range rows {
-		var key []string
+		joined := ""
 		for d, h := range p.hier {
-			key = append(key, strconv.Quote(plainLabel(h, row[d], levels[d])))
+			l, ok := label[d][row[d]]
+			if !ok {
+				l = strconv.Quote(plainLabel(h, row[d], levels[d])) + ","
+				label[d][row[d]] = l
+			}
+			joined += l
 		}
-		out[strings.Join(key, ",")] = append(out[strings.Join(key, ",")], i)
+		joined = strings.TrimSuffix(joined, ",")
+		out[joined] = append(out[joined], i)
 	}
 	return out
 }
@@ -174,17 +184,20 @@ func (p *plainTable) evaluate(g Goal, levels []int) (map[Metric]float64, int, bo
 	loss[AverageClass] = float64(n) / float64(classes)
 	for d, h := range p.hier {
 		loss[Height] += float64(levels[d])
-		for i, row := range p.rows {
-			same, wide := 0, 0
-			for _, other := range p.rows {
-				if other[d] == row[d] {
-					same++
-				}
-				if bad[i] || plainLabel(h, other[d], levels[d]) == plainLabel(h, row[d], levels[d]) {
-					wide++
-				}
+		same, wide, label := map[string]int{}, map[string]int{}, map[string]string{}
+		for _, row := range p.rows {
+			if _, ok := label[row[d]]; !ok {
+				label[row[d]] = plainLabel(h, row[d], levels[d])
 			}
-			loss[EntropyLoss] += math.Log2(float64(wide) / float64(same))
+			same[row[d]]++
+			wide[label[row[d]]]++
+		}
+		for i, row := range p.rows {
+			w := wide[label[row[d]]]
+			if bad[i] {
+				w = n
+			}
+			loss[EntropyLoss] += math.Log2(float64(w) / float64(same[row[d]]))
 		}
 	}
 	return loss, suppressed, true

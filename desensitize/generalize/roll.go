@@ -21,6 +21,11 @@ func newRoller(f *frozen, most int) *roller {
 	return r
 }
 
+// bytes counts the scratch.
+func (r *roller) bytes() int64 {
+	return int64(len(r.to))*int64(4+8*len(r.keys)) + 4*int64(cap(r.slots)+cap(r.order)+cap(r.from)+cap(r.sum))
+}
+
 // roll fills dst, whose memory it reuses, with the classes of src at the given levels, none of which is finer than src's.
 func (r *roller) roll(dst, src *classes, levels []uint8) {
 	n := src.len()

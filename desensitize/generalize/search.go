@@ -43,7 +43,7 @@ type Searched struct {
 	Infeasible int   `json:"infeasible"` // excluded: a coarser node already suppresses too much
 	Bounded    int   `json:"bounded"`    // excluded: a finer node already loses as much at least
 	Merged     int64 `json:"merged"`     // classes merged in all
-	Peak       int64 `json:"peak_bytes"` // table, lattice and kept nodes
+	Peak       int64 `json:"peak_bytes"` // of combinations, lattice, kept nodes and scratch; dictionaries aside
 	Proven     bool  `json:"proven"`     // every node was evaluated or excluded
 }
 
@@ -121,7 +121,7 @@ func (t *Table) Search(ctx context.Context, g Goal) (*Solution, error) {
 		}
 	}
 	s.out.Proven = !stopped
-	s.out.Peak = t.Bytes() + int64(len(s.marks)) + s.out.Peak
+	s.out.Peak += t.Bytes() + int64(len(s.marks)) + s.roller.bytes() + s.scratch.bytes()
 	return t.solution(s), nil
 }
 
