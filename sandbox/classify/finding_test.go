@@ -61,17 +61,17 @@ func TestCheckCharacterCatches(t *testing.T) {
 		d := byte('0' + rapid.IntRange(0, 9).Draw(t, "digit"))
 		wrong := append([]byte(nil), id...)
 		wrong[i] = d
-		if d != id[i] && checksGB11643(string(wrong)) {
+		if d != id[i] && checksGB11643(wrong) {
 			t.Fatalf("a wrong digit at %d passes", i)
 		}
 		if i < 16 && id[i] != id[i+1] {
 			copy(wrong, id)
 			wrong[i], wrong[i+1] = wrong[i+1], wrong[i]
-			if checksGB11643(string(wrong)) {
+			if checksGB11643(wrong) {
 				t.Fatalf("a swap at %d passes", i)
 			}
 		}
-		if f, ok := Detect(string(id)); !ok || f.Kind != ResidentID {
+		if f, ok := Detect(string(id)); !ok || f.Kind != ResidentID && !(f.Kind == ResidencePermit && id[0] == '8') {
 			t.Fatal("a well-formed number is not found")
 		}
 	})
@@ -81,7 +81,7 @@ func drawID(t *rapid.T) string {
 	body := fmt.Sprintf("%s%04d%04d%02d%02d%03d", rapid.SampledFrom(strings.Fields(provinces)).Draw(t, "province"), rapid.IntRange(0, 9999).Draw(t, "county"),
 		rapid.IntRange(1920, 2024).Draw(t, "year"), rapid.IntRange(1, 12).Draw(t, "month"), rapid.IntRange(1, 28).Draw(t, "day"), rapid.IntRange(1, 999).Draw(t, "seq"))
 	for _, c := range "0123456789X" {
-		if checksGB11643(body + string(c)) {
+		if checksGB11643([]byte(body + string(c))) {
 			return body + string(c)
 		}
 	}
@@ -94,7 +94,7 @@ func TestChecksumAloneDecidesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		body := fmt.Sprintf("99%015d", rapid.Int64Range(0, 999_999_999_999_999).Draw(t, "digits"))
 		for _, c := range "0123456789X" {
-			if s := body + string(c); checksGB11643(s) {
+			if s := body + string(c); checksGB11643([]byte(s)) {
 				if f, ok := Detect(s); ok && f.Kind == ResidentID {
 					t.Fatal("a number without province is an identity number")
 				}

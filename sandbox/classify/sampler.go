@@ -3,6 +3,7 @@ package classify
 import (
 	"math"
 	"strconv"
+	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -23,6 +24,10 @@ type ColumnFinding struct {
 	Sampled    int           `json:"sampled"`         // values the proposal rests on
 	Grade      sandbox.Grade `json:"grade,omitempty"` // 0 without a finding
 	Personal   bool          `json:"personal,omitempty"`
+	Category   Category      `json:"category"`            // 数据类别
+	National   National      `json:"national"`            // 国家级别: general; only people find data important or core
+	Sensitive  Sensitive     `json:"sensitive,omitempty"` // 敏感个人信息类型
+	Weaker     float64       `json:"weaker,omitempty"`    // share of the finding's values whose county code is not in the table
 }
 
 // Sampler (抽样识别器) watches the batches of one push. It samples evenly over the whole push, whatever its length: every
@@ -31,6 +36,9 @@ type ColumnFinding struct {
 type Sampler struct {
 	dataset catalog.Dataset
 	columns []sample
+	scan    *Scanner
+	digits  []byte
+	limit   int // values kept of one column
 }
 
 type sample struct {
@@ -40,8 +48,11 @@ type sample struct {
 }
 
 // NewSampler starts a sample of one push of d.
-func NewSampler(d catalog.Dataset) *Sampler {
-	s := &Sampler{dataset: d, columns: make([]sample, len(d.Columns))}
+func NewSampler(d catalog.Dataset) *Sampler { return NewSamplerOf(d, SampleSize) }
+
+// NewSamplerOf is NewSampler with a smaller sample, for very wide tables: two to SampleSize values of each column.
+func NewSamplerOf(d catalog.Dataset, size int) *Sampler {
+	s := &Sampler{dataset: d, columns: make([]sample, len(d.Columns)), scan: NewScanner(), limit: min(max(size, 2), SampleSize) &^ 1}
 	for i := range s.columns {
 		s.columns[i].stride = 1
 	}
@@ -58,36 +69,58 @@ func (s *Sampler) Observe(rec arrow.Record) {
 		}
 		switch col := rec.Column(at[0]).(type) {
 		case *array.String:
-			s.columns[i].observe(col, func(row int) match { return detect(col.Value(row)) })
+			s.observe(i, col, func(row int) match { return s.scan.detect(col.Value(row)) })
 		case *array.Int64:
 			if s.dataset.Columns[i].Type == catalog.Int {
-				s.columns[i].observe(col, func(row int) match { return detect(strconv.FormatInt(col.Value(row), 10)) })
+				s.observe(i, col, func(row int) match {
+					s.digits = strconv.AppendInt(s.digits[:0], col.Value(row), 10)
+					return s.scan.detectASCII(unsafe.String(unsafe.SliceData(s.digits), len(s.digits)), cDigit)
+				})
 			}
 		case *array.Date32:
-			s.columns[i].observe(col, func(int) match { return match{} })
+			s.observe(i, col, func(int) match { return match{} })
 		}
 	}
 }
 
-func (c *sample) observe(col arrow.Array, look func(row int) match) {
+// ObserveText samples one value of column i, for readers without record batches. An empty value counts as missing.
+func (s *Sampler) ObserveText(i int, value string) {
+	if value == "" {
+		return
+	}
+	c := &s.columns[i]
+	if c.wants(s.limit) {
+		c.matches = append(c.matches, s.scan.detect(value))
+	}
+	c.seen++
+}
+
+func (s *Sampler) observe(i int, col arrow.Array, look func(row int) match) {
+	c := &s.columns[i]
 	for row := range col.Len() {
 		if col.IsNull(row) {
 			continue
 		}
-		if c.seen%c.stride == 0 {
-			if len(c.matches) == SampleSize {
-				for i := range SampleSize / 2 {
-					c.matches[i] = c.matches[2*i]
-				}
-				c.matches = c.matches[:SampleSize/2]
-				c.stride *= 2
-			}
-			if c.seen%c.stride == 0 {
-				c.matches = append(c.matches, look(row))
-			}
+		if c.wants(s.limit) {
+			c.matches = append(c.matches, look(row))
 		}
 		c.seen++
 	}
+}
+
+// wants says whether the next value belongs to the sample, which it thins out when it is full.
+func (c *sample) wants(limit int) bool {
+	if c.seen%c.stride != 0 {
+		return false
+	}
+	if len(c.matches) == limit {
+		for i := range limit / 2 {
+			c.matches[i] = c.matches[2*i]
+		}
+		c.matches = c.matches[:limit/2]
+		c.stride *= 2
+	}
+	return c.seen%c.stride == 0
 }
 
 // Grade gives one proposal per column, in the catalogue's order; columns without a finding have None and grade 0.
@@ -101,10 +134,7 @@ func (s *Sampler) Grade() []ColumnFinding {
 
 // grade takes the kind with the strictest grade that its rule accepts, then the surest.
 func (c *sample) grade(col *catalog.Column) ColumnFinding {
-	best := ColumnFinding{Column: col.Name, Sampled: len(c.matches)}
-	if len(c.matches) == 0 {
-		return best
-	}
+	best := ColumnFinding{Column: col.Name, Sampled: len(c.matches), Category: General, National: NationalGeneral}
 	consider := func(k Kind, share float64, telling bool) {
 		r := rules[k]
 		sure := int(math.Round(float64(r.base) * (0.5 + 0.5*share)))
@@ -113,25 +143,52 @@ func (c *sample) grade(col *catalog.Column) ColumnFinding {
 		}
 		if r.grade > best.Grade || r.grade == best.Grade && sure > best.Confidence {
 			best.Finding, best.Share, best.Confidence, best.Grade, best.Personal = k, share, sure, r.grade, r.personal
+			best.Category, best.Sensitive = CategoryOf(k), r.sensitive
 		}
 	}
 	if col.Type == catalog.Date {
-		if hinted(BirthDate, col) {
+		if len(c.matches) > 0 && hinted(BirthDate, col) {
 			consider(BirthDate, 1, true)
 		}
 		return best
 	}
 	for i, k := range kinds {
-		count, traits := 0, map[uint32]struct{}{}
+		count, weaker, likely, traits := 0, 0, 0, map[uint32]struct{}{}
 		for _, m := range c.matches {
 			if m.kinds.has(i) {
 				count++
 				traits[m.trait] = struct{}{}
+				if m.weaker {
+					weaker++
+				}
+				if m.likely {
+					likely++
+				}
 			}
 		}
+		if count == 0 {
+			continue
+		}
 		share, telling := float64(count)/float64(len(c.matches)), hinted(k, col)
-		if count > 0 && rules[k].accepts(share, telling, len(c.matches), len(traits)) {
+		r := rules[k]
+		if !telling && float64(likely) < r.likely*float64(count) {
+			continue
+		}
+		if r.accepts(share, telling, len(c.matches), len(traits)) {
 			consider(k, share, telling)
+			if best.Finding == k {
+				best.Weaker = float64(weaker) / float64(count)
+			}
+		}
+	}
+	if best.Finding != ResidentID && best.Finding != ResidentID15 {
+		best.Weaker = 0
+	}
+	if best.Grade < sandbox.Grade3 {
+		for _, k := range named {
+			if hinted(k, col) {
+				consider(k, 0, true)
+			}
 		}
 	}
 	return best

@@ -18,9 +18,9 @@ import (
 // maker builds one value of a kind, or a look-alike.
 type maker func(r *rand.Rand) string
 
-func withCheck(body, alphabet string, ok func(string) bool) string {
+func withCheck(body, alphabet string, ok func([]byte) bool) string {
 	for _, c := range alphabet {
-		if ok(body + string(c)) {
+		if ok([]byte(body + string(c))) {
 			return body + string(c)
 		}
 	}
@@ -95,6 +95,9 @@ func populations() []population {
 		{PersonName, "name", makeName}, {PersonName, "c1", makeName},
 		{Address, "address", makeAddress}, {Address, "c1", makeAddress},
 		{ICD10, "icd10", makeICD}, {ICD10, "c1", makeICD},
+		{Disease, "c1", func(r *rand.Rand) string {
+			return fieldOf(r, "高血压 白内障 黄疸 糖尿病 肺炎 胃溃疡 急性支气管炎")
+		}},
 		{Email, "email", makeEmail}, {Email, "c1", makeEmail},
 		// Look-alikes.
 		{None, "order_no", func(r *rand.Rand) string { return fmt.Sprintf("1%010d", r.Int64N(1e10)) }},
@@ -108,8 +111,8 @@ func populations() []population {
 			return fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", r.Uint32(), r.IntN(1<<16), r.IntN(1<<16), r.IntN(1<<16), r.Int64N(1<<48))
 		}},
 		{None, "seat", func(r *rand.Rand) string { return fmt.Sprintf("A%02d", r.IntN(100)) }},
-		{None, "illness", func(r *rand.Rand) string {
-			return fieldOf(r, "高血压 白内障 黄疸 糖尿病 肺炎 江湖 马铃薯 安全 水平")
+		{None, "words", func(r *rand.Rand) string {
+			return fieldOf(r, "江湖 马铃薯 安全 水平 高温 白菜 花生 金额 石油")
 		}},
 		{None, "unit_name", func(r *rand.Rand) string {
 			return pick(r, "王李张刘陈") + pick(r, "家庄村山河") + fieldOf(r, "镇 街道 医院 学校")
@@ -181,7 +184,7 @@ func TestPrecisionAndRecall(t *testing.T) {
 			}
 		}
 		for _, k := range kinds {
-			if k == ResidentID15 {
+			if hit[k]+miss[k] == 0 && wrong[k] == 0 { // no such columns here; benchmarks/trapset has all kinds
 				continue
 			}
 			recall := float64(hit[k]) / float64(hit[k]+miss[k])
@@ -300,10 +303,13 @@ func TestGradeTable(t *testing.T) {
 		grade    sandbox.Grade
 		personal bool
 	}{
-		ResidentID: {3, true}, ResidentID15: {3, true}, Mobile: {3, true}, BankCard: {3, true}, Email: {3, true},
-		PersonName: {3, true}, Address: {3, true}, ICD10: {3, true}, BirthDate: {3, true}, USCC: {2, false}, None: {0, false},
+		ResidentID: {3, true}, ResidencePermit: {3, true}, ResidentID15: {3, true}, HKID: {3, true}, Passport: {3, true}, TravelPermit: {3, true},
+		Mobile: {3, true}, Landline: {3, true}, BankCard: {3, true}, Email: {3, true}, Plate: {3, true}, VIN: {3, true},
+		PersonName: {3, true}, Address: {3, true}, ICD10: {3, true}, Disease: {3, true}, BirthDate: {3, true},
+		USCC: {2, false}, OrganisationCode: {2, false}, Enterprise: {2, false}, EnterpriseData: {2, false}, None: {0, false},
+		Biometric: {3, true}, Religion: {3, true}, SpecialIdentity: {3, true}, Health: {3, true}, FinancialRecord: {3, true}, Whereabouts: {3, true},
 	}
-	for _, k := range append(kinds[:], BirthDate, None) {
+	for _, k := range append(append(kinds[:], named[:]...), BirthDate, None) {
 		g, personal, source := GradeOf(k)
 		if w, ok := want[k]; !ok || g != w.grade || personal != w.personal || (source == "") != (k == None) {
 			t.Errorf("%q: grade %d personal %v source %q", k, g, personal, source)
@@ -334,7 +340,8 @@ func BenchmarkDetect(b *testing.B) {
 		values[i] = again(r, []maker{makeID, makeMobile, makeName, makeAddress, makeICD}[i%5])
 	}
 	b.ReportAllocs()
+	sc := NewScanner()
 	for i := 0; b.Loop(); i++ {
-		Detect(values[i%1000])
+		sc.Detect(values[i%1000])
 	}
 }
