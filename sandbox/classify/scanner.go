@@ -13,7 +13,8 @@ type Scanner struct {
 
 	norm []byte  // the text folded: full-width forms as ASCII, one space for each kind of space
 	r    []rune  // its characters
-	at   []int32 // where each character begins in the caller's text; one more for the end
+	at   []int32 // where each character begins in the caller's text
+	to   []int32 // and where it ends; characters without width may lie between
 	np   []int32 // where each character begins in norm; one more for the end
 	used []bool  // characters that a span has
 	c    [48]byte
@@ -83,7 +84,7 @@ func folded(r rune) rune {
 
 // load folds s into the working memory.
 func (sc *Scanner) load(s string) {
-	sc.norm, sc.r, sc.at, sc.np = sc.norm[:0], sc.r[:0], sc.at[:0], sc.np[:0]
+	sc.norm, sc.r, sc.at, sc.to, sc.np = sc.norm[:0], sc.r[:0], sc.at[:0], sc.to[:0], sc.np[:0]
 	for i := 0; i < len(s); {
 		r, size := rune(s[i]), 1
 		if r >= utf8.RuneSelf {
@@ -92,12 +93,12 @@ func (sc *Scanner) load(s string) {
 		if f := folded(r); f >= 0 {
 			sc.r = append(sc.r, f)
 			sc.at = append(sc.at, int32(i))
+			sc.to = append(sc.to, int32(i+size))
 			sc.np = append(sc.np, int32(len(sc.norm)))
 			sc.norm = utf8.AppendRune(sc.norm, f)
 		}
 		i += size
 	}
-	sc.at = append(sc.at, int32(len(s)))
 	sc.np = append(sc.np, int32(len(sc.norm)))
 }
 
