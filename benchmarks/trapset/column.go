@@ -108,13 +108,16 @@ func populations() []population {
 
 var blanks = []string{"", "无", "不详", "****", "0", "-", "未提供", "N/A"}
 
-// Columns draws every sort of column under every one of its headers, at each share of noise. Noise is placeholders, and
-// values with one character changed or cut off.
-func (g *Generator) Columns(rows int, noise []float64) []Column {
+// Noise (噪声比例) are the shares of noise that columns are drawn with.
+var Noise = []float64{0, 0.1, 0.2, 0.3}
+
+// Columns draws every sort of column under every one of its headers, at each share of Noise, with that many rows. Noise is
+// placeholders, and values whose end is cut off.
+func (g *Generator) Columns(rows int) []Column {
 	var out []Column
 	for _, p := range populations() {
 		for _, name := range p.names {
-			for _, share := range noise {
+			for _, share := range Noise {
 				c := Column{Name: name, Title: name, Kind: p.kind, Sort: string(p.kind), Noise: share}
 				if p.kind == classify.None {
 					c.Sort = name

@@ -181,7 +181,7 @@ func (sc *Scanner) detectASCII(s string, class uint8) (m match) {
 	for b > a && around(rune(s[b-1])) {
 		b--
 	}
-	if b-a < 3 || class&(cDigit|cAt) == 0 {
+	if b-a < 3 || class&(cDigit|cAt) == 0 && b-a > 12 { // a code of letters alone has nine
 		return m
 	}
 	sc.norm = append(sc.norm[:0], s[a:b]...)

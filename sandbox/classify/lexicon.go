@@ -71,18 +71,18 @@ type tables struct {
 	regions *lexicon // full names of provinces, cities and counties
 	short   *lexicon // names of provinces and cities without 省, 市: words that are both place and name
 
-	surnames, given, lastNever, transliterated *hanSet
-	compounds, notNames                        *lexicon
-	nameCues, titles, notAfterName             *lexicon
-	diseases, diseaseEnds, notDiseases         *lexicon
-	companies                                  *lexicon
-	addressCues                                *lexicon
+	surnames, given, lastNever, transliterated   *hanSet
+	compounds, notNames, everyday, clinicalHeads *lexicon
+	nameCues, titles, notAfterName               *lexicon
+	diseases, diseaseEnds, notDiseases           *lexicon
+	companies                                    *lexicon
+	addressCues                                  *lexicon
 }
 
 var loaded = sync.OnceValue(func() *tables {
 	t := &tables{regions: words(), short: words("香港 澳门 台湾 内蒙古 广西 宁夏 新疆 西藏 黑龙江"),
 		surnames: characters(surnames), given: characters(givenCharacters), lastNever: characters(lastNever), transliterated: characters(transliterated),
-		compounds: words(compounds), notNames: words(notNames), nameCues: words(nameCues), titles: words(personTitles), notAfterName: words(notAfterName),
+		compounds: words(compounds), notNames: words(notNames), everyday: words(notNames, clinical), clinicalHeads: words(clinicalHeads), nameCues: words(nameCues), titles: words(personTitles), notAfterName: words(notAfterName),
 		diseases: words(diseases), diseaseEnds: words(diseaseEnds), notDiseases: words(notDiseases), companies: words(companyEnds),
 		addressCues: words(addressCues)}
 	for line := range strings.Lines(regionText) {

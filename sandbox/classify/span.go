@@ -33,7 +33,9 @@ func (sc *Scanner) Spans(dst []Span, s string) []Span {
 		dst = sc.plates(dst)
 	}
 	if class&cDigit != 0 {
-		dst = sc.numbers(dst)
+		dst = sc.strong(dst)
+		dst = sc.numbers(dst, false)
+		dst = sc.numbers(dst, true)
 		if class&cHigh != 0 {
 			dst = sc.addresses(dst)
 		}
@@ -94,19 +96,63 @@ const (
 	maxJoined = 24 // characters of a number written in parts
 )
 
-// numbers looks at every group of runs that single spaces, hyphens or brackets join.
-func (sc *Scanner) numbers(dst []Span) []Span {
+// strong finds identity numbers wherever they stand: check character, date and province leave no room for chance.
+func (sc *Scanner) strong(dst []Span) []Span {
+	run := 0
+	for i := 0; i < len(sc.r); i++ {
+		if sc.used[i] || !isDigit(sc.r[i]) && upper(sc.r[i]) != 'X' {
+			run = 0
+			continue
+		}
+		if run++; run < 18 {
+			if !isDigit(sc.r[i]) {
+				run = 0
+			}
+			continue
+		}
+		k := None
+		switch c := sc.compact(sc.text(i-17, i+1)); {
+		case isResidencePermit(c):
+			k = ResidencePermit
+		case isResidentID(c):
+			k = ResidentID
+		}
+		if k != None {
+			confidence := 90
+			if i >= 18 && isWord(sc.r[i-18]) || i+1 < len(sc.r) && isWord(sc.r[i+1]) {
+				confidence = 80
+			}
+			dst = sc.take(dst, i-17, i+1, k, confidence)
+			run = 0
+		} else if !isDigit(sc.r[i]) {
+			run = 0
+		}
+	}
+	return dst
+}
+
+// numbers looks at every group of runs that single spaces, hyphens or brackets join. A run is of letters and digits, or of
+// digits alone with an X at the end.
+func (sc *Scanner) numbers(dst []Span, bare bool) []Span {
 	var group [maxPieces]piece
-	n := 0
+	within := func(i int) bool {
+		if sc.used[i] {
+			return false
+		}
+		if !bare {
+			return isWord(sc.r[i]) && sc.r[i] != '_'
+		}
+		return isDigit(sc.r[i]) || upper(sc.r[i]) == 'X' && i > 0 && isDigit(sc.r[i-1])
+	}
 	for i := 0; i < len(sc.r); {
-		if sc.used[i] || !isWord(sc.r[i]) && !(sc.r[i] == '+' && i+1 < len(sc.r) && isDigit(sc.r[i+1])) {
+		if !within(i) && !(sc.r[i] == '+' && i+1 < len(sc.r) && isDigit(sc.r[i+1]) && !sc.used[i+1]) {
 			i++
 			continue
 		}
-		n = 0
+		n := 0
 		for n < maxPieces && i < len(sc.r) {
 			j := i + 1
-			for j < len(sc.r) && !sc.used[j] && isWord(sc.r[j]) && sc.r[j] != '_' {
+			for j < len(sc.r) && within(j) {
 				j++
 			}
 			group[n] = piece{i, j}
@@ -116,37 +162,49 @@ func (sc *Scanner) numbers(dst []Span) []Span {
 			for k < len(sc.r) && k-j < 2 && !sc.used[k] && (sc.r[k] == ' ' || sc.r[k] == '-' || sc.r[k] == ')' || sc.r[k] == '(') {
 				k++
 			}
-			if k == j || k >= len(sc.r) || sc.used[k] || !isWord(sc.r[k]) {
+			if k == j || k >= len(sc.r) || !within(k) {
 				break
 			}
 			i = k
 		}
-		dst = sc.joined(dst, group[:n])
+		dst = sc.joined(dst, group[:n], bare)
 	}
 	return dst
 }
 
 // joined looks for numbers that the pieces make together, the longest first, then for those within one piece.
-func (sc *Scanner) joined(dst []Span, group []piece) []Span {
+func (sc *Scanner) joined(dst []Span, group []piece, bare bool) []Span {
+next:
 	for p := 0; p < len(group); {
-		taken := false
-		for q := len(group) - 1; q > p && !taken; q-- {
-			if group[q].b-group[p].a > maxJoined+maxPieces || !sc.numeric(group[p:q+1]) {
-				continue
-			}
-			if k, confidence := sc.joint(group[p].a, group[q].b); k != None {
-				end := group[q].b
-				if k == HKID && end < len(sc.r) && sc.r[end] == ')' {
-					end++
+		for q := len(group) - 1; q > p; q-- {
+			if group[q].b-group[p].a <= maxJoined+maxPieces && sc.numeric(group[p:q+1]) {
+				if k, confidence := sc.joint(group[p].a, group[q].b); k != None {
+					end := group[q].b
+					if k == HKID && end < len(sc.r) && sc.r[end] == ')' {
+						end++
+					}
+					dst = sc.take(dst, group[p].a, end, k, confidence)
+					p = q + 1
+					continue next
 				}
-				dst = sc.take(dst, group[p].a, end, k, confidence)
-				p, taken = q+1, true
+			}
+			// An identity number in parts, with another number right behind it.
+			size := 0
+			for _, x := range group[p:q] {
+				size += x.b - x.a
+			}
+			if size < 18 && size+group[q].b-group[q].a > 18 {
+				end := group[q].a + 18 - size
+				if k, confidence := sc.joint(group[p].a, end); k == ResidentID || k == ResidencePermit {
+					dst = sc.take(dst, group[p].a, end, k, confidence)
+					group[q].a = end
+					p = q
+					continue next
+				}
 			}
 		}
-		if !taken {
-			dst = sc.single(dst, group[p].a, group[p].b)
-			p++
-		}
+		dst = sc.single(dst, group[p].a, group[p].b, bare)
+		p++
 	}
 	return dst
 }
@@ -156,7 +214,7 @@ func (sc *Scanner) numeric(group []piece) bool {
 	first, last := group[0].a, group[len(group)-1].b
 	for _, p := range group {
 		for i := p.a; i < p.b; i++ {
-			if !isDigit(sc.r[i]) && !(i == last-1 && upper(sc.r[i]) == 'X') && !(i < first+2) {
+			if !isDigit(sc.r[i]) && !(i == last-1 && (upper(sc.r[i]) == 'X' || upper(sc.r[i]) == 'A')) && !(i < first+2) {
 				return false
 			}
 		}
@@ -194,75 +252,45 @@ func (sc *Scanner) joint(a, b int) (Kind, int) {
 	return None, 0
 }
 
-// single looks at one run: as a whole, then for strong numbers anywhere inside it, then at its digits without its letters.
-func (sc *Scanner) single(dst []Span, a, b int) []Span {
-	for a < b && sc.r[a] == '_' {
-		a++
-	}
-	if b-a < 7 {
-		return dst
-	}
-	if sc.amount(a, b) {
+// single looks at one run: as a whole, then for credit codes anywhere inside it; bare runs also as several mobile numbers.
+func (sc *Scanner) single(dst []Span, a, b int, bare bool) []Span {
+	if b-a < 7 || sc.amount(a, b) {
 		return dst
 	}
 	if b-a <= len(sc.c) {
 		if k, confidence := sc.whole1(a, b); k != None {
+			if bare && (a > 0 && isWord(sc.r[a-1]) || b < len(sc.r) && isWord(sc.r[b])) {
+				if b-a < 11 {
+					return dst
+				}
+				confidence = confidence * 2 / 3
+			}
 			return sc.take(dst, a, b, k, sc.doubted(a, k, confidence))
 		}
 	}
-	for i := a; i+18 <= b; i++ {
-		k := None
-		switch c := sc.compact(sc.text(i, i+18)); {
-		case isResidencePermit(c):
-			k = ResidencePermit
-		case isResidentID(c):
-			k = ResidentID
-		case isUSCC(c) && (i == a || !isDigit(sc.r[i-1])) && (i+18 == b || !isWord(sc.r[i+18])):
-			k = USCC
-		}
-		if k != None {
-			dst = sc.take(dst, i, i+18, k, 80)
-			dst = sc.single(dst, a, i)
-			return sc.single(dst, i+18, b)
-		}
+	if bare {
+		return sc.mobiles(dst, a, b)
 	}
-	for i := a; i < b; {
-		if !isDigit(sc.r[i]) {
-			i++
-			continue
+	for i := a; i+18 <= b; i++ {
+		if c := sc.compact(sc.text(i, i+18)); isUSCC(c) && (i == a || !isDigit(sc.r[i-1])) && (i+18 == b || !isWord(sc.r[i+18])) {
+			return sc.take(dst, i, i+18, USCC, 80)
 		}
-		j := i
-		for j < b && isDigit(sc.r[j]) {
-			j++
-		}
-		if j-i < b-a { // less than the whole run
-			dst = sc.digits(dst, i, j)
-		} else if (j-i)%11 == 0 && j-i > 11 {
-			dst = sc.digits(dst, i, j)
-		}
-		i = j
 	}
 	return dst
 }
 
-// digits looks at a run of digits between letters, or at several mobile numbers without a space.
-func (sc *Scanner) digits(dst []Span, a, b int) []Span {
-	if b-a > 11 && (b-a)%11 == 0 && b-a <= 44 {
-		for i := a; i < b; i += 11 {
-			if _, ok := mobileOf(sc.text(i, i+11)); !ok {
-				return dst
-			}
-		}
-		for i := a; i < b; i += 11 {
-			dst = sc.take(dst, i, i+11, Mobile, 50)
-		}
+// mobiles looks for several mobile numbers without a space.
+func (sc *Scanner) mobiles(dst []Span, a, b int) []Span {
+	if b-a <= 11 || (b-a)%11 != 0 || b-a > 44 {
 		return dst
 	}
-	if b-a < 11 || b-a > len(sc.c) {
-		return dst
+	for i := a; i < b; i += 11 {
+		if _, ok := mobileOf(sc.text(i, i+11)); !ok {
+			return dst
+		}
 	}
-	if k, confidence := sc.whole1(a, b); k != None {
-		dst = sc.take(dst, a, b, k, confidence*2/3)
+	for i := a; i < b; i += 11 {
+		dst = sc.take(dst, i, i+11, Mobile, 50)
 	}
 	return dst
 }
