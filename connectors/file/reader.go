@@ -122,6 +122,11 @@ type condition struct {
 
 // Open reads the file at path; errors show its base name only.
 func Open(ctx context.Context, mem memory.Allocator, path string, d catalog.Dataset, m connectors.Mapping, o Options) (*Reader, error) {
+	return opened(path, func(f io.Reader, name string) (*Reader, error) { return NewReader(ctx, mem, f, name, d, m, o) })
+}
+
+// opened opens a file for a reader, which closes it.
+func opened(path string, read func(f io.Reader, name string) (*Reader, error)) (*Reader, error) {
 	name := filepath.Base(path)
 	f, err := os.Open(path)
 	if err == nil {
@@ -137,7 +142,7 @@ func Open(ctx context.Context, mem memory.Allocator, path string, d catalog.Data
 	if err != nil {
 		return nil, unreadable(name, err)
 	}
-	r, err := NewReader(ctx, mem, f, name, d, m, o)
+	r, err := read(f, name)
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -155,6 +160,11 @@ func NewReader(ctx context.Context, mem memory.Allocator, r io.Reader, name stri
 	if err := m.Check(&d); err != nil {
 		return nil, err
 	}
+	return newReader(ctx, mem, r, name, o, func(*Reader, []string) (catalog.Dataset, connectors.Mapping, error) { return d, m, nil })
+}
+
+// newReader reads the header line and has describe say which columns there are.
+func newReader(ctx context.Context, mem memory.Allocator, r io.Reader, name string, o Options, describe func(*Reader, []string) (catalog.Dataset, connectors.Mapping, error)) (*Reader, error) {
 	o, err := o.filled()
 	if err != nil {
 		return nil, err
@@ -166,7 +176,7 @@ func NewReader(ctx context.Context, mem memory.Allocator, r io.Reader, name stri
 	if err != nil {
 		return nil, err
 	}
-	fr := &Reader{name: name, schema: batch.Schema(d), opts: o, bound: &bounded{in: text}, line: 1}
+	fr := &Reader{name: name, opts: o, bound: &bounded{in: text}, line: 1}
 	fr.csv = csv.NewReader(fr.bound)
 	fr.csv.Comma = o.Comma
 	fr.csv.FieldsPerRecord = -1 // counted here, for a better message
@@ -182,6 +192,11 @@ func NewReader(ctx context.Context, mem memory.Allocator, r io.Reader, name stri
 	if err != nil {
 		return nil, err
 	}
+	d, m, err := describe(fr, header)
+	if err != nil {
+		return nil, err
+	}
+	fr.schema = batch.Schema(d)
 	fr.build = array.NewRecordBuilder(mem, fr.schema)
 	if err := fr.bind(d, m, fields); err != nil {
 		fr.build.Release()
