@@ -1,6 +1,6 @@
 // Command opdomain (授权运营域) runs a domain and is the command line of everybody who works with one: agency, source
-// units, operators, partners, insurers, data subjects. Every verb but init, serve and demo is a signed request to a running
-// domain.
+// units, operators, partners, insurers, data subjects. Every verb but init, serve, demo and those that work on files alone is a
+// signed request to a running domain.
 //
 // Exit statuses: 0 done, 1 failed, 2 wrong usage, 3 refused by the domain's policy (the reasons are printed). Errors are
 // printed as "error:" and, where there is something to do, "hint:".
@@ -147,8 +147,7 @@ func (a *app) root() *cobra.Command {
 	f.BoolVar(&a.json, "json", false, "print results as JSON")
 	root.AddCommand(a.initCommand(), a.serveCommand(), a.demoCommand(), a.sourceCommand(), a.ingestCommand(), a.catalogCommand(), a.grantCommand(),
 		a.consentCommand(), a.queryCommand(), a.egressCommand(), a.releaseCommand(), a.meterCommand(), a.billCommand(), a.evidenceCommand(),
-		a.identityCommand(), a.keysCommand(), a.witnessCommand(), a.vaultCommand(), a.backupCommand(), a.restoreCommand(), a.doctorCommand(),
-		a.anonymizeCommand())
+		a.identityCommand(), a.keysCommand(), a.witnessCommand(), a.vaultCommand(), a.backupCommand(), a.restoreCommand(), a.doctorCommand(), a.anonymizeCommand(), a.classifyCommand())
 	root.CompletionOptions.DisableDefaultCmd = true
 	for _, c := range root.Commands() {
 		describe(c)

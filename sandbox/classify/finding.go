@@ -20,6 +20,8 @@
 // its dictionaries are of everyday language, not a segmenter's; and it does not read images.
 package classify
 
+import "bytes"
+
 // Version (规则版本) names the rules below; a finding is kept with it, so that re-grading after a change can be listed.
 const Version = "classify-2"
 
@@ -129,12 +131,14 @@ func (s set) has(i int) bool { return s>>i&1 == 1 }
 func (s *set) put(i int) { *s |= 1 << i }
 
 // match is what detection keeps of a value: the kinds, a trait whose variety tells a population from a counter, whether the
-// value lacks something that most of its kind have (a county in the table), and whether a name's characters are those of names.
+// value lacks something that most of its kind have (a county in the table), whether a name's characters are those of names, and
+// whether it is written like a date.
 type match struct {
 	kinds  set
 	trait  uint32
 	weaker bool
 	likely bool
+	date   bool
 }
 
 // scanned bounds how much of one value is looked at, in bytes.
@@ -186,6 +190,9 @@ func (sc *Scanner) detectASCII(s string, class uint8) (m match) {
 	}
 	sc.norm = append(sc.norm[:0], s[a:b]...)
 	sc.whole(sc.norm, class, &m)
+	if b-a >= 8 && b-a <= 10 && m.kinds&^(1<<kOrganisationCode) == 0 {
+		m.date = isDateText(sc.norm)
+	}
 	if m.kinds == 0 && b-a > 11 {
 		sc.within(sc.norm, class, &m)
 	}
@@ -259,6 +266,24 @@ func (sc *Scanner) whole(text []byte, class uint8, m *match) {
 			m.trait = hash(c[:6])
 		}
 	}
+}
+
+// isDateText accepts 2006-01-02, 2006/1/2 and 20060102.
+func isDateText(s []byte) bool {
+	if len(s) == 8 && isDigits(s) {
+		return isDate(s)
+	}
+	if len(s) < 8 || s[4] != '-' && s[4] != '/' || !isDigits(s[:4]) {
+		return false
+	}
+	month, day, ok := bytes.Cut(s[5:], s[4:5])
+	if !ok || len(month) > 2 || len(day) > 2 || !isDigits(month) || !isDigits(day) {
+		return false
+	}
+	md := [4]byte{'0', '0', '0', '0'}
+	copy(md[2-len(month):2], month)
+	copy(md[4-len(day):], day)
+	return isDay(number(s[:4]), md[:])
 }
 
 func isDotted(c []byte) bool { return len(c) > 3 && c[3] == '.' }

@@ -52,7 +52,7 @@ var rules = map[Kind]rule{
 	Address:          {base: 60, alone: 0.50, hinted: 0.20, weak: true, grade: 3, personal: true, category: Personal, source: sourcePersonal},
 	ICD10:            {base: 50, alone: 0.70, hinted: 0.40, weak: true, variety: 3, grade: 3, personal: true, category: Personal, sensitive: MedicalHealth, source: "GB/T 45574-2025 医疗健康信息"},
 	Disease:          {base: 50, alone: 0.50, hinted: 0.30, weak: true, variety: 3, grade: 3, personal: true, category: Personal, sensitive: MedicalHealth, source: "GB/T 45574-2025 医疗健康信息"},
-	BirthDate:        {base: 60, named: true, grade: 3, personal: true, category: Personal, source: sourcePersonal},
+	BirthDate:        {base: 60, hinted: 0.5, named: true, grade: 3, personal: true, category: Personal, source: sourcePersonal},
 
 	Biometric:       {base: 50, named: true, grade: 3, personal: true, category: Personal, sensitive: BiometricData, source: "GB/T 45574-2025 生物识别信息"},
 	Religion:        {base: 50, named: true, grade: 3, personal: true, category: Personal, sensitive: ReligiousBelief, source: "GB/T 45574-2025 宗教信仰信息"},

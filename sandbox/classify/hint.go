@@ -50,7 +50,7 @@ func hinted(k Kind, c *catalog.Column) bool {
 			return true
 		}
 	}
-	parts := strings.FieldsFunc(c.Name, func(r rune) bool { return r == '_' || r == '-' || r == '.' })
+	parts := strings.FieldsFunc(strings.ToLower(c.Name), func(r rune) bool { return r == '_' || r == '-' || r == '.' })
 	whole := strings.Join(parts, "")
 	for _, n := range strings.Fields(h.names) {
 		if whole == n || len(n) >= 5 && strings.Contains(whole, n) {

@@ -185,6 +185,9 @@ func (c *sample) grade(col *catalog.Column) ColumnFinding {
 		best.Weaker = 0
 	}
 	if best.Grade < sandbox.Grade3 {
+		if dates := c.dates(); dates >= rules[BirthDate].hinted && dates > 0 && hinted(BirthDate, col) {
+			consider(BirthDate, dates, true)
+		}
 		for _, k := range named {
 			if hinted(k, col) {
 				consider(k, 0, true)
@@ -192,6 +195,17 @@ func (c *sample) grade(col *catalog.Column) ColumnFinding {
 		}
 	}
 	return best
+}
+
+// dates gives the share of values written like dates.
+func (c *sample) dates() float64 {
+	n := 0
+	for _, m := range c.matches {
+		if m.date {
+			n++
+		}
+	}
+	return float64(n) / float64(max(len(c.matches), 1))
 }
 
 func (r rule) accepts(share float64, telling bool, samples, traits int) bool {
