@@ -50,6 +50,11 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 	}
 	defer sealed.close()
 	cases = append(append([]benchmark{memcpyCase()}, sealed.cases()...), cases...)
+	detect, err := classifyCases()
+	if err != nil {
+		return err
+	}
+	cases = append(cases, detect...)
 	lines := []string{header}
 	fmt.Fprintln(out, header)
 	for _, c := range cases {

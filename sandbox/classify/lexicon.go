@@ -28,11 +28,20 @@ func characters(text string) *hanSet {
 	return s
 }
 
-// lexicon is a list of Han words, found by their ends first so that most places cost one look into a bit set.
+// lexicon is a list of Han words, found by their ends first so that most places cost one look into a bit set, and by their
+// first and last two characters next, so that nearly all others cost one more.
 type lexicon struct {
 	words       map[string]struct{}
 	first, last hanSet
+	alone       hanSet // words of one character
+	head, tail  [1 << 10]uint64
 	most        int // characters of the longest word
+}
+
+// pair is a place in head and tail: words share places, so that a hit there is only a reason to look.
+func pair(a, b rune) (at, bit uint32) {
+	h := (uint32(a)*0x9e3779b1 ^ uint32(b)*0x85ebca6b) >> 16
+	return h >> 6, h & 63
 }
 
 func (l *lexicon) add(w string) {
@@ -40,6 +49,14 @@ func (l *lexicon) add(w string) {
 	last, _ := utf8.DecodeLastRuneInString(w)
 	l.first.add(first)
 	l.last.add(last)
+	if r := []rune(w); len(r) == 1 {
+		l.alone.add(r[0])
+	} else {
+		at, bit := pair(r[0], r[1])
+		l.head[at] |= 1 << bit
+		at, bit = pair(r[len(r)-2], r[len(r)-1])
+		l.tail[at] |= 1 << bit
+	}
 	l.words[w] = struct{}{}
 	l.most = max(l.most, utf8.RuneCountInString(w))
 }
@@ -77,6 +94,7 @@ type tables struct {
 	diseases, diseaseEnds, notDiseases           *lexicon
 	companies                                    *lexicon
 	addressCues                                  *lexicon
+	plates                                       *hanSet
 }
 
 var loaded = sync.OnceValue(func() *tables {
@@ -84,7 +102,7 @@ var loaded = sync.OnceValue(func() *tables {
 		surnames: characters(surnames), given: characters(givenCharacters), lastNever: characters(lastNever), transliterated: characters(transliterated),
 		compounds: words(compounds), notNames: words(notNames), everyday: words(notNames, clinical), clinicalHeads: words(clinicalHeads), nameCues: words(nameCues), titles: words(personTitles), notAfterName: words(notAfterName),
 		diseases: words(diseases), diseaseEnds: words(diseaseEnds), notDiseases: words(notDiseases), companies: words(companyEnds),
-		addressCues: words(addressCues)}
+		addressCues: words(addressCues), plates: characters(plateProvinces)}
 	for line := range strings.Lines(regionText) {
 		line = strings.TrimSpace(line)
 		digits := 0

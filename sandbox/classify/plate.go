@@ -2,15 +2,6 @@ package classify
 
 const plateProvinces = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
 
-func isPlateProvince(r rune) bool {
-	for _, p := range plateProvinces {
-		if p == r {
-			return true
-		}
-	}
-	return false
-}
-
 // isPlate accepts number plates (GA 36-2018, from general knowledge): province, letter and five characters, six on new-energy
 // vehicles, where a D, F or one of the letters added later stands first or last; 使 and 领 plates of six digits.
 func (sc *Scanner) isPlate(a, b int) bool { return b-a >= 7 && b-a <= 10 && sc.plateAt(a, b) == b-a }
@@ -33,7 +24,7 @@ func (sc *Scanner) plateAt(a, n int) int {
 		}
 		return 7
 	}
-	if !isPlateProvince(head) {
+	if !sc.t.plates.has(head) {
 		return 0
 	}
 	city := upper(sc.r[a+1])

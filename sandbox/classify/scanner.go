@@ -110,10 +110,17 @@ func (sc *Scanner) longest(l *lexicon, i, n int) int {
 	if !l.first.has(sc.r[i]) {
 		return 0
 	}
-	for k := min(l.most, n-i); k > 0; k-- {
-		if l.has(sc.text(i, i+k)) {
-			return k
+	if i+1 < n {
+		if at, bit := pair(sc.r[i], sc.r[i+1]); l.head[at]>>bit&1 == 1 {
+			for k := min(l.most, n-i); k > 1; k-- {
+				if l.has(sc.text(i, i+k)) {
+					return k
+				}
+			}
 		}
+	}
+	if i < n && l.alone.has(sc.r[i]) {
+		return 1
 	}
 	return 0
 }
@@ -123,10 +130,17 @@ func (sc *Scanner) ends(l *lexicon, lo, i int) int {
 	if i == lo || !l.last.has(sc.r[i-1]) {
 		return 0
 	}
-	for k := min(l.most, i-lo); k > 0; k-- {
-		if l.has(sc.text(i-k, i)) {
-			return k
+	if i-lo > 1 {
+		if at, bit := pair(sc.r[i-2], sc.r[i-1]); l.tail[at]>>bit&1 == 1 {
+			for k := min(l.most, i-lo); k > 1; k-- {
+				if l.has(sc.text(i-k, i)) {
+					return k
+				}
+			}
 		}
+	}
+	if l.alone.has(sc.r[i-1]) {
+		return 1
 	}
 	return 0
 }
