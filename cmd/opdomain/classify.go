@@ -27,7 +27,7 @@ type classified struct {
 }
 
 func (a *app) classifyCommand() *cobra.Command {
-	var in, encoding string
+	var in, encoding, delimiter string
 	var selftest bool
 	var seed uint64
 	c := verb("classify", "Find what the columns of a CSV table hold and propose grades, without a domain (数据分类分级)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
@@ -37,7 +37,11 @@ func (a *app) classifyCommand() *cobra.Command {
 		case selftest:
 			return a.selftest(seed)
 		}
-		return a.classify(c.Context(), in, file.Options{Encoding: file.Encoding(encoding)})
+		comma := []rune(delimiter)
+		if len(comma) != 1 {
+			return usageError{invalid("--delimiter", "one character", `opdomain classify --in table.csv --delimiter ";"`)}
+		}
+		return a.classify(c.Context(), in, file.Options{Encoding: file.Encoding(encoding), Comma: comma[0]})
 	})
 	c.Long = `Find what the columns of a CSV table hold and propose grades, without a domain (数据分类分级).
 
@@ -49,6 +53,7 @@ field number. The grades are proposals: a person confirms them, and until then t
 	f := c.Flags()
 	f.StringVar(&in, "in", "", "CSV file to read")
 	f.StringVar(&encoding, "encoding", "", "of the table: utf-8 or gb18030; default: detected")
+	f.StringVar(&delimiter, "delimiter", ",", "between the fields")
 	f.BoolVar(&selftest, "selftest", false, "measure the detectors on a drawn set")
 	f.Uint64Var(&seed, "seed", 1, "of the drawn set")
 	return c

@@ -258,7 +258,7 @@ func (sc *Scanner) whole(text []byte, class uint8, m *match) {
 		m.kinds.put(kICD10)
 		m.trait = uint32(c[0])
 	case len(c) >= 11:
-		if n, ok := mobileOf(c); ok {
+		if n, ok := mobileOf(c); ok && !isAmerican(text) {
 			m.kinds.put(kMobile)
 			m.trait = hash(n[:3])
 		} else if isLandline(c) {

@@ -31,6 +31,11 @@ func mobileOf(c []byte) ([]byte, bool) {
 	return c, true
 }
 
+// isAmerican says whether eleven digits are written as numbers of North America are: 1-800-…; a Chinese prefix stands unbroken.
+func isAmerican(text []byte) bool {
+	return len(text) > 1 && text[0] == '1' && classOf[text[1]] == cGap
+}
+
 // isLandline accepts an area code and a number of seven or eight digits, with the country code or without: 010 and 02x with
 // eight digits, 03xx to 09xx with seven or eight. A number without its area code is not told from other numbers.
 func isLandline(c []byte) bool {

@@ -242,7 +242,7 @@ func (sc *Scanner) joint(a, b int) (Kind, int) {
 		return OrganisationCode, 60
 	}
 	if len(c) > 0 && classOf[c[0]]&(cUpper|cLower) == 0 {
-		if _, ok := mobileOf(c); ok {
+		if _, ok := mobileOf(c); ok && !isAmerican(sc.text(a, b)) {
 			return Mobile, 60
 		}
 		if isLandline(c) {
