@@ -15,6 +15,7 @@ require (
 	github.com/spf13/cobra v1.10.2 // command line
 	github.com/tjfoc/gmsm v1.4.1 // TLCP engine behind attest/sm/tlcp; second opinion on every SM algorithm in tests
 	github.com/transparency-dev/merkle v0.0.2 // tree arithmetic of the evidence log, with an SM3 hasher
+	go.yaml.in/yaml/v3 v3.0.6 // desensitisation plans; kept by the YAML organisation
 	golang.org/x/crypto v0.54.0 // Argon2id for passphrases, in attest/keys
 	golang.org/x/sync v0.22.0 // columns of a version sealed side by side, bounds of pushes
 	golang.org/x/sys v0.47.0 // locks, local sockets' users, what the machine is like

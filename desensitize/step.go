@@ -1,0 +1,267 @@
+package desensitize
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/apache/arrow/go/v17/arrow"
+
+	"github.com/opdomain/opdomain/desensitize/mask"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+)
+
+// What a step may do beside the operations.
+const (
+	Drop = "drop" // 不提供: the column is left out
+	Pass = "pass" // 原样: only below grade 3 and not personal
+)
+
+// Step (脱敏步骤) is what happens to one column. The operations and their parameters:
+//
+//	drop, pass                        no parameters
+//	keep         text                 first, last; mark, width
+//	pattern      text                 patterns; mark, width
+//	email        text                 first, hide_domain; mark, width
+//	address, plate, card, mobile, resident-id   text; mark, width
+//	name         text                 keep: surname (default) or last; mark, width
+//	truncate     text                 length
+//	redact       any                  no parameters: null
+//	constant     any                  value, written as in a table
+//	round        int, money, number   to: a unit as written, e.g. 1000 yuan; down
+//	bucket       int, money, number, date   edges as written; the column becomes text
+//	date         date                 to: year, quarter, month or week
+type Step struct {
+	Column string `yaml:"column" json:"column"`
+	Op     string `yaml:"op" json:"op"`
+
+	First      int      `yaml:"first,omitempty" json:"first,omitempty"`
+	Last       int      `yaml:"last,omitempty" json:"last,omitempty"`
+	Mark       string   `yaml:"mark,omitempty" json:"mark,omitempty"`
+	Width      int      `yaml:"width,omitempty" json:"width,omitempty"`
+	Patterns   []string `yaml:"patterns,omitempty" json:"patterns,omitempty"`
+	HideDomain bool     `yaml:"hide_domain,omitempty" json:"hide_domain,omitempty"`
+	Keep       string   `yaml:"keep,omitempty" json:"keep,omitempty"`
+	Length     int      `yaml:"length,omitempty" json:"length,omitempty"`
+	Value      *string  `yaml:"value,omitempty" json:"value,omitempty"`
+	To         string   `yaml:"to,omitempty" json:"to,omitempty"`
+	Down       bool     `yaml:"down,omitempty" json:"down,omitempty"`
+	Edges      []string `yaml:"edges,omitempty" json:"edges,omitempty"`
+	Key        string   `yaml:"key,omitempty" json:"key,omitempty"`
+}
+
+// parameters lists what an operation takes beside column and op; false for an unknown operation.
+func parameters(op string) ([]string, bool) {
+	switch op {
+	case Drop, Pass, "redact":
+		return nil, true
+	case "keep":
+		return []string{"first", "last", "mark", "width"}, true
+	case "pattern":
+		return []string{"patterns", "mark", "width"}, true
+	case "email":
+		return []string{"first", "hide_domain", "mark", "width"}, true
+	case "address", "plate", "card", "mobile", "resident-id":
+		return []string{"mark", "width"}, true
+	case "name":
+		return []string{"keep", "mark", "width"}, true
+	case "truncate":
+		return []string{"length"}, true
+	case "constant":
+		return []string{"value"}, true
+	case "round":
+		return []string{"to", "down"}, true
+	case "bucket":
+		return []string{"edges"}, true
+	case "date":
+		return []string{"to"}, true
+	}
+	return nil, false
+}
+
+// stray gives the parameters of s that its operation does not take.
+func (s Step) stray(takes []string) []string {
+	b, err := json.Marshal(s)
+	var set map[string]any
+	if err == nil {
+		err = json.Unmarshal(b, &set)
+	}
+	if err != nil {
+		panic("desensitize: step: " + err.Error())
+	}
+	delete(set, "column")
+	delete(set, "op")
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(set)), func(k string) bool { return slices.Contains(takes, k) })
+}
+
+// style gives the marks of a text operation.
+func (s Step) style() (mask.Style, error) {
+	out := mask.Style{Width: s.Width}
+	if s.Mark != "" {
+		r, n := utf8.DecodeRuneInString(s.Mark)
+		if n != len(s.Mark) {
+			return out, errors.New("a mark is one of " + mask.Marks)
+		}
+		out.Mark = r
+	}
+	return out, nil
+}
+
+// operation makes what s names for a column. Its error's text is the rule that is broken.
+func (s Step) operation(c catalog.Column) (Operation, error) {
+	style, err := s.style()
+	if err != nil {
+		return nil, err
+	}
+	switch s.Op {
+	case "keep":
+		return made(mask.Keep(s.First, s.Last, style))
+	case "pattern":
+		return made(mask.Pattern(s.Patterns, style))
+	case "email":
+		return made(mask.Email(s.First, s.HideDomain, style))
+	case "address":
+		return made(mask.Address(style))
+	case "plate":
+		return made(mask.Plate(style))
+	case "card":
+		return made(mask.Card(style))
+	case "mobile":
+		return made(mask.Mobile(style))
+	case "resident-id":
+		return made(mask.ResidentID(style))
+	case "name":
+		part := mask.NamePart(s.Keep)
+		if part == "" {
+			part = mask.Surname
+		}
+		return made(mask.Name(part, style))
+	case "truncate":
+		return made(mask.Truncate(s.Length))
+	case "redact":
+		return mask.Redact(), nil
+	case "constant":
+		return s.constant(c)
+	case "round":
+		unit, err := stored(c, s.To)
+		if err != nil {
+			return nil, err
+		}
+		return made(mask.Round(unit, s.Down))
+	case "bucket":
+		return s.bucket(c)
+	case "date":
+		return made(mask.TruncateDate(mask.DatePart(s.To)))
+	}
+	return nil, fmt.Errorf("no operation of this name")
+}
+
+// made keeps a nil pointer from becoming an Operation.
+func made[T Operation](op T, err error) (Operation, error) {
+	if err != nil {
+		return nil, err
+	}
+	return op, nil
+}
+
+func (s Step) constant(c catalog.Column) (Operation, error) {
+	if s.Value == nil {
+		return nil, errors.New("a constant has a value")
+	}
+	v := *s.Value
+	switch c.Type {
+	case catalog.Text:
+		return made(mask.ConstantText(v))
+	case catalog.Bool:
+		b, err := strconv.ParseBool(v)
+		if err != nil {
+			return nil, errors.New("the value is true or false")
+		}
+		return mask.ConstantBool(b), nil
+	case catalog.Date:
+		d, err := day(v)
+		if err != nil {
+			return nil, err
+		}
+		return mask.ConstantDate(d), nil
+	}
+	n, err := stored(c, v)
+	if err != nil {
+		return nil, err
+	}
+	return mask.ConstantInt(n), nil
+}
+
+func (s Step) bucket(c catalog.Column) (Operation, error) {
+	if c.Type == catalog.Date {
+		var days []arrow.Date32
+		for _, e := range s.Edges {
+			d, err := day(e)
+			if err != nil {
+				return nil, err
+			}
+			days = append(days, d)
+		}
+		return made(mask.BucketDates(days))
+	}
+	var edges []int64
+	for _, e := range s.Edges {
+		n, err := stored(c, e)
+		if err != nil {
+			return nil, err
+		}
+		edges = append(edges, n)
+	}
+	return made(mask.Bucket(edges, scaleOf(c)))
+}
+
+func scaleOf(c catalog.Column) int {
+	switch c.Type {
+	case catalog.Money:
+		return 2
+	case catalog.Number:
+		return c.Scale
+	}
+	return 0
+}
+
+// stored reads a number as people write it into the column's stored unit: yuan into fen, decimals by the scale.
+func stored(c catalog.Column, text string) (int64, error) {
+	scale := scaleOf(c)
+	whole, part, dotted := strings.Cut(text, ".")
+	if len(part) > scale || dotted && part == "" {
+		return 0, fmt.Errorf("a number of this column has at most %d decimals", scale)
+	}
+	n, err := strconv.ParseInt(whole+part+strings.Repeat("0", scale-len(part)), 10, 64)
+	if err != nil || strings.HasPrefix(text, "+") || whole == "" || whole == "-" {
+		return 0, errors.New("a number is written in plain decimals, e.g. 1000 or -0.5, and fits 64 bits in the column's unit")
+	}
+	return n, nil
+}
+
+func day(text string) (arrow.Date32, error) {
+	t, err := time.Parse(time.DateOnly, text)
+	if err != nil {
+		return 0, errors.New("a date is written 2006-01-02")
+	}
+	return arrow.Date32FromTime(t), nil
+}
+
+// rule gives the text of a broken rule without the operation's prefix.
+func rule(err error) string {
+	var e *sandbox.Error
+	if errors.As(err, &e) {
+		if e.Object != "" && e.Object != "column" {
+			return e.Object + ": " + e.Detail
+		}
+		return e.Detail
+	}
+	return err.Error()
+}
