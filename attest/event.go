@@ -43,6 +43,7 @@ const (
 	WitnessesSet       Kind = "witnesses.set"       // 见证方设定
 	DomainRestored     Kind = "domain.restored"     // 备份恢复
 	CertificatesIssued Kind = "certificates.issued" // 证书签发
+	ViewSealed         Kind = "view.sealed"         // 脱敏视图
 )
 
 // Event (存证事件) is one state change. The domain signs it; Salt hides it inside its log entry.
@@ -123,6 +124,8 @@ func (e Event) open() (any, error) {
 		body = new(DomainRestoredBody)
 	case CertificatesIssued:
 		body = new(CertificatesIssuedBody)
+	case ViewSealed:
+		body = new(ViewSealedBody)
 	default:
 		return nil, &sandbox.Error{Op: "event", Kind: sandbox.Invalid, Object: "kind", Detail: "not a known kind"}
 	}
@@ -382,6 +385,24 @@ type (
 	DomainRestoredBody struct {
 		Taken time.Time `json:"taken"` // the backup
 		Size  uint64    `json:"size"`  // entries in it
+	}
+	// ViewSealedBody (脱敏视图): a view was derived for one use and sealed under a key of its own; key.erased of that key ends it.
+	// Route is what the use rests on: "desensitised" with the plan, or "authorised" with the subject's receipt as well.
+	ViewSealedBody struct {
+		View          sandbox.DatasetID    `json:"view"`
+		Use           sandbox.RunID        `json:"use"`
+		Source        sandbox.InputVersion `json:"source"`
+		Route         string               `json:"route"`
+		Plan          string               `json:"plan"`
+		PlanVersion   int                  `json:"plan_version"`
+		PlanDigest    []byte               `json:"plan_digest"` // SM3 of the plan's canonical bytes
+		Signer        sandbox.IdentityID   `json:"signer"`      // who signed the plan for its owner
+		PlanSignature json.RawMessage      `json:"plan_signature"`
+		Consent       sandbox.ConsentID    `json:"consent,omitempty"`
+		Rows          int64                `json:"rows"`
+		Manifest      []byte               `json:"manifest"` // SM3 of the sealed manifest
+		Key           sandbox.KeyID        `json:"key"`
+		KeyCommitment []byte               `json:"key_commitment"`
 	}
 	// CertificatesIssuedBody (证书签发): the pair of an identity by the domain's authority. Revoked are the serial numbers of the
 	// pair it takes the place of; an identity's revocation revokes its pair with it.

@@ -276,6 +276,8 @@ func (c *checker) replay(i uint64, e Event, body any) error {
 		return c.want(e.Actor == DomainActor && b.To > 0 && !slices.Contains(b.From, b.To), "keys", "the domain rotates its keys to a further generation")
 	case *WitnessesSetBody:
 		return c.witnessesSet(e, *b)
+	case *ViewSealedBody:
+		return c.viewed(*b)
 	}
 	return nil // ingest.refused and claim.refused claim nothing about other events
 }
@@ -388,6 +390,14 @@ func (c *checker) ingested(b IngestCommittedBody) error {
 	d.latest, d.versions[b.Version] = b.Version, true
 	return all(c.shown(next, "versions", "a dataset's versions follow each other"),
 		c.want(len(b.Manifest) == sm.Size && len(b.KeyCommitment) == sm.Size && b.Rows >= 0, "versions", "with the digests of manifest and key"))
+}
+
+// viewed: of a version that was committed before, on a route with its proof.
+func (c *checker) viewed(b ViewSealedBody) error {
+	d := c.datasets[b.Source.Dataset]
+	return all(c.shown(d != nil && d.versions[b.Source.Version], "view", "of a version that was committed before"),
+		c.want(len(b.PlanDigest) == sm.Size && (b.Route == "desensitised" && b.Consent == "" || b.Route == "authorised" && b.Consent != ""), "view", "desensitised by a plan, or authorised by the subject's receipt as well"),
+		c.want(len(b.Manifest) == sm.Size && len(b.KeyCommitment) == sm.Size && b.Rows >= 0, "view", "with the digests of manifest and key"))
 }
 
 // statement opens a statement under its signer's key, which must have been enrolled earlier in the log. ok is false when

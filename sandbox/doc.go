@@ -9,6 +9,7 @@
 //	     → ingest: classify, pseudonym    分级与假名   ingest.committed
 //	     → vault                          密封入库     (same event: manifest digest, key commitment)
 //	operator → grant                      场景申请     scenario.filed, scenario.decided, agreement.signed, grant.issued
+//	vault → desensitize → run → vault     脱敏视图     view.sealed, key.erased
 //	asker → policy, query                 授权判定     question.decided
 //	     → vault → columnar               域内计算     run.computed
 //	     → egress                         出域审核     egress.checked

@@ -19,7 +19,7 @@ import (
 //	scenario, approvals, agreement, grant    the scenario's parties
 //	question, run, votes, release (class A)  the asker and the units of its scenario
 //	egress.checked                           the units: what it says depends on data
-//	pushes                                   the owning unit
+//	pushes, views                            the owning unit
 //	consents                                 their subject and, once given, the grantee and the unit they name
 //	claim decisions and refusals             the consent's subject only: to an insurer every refusal is one code
 //	claim answers, their release             asker, unit, the consent's subject
@@ -112,7 +112,7 @@ func (a *audience) sees(e attest.Event) bool {
 	case attest.SubjectEnrolled:
 		var b attest.SubjectEnrolledBody
 		return read(e, &b) && a.own[b.Identity]
-	case attest.IngestCommitted, attest.IngestRefused:
+	case attest.IngestCommitted, attest.IngestRefused, attest.ViewSealed:
 		return a.datasets[e.Object]
 	case attest.ScenarioFiled, attest.ScenarioDecided, attest.AgreementSigned:
 		id, _ := strings.CutPrefix(e.Object, "scenario/")

@@ -43,6 +43,7 @@ type collections struct {
 	authority   store.Collection[authorityRecord]
 	pairs       store.Collection[pairRecord]
 	restored    store.Collection[restoration]
+	views       store.Collection[viewRecord]
 }
 
 func newCollections(s *store.Store) collections {
@@ -67,6 +68,7 @@ func newCollections(s *store.Store) collections {
 		authority:   store.NewCollection[authorityRecord](s, "authority"),
 		pairs:       store.NewCollection[pairRecord](s, "certificates"),
 		restored:    store.NewCollection[restoration](s, "restored"),
+		views:       store.NewCollection[viewRecord](s, "view"),
 	}
 }
 

@@ -44,6 +44,9 @@ func (n *Node) recover(ctx context.Context) error {
 	if err := n.goOnErasing(ctx); err != nil {
 		return err
 	}
+	if err := n.eraseViews(ctx); err != nil {
+		return err
+	}
 	waiting, err := n.docs.questions.List(ctx, listState(stateReview))
 	if err == nil {
 		n.queueAge(waiting)
@@ -109,7 +112,7 @@ func (n *Node) Check(ctx context.Context) (datasets int, faults []error) {
 	if err != nil {
 		return 0, []error{err}
 	}
-	faults = n.vault.Check(ctx, expect)
+	faults = n.withoutErasedViews(ctx, n.vault.Check(ctx, expect))
 	if _, err := n.populations.live(ctx, n); err != nil {
 		faults = append(faults, err)
 	}
