@@ -1,0 +1,265 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/spf13/cobra"
+
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/connectors/file"
+	"github.com/opdomain/opdomain/desensitize"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/query"
+)
+
+// desensitizing is one call of the verb.
+type desensitizing struct {
+	plan, in, out, encoding, role string
+	keyFile, newKey               string
+}
+
+func (a *app) desensitizeCommand() *cobra.Command {
+	var d desensitizing
+	c := verb("desensitize", "Desensitise a CSV table by a plan, without a domain (数据脱敏)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		return a.desensitize(c.Context(), d)
+	})
+	c.Long = `Desensitise a CSV table by a plan, without a domain (数据脱敏).
+
+The plan is YAML: plan, version, columns with an operation each; go doc ./desensitize Step lists the operations. Columns that the
+plan does not name are left out, or passed if it says "rest: pass". The table's schema stands in the plan under schema, or is told
+from the table: columns are text unless their operation is for numbers or dates, and what the detectors find to be personal must have
+an operation. What does not fit its operation is hidden whole and counted as failed.`
+	f := c.Flags()
+	f.StringVar(&d.plan, "plan", "", "the plan, YAML")
+	f.StringVar(&d.in, "in", "", "CSV file to read")
+	f.StringVar(&d.out, "out", "", "CSV file to write; one that exists is replaced when the new one is whole")
+	f.StringVar(&d.encoding, "encoding", "", "of the table: utf-8 or gb18030; default: detected")
+	f.StringVar(&d.role, "role", "", "show the table as this role sees it, by the plan's roles")
+	f.StringVar(&d.keyFile, "key-file", "", "file with the key that the plan's keys are derived from, mode 0600")
+	f.StringVar(&d.newKey, "new-key", "", "make such a file, and use it")
+	for _, name := range []string{"plan", "in", "out"} {
+		must(c.MarkFlagRequired(name))
+	}
+	return c
+}
+
+// desensitized is what the verb prints as JSON.
+type desensitized struct {
+	desensitize.Report
+	Out string `json:"out"`
+}
+
+func (a *app) desensitize(ctx context.Context, d desensitizing) error {
+	text, err := a.readFile(d.plan)
+	if err != nil {
+		return err
+	}
+	p, err := desensitize.Parse(filepath.Base(d.plan), text)
+	if err != nil {
+		return err
+	}
+	if same(d.in, d.out) || same(d.plan, d.out) {
+		return invalid("--out", "the result is a file of its own", "name another file")
+	}
+	keys, err := a.planKeys(d)
+	if err != nil {
+		return err
+	}
+	o := file.Options{Encoding: file.Encoding(d.encoding)}
+	set, numbers, err := describeTable(ctx, d.in, p, o)
+	if err != nil {
+		return err
+	}
+	pipe, decision := compilePlan(p, set, sandbox.Role(d.role), keys)
+	if !decision.Allow {
+		return &refused{numbers.in(decision)}
+	}
+	read := pipe.Reads()
+	var columns []catalog.Column
+	for _, c := range set.Columns {
+		if slices.Contains(read, c.Name) {
+			columns = append(columns, c)
+		}
+	}
+	src, err := file.OpenTable(ctx, allocator(), d.in, columns, o)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	var rep desensitize.Report
+	err = replaceWith(d.out, func(w io.Writer) error {
+		out := csv.NewWriter(w)
+		var names []string
+		for _, c := range pipe.Columns() {
+			names = append(names, c.Name)
+		}
+		if err := out.Write(names); err != nil {
+			return err
+		}
+		row := make([]string, len(names))
+		rep, err = pipe.Run(ctx, src, desensitize.Stream{Sink: func(_, rec arrow.Record) error { return writeRows(out, pipe.Columns(), rec, row) }})
+		if err != nil {
+			return err
+		}
+		out.Flush()
+		return out.Error()
+	})
+	if err != nil {
+		return err
+	}
+	rep.Dropped = slices.DeleteFunc(slices.Clone(rep.Dropped), func(name string) bool { return numbers.of(name) != 0 })
+	return a.show(desensitized{rep, d.out}, func(w io.Writer) {
+		fmt.Fprintf(w, "%d rows in %s by plan %s version %d\n", rep.Rows, d.out, rep.Plan, rep.Version)
+		for _, c := range rep.Columns {
+			fmt.Fprintf(w, "  %-20s %-12s masked 已脱敏 %d", c.Column, c.Op, c.Masked)
+			if c.Failed > 0 {
+				fmt.Fprintf(w, ", failed 不合模式全遮 %d", c.Failed)
+			}
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "  plan digest 方案摘要 %x\n", rep.Route.Plan)
+	})
+}
+
+// same says whether two paths are one file.
+func same(a, b string) bool {
+	x, errA := os.Stat(a)
+	y, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(x, y) || filepath.Clean(a) == filepath.Clean(b)
+}
+
+// compilePlan compiles the plan's view, or what a role sees.
+func compilePlan(p *desensitize.Plan, set catalog.Dataset, role sandbox.Role, keys desensitize.Keys) (*desensitize.Pipeline, sandbox.Decision) {
+	o := desensitize.Options{Keys: keys}
+	if role == "" {
+		return desensitize.Compile(p, set, o)
+	}
+	m, decision := desensitize.CompileRoles(p, set, o)
+	if m == nil {
+		return nil, decision
+	}
+	return m.For(role), decision
+}
+
+// planKeys gives the keys of a plan, each derived from the one in the file, or none.
+func (a *app) planKeys(d desensitizing) (desensitize.Keys, error) {
+	path := d.keyFile
+	if d.newKey != "" {
+		if path != "" {
+			return nil, usageError{errors.New("--key-file or --new-key, not both")}
+		}
+		path = d.newKey
+		key := make([]byte, sm.Size)
+		if _, err := io.ReadFull(a.rand, key); err != nil {
+			return nil, &sandbox.Error{Op: "key", Kind: sandbox.Unavailable, Object: "randomness", Err: err}
+		}
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err == nil {
+			_, err = f.WriteString(hex.EncodeToString(key) + "\n")
+			err = errors.Join(err, f.Sync(), f.Close())
+		}
+		if errors.Is(err, os.ErrExist) {
+			return nil, &sandbox.Error{Op: "key", Kind: sandbox.Conflict, Object: path, Detail: "the file exists", Hint: "use it with --key-file: another key gives other tokens"}
+		}
+		if err != nil {
+			return nil, &sandbox.Error{Op: "key", Kind: sandbox.Unavailable, Object: path, Detail: "the file cannot be written"}
+		}
+	}
+	if path == "" {
+		return nil, nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, &sandbox.Error{Op: "key", Kind: sandbox.NotFound, Object: path, Detail: "the key file cannot be read", Hint: "make one with --new-key"}
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, &sandbox.Error{Op: "key", Kind: sandbox.Denied, Object: path, Detail: "others can read the key file", Hint: "chmod 600 it; if others had it, make a new one"}
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &sandbox.Error{Op: "key", Kind: sandbox.Unavailable, Object: path, Detail: "the key file cannot be read"}
+	}
+	key, err := hex.DecodeString(string(bytes.TrimSpace(b)))
+	if err != nil || len(key) != sm.Size {
+		return nil, invalid(path, "a key file is one line of 64 hexadecimal digits", "make one with --new-key")
+	}
+	return derivedKeys(key), nil
+}
+
+// derivedKeys gives a key for each name from one.
+type derivedKeys []byte
+
+// Key derives by HKDF-SM3.
+func (k derivedKeys) Key(name string) ([]byte, bool) {
+	out, err := sm.HKDF(k, nil, sm.Frame([]byte("opdomain/desensitize-key/v1"), []byte(name)), sm.Size)
+	return out, err == nil
+}
+
+// replaceWith writes a file beside path and renames it when it is whole and durable; a failed one leaves nothing.
+func replaceWith(path string, write func(w io.Writer) error) (err error) {
+	unwritten := func(error) error {
+		return &sandbox.Error{Op: "desensitize", Kind: sandbox.Unavailable, Object: path, Detail: "the file cannot be written", Hint: "name a file in a folder that you may write to"}
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return unwritten(err)
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	b := bufio.NewWriterSize(f, 1<<20)
+	if err := write(b); err != nil {
+		return err
+	}
+	if err := errors.Join(b.Flush(), f.Sync(), f.Close()); err != nil {
+		return unwritten(err)
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return unwritten(err)
+	}
+	return nil
+}
+
+// writeRows writes a batch as people write it: money in yuan, dates 2006-01-02, nulls empty.
+func writeRows(w *csv.Writer, columns []catalog.Column, rec arrow.Record, row []string) error {
+	for i := range int(rec.NumRows()) {
+		for k, c := range rec.Columns() {
+			row[k] = ""
+			if c.IsNull(i) {
+				continue
+			}
+			switch c := c.(type) {
+			case *array.String:
+				row[k] = c.Value(i)
+			case *array.Int64:
+				row[k] = query.Label(&columns[k], c.Value(i))
+			case *array.Date32:
+				row[k] = query.Label(&columns[k], int64(c.Value(i)))
+			case *array.Boolean:
+				row[k] = fmt.Sprint(c.Value(i))
+			default:
+				return &sandbox.Error{Op: "desensitize", Kind: sandbox.Internal, Object: columns[k].Name, Detail: fmt.Sprintf("type %s is not written to CSV", c.DataType())}
+			}
+		}
+		if err := w.Write(row); err != nil {
+			return &sandbox.Error{Op: "desensitize", Kind: sandbox.Unavailable, Object: "the result", Detail: "it cannot be written"}
+		}
+	}
+	return nil
+}

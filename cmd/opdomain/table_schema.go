@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+
+	"github.com/opdomain/opdomain/connectors/file"
+	"github.com/opdomain/opdomain/desensitize"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/classify"
+)
+
+// fieldNumbers stand for headers that the plan does not name: a file without a header line has values there.
+type fieldNumbers map[string]int
+
+func (n fieldNumbers) of(header string) int { return n[header] }
+
+// in puts numbers in the place of headers in a refusal.
+func (n fieldNumbers) in(d sandbox.Decision) sandbox.Decision {
+	d.Reasons = slices.Clone(d.Reasons)
+	for i, r := range d.Reasons {
+		if at := n.of(r.Column); at != 0 {
+			d.Reasons[i].Column = fmt.Sprintf("field %d of the header line", at)
+		}
+	}
+	return d
+}
+
+// describeTable gives the table's columns: as the plan has them, or as the table and the plan's operations tell. A column that no
+// catalogue grades is grade 2, or what the detectors find in it.
+func describeTable(ctx context.Context, path string, p *desensitize.Plan, o file.Options) (catalog.Dataset, fieldNumbers, error) {
+	d := p.Described()
+	if len(d.Columns) > 0 {
+		d.ID, d.Unit = p.Dataset, p.Owner
+		return d, nil, nil
+	}
+	src, err := file.OpenTable(ctx, allocator(), path, nil, o)
+	if err != nil {
+		return d, nil, err
+	}
+	defer src.Close()
+	steps := map[string]desensitize.Step{}
+	for _, list := range append([]desensitize.RoleRules{{Columns: p.Columns}}, p.Roles...) {
+		for _, s := range list.Columns {
+			if _, ok := steps[s.Column]; !ok || isNumeric(s) {
+				steps[s.Column] = s
+			}
+		}
+	}
+	numbers := fieldNumbers{}
+	for i, f := range src.Schema().Fields() {
+		d.Columns = append(d.Columns, catalog.Column{Name: f.Name, Type: catalog.Text, Nullable: true, Grade: sandbox.Grade2})
+		if _, named := steps[f.Name]; !named {
+			numbers[f.Name] = i + 1
+		}
+	}
+	sampler := classify.NewSampler(d)
+	forms := make([]form, len(d.Columns))
+	for {
+		rec, err := src.Next(ctx)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return d, nil, err
+		}
+		sampler.Observe(rec)
+		for i := range forms {
+			if isNumeric(steps[d.Columns[i].Name]) {
+				forms[i].observe(rec.Column(i))
+			}
+		}
+		rec.Release()
+	}
+	d = classify.Apply(d, sampler.Grade())
+	for i := range d.Columns {
+		switch c := &d.Columns[i]; steps[c.Name].Op {
+		case "date":
+			c.Type = catalog.Date
+		case "bucket":
+			if forms[i].dates && !forms[i].numbers {
+				c.Type = catalog.Date
+			} else {
+				c.Type, c.Scale = catalog.Number, forms[i].scale
+			}
+		case "round":
+			c.Type, c.Scale = catalog.Number, forms[i].scale
+		}
+	}
+	return d, numbers, nil
+}
+
+// isNumeric says whether an operation is for numbers or dates.
+func isNumeric(s desensitize.Step) bool { return slices.Contains([]string{"round", "bucket", "date"}, s.Op) }
+
+// form is how the values of a column are written.
+type form struct {
+	numbers, dates bool
+	scale          int // most decimals
+}
+
+func (f *form) observe(a arrow.Array) {
+	texts, ok := a.(*array.String)
+	if !ok {
+		return
+	}
+	for i := range texts.Len() {
+		v := texts.Value(i)
+		if v == "" || texts.IsNull(i) {
+			continue
+		}
+		if strings.ContainsAny(strings.TrimLeft(v, "-"), "-/") {
+			f.dates = true
+			continue
+		}
+		f.numbers = true
+		if _, decimals, ok := strings.Cut(v, "."); ok {
+			f.scale = min(9, max(f.scale, len(decimals)))
+		}
+	}
+}
