@@ -55,6 +55,11 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 		return err
 	}
 	cases = append(cases, detect...)
+	masks, err := maskCases()
+	if err != nil {
+		return err
+	}
+	cases = append(cases, masks...)
 	lines := []string{header}
 	fmt.Fprintln(out, header)
 	for _, c := range cases {

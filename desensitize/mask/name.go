@@ -1,7 +1,6 @@
 package mask
 
 import (
-	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -63,7 +62,7 @@ func (n name) mask(dst, v []byte, s Style) ([]byte, bool) {
 	switch {
 	case compound && runes <= 6:
 		head = two
-	case runes < 2 || runes > 4 || !strings.Contains(surnames, string(v[:one])):
+	case runes < 2 || runes > 4 || !isSurname(v):
 		return dst, false
 	}
 	if n.keep == Last {
@@ -102,14 +101,37 @@ func isHan(r rune) bool {
 	return r >= 0x4e00 && r <= 0x9fff || r >= utf8.RuneSelf && unicode.Is(unicode.Han, r)
 }
 
+// isCompound says whether two characters are a listed compound surname.
 func isCompound(two []byte) bool {
-	for i := 0; i+6 <= len(compounds); i += 6 {
-		if string(two) == compounds[i:i+6] {
-			return true
-		}
-	}
-	return false
+	r, _ := utf8.DecodeRune(two)
+	return r < 1<<16 && compoundFirst[r/64]&(1<<(r%64)) != 0 && compoundSet[string(two)]
 }
+
+// compoundSet has the listed compound surnames, compoundFirst a bit for each first character of one.
+var compoundSet, compoundFirst = func() (map[string]bool, [1 << 10]uint64) {
+	var first [1 << 10]uint64
+	set := map[string]bool{}
+	for i := 0; i+6 <= len(compounds); i += 6 {
+		set[compounds[i:i+6]] = true
+		r, _ := utf8.DecodeRuneInString(compounds[i:])
+		first[r/64] |= 1 << (r % 64)
+	}
+	return set, first
+}()
+
+// isSurname says whether v begins with a listed surname of one character.
+func isSurname(v []byte) bool {
+	r, _ := utf8.DecodeRune(v)
+	return r < 1<<16 && surnameSet[r/64]&(1<<(r%64)) != 0
+}
+
+// surnameSet has a bit for each listed surname.
+var surnameSet = func() (set [1 << 10]uint64) {
+	for _, r := range surnames {
+		set[r/64] |= 1 << (r % 64)
+	}
+	return set
+}()
 
 // surnames are the common ones of one character, then traditional forms.
 const surnames = "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤温康施文牛樊葛邢安齐易乔伍庞颜倪庄聂章鲁岳翟殷詹申欧耿关兰焦俞左柳甘祝包宁尚符舒阮柯纪梅童凌毕单季裴霍涂成苗谷盛曲翁冉骆蓝路游辛靳管柴蒙鲍华喻祁蒲房滕屈饶解牟艾尤阳时穆农司卓古吉缪简车项连芦麦褚娄窦戚岑景党宫费卜冷晏席卫米柏宗瞿桂全佟应臧闵苟邬边卞姬师和仇栾隋商刁沙荣巫寇桑郎甄丛仲虞敖巩明佘池查麻苑迟邝官封谈匡鞠惠荆乐冀郁胥南班储原栗燕楚鄢劳谌奚皮粟冼蔺楼盘满闻位厉伊仝区郜海阚花权强帅屠豆朴盖练廉禹井祖漆巴丰支卿国狄平计索宣晋相初门云容敬来扈晁芮都普阙浦戈伏鹿薄邸雍辜羊阿乌肇逄郗" +

@@ -4,17 +4,17 @@ import "unicode/utf8"
 
 // digits is a number that people write with separators: digits by their place, and which of them are shown.
 type digits struct {
-	check       func(d []byte) (prefix int, ok bool) // how many of the first digits are a country code that stays
+	card        bool
 	first, last int
 }
 
 // Card (银行卡号) hides a card number but for its first 6 and last 4 digits. It fits with 16 to 19 digits, in groups by single
 // spaces or hyphens, and a right Luhn digit (ISO/IEC 7812-1).
-func Card(s Style) (*Text, error) { return newText("card", s, digits{isCard, 6, 4}) }
+func Card(s Style) (*Text, error) { return newText("card", s, digits{true, 6, 4}) }
 
 // Mobile (手机号码) hides a mobile number of the mainland but for its first 3 and last 4 digits. It fits with 11 digits, in
 // groups by single spaces or hyphens, behind a country code +86, 0086 or 86, which stays.
-func Mobile(s Style) (*Text, error) { return newText("mobile", s, digits{isMobile, 3, 4}) }
+func Mobile(s Style) (*Text, error) { return newText("mobile", s, digits{false, 3, 4}) }
 
 // ResidentID (居民身份号码) hides a number of 18 characters but for the region and the last 4; it fits with a right check
 // character (GB 11643). The old form of 15 digits leaves region and last 3.
@@ -45,7 +45,12 @@ func (n digits) mask(dst, v []byte, s Style) ([]byte, bool) {
 			return dst, false
 		}
 	}
-	prefix, ok := n.check(d[:count])
+	prefix, ok := 0, false // how many of the first digits are a country code that stays
+	if n.card {
+		ok = isCard(d[:count])
+	} else {
+		prefix, ok = isMobile(d[:count])
+	}
 	if !ok || plus > 0 && (prefix != 2 || d[0] != '8') {
 		return dst, false
 	}
@@ -70,9 +75,9 @@ func (n digits) mask(dst, v []byte, s Style) ([]byte, bool) {
 	return s.hide(dst, run), true
 }
 
-func isCard(d []byte) (int, bool) {
+func isCard(d []byte) bool {
 	if len(d) < 16 || len(d) > 19 {
-		return 0, false
+		return false
 	}
 	sum := 0
 	for i := range d {
@@ -84,7 +89,7 @@ func isCard(d []byte) (int, bool) {
 		}
 		sum += x
 	}
-	return 0, sum%10 == 0
+	return sum%10 == 0
 }
 
 func isMobile(d []byte) (prefix int, ok bool) {

@@ -22,30 +22,19 @@ func (address) mask(dst, v []byte, s Style) ([]byte, bool) {
 	return s.hide(dst, utf8.RuneCount(v[end:])), true
 }
 
-var (
-	provinceEnds = []string{"特别行政区", "自治区", "省"}
-	cityEnds     = []string{"自治州", "地区", "盟", "市"}
-	districtEnds = []string{"自治县", "自治旗", "区", "县", "旗", "市"}
-	// notDistricts end with a district's ending and are none.
-	notDistricts = []string{"小区", "社区", "园区", "片区", "校区", "厂区", "库区", "景区", "街区", "院区", "辖区", "工业区", "开发区", "住宅区", "生活区", "别墅区",
-		"商业区", "保税区", "合作区", "示范区", "试验区", "度假区", "科技区", "特区", "超市", "城市", "门市", "菜市", "夜市"}
-	// streets stand inside what is below a district, not at its first character.
-	streets = []string{"街", "路", "巷", "弄", "号", "栋", "大道", "村委", "单元", "大厦", "花园"}
-)
-
 // district gives where the district ends.
 func district(v []byte) (int, bool) {
 	at := skip(v, 0)
-	if end, ok := level(v, at, provinceEnds, 8); ok {
+	if end, ok := level(v, at, 8, endsProvince); ok {
 		at = skip(v, end)
 	}
-	near, found := level(v, at, districtEnds[:5], 10) // without 市, which ends a city first
-	end, ok := level(v, at, cityEnds, 10)
+	near, found := level(v, at, 10, endsCounty)
+	end, ok := level(v, at, 10, endsCity)
 	if !ok || found && near < end {
 		return near, found && isDistrict(v[at:near])
 	}
 	at = skip(v, end)
-	end, ok = level(v, at, districtEnds, 10)
+	end, ok = level(v, at, 10, endsDistrict)
 	return end, ok && isDistrict(v[at:end])
 }
 
@@ -60,36 +49,82 @@ func skip(v []byte, at int) int {
 	return at
 }
 
-// level finds the nearest ending behind two to most Chinese characters, itself included.
-func level(v []byte, at int, ends []string, most int) (int, bool) {
-	n := 0
-	for i := at; i < len(v) && n < most; {
-		if n > 0 {
-			for _, e := range ends {
-				if len(v)-i >= len(e) && string(v[i:i+len(e)]) == e {
-					return i + len(e), true
-				}
-			}
+// han is the length of a common Chinese character (U+4000 to U+9FFF).
+const han = 3
+
+// level finds the nearest ending of a level behind one to most-1 Chinese characters.
+func level(v []byte, at, most int, ends func(name []byte) bool) (int, bool) {
+	for i, n := at, 0; n < most+4 && i+han <= len(v); n++ {
+		if v[i] < 0xe4 || v[i] > 0xe9 {
+			return 0, false // no Chinese character, or a rare one
 		}
-		r, size := utf8.DecodeRune(v[i:])
-		if !isHan(r) {
-			return 0, false
+		i += han
+		if n > 0 && ends(v[at:i]) {
+			return i, true
 		}
-		i += size
-		n++
 	}
 	return 0, false
 }
 
+// tail gives the last n characters of a name of Chinese characters, or nothing.
+func tail(name []byte, n int) string {
+	if len(name) <= n*han {
+		return ""
+	}
+	return string(name[len(name)-n*han:])
+}
+
+func endsProvince(name []byte) bool {
+	switch tail(name, 1) {
+	case "省":
+		return true
+	case "区":
+		return tail(name, 3) == "自治区" || tail(name, 5) == "特别行政区"
+	}
+	return false
+}
+
+func endsCity(name []byte) bool {
+	switch tail(name, 1) {
+	case "市", "盟":
+		return true
+	case "州":
+		return tail(name, 3) == "自治州"
+	case "区":
+		return tail(name, 2) == "地区"
+	}
+	return false
+}
+
+func endsCounty(name []byte) bool {
+	switch tail(name, 1) {
+	case "区", "县", "旗":
+		return true
+	}
+	return false
+}
+
+func endsDistrict(name []byte) bool { return tail(name, 1) == "市" || endsCounty(name) }
+
+// isDistrict refuses names that end like a district's and are none, and names that have a street's or building's word behind
+// their first character.
 func isDistrict(name []byte) bool {
-	for _, e := range notDistricts {
-		if bytes.HasSuffix(name, []byte(e)) {
+	switch tail(name, 2) {
+	case "小区", "社区", "园区", "片区", "校区", "厂区", "库区", "景区", "街区", "院区", "辖区", "特区", "业区", "发区", "宅区", "活区", "墅区", "税区", "作区", "范区", "验区", "假区", "技区",
+		"超市", "城市", "门市", "菜市", "夜市":
+		return false
+	}
+	switch string(name) { // without a name before it
+	case "小区", "社区", "园区", "片区", "校区", "厂区", "库区", "景区", "街区", "院区", "辖区", "特区", "城市", "超市", "菜市", "夜市", "门市":
+		return false
+	}
+	for i := han; i < len(name); i += han {
+		switch string(name[i : i+han]) {
+		case "街", "路", "巷", "弄", "号", "栋":
 			return false
 		}
-	}
-	_, first := utf8.DecodeRune(name)
-	for _, s := range streets {
-		if bytes.Contains(name[first:], []byte(s)) {
+		switch string(name[i-han : i+han]) {
+		case "大道", "村委", "单元", "大厦", "花园":
 			return false
 		}
 	}

@@ -160,7 +160,7 @@ func (t *Text) rows(mem memory.Allocator, a *array.String, fate []byte) (arrow.A
 			continue
 		}
 		valid := true
-		if !plain {
+		if !plain && !inert(v) {
 			if valid = utf8.Valid(v); valid && !norm.NFC.IsNormal(v) {
 				scratch = norm.NFC.Append(scratch[:0], v...)
 				v = scratch
@@ -238,14 +238,39 @@ func (b *textBuilder) array(nulls *memory.Buffer, n int) arrow.Array {
 
 func (b *textBuilder) release() { release(b.offsets, b.bytes) }
 
-func isASCII(b []byte) bool {
-	const high = 0x8080808080808080
-	for len(b) >= 32 {
-		w := binary.LittleEndian.Uint64(b) | binary.LittleEndian.Uint64(b[8:]) | binary.LittleEndian.Uint64(b[16:]) | binary.LittleEndian.Uint64(b[24:])
-		if w&high != 0 {
+// inert says of a value of ASCII and common Chinese characters and marks that it is valid UTF-8 in NFC: none of them joins
+// with another. Of other values it says nothing.
+func inert(v []byte) bool {
+	for i := 0; i < len(v); {
+		switch c := v[i]; {
+		case c < utf8.RuneSelf:
+			i++
+		case c >= 0xe4 && c <= 0xe9 && i+2 < len(v) && v[i+1]&0xc0 == 0x80 && v[i+2]&0xc0 == 0x80: // U+4000 to U+9FFF
+			i += 3
+		case c == 0xc2 && i+1 < len(v) && v[i+1] == 0xb7: // ·
+			i += 2
+		default:
 			return false
 		}
-		b = b[32:]
+	}
+	return true
+}
+
+func isASCII(b []byte) bool {
+	const high = 0x8080808080808080
+	for len(b) >= 64 {
+		p := b[:64]
+		w := binary.LittleEndian.Uint64(p) | binary.LittleEndian.Uint64(p[8:]) | binary.LittleEndian.Uint64(p[16:]) | binary.LittleEndian.Uint64(p[24:])
+		x := binary.LittleEndian.Uint64(p[32:]) | binary.LittleEndian.Uint64(p[40:]) | binary.LittleEndian.Uint64(p[48:]) | binary.LittleEndian.Uint64(p[56:])
+		if (w|x)&high != 0 {
+			return false
+		}
+		b = b[64:]
+	}
+	for ; len(b) >= 8; b = b[8:] {
+		if binary.LittleEndian.Uint64(b)&high != 0 {
+			return false
+		}
 	}
 	for _, c := range b {
 		if c >= utf8.RuneSelf {
