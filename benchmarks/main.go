@@ -83,6 +83,11 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 	if more, err = anonymityLines(ctx, more, repeat); err != nil {
 		return err
 	}
+	views, err := view(ctx, rows)
+	if err != nil {
+		return err
+	}
+	more = append(more, views...)
 	fmt.Fprintln(out, strings.Join(more, "\n"))
 	command := fmt.Sprintf("go run ./benchmarks -rows %d -repeat %d", rows, repeat)
 	var full []string

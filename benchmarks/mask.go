@@ -92,7 +92,9 @@ func maskCases() ([]benchmark, error) {
 	family := []string{"张三", "欧阳娜娜", "王小明", "阿卜杜拉·买买提"}
 	names, n := texts(func(row int) string { return family[row%4] })
 	add("mask: name", names, n)(mask.Name(mask.Surname, s))
-	places, n := texts(func(row int) string { return fmt.Sprintf("广东省深圳市龙华区民治街道春华路%d号", row%1000) })
+	places, n := texts(func(row int) string {
+		return fmt.Sprintf("广东省深圳市龙华区民治街道春华路%d号", row%1000)
+	})
 	add("mask: address", places, n)(mask.Address(s))
 	for _, o := range all {
 		if o.err != nil {

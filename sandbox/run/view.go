@@ -61,6 +61,9 @@ func SealView(ctx context.Context, mem memory.Allocator, v *vault.Vault, w View)
 	if err != nil {
 		return vault.Snapshot{}, report, err
 	}
+	if err := to.Straight(); err != nil { // the source is clustered
+		return vault.Snapshot{}, report, errors.Join(err, to.Abort())
+	}
 	report, err = w.Pipeline.Run(ctx, src, desensitize.Stream{Mem: mem, Workers: w.Workers, Subjects: pseudonyms, Sink: func(in, out arrow.Record) error {
 		who, err := pseudonyms(in)
 		if err != nil {

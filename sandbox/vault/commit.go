@@ -69,7 +69,11 @@ func (w *Writer) Commit(ctx context.Context) (Snapshot, error) {
 
 // build writes the version into the stage's folder and reads it back.
 func (w *Writer) build(ctx context.Context) error {
-	for _, step := range []func() error{w.sweep, w.create, func() error { return w.arrange(ctx, w.store) }, w.finish, w.keepStatistics, w.describe, w.readBack} {
+	steps := []func() error{w.sweep, w.create, func() error { return w.arrange(ctx, w.store) }}
+	if w.straight { // they are in the columns
+		steps = nil
+	}
+	for _, step := range append(steps, w.finish, w.keepStatistics, w.describe, w.readBack) {
 		if err := step(); err != nil {
 			return err
 		}

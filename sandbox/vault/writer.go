@@ -52,6 +52,9 @@ type Writer struct {
 	snap    Snapshot // as read back from the stage
 	err     error
 	placed  bool // HEAD names the version
+
+	straight    bool // batches go into the columns at once
+	lastSubject sandbox.Pseudonym
 	done    bool
 }
 
@@ -221,6 +224,12 @@ func (w *Writer) Write(ctx context.Context, rec arrow.Record, subjects []sandbox
 	pseudonyms := array.NewFixedSizeBinaryData(data)
 	defer pseudonyms.Release()
 	cols := append(rec.Columns()[:len(rec.Columns()):len(rec.Columns())], pseudonyms)
+	if w.straight {
+		whole := array.NewRecord(w.whole, cols, rec.NumRows())
+		defer whole.Release()
+		w.err = w.direct(ctx, whole, subjects)
+		return w.err
+	}
 	size, ordered := sizeOf(cols), w.held.follow(subjects)
 	full := w.held.bytes+size > maxHeld || !ordered && !w.held.scattered && w.size(true) >= w.v.sortBytes
 	if full && w.held.rows() > 0 {
@@ -282,8 +291,8 @@ func (w *Writer) Flush(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if w.done {
-		return &sandbox.Error{Op: "vault: flush", Kind: sandbox.Conflict, Object: string(w.m.Dataset), Detail: "the writer has ended"}
+	if w.done || w.straight {
+		return &sandbox.Error{Op: "vault: flush", Kind: sandbox.Conflict, Object: string(w.m.Dataset), Detail: "the writer has ended, or stores rows straight"}
 	}
 	if w.err == nil && w.durable != w.batches {
 		w.err = w.spill()
