@@ -98,7 +98,9 @@ func describeTable(ctx context.Context, path string, p *desensitize.Plan, o file
 }
 
 // isNumeric says whether an operation is for numbers or dates.
-func isNumeric(s desensitize.Step) bool { return slices.Contains([]string{"round", "bucket", "date"}, s.Op) }
+func isNumeric(s desensitize.Step) bool {
+	return slices.Contains([]string{"round", "bucket", "date"}, s.Op)
+}
 
 // form is how the values of a column are written.
 type form struct {

@@ -55,7 +55,7 @@ type Writer struct {
 
 	straight    bool // batches go into the columns at once
 	lastSubject sandbox.Pseudonym
-	done    bool
+	done        bool
 }
 
 // Begin starts the next version of a dataset under a new random key. Several runs may stage at once; the one that commits
