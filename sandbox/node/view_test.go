@@ -89,7 +89,7 @@ func TestViewIsErasedWithItsUse(t *testing.T) {
 	if _, err := n.vault.Head(third.ID); !errors.Is(err, sandbox.Expired) {
 		t.Errorf("after its source: %v", err)
 	}
-	if faults := n.Check(ctx); len(faults) > 0 {
+	if _, faults := n.Check(ctx); len(faults) > 0 {
 		t.Error(faults)
 	}
 	if _, err := n.Audit(ctx, nil); err != nil {
