@@ -152,9 +152,9 @@ func behind(witness string, size, seen uint64) error {
 }
 
 // Behind asks the witnesses for what they have signed last. Tampered when one of them has seen a larger tree than the log's,
-// or one that is not its prefix: the log was put back, or forked. asked are those that answered, with the newest note among
-// them; the errors of the others are given by name.
-func Behind(ctx context.Context, log Log, clients []Client) (newest tlog.Note, asked int, failed map[string]error, err error) {
+// or one that is not its prefix: the log was put back, or forked. shown is how many showed what they have signed, with the newest
+// note among them; the errors of those that did not answer are given by name.
+func Behind(ctx context.Context, log Log, clients []Client) (newest tlog.Note, shown int, failed map[string]error, err error) {
 	notes := make([]tlog.Note, len(clients))
 	errs := make([]error, len(clients))
 	var wait sync.WaitGroup
@@ -165,20 +165,19 @@ func Behind(ctx context.Context, log Log, clients []Client) (newest tlog.Note, a
 	failed = map[string]error{}
 	for i, c := range clients {
 		switch n := notes[i]; {
-		case errors.Is(errs[i], sandbox.NotFound):
-			asked++
+		case errors.Is(errs[i], sandbox.NotFound): // it is there; but anybody can say that, it shows no signature
 		case errs[i] != nil:
 			failed[c.Name] = errs[i]
 		case n.Size > log.Size():
-			return n, asked, failed, behind(c.Name, log.Size(), n.Size)
+			return n, shown, failed, behind(c.Name, log.Size(), n.Size)
 		default:
-			asked++
+			shown++
 			root, rerr := log.RootAt(n.Size)
 			if rerr != nil {
-				return n, asked, failed, rerr
+				return n, shown, failed, rerr
 			}
 			if root != n.Root {
-				return n, asked, failed, &sandbox.Error{Op: "log: open", Kind: sandbox.Tampered, Object: "log",
+				return n, shown, failed, &sandbox.Error{Op: "log: open", Kind: sandbox.Tampered, Object: "log",
 					Detail: fmt.Sprintf("witness %s has signed another tree of %d entries: the log was forked", c.Name, n.Size), Hint: "bring back the newest copy of the whole folder"}
 			}
 			if n.Size >= newest.Size {
@@ -186,5 +185,5 @@ func Behind(ctx context.Context, log Log, clients []Client) (newest tlog.Note, a
 			}
 		}
 	}
-	return newest, asked, failed, nil
+	return newest, shown, failed, nil
 }

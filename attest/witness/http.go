@@ -158,5 +158,9 @@ func status(code int, contentType string, body []byte) error {
 	if kind == "" {
 		kind = sandbox.Unavailable
 	}
-	return &sandbox.Error{Op: "witness", Kind: kind, Object: "answer", Detail: "it answered " + strconv.Itoa(code)}
+	detail := "it answered " + strconv.Itoa(code)
+	if kind == sandbox.Tampered {
+		detail = "it says that this log does not continue what it has signed"
+	}
+	return &sandbox.Error{Op: "witness", Kind: kind, Object: "answer", Detail: detail}
 }

@@ -100,6 +100,8 @@ func domainFindings(s node.Status, served bool) []doctor.Finding {
 	switch {
 	case len(s.Witnesses) == 0:
 		out = append(out, doctor.Finding{Check: "witnesses", Level: doctor.Warn, Detail: "none: a folder put back whole to an earlier state would not be noticed", Hint: "opdomain witness init, then opdomain witness enrol"})
+	case s.Waiting:
+		out = append(out, doctor.Finding{Check: "witnesses", Level: doctor.Fail, Detail: fmt.Sprintf("%d of %d do not answer: whether this is the newest state is not known, and no request is taken", len(s.Unreachable), len(s.Witnesses)), Hint: "start them, or look at the network between; one that has moved is given with serve --witness URL=FILE or witness enrol"})
 	case len(s.Unreachable) > len(s.Witnesses)-s.Quorum:
 		out = append(out, doctor.Finding{Check: "witnesses", Level: doctor.Fail, Detail: fmt.Sprintf("%d of %d do not answer, %d are needed: nothing leaves", len(s.Unreachable), len(s.Witnesses), s.Quorum), Hint: "start them, or look at the network between"})
 	case len(s.Unreachable) > 0:

@@ -76,6 +76,20 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Fatalf("nothing listens at %s", args[0])
 			},
+			// eventually COMMAND... repeats a command until it succeeds.
+			"eventually": func(ts *testscript.TestScript, _ bool, args []string) {
+				ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+				defer stop()
+				for range 100 {
+					if ts.Exec(args[0], args[1:]...) == nil {
+						return
+					}
+					if sleep(ctx, 200*time.Millisecond) != nil {
+						break
+					}
+				}
+				ts.Fatalf("%s never succeeds", args[0])
+			},
 			// writes FILE NAME puts a file's one line into an environment variable.
 			"writes": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[1], strings.TrimSpace(ts.ReadFile(args[0])))

@@ -255,8 +255,9 @@ func (a *app) domain(ctx context.Context, o opening, m *api.Metrics) (*node.Node
 	return n, nil
 }
 
-// tend keeps house for a served domain until ctx ends: it has checkpoints witnessed and stale pushes ended.
-func (a *app) tend(ctx context.Context, n *node.Node, log *slog.Logger) (wait func()) {
+// tend keeps house for a served domain until ctx ends: it has checkpoints witnessed and stale pushes ended. A domain that
+// waits for its witnesses asks them often; one that a witness has proved to be put back calls stop.
+func (a *app) tend(ctx context.Context, n *node.Node, log *slog.Logger, stop func()) (wait func() error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -264,7 +265,15 @@ func (a *app) tend(ctx context.Context, n *node.Node, log *slog.Logger) (wait fu
 			if err := n.Tend(ctx); err != nil && ctx.Err() == nil {
 				log.LogAttrs(ctx, slog.LevelError, "housekeeping", slog.String("kind", string(sandbox.KindOf(err))), slog.String("error", err.Error()))
 			}
-			if sleep(ctx, tendEvery) != nil { // what happened since is witnessed before it stops
+			if n.Forked() != nil {
+				stop()
+				return
+			}
+			every := tendEvery
+			if n.Waiting() {
+				every = askEvery
+			}
+			if sleep(ctx, every) != nil { // what happened since is witnessed before it stops
 				last, stop := context.WithTimeout(context.WithoutCancel(ctx), lastTend)
 				defer stop()
 				if err := n.Tend(last); err != nil {
@@ -274,12 +283,16 @@ func (a *app) tend(ctx context.Context, n *node.Node, log *slog.Logger) (wait fu
 			}
 		}
 	}()
-	return func() { <-done }
+	return func() error {
+		<-done
+		return n.Forked()
+	}
 }
 
 // tendEvery is how often checkpoints go to the witnesses: at fixed intervals, so that their sizes do not tell what happens.
 const (
 	tendEvery = time.Minute
+	askEvery  = 5 * time.Second
 	lastTend  = 10 * time.Second
 )
 
@@ -308,15 +321,17 @@ func (a *app) serveCommand() *cobra.Command {
 		}
 		ctx, stop := context.WithCancel(c.Context())
 		defer stop()
-		tended := a.tend(ctx, n, log)
+		tended := a.tend(ctx, n, log, stop)
 		info, err := n.Domain(ctx)
 		if err == nil {
 			fmt.Fprintf(a.out, "serving domain %s (%s, %s) at %s; interrupt to stop\n", info.Domain, info.District, info.Hosting, strings.Join(append([]string{v.addr}, v.also...), " and "))
+			if n.Waiting() {
+				fmt.Fprintln(a.out, "it takes no request until enough of its witnesses have answered that this is its newest state")
+			}
 			<-ctx.Done()
 		}
 		stop()
-		tended()
-		return errors.Join(err, v.close(), ctl.close(), n.Close())
+		return errors.Join(err, tended(), v.close(), ctl.close(), n.Close())
 	})
 	o.flags(c)
 	at.flags(c)

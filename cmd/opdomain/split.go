@@ -59,15 +59,14 @@ func (a *app) coreCommand() *cobra.Command {
 		}
 		ctx, stop := context.WithCancel(c.Context())
 		defer stop()
-		tended := a.tend(ctx, n, log)
+		tended := a.tend(ctx, n, log, stop)
 		info, err := n.Domain(ctx)
 		if err == nil {
 			fmt.Fprintf(a.out, "core of domain %s (%s, %s) at %s; interrupt to stop\n", info.Domain, info.District, info.Hosting, socket)
 			err = (&seam.Server{Core: k}).Run(ctx, l)
 		}
 		stop()
-		tended()
-		return errors.Join(err, ctl.close(), n.Close())
+		return errors.Join(err, tended(), ctl.close(), n.Close())
 	})
 	o.flags(c)
 	c.Flags().StringVar(&socket, "socket", "", "path of the socket, in a folder that both users may enter")

@@ -115,6 +115,11 @@ const maxTogether = 256
 // Changes asked for at the same time share a transaction, a sync of the log and a checkpoint: whoever gets the lock first
 // runs them all, in the order they were asked for, each in a savepoint of its own. What one does, the next one sees.
 func (n *Node) change(ctx context.Context, actor sandbox.IdentityID, do func(ctx context.Context, tx *change) error) error {
+	if n.admitting.Load() != takesOn {
+		if err := n.admitted(); err != nil {
+			return err
+		}
+	}
 	w := &waiting{change: change{n: n, actor: actor}, do: do, caller: ctx}
 	n.queueMu.Lock()
 	n.queue = append(n.queue, w)

@@ -66,8 +66,12 @@ func (n *Node) forgetIdentity(id sandbox.IdentityID) {
 	delete(n.who.of, id)
 }
 
-// Identity finds an enrolled identity and its party; Expired for one that was shut out.
+// Identity finds an enrolled identity and its party; Expired for one that was shut out. A domain that waits for its witnesses
+// or was put back knows nobody.
 func (n *Node) Identity(ctx context.Context, id sandbox.IdentityID) (sandbox.Identity, sandbox.Party, error) {
+	if err := n.admitted(); err != nil {
+		return sandbox.Identity{}, sandbox.Party{}, err
+	}
 	k, err := n.known(ctx, id)
 	if err == nil && k.revoked {
 		err = &sandbox.Error{Op: "identity", Kind: sandbox.Expired, Object: string(id), Detail: "the identity was revoked"}

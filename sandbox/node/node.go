@@ -102,10 +102,13 @@ type Node struct {
 	openedSteady time.Duration
 	witnessing   sync.Mutex
 	witnessed    atomic.Uint64 // entries a quorum of witnesses has signed for
-	backing      sync.Mutex    // one backup at a time
-	erasing      sync.RWMutex  // of evidence, against who reads the whole log
-	certifying   sync.Mutex    // of the domain's authority
-	destroying   sync.Mutex    // of version keys
+	confirming   sync.Mutex
+	admitting    atomic.Int32 // waits, takesOn or admits
+	forked       atomic.Pointer[sandbox.Error]
+	backing      sync.Mutex   // one backup at a time
+	erasing      sync.RWMutex // of evidence, against who reads the whole log
+	certifying   sync.Mutex   // of the domain's authority
+	destroying   sync.Mutex   // of version keys
 
 	queueMu sync.Mutex
 	queue   []*waiting // changes nobody runs yet
@@ -144,6 +147,7 @@ func Create(ctx context.Context, cfg Config, f Founding) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.admitting.Store(admits) // nobody has witnessed a new one
 	if err := n.found(ctx, f); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}

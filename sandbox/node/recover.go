@@ -11,13 +11,23 @@ import (
 	"github.com/opdomain/opdomain/sandbox/vault"
 )
 
-// recover brings store, log and vault together after a crash: events left in the outbox are appended, a version the vault
-// committed is made visible, a vault behind the store, or a log behind what witnesses have seen, is a named error. Runs that
-// were open stay open, as far as their stages are durable.
+// recover opens the domain, or leaves it waiting: a log behind what witnesses have seen is a named error, and as long as too
+// few of them answer to know, nothing is touched and no request is taken.
 func (n *Node) recover(ctx context.Context) error {
 	if err := n.founded(); err != nil {
 		return err
 	}
+	err := n.confirm(ctx)
+	if errors.Is(err, sandbox.Unavailable) && n.admitting.Load() == waits {
+		return nil
+	}
+	return err
+}
+
+// takeOn brings store, log and vault together after a crash: events left in the outbox are appended, a version the vault
+// committed is made visible, a vault behind the store is a named error. Runs that were open stay open, as far as their stages
+// are durable.
+func (n *Node) takeOn(ctx context.Context) error {
 	if err := n.align(ctx); err != nil {
 		return err
 	}
@@ -28,9 +38,6 @@ func (n *Node) recover(ctx context.Context) error {
 		} else if !errors.Is(err, sandbox.Expired) {
 			return err
 		}
-	}
-	if err := n.behind(ctx); err != nil {
-		return err
 	}
 	if err := n.sayRestored(ctx); err != nil {
 		return err

@@ -27,6 +27,7 @@ type Status struct {
 	WitnessList   []Witness `json:"witness_list,omitempty"`
 	Quorum        int       `json:"quorum"`
 	Unreachable   []string  `json:"unreachable,omitempty"`
+	Waiting       bool      `json:"waiting"`   // for witnesses, since the start: no request is taken
 	Witnessed     uint64    `json:"witnessed"` // entries a quorum of witnesses has signed for
 	Overdue       int       `json:"overdue"`   // datasets behind their update frequency
 	Stages        int       `json:"stages"`    // pushes that wait to be resumed
@@ -51,7 +52,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	for _, x := range w.Witnesses {
 		s.Witnesses = append(s.Witnesses, x.Name)
 	}
-	s.Quorum, s.Witnessed = w.Quorum, n.witnessed.Load()
+	s.Quorum, s.Witnessed, s.Waiting = w.Quorum, n.witnessed.Load(), n.Waiting()
 	if s.Unreachable, err = n.unreachable(ctx, w); err != nil {
 		return s, err
 	}
@@ -137,6 +138,11 @@ func (n *Node) discardUnused() error {
 // Tend does what comes round every minute: pushes left open too long end, overdue datasets are counted, the revocation list
 // is kept fresh, and the checkpoint goes to the witnesses.
 func (n *Node) Tend(ctx context.Context) error {
+	if n.Waiting() {
+		if err := n.confirm(ctx); err != nil {
+			return err
+		}
+	}
 	late, err := n.overdue(ctx, store.Filter{}, n.now())
 	if err == nil {
 		n.cfg.Metrics.Overdue(len(late))

@@ -105,6 +105,20 @@ func (n *Node) SetWitnesses(ctx context.Context, w Witnesses) error {
 	if err != nil {
 		return err
 	}
+	if n.Waiting() && len(old.Witnesses) > 0 { // they may have moved: the same ones, by name and key, are asked where they are now
+		moved := Witnesses{Quorum: old.Quorum}
+		for _, x := range w.Witnesses {
+			if slices.ContainsFunc(old.Witnesses, func(y Witness) bool { return y.Name == x.Name }) {
+				moved.Witnesses = append(moved.Witnesses, x)
+			}
+		}
+		n.confirming.Lock()
+		err := n.confirmBy(ctx, moved)
+		n.confirming.Unlock()
+		if err != nil {
+			return err
+		}
+	}
 	if err := n.collect(ctx, clients, policy); err != nil {
 		return err
 	}
@@ -131,32 +145,98 @@ func (n *Node) SetWitnesses(ctx context.Context, w Witnesses) error {
 	return n.witness(ctx)
 }
 
-// behind asks the witnesses, when a domain opens, whether its log is the newest they know. One that has seen more is proof
-// that the folder was put back, and the domain stays closed. Witnesses that do not answer do not stop evidence: they stop
-// releases.
-func (n *Node) behind(ctx context.Context) error {
+// How far a domain has come since it was opened.
+const (
+	waits   int32 = iota // for its witnesses: nothing changes, no request is taken
+	takesOn              // what a crash has left is being brought together
+	admits
+)
+
+// admitted says why a domain takes no request; nil for one that does. Witnesses that fall silent later do not stop it: once they have said
+// that it is the newest state, it goes on without them, and only nothing leaves.
+func (n *Node) admitted() error {
+	if f := n.forked.Load(); f != nil {
+		return f
+	}
+	if n.admitting.Load() != admits {
+		return &sandbox.Error{Op: "open", Kind: sandbox.Unavailable, Object: "witnesses", Detail: "too few witnesses have answered since the start to know that this is the newest state of the domain: it takes no request until they have",
+			Hint: "start the witnesses, or look at the network between; one that has moved is given with serve --witness URL=FILE"}
+	}
+	return nil
+}
+
+// Forked says that a witness has proved this domain's state to be an older or another one; it takes no request any more.
+func (n *Node) Forked() error {
+	if f := n.forked.Load(); f != nil {
+		return f
+	}
+	return nil
+}
+
+// Waiting says whether the domain still waits for its witnesses.
+func (n *Node) Waiting() bool { return n.admitting.Load() != admits }
+
+// confirm asks the witnesses, when a domain was opened, whether its log is the newest they know, and then takes it on. One that
+// has seen more is proof that the folder was put back, and the domain stays closed. So many must show what they have
+// signed that of any quorum one is among them: whoever puts a folder back can also cut the network.
+func (n *Node) confirm(ctx context.Context) error {
+	n.confirming.Lock()
+	defer n.confirming.Unlock()
+	if n.admitting.Load() == admits {
+		return nil
+	}
 	w, err := n.witnesses(ctx)
 	if err != nil {
 		return err
 	}
+	return n.confirmBy(ctx, w)
+}
+
+func (n *Node) confirmBy(ctx context.Context, w Witnesses) error {
 	for _, x := range n.cfg.Witnesses {
-		if !slices.ContainsFunc(w.Witnesses, func(y Witness) bool { return y.Name == x.Name && slices.Equal(y.Key, x.Key) }) {
+		at := slices.IndexFunc(w.Witnesses, func(y Witness) bool { return y.Name == x.Name && slices.Equal(y.Key, x.Key) })
+		if at < 0 {
 			w.Witnesses = append(w.Witnesses, x)
+		} else {
+			w.Witnesses[at].URL = x.URL // it has moved
 		}
 	}
-	if len(w.Witnesses) == 0 {
-		return nil
+	if len(w.Witnesses) > 0 {
+		clients, _, err := n.clients(w)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, witnessTimeout)
+		defer cancel()
+		_, shown, _, err := witness.Behind(ctx, n.evidence.Log(), clients)
+		if err != nil {
+			return n.contradicted(err)
+		}
+		if shown < len(w.Witnesses)-max(w.Quorum, 1)+1 {
+			return n.admitted()
+		}
 	}
-	clients, _, err := n.clients(w)
+	kept, ok, err := n.evidence.Log().Witnessed()
 	if err != nil {
 		return err
 	}
-	if _, _, _, err := witness.Behind(ctx, n.evidence.Log(), clients); err != nil {
-		return err
-	}
-	kept, ok, err := n.evidence.Log().Witnessed()
 	if ok {
 		n.witnessed.Store(kept.Size)
+	}
+	n.admitting.Store(takesOn)
+	if err := n.takeOn(context.WithoutCancel(ctx)); err != nil {
+		n.admitting.Store(waits)
+		return err
+	}
+	n.admitting.Store(admits)
+	return nil
+}
+
+// contradicted closes the domain for good when err is a witness's proof against its log.
+func (n *Node) contradicted(err error) error {
+	var e *sandbox.Error
+	if errors.As(err, &e) && e.Kind == sandbox.Tampered {
+		n.forked.CompareAndSwap(nil, e)
 	}
 	return err
 }
@@ -183,10 +263,17 @@ func (n *Node) collect(ctx context.Context, clients []witness.Client, policy tlo
 	ctx, cancel := context.WithTimeout(ctx, witnessTimeout)
 	defer cancel()
 	note, failed := witness.Collect(ctx, n.evidence.Log(), clients)
+	for _, cause := range failed {
+		if errors.Is(cause, sandbox.Tampered) { // what it says counts when it can show it
+			if _, _, _, err := witness.Behind(ctx, n.evidence.Log(), clients); err != nil {
+				return n.contradicted(err)
+			}
+		}
+	}
 	names, _, err := policy.Verify(note)
 	if err != nil {
 		for _, cause := range failed {
-			if errors.Is(cause, sandbox.Tampered) { // a witness has seen more: this log must not go on
+			if errors.Is(cause, sandbox.Tampered) {
 				return cause
 			}
 		}
