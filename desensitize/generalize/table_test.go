@@ -213,6 +213,7 @@ func TestReleaseHoldsTheRows(t *testing.T) {
 		"unknown":  change(func(r [][]string) [][]string { r[0][0] = "canary"; return r }),
 		"missing":  change(func(r [][]string) [][]string { r[0][1] = ""; return r }),
 		"secret":   change(func(r [][]string) [][]string { r[0][2] = "8"; return r }),
+		"repeated": change(func(r [][]string) [][]string { r[0][2] = "6"; return r }),
 		"secret's": change(func(r [][]string) [][]string { r[0][2] = "canary"; return r }),
 	} {
 		r, err := table.Release(s)
@@ -227,6 +228,20 @@ func TestReleaseHoldsTheRows(t *testing.T) {
 		if !errors.Is(err, sandbox.Conflict) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	// Without secrets too, a row too many is not published: it is refused where it comes.
+	bare := small(t)
+	bare.sensitive = ""
+	few := bare.table(t)
+	if s, err = few.Search(context.Background(), Goal{K: 2, Suppression: 0.4}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := few.Release(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := r.Apply(memory.NewGoAllocator(), record(t, names, append(slices.Clone(bare.rows), bare.rows[0]))); out != nil || !errors.Is(err, sandbox.Conflict) {
+		t.Errorf("a row too many: %v", err)
 	}
 	if _, err := table.Release(&Solution{Levels: []int{0, 9}}); !errors.Is(err, sandbox.Invalid) {
 		t.Errorf("levels of another table: %v", err)
