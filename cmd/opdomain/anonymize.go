@@ -39,13 +39,13 @@ type anonymized struct {
 	Combinations int             `json:"combinations"`
 	Columns      []generalized   `json:"columns"`
 	Models       []string        `json:"models"`
-	LeftOut      int             `json:"columns_left_out"`
 	Metric       string          `json:"metric"`
 	LossValue    float64         `json:"loss_value"`
 	Loss         generalize.Loss `json:"loss"`
 	Risk         generalize.Risk `json:"risk"`
 	Search       searchedFor     `json:"search"`
 	Out          string          `json:"out,omitempty"`
+	Published    []string        `json:"published_columns,omitempty"` // no other column of the table is in it
 	solution     *generalize.Solution
 	table        *generalize.Table
 }
@@ -102,8 +102,8 @@ are, no other column. Suppressed rows are left out. A name, number or address mu
 	f.BoolVar(&q.unknownStar, "unknown-star", false, "let a value its hierarchy does not hold be *, instead of refusing the table")
 	f.IntVar(&q.goal.MaxNodes, "max-nodes", 0, "evaluate at most so many generalisations; the result may then not be the best, and says so")
 	f.DurationVar(&q.timeout, "timeout", 0, "end the search after this time, as with --max-nodes")
-	f.StringVar(&q.delimiter, "delimiter", "", "character between fields; empty: the one of , ; tab whose header line has every named column")
-	f.StringVar(&q.encoding, "encoding", "utf-8", "utf-8 or gb18030")
+	f.StringVar(&q.delimiter, "delimiter", "", "character between fields; empty: the one of , ; tab whose header line has most of the named columns")
+	f.StringVar(&q.encoding, "encoding", "", "utf-8 or gb18030; empty: told from the bytes")
 	must(c.MarkFlagRequired("in"))
 	must(c.MarkFlagRequired("qi"))
 	return c
@@ -137,21 +137,21 @@ func (a *app) anonymize(ctx context.Context, q *anonymizing) (*anonymized, error
 	if err != nil {
 		return nil, err
 	}
-	all := slices.Concat(q.quasi, q.sensitive, q.keep)
-	text, err := openText(q.in, q.delimiter, q.encoding, all)
+	if err := table.Check(q.goal); err != nil {
+		return nil, err
+	}
+	text, err := newText(ctx, q.in, q.delimiter, q.encoding, slices.Concat(q.quasi, q.sensitive, q.keep))
 	if err != nil {
 		return nil, err
 	}
-	defer text.Close()
 	if err := text.each(ctx, table.Add); err != nil {
 		return nil, err
 	}
 	if q.population != "" {
-		people, err := openText(q.population, q.delimiter, q.encoding, q.quasi)
+		people, err := newText(ctx, q.population, q.delimiter, q.encoding, q.quasi)
 		if err != nil {
 			return nil, err
 		}
-		defer people.Close()
 		if err := people.each(ctx, table.AddPopulation); err != nil {
 			return nil, err
 		}
@@ -169,16 +169,16 @@ func (a *app) anonymize(ctx context.Context, q *anonymizing) (*anonymized, error
 	if err := ctx.Err(); err != nil {
 		return nil, &sandbox.Error{Op: "anonymize", Kind: sandbox.Unavailable, Object: q.in, Detail: "interrupted"}
 	}
-	r := &anonymized{Rows: table.Rows(), Combinations: table.Combinations(), Models: q.models(), LeftOut: text.width - len(all), Metric: string(s.Metric), LossValue: s.Value,
+	r := &anonymized{Rows: table.Rows(), Combinations: table.Combinations(), Models: q.models(), Metric: string(s.Metric), LossValue: s.Value,
 		Loss: s.Loss, Risk: s.Risk, Search: searchedFor{s.Search, float64((a.steady() - before).Microseconds()) / 1e3}, solution: s, table: table}
 	for i, c := range cfg.Quasi {
 		r.Columns = append(r.Columns, generalized{c.Name, c.Hierarchy.Name(), s.Levels[i], c.Hierarchy.Levels() - 1})
 	}
 	if q.out != "" {
-		if err := q.write(ctx, r, text.comma); err != nil {
+		if err := q.write(ctx, r, text); err != nil {
 			return nil, err
 		}
-		r.Out = q.out
+		r.Out, r.Published = q.out, text.names()
 	}
 	return r, nil
 }
@@ -278,16 +278,11 @@ func (q *anonymizing) hierarchy(column string) (*generalize.Hierarchy, error) {
 }
 
 // write makes the published rows in a second reading, beside their place, and puts them there when they are whole.
-func (q *anonymizing) write(ctx context.Context, r *anonymized, comma rune) (err error) {
+func (q *anonymizing) write(ctx context.Context, r *anonymized, text *textTable) (err error) {
 	release, err := r.table.Release(r.solution, q.keep...)
 	if err != nil {
 		return err
 	}
-	text, err := openText(q.in, string(comma), q.encoding, slices.Concat(q.quasi, q.sensitive, q.keep))
-	if err != nil {
-		return err
-	}
-	defer text.Close()
 	unwritable := func(error) error {
 		return &sandbox.Error{Op: "anonymize", Kind: sandbox.Unavailable, Object: q.out, Detail: "it cannot be written"}
 	}
@@ -341,6 +336,6 @@ func (r *anonymized) print(w io.Writer) {
 	fmt.Fprintf(w, "\nsearch 搜索: %d generalisations, %d evaluated, %d excluded as infeasible, %d by their bound; %.0f ms, %.1f MiB; %s\n",
 		r.Search.Lattice, r.Search.Evaluated, r.Search.Infeasible, r.Search.Bounded, r.Search.Milliseconds, float64(r.Search.Peak)/(1<<20), proven)
 	if r.Out != "" {
-		fmt.Fprintf(w, "published %d rows to %s; %d columns of the table are not in it\n", k.Rows-k.Suppressed, r.Out, r.LeftOut)
+		fmt.Fprintf(w, "published %d rows to %s: %s; no other column\n", k.Rows-k.Suppressed, r.Out, strings.Join(r.Published, ", "))
 	}
 }

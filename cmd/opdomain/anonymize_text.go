@@ -1,166 +1,86 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/csv"
 	"errors"
-	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
-	"golang.org/x/text/encoding/simplifiedchinese"
 
+	"github.com/opdomain/opdomain/connectors/file"
 	"github.com/opdomain/opdomain/desensitize/generalize"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
 )
 
-const textBatch = 16 << 10 // rows
-
-// textTable streams named columns of a delimited text file as text, without a catalogue's schema. An empty field is missing.
+// textTable names columns of a file that are read as text, as often as wanted.
 type textTable struct {
-	name   string
-	file   *os.File
-	comma  rune
-	csv    *csv.Reader
-	width  int
-	at     []int
-	schema *arrow.Schema
+	path    string
+	options file.Options
+	columns []catalog.Column
 }
 
-// openText reads the header and finds the columns. Errors name wanted columns, lines and rules; other headers may be values.
-func openText(path, delimiter, encoding string, columns []string) (*textTable, error) {
-	t := &textTable{name: filepath.Base(path)}
-	var err error
-	if t.file, err = os.Open(path); err != nil {
-		return nil, &sandbox.Error{Op: "read", Kind: sandbox.NotFound, Object: t.name, Detail: "the file cannot be opened", Hint: "name a text file with a header line"}
+// newText settles the delimiter: the given one, or of comma, semicolon and tab the one whose header line has most of the columns.
+func newText(ctx context.Context, path, delimiter, encoding string, columns []string) (*textTable, error) {
+	t := &textTable{path: path, options: file.Options{Encoding: file.Encoding(encoding)}}
+	for _, c := range columns {
+		t.columns = append(t.columns, catalog.Column{Name: c, Type: catalog.Text, Nullable: true})
 	}
-	if err := t.header(delimiter, encoding, columns); err != nil {
-		t.file.Close()
-		return nil, err
+	if delimiter != "" {
+		c, size := utf8.DecodeRuneInString(delimiter)
+		if size != len(delimiter) {
+			return nil, invalid("--delimiter", "one character", `--delimiter ";"`)
+		}
+		t.options.Comma = c
+		return t, nil
+	}
+	most := -1
+	for _, c := range []rune{',', ';', '\t'} {
+		o := t.options
+		o.Comma = c
+		r, err := file.OpenTable(ctx, allocator(), path, nil, o)
+		if errors.Is(err, sandbox.NotFound) || errors.Is(err, sandbox.Unavailable) {
+			return nil, err
+		}
+		found := 0
+		if err == nil { // a fault of the header under another delimiter than its own is no fault
+			for _, want := range columns {
+				found += len(r.Schema().FieldIndices(want))
+			}
+			if err := r.Close(); err != nil {
+				return nil, err
+			}
+		}
+		if found > most {
+			most, t.options.Comma = found, c
+		}
 	}
 	return t, nil
 }
 
-func (t *textTable) header(delimiter, encoding string, columns []string) error {
-	var r io.Reader = t.file
-	switch encoding {
-	case "utf-8":
-	case "gb18030":
-		r = simplifiedchinese.GB18030.NewDecoder().Reader(r)
-	default:
-		return invalid("--encoding", "utf-8 or gb18030", "")
-	}
-	in := bufio.NewReaderSize(r, 64<<10)
-	if mark, _ := in.Peek(3); string(mark) == "\xef\xbb\xbf" {
-		_, _ = in.Discard(3)
-	}
-	line, err := in.Peek(64 << 10)
-	if err != nil && err != io.EOF {
-		return &sandbox.Error{Op: "read", Kind: sandbox.Invalid, Object: t.name, Detail: "the file cannot be read"}
-	}
-	head, _, _ := strings.Cut(string(line), "\n")
-	commas := []rune{',', ';', '\t'}
-	if delimiter != "" {
-		c, size := utf8.DecodeRuneInString(delimiter)
-		if size != len(delimiter) || slices.Contains([]rune{'"', '\r', '\n', utf8.RuneError}, c) {
-			return invalid("--delimiter", "one character other than a quote or line break", "")
-		}
-		commas = []rune{c}
-	}
-	absent := columns[0]
-	for _, c := range commas {
-		r := csv.NewReader(strings.NewReader(head))
-		r.Comma = c
-		names, err := r.Read()
-		if err != nil {
-			continue
-		}
-		t.at, t.comma, t.width = t.at[:0], c, len(names)
-		for _, want := range columns {
-			at := slices.Index(names, want)
-			if at < 0 || slices.Contains(names[at+1:], want) {
-				if len(t.at) > 0 {
-					absent = want
-				}
-				break
-			}
-			t.at = append(t.at, at)
-		}
-		if len(t.at) == len(columns) {
-			break
-		}
-	}
-	if len(t.at) != len(columns) || t.width == 0 {
-		return &sandbox.Error{Op: "read", Kind: sandbox.NotFound, Object: t.name + " line 1", Detail: fmt.Sprintf("no header %q, or several", absent),
-			Hint: "check the name, --delimiter and --encoding"}
-	}
-	var fields []arrow.Field
-	for _, c := range columns {
-		fields = append(fields, arrow.Field{Name: c, Type: arrow.BinaryTypes.String, Nullable: true})
-	}
-	t.schema = arrow.NewSchema(fields, nil)
-	t.csv = csv.NewReader(in)
-	t.csv.Comma, t.csv.FieldsPerRecord, t.csv.ReuseRecord = t.comma, -1, true
-	_, err = t.csv.Read()
-	return err
-}
-
-// each gives the rows in records of at most textBatch rows, released after f.
+// each gives the rows in records, released after f.
 func (t *textTable) each(ctx context.Context, f func(arrow.Record) error) error {
-	b := array.NewRecordBuilder(allocator(), t.schema)
-	defer b.Release()
-	flush := func() error {
-		rec := b.NewRecord()
-		defer rec.Release()
-		return f(rec)
+	r, err := file.OpenTable(ctx, allocator(), t.path, t.columns, t.options)
+	if err != nil {
+		return err
 	}
-	for n := 0; ; {
-		row, err := t.csv.Read()
+	defer r.Close()
+	for {
+		rec, err := r.Next(ctx)
 		if err == io.EOF {
-			if n == 0 {
-				return nil
-			}
-			return flush()
+			return nil
 		}
-		line := 0
-		if err == nil {
-			line, _ = t.csv.FieldPos(0)
+		if err != nil {
+			return err
 		}
-		bad := func(line int, rule, hint string) error {
-			return &sandbox.Error{Op: "read", Kind: sandbox.Invalid, Object: fmt.Sprintf("%s line %d", t.name, line), Detail: rule, Hint: hint}
-		}
-		var p *csv.ParseError
-		switch {
-		case errors.As(err, &p):
-			return bad(p.Line, "a quoted field is not closed, or a quote stands inside an unquoted one", "")
-		case err != nil:
-			return &sandbox.Error{Op: "read", Kind: sandbox.Unavailable, Object: t.name, Detail: "the file cannot be read"}
-		case len(row) != t.width:
-			return bad(line, fmt.Sprintf("%d fields where the header has %d", len(row), t.width), "check --delimiter")
-		}
-		for i, at := range t.at {
-			v := row[at]
-			if !utf8.ValidString(v) || strings.ContainsRune(v, utf8.RuneError) {
-				return bad(line, "column "+t.schema.Field(i).Name+": bytes that are no text in this encoding", "--encoding gb18030, or save the file as UTF-8")
-			}
-			if v == "" {
-				b.Field(i).AppendNull()
-			} else {
-				b.Field(i).(*array.StringBuilder).Append(v)
-			}
-		}
-		if n++; n == textBatch {
-			n = 0
-			if err := errors.Join(ctx.Err(), flush()); err != nil {
-				return err
-			}
+		err = f(rec)
+		rec.Release()
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -168,26 +88,33 @@ func (t *textTable) each(ctx context.Context, f func(arrow.Record) error) error 
 // publish writes what a release lets through, with a header line.
 func (t *textTable) publish(ctx context.Context, w io.Writer, r *generalize.Release) error {
 	out := csv.NewWriter(w)
-	out.Comma = t.comma
-	names := make([]string, t.schema.NumFields())
-	for i := range names {
-		names[i] = t.schema.Field(i).Name
+	out.Comma = t.options.Comma
+	row := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		row[i] = c.Name
 	}
-	if err := out.Write(names); err != nil {
+	if err := out.Write(row); err != nil {
 		return err
 	}
-	row := make([]string, len(names))
 	err := t.each(ctx, func(rec arrow.Record) error {
 		passed, err := r.Apply(allocator(), rec)
 		if err != nil {
 			return err
 		}
 		defer passed.Release()
+		columns := make([]*array.String, len(row))
+		for c := range columns {
+			text, ok := passed.Column(c).(*array.String)
+			if !ok {
+				return &sandbox.Error{Op: "anonymize", Kind: sandbox.Internal, Object: "column " + t.columns[c].Name, Detail: "it is not text"}
+			}
+			columns[c] = text
+		}
 		for i := range int(passed.NumRows()) {
-			for c := range row {
+			for c, text := range columns {
 				row[c] = ""
-				if col := passed.Column(c).(*array.String); col.IsValid(i) {
-					row[c] = col.Value(i)
+				if text.IsValid(i) {
+					row[c] = text.Value(i)
 				}
 			}
 			if err := out.Write(row); err != nil {
@@ -200,4 +127,11 @@ func (t *textTable) publish(ctx context.Context, w io.Writer, r *generalize.Rele
 	return errors.Join(err, out.Error())
 }
 
-func (t *textTable) Close() error { return t.file.Close() }
+// names lists the columns.
+func (t *textTable) names() []string {
+	var out []string
+	for _, c := range t.columns {
+		out = append(out, c.Name)
+	}
+	return slices.Clip(out)
+}

@@ -93,20 +93,21 @@ func loadAdult(t testing.TB) adultTable {
 	return a
 }
 
-// table makes a Table of the named quasi-identifiers (nil: all but the sensitive ones).
+// config takes all columns for quasi-identifiers but the sensitive ones.
+func (a adultTable) config(sensitive ...string) Config {
+	cfg := Config{Sensitive: sensitive}
+	for _, n := range a.names {
+		if !slices.Contains(sensitive, n) {
+			cfg.Quasi = append(cfg.Quasi, Quasi{n, a.hier[n]})
+		}
+	}
+	return cfg
+}
+
+// table makes a frozen Table of it.
 func (a adultTable) table(t testing.TB, sensitive ...string) *Table {
 	t.Helper()
-	cfg := Config{Sensitive: sensitive}
-next:
-	for _, n := range a.names {
-		for _, s := range sensitive {
-			if s == n {
-				continue next
-			}
-		}
-		cfg.Quasi = append(cfg.Quasi, Quasi{n, a.hier[n]})
-	}
-	table, err := NewTable(cfg)
+	table, err := NewTable(a.config(sensitive...))
 	if err != nil {
 		t.Fatal(err)
 	}

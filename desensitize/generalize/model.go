@@ -91,11 +91,34 @@ func (t *Table) sensitiveAt(name string) (int, error) {
 	return 0, bad("column "+name, "it is not among the sensitive columns", "name it as sensitive when the table is made")
 }
 
+// Check (目标核对) holds a goal against the configuration, so that a wrong one is refused before the first row. What depends on
+// the values, an order of theirs, is held when the search starts.
+func (t *Table) Check(g Goal) error {
+	if t.frozen != nil {
+		_, err := t.checkOf(&g)
+		return err
+	}
+	// The configuration alone: a table without rows has no distribution and no order yet.
+	empty := &Table{cfg: t.cfg, sensitive: t.sensitive}
+	_, err := empty.checkOf(&g)
+	return err
+}
+
 // checkOf holds a goal against the table.
 func (t *Table) checkOf(g *Goal) (*check, error) {
 	c := &check{k: uint32(max(g.K, 1)), kmap: uint32(g.KMap), presence: g.Presence}
 	if g.K < 0 || g.K > MaxRows || g.KMap < 0 || g.KMap > MaxRows {
 		return nil, bad("goal", "k is 1 or more", "")
+	}
+	switch g.Metric {
+	case "":
+		g.Metric = Discernibility
+	case Discernibility, AverageClass, Height, EntropyLoss:
+	default:
+		return nil, bad("goal", "no such metric", "dm, aecs, height or entropy")
+	}
+	if g.MaxNodes < 0 || g.CacheBytes < 0 {
+		return nil, bad("goal", "bounds are not negative", "")
 	}
 	if g.K < 2 && g.KMap < 2 && g.Presence == nil && len(g.Diversity)+len(g.Closeness) == 0 {
 		return nil, bad("goal", "no model asks for anything", "k of 2 or more, or another model")
@@ -143,17 +166,18 @@ func (t *Table) checkOf(g *Goal) (*check, error) {
 			return nil, bad("goal", "t is from 0 to 1", "")
 		}
 		cc := codedCloseness{Closeness: cl, at: at}
-		for _, n := range t.frozen.hists[at].total {
-			cc.q = append(cc.q, float64(n)/float64(t.n))
-		}
-		switch cl.Distance {
-		case Equal:
-		case Ordered:
-			if cc.rank, err = t.sensitive[at].order(cl.Order); err != nil {
-				return nil, err
-			}
-		default:
+		if cl.Distance != Equal && cl.Distance != Ordered {
 			return nil, bad("goal", "a distance is equal or ordered", "")
+		}
+		if t.frozen != nil {
+			for _, n := range t.frozen.hists[at].total {
+				cc.q = append(cc.q, float64(n)/float64(t.n))
+			}
+			if cl.Distance == Ordered {
+				if cc.rank, err = t.sensitive[at].order(cl.Order); err != nil {
+					return nil, err
+				}
+			}
 		}
 		c.closeness = append(c.closeness, cc)
 	}

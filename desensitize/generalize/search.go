@@ -129,22 +129,12 @@ func (t *Table) newSearch(g Goal) (*search, error) {
 	if err := t.Freeze(); err != nil {
 		return nil, err
 	}
-	switch g.Metric {
-	case "":
-		g.Metric = Discernibility
-	case Discernibility, AverageClass, Height, EntropyLoss:
-	default:
-		return nil, bad("goal", "no such metric", "dm, aecs, height or entropy")
-	}
-	if g.CacheBytes == 0 {
-		g.CacheBytes = DefaultCacheBytes
-	}
-	if g.MaxNodes < 0 || g.CacheBytes < 0 {
-		return nil, bad("goal", "bounds are not negative", "")
-	}
 	c, err := t.checkOf(&g)
 	if err != nil {
 		return nil, err
+	}
+	if g.CacheBytes == 0 {
+		g.CacheBytes = DefaultCacheBytes
 	}
 	f := t.frozen
 	s := &search{f: f, goal: g, check: c, limit: int64(g.Suppression*float64(f.n) + slack), entropy: f.entropyTables(),

@@ -99,6 +99,10 @@ func TestTableRefusals(t *testing.T) {
 	} {
 		_, err := frozen.Search(context.Background(), c.goal)
 		is(err, sandbox.Invalid, c.want)
+		is(frozen.Check(c.goal), sandbox.Invalid, c.want)
+		if err := table(Config{Sensitive: []string{"s"}}).Check(c.goal); len(c.goal.Closeness) == 0 || c.goal.Closeness[0].T != 0.1 || c.goal.Closeness[0].Distance != Ordered {
+			is(err, sandbox.Invalid, c.want) // before any row
+		}
 	}
 	_, err := frozen.Search(context.Background(), Goal{K: 3})
 	is(err, sandbox.Conflict, "no generalisation satisfies it")
