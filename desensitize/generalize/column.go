@@ -52,16 +52,56 @@ func (c Column) Apply(mem memory.Allocator, a arrow.Array) (arrow.Array, error) 
 	b := array.NewStringBuilder(mem)
 	defer b.Release()
 	b.Reserve(a.Len())
-	var label []byte
+	m := memo{c: c}
 	for i := range a.Len() {
 		if a.IsNull(i) {
 			b.AppendNull()
 			continue
 		}
-		label, _ = c.h.Append(label[:0], value(i), c.level)
-		b.BinaryBuilder.Append(label)
+		b.BinaryBuilder.Append(m.label(value(i)))
 	}
 	return b.NewStringArray(), nil
+}
+
+// memo remembers labels of values lately seen in one batch: real columns repeat few values, and comparing one is several times
+// faster than a map's hash or a date's parsing.
+type memo struct {
+	c    Column
+	seen [256]struct {
+		value string
+		label []byte // in kept
+	}
+	fresh, kept []byte
+}
+
+// maxMemo bounds the labels kept; a column of many values is not remembered on.
+const maxMemo = 16 << 10
+
+func (m *memo) label(v string) []byte {
+	e := &m.seen[mixed(v)]
+	if e.label != nil && e.value == v {
+		return e.label
+	}
+	m.fresh, _ = m.c.h.Append(m.fresh[:0], v, m.c.level)
+	if m.kept == nil {
+		m.kept = make([]byte, 0, maxMemo)
+	}
+	if start := len(m.kept); start+len(m.fresh) <= maxMemo {
+		m.kept = append(m.kept, m.fresh...)
+		e.value, e.label = v, m.kept[start:]
+	}
+	return m.fresh
+}
+
+// mixed picks a place by the length and the outer bytes.
+func mixed(v string) uint8 {
+	n := len(v)
+	if n == 0 {
+		return 0
+	}
+	x := uint64(n)*0x9e3779b97f4a7c15 ^ uint64(v[0])<<24 ^ uint64(v[n-1])<<16 ^ uint64(v[n/2])<<8 ^ uint64(v[n-1-n/4])
+	x *= 0xbf58476d1ce4e5b9
+	return uint8(x >> 56)
 }
 
 // valuesOf gives the text of each row without an allocation a row: text as it lies in the batch, other types written into
