@@ -80,14 +80,14 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 	if err != nil {
 		return err
 	}
-	if more, err = anonymityLines(ctx, more, repeat); err != nil {
-		return err
-	}
 	views, err := view(ctx, rows)
 	if err != nil {
 		return err
 	}
 	more = append(more, views...)
+	if more, err = anonymityLines(ctx, more, repeat); err != nil {
+		return err
+	}
 	fmt.Fprintln(out, strings.Join(more, "\n"))
 	command := fmt.Sprintf("go run ./benchmarks -rows %d -repeat %d", rows, repeat)
 	var full []string

@@ -290,6 +290,55 @@ func TestColumn(t *testing.T) {
 	}
 }
 
+// TestColumnLaw: a column gives, row by row, what its hierarchy says of each value, however many values there are.
+func TestColumnLaw(t *testing.T) {
+	ages, err := AgeBands(90, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := read(t, "h.csv", "a;x;*\n;none;*\nb;y;*\n00000001;long label of the first;*\n00000010;z;*")
+	values := map[*Hierarchy]*rapid.Generator[string]{
+		file:    rapid.OneOf(rapid.SampledFrom([]string{"", "a", "b", "00000001", "00000010"}), rapid.StringMatching(`[01]{8}`), rapid.String()),
+		ages:    rapid.StringMatching(`[0-9]{1,3}`),
+		Dates(): rapid.StringMatching(`(19|20)[0-9][0-9]-(0[1-9]|1[0-2])-[0-3][0-9]`),
+	}
+	for h, g := range values {
+		rapid.Check(t, func(t *rapid.T) {
+			mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+			in := rapid.SliceOfN(g, 0, 50).Draw(t, "values")
+			level := rapid.IntRange(0, h.Levels()-1).Draw(t, "level")
+			b := array.NewStringBuilder(mem)
+			for range rapid.IntRange(1, 80).Draw(t, "times") {
+				b.AppendValues(in, nil)
+				b.AppendNull()
+			}
+			whole := b.NewArray()
+			b.Release()
+			col := array.NewSlice(whole, int64(rapid.IntRange(0, whole.Len()).Draw(t, "from")), int64(whole.Len()))
+			c, err := NewColumn(h, level)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := c.Apply(mem, col)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range col.Len() {
+				want, _ := h.Append(nil, col.(*array.String).Value(i), level)
+				if col.IsNull(i) != out.IsNull(i) || col.IsValid(i) && out.(*array.String).Value(i) != string(want) {
+					t.Fatalf("%v level %d: row %d differs", h, level, i)
+				}
+			}
+			out.Release()
+			col.Release()
+			whole.Release()
+			if mem.CurrentAlloc() != 0 {
+				t.Fatal("memory was not given back")
+			}
+		})
+	}
+}
+
 // TestColumnAllocatesPerBatch: a longer batch costs no more allocations than its buffers' growth.
 func TestColumnAllocatesPerBatch(t *testing.T) {
 	mem := memory.NewGoAllocator()

@@ -283,6 +283,11 @@ func (dict *dictionary) number(col arrow.Array, check func(c uint32, row int) er
 	}
 	s, isString := col.(*array.String)
 	var value []byte
+	var lately [256]struct { // as in memo
+		value string
+		code  uint32
+		set   bool
+	}
 	for r := range codes {
 		if col.IsNull(r) {
 			codes[r] = dict.null()
@@ -291,7 +296,14 @@ func (dict *dictionary) number(col arrow.Array, check func(c uint32, row int) er
 		var c uint32
 		var fresh bool
 		if isString {
-			c, fresh = dict.of(s.Value(r))
+			v := s.Value(r)
+			e := &lately[mixed(v)]
+			if e.set && e.value == v {
+				codes[r] = e.code
+				continue
+			}
+			c, fresh = dict.of(v)
+			e.value, e.code, e.set = v, c, true
 		} else {
 			value = text(value[:0], r)
 			var ok bool
