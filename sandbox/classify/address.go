@@ -1,7 +1,7 @@
 package classify
 
 // addressCues stand before an address in running text; what precedes them is not part of it.
-const addressCues = `住址 地址 家住 现住 居住于 居住在 住在 位于 户籍地 户籍 住所 居住地 常住 送至 送到 寄往 寄到 来自 搬到 迁至 迁往 前往 于 在 至 到 是 为 住`
+const addressCues = `住址 地址 家住 现住 现居 居住于 居住在 住在 位于 户籍地 户籍 住所 居住地 常住 送至 送到 寄往 寄到 来自 搬到 迁至 迁往 前往 于 在 至 到 是 为 住`
 
 // levels of an address, by the character that ends a part of it.
 const (
@@ -37,7 +37,7 @@ func (sc *Scanner) levelAt(i, lo int) int {
 		if sc.r[i-1] == '街' {
 			return lTown
 		}
-		if sc.r[i-1] == '大' {
+		if sc.r[i-1] == '大' || i+1 < len(sc.r) && isDigit(sc.r[i+1]) { // 弥敦道100号
 			return lRoad
 		}
 		return 0
@@ -59,7 +59,7 @@ func (sc *Scanner) levelAt(i, lo int) int {
 		return lEstate
 	case '厦', '寓', '廈':
 		return lEstate
-	case '城', '府', '邸', '湾', '轩', '阁', '庭', '居', '场':
+	case '城', '府', '邸', '湾', '轩', '阁', '庭', '场', '期':
 		return lEstate
 	}
 	return 0
@@ -97,18 +97,18 @@ func (sc *Scanner) isAddress(a, b int) bool {
 	if b-a < 5 {
 		return false
 	}
-	levels, detail := 0, false
+	levels, units := 0, 0
 	for i := a; i < b; i++ {
 		if i > a && isUnitMark(sc.r[i]) && isCounter(sc.r[i-1]) {
-			detail = true
+			units++
 		}
 		levels |= sc.levelAt(i, a)
 	}
-	n := bits(levels)
+	n, detail := bits(levels), units > 0
 	switch {
 	case detail && b-a >= 8 && n >= 2:
 		return true
-	case detail && levels&(lRoad|lTown) != 0:
+	case detail && levels&(lRoad|lTown) != 0, units >= 2 && levels&lEstate != 0:
 		return b-a <= 40 && sc.t.addressStart(sc, a, b)
 	}
 	return n >= 3 && levels&lEstate != 0 && b-a <= 40 || n >= 3 && levels&lRoad != 0 && isDigit(sc.r[b-1]) && b-a <= 60
