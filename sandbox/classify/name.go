@@ -9,6 +9,9 @@ const surnames = "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗�
 // before a title.
 const wordly = "平尚律归区费明满法游有和时元计全生来从自后前年月日水项向应关相包支解通连管国官文农单能空经真那红青银行言衣才修但次公门都养种户化回呼战油代信印危干坚勇福德仁圣益越隆广终居衡步习寿贡束充于"
 
+// particles are in hardly any given name.
+const particles = "在的了被是就都也把让给从到着过和与及或但而"
+
 // compounds are surnames of two characters, traditional forms included.
 const compounds = `欧阳 上官 司马 诸葛 东方 皇甫 尉迟 公孙 令狐 慕容 司徒 夏侯 端木 独孤 南宫 长孙 宇文 轩辕 百里 东郭 呼延 闻人 澹台 公冶 申屠 太史 赫连 钟离 鲜于 闾丘 司空
  亓官 巫马 公西 乐正 宗政 濮阳 淳于 单于 太叔 仲孙 万俟 左丘 西门 东门 南门 公羊 谷梁 拓跋 叶赫 纳兰 完颜 爱新 第五 微生 梁丘 羊舌 司寇 司城 子车 颛孙 漆雕 壤驷 夹谷 宰父 段干 即墨 达奚 哥舒 范姜 张简 张廖 陆费
@@ -134,7 +137,7 @@ func (sc *Scanner) nameAt(i, n int, cued bool) (length, confidence int) {
 	most := 0
 	for k := 1; k <= 2 && i+family+k <= n; k++ {
 		r := sc.r[i+family+k-1]
-		known := sc.t.given.has(r)
+		known := sc.t.given.has(r) && !sc.t.particles.has(r)
 		if !isHan(r) || !cued && !known || k == 2 && !known && sc.longest(sc.t.notAfterName, i+family+k-1, n) > 0 {
 			break
 		}
