@@ -80,3 +80,8 @@ func (k Key) derive(n int, operation ...string) ([]byte, error) {
 	}
 	return sm.HKDF(k.secret[:], nil, sm.Frame(parts...), n)
 }
+
+// Derive gives n bytes for another keyed operation of the scope, as a date shift is. The context's first part names it.
+func (k Key) Derive(n int, context ...string) ([]byte, error) {
+	return k.derive(n, append([]string{"derived"}, context...)...)
+}
