@@ -89,6 +89,11 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 		return err
 	}
 	fmt.Fprintln(out, strings.Join(more, "\n"))
+	tokens, err := tokenLines(min(rows, 1_000_000))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, strings.Join(tokens, "\n"))
 	command := fmt.Sprintf("go run ./benchmarks -rows %d -repeat %d", rows, repeat)
 	var full []string
 	if all {
@@ -102,7 +107,7 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 		return nil
 	}
 	text := "# Hot paths, measured\n\n" + machine() + fmt.Sprintf("\nRows scanned: %d in batches of %d. Best of %d runs. Command: `%s`.\n\n",
-		rows, batchRows, repeat, command) + strings.Join(lines, "\n") + "\n\n" + legend + "\n## The spine\n\nRates by the wall clock, on the same machine, in the same run.\n\n" + strings.Join(more, "\n") + "\n"
+		rows, batchRows, repeat, command) + strings.Join(lines, "\n") + "\n\n" + legend + "\n## The spine\n\nRates by the wall clock, on the same machine, in the same run.\n\n" + strings.Join(more, "\n") + "\n\n## Tokens\n\nRates by processor time.\n\n" + strings.Join(tokens, "\n") + "\n"
 	if all {
 		text += "\n## At full size\n\nEach by a process of its own, once.\n\n" + strings.Join(full, "\n") + "\n"
 	}
