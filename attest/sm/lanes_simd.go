@@ -21,8 +21,9 @@ func (g *group) wide(q *queue, blocks int) {
 	for k := range blocks {
 		for l := range q.n {
 			g.pad(&buf, q.rows[l], k, blocks)
-			for i := range 16 {
-				words[i][l] = binary.BigEndian.Uint32(buf[4*i:])
+			for i := 0; i < 16; i += 2 {
+				x := binary.BigEndian.Uint64(buf[4*i:])
+				words[i][l], words[i+1][l] = uint32(x>>32), uint32(x)
 			}
 		}
 		for i := range 16 {
@@ -65,23 +66,59 @@ func compress16(st *[8]lane, w *[68]lane) {
 		w[j] = x.Xor(w[j-13].RotateAllLeft(7)).Xor(w[j-6])
 	}
 	a, b, c, d, e, f, g, h := st[0], st[1], st[2], st[3], st[4], st[5], st[6], st[7]
-	for j := range 16 {
-		a12 := a.RotateAllLeft(12)
-		s1 := a12.Add(e).Add(archsimd.BroadcastUint32x16(sm3K[j])).RotateAllLeft(7)
-		t1 := a.Xor(b).Xor(c).Add(d).Add(s1.Xor(a12)).Add(w[j].Xor(w[j+4]))
-		t2 := e.Xor(f).Xor(g).Add(h).Add(s1).Add(w[j])
-		d, c, b, a = c, b.RotateAllLeft(9), a, t1
-		h, g, f, e = g, f.RotateAllLeft(19), e, t2.Xor(t2.RotateAllLeft(9)).Xor(t2.RotateAllLeft(17))
+	// Four rounds a turn: the names move, not the registers.
+	var x, s lane
+	for j := 0; j < 16; j += 4 {
+		x = a.RotateAllLeft(12)
+		s = x.Add(e).Add(archsimd.BroadcastUint32x16(sm3K[j])).RotateAllLeft(7)
+		d = a.Xor(b).Xor(c).Add(d).Add(s.Xor(x)).Add(w[j].Xor(w[j+4]))
+		x = e.Xor(f).Xor(g).Add(h).Add(s).Add(w[j])
+		h = x.Xor(x.RotateAllLeft(9)).Xor(x.RotateAllLeft(17))
+		b, f = b.RotateAllLeft(9), f.RotateAllLeft(19)
+		x = d.RotateAllLeft(12)
+		s = x.Add(h).Add(archsimd.BroadcastUint32x16(sm3K[j+1])).RotateAllLeft(7)
+		c = d.Xor(a).Xor(b).Add(c).Add(s.Xor(x)).Add(w[j+1].Xor(w[j+5]))
+		x = h.Xor(e).Xor(f).Add(g).Add(s).Add(w[j+1])
+		g = x.Xor(x.RotateAllLeft(9)).Xor(x.RotateAllLeft(17))
+		a, e = a.RotateAllLeft(9), e.RotateAllLeft(19)
+		x = c.RotateAllLeft(12)
+		s = x.Add(g).Add(archsimd.BroadcastUint32x16(sm3K[j+2])).RotateAllLeft(7)
+		b = c.Xor(d).Xor(a).Add(b).Add(s.Xor(x)).Add(w[j+2].Xor(w[j+6]))
+		x = g.Xor(h).Xor(e).Add(f).Add(s).Add(w[j+2])
+		f = x.Xor(x.RotateAllLeft(9)).Xor(x.RotateAllLeft(17))
+		d, h = d.RotateAllLeft(9), h.RotateAllLeft(19)
+		x = b.RotateAllLeft(12)
+		s = x.Add(f).Add(archsimd.BroadcastUint32x16(sm3K[j+3])).RotateAllLeft(7)
+		a = b.Xor(c).Xor(d).Add(a).Add(s.Xor(x)).Add(w[j+3].Xor(w[j+7]))
+		x = f.Xor(g).Xor(h).Add(e).Add(s).Add(w[j+3])
+		e = x.Xor(x.RotateAllLeft(9)).Xor(x.RotateAllLeft(17))
+		c, g = c.RotateAllLeft(9), g.RotateAllLeft(19)
 	}
-	for j := 16; j < 64; j++ {
-		a12 := a.RotateAllLeft(12)
-		s1 := a12.Add(e).Add(archsimd.BroadcastUint32x16(sm3K[j])).RotateAllLeft(7)
-		ff := a.And(b).Or(a.Or(b).And(c))
-		gg := f.Xor(g).And(e).Xor(g)
-		t1 := ff.Add(d).Add(s1.Xor(a12)).Add(w[j].Xor(w[j+4]))
-		t2 := gg.Add(h).Add(s1).Add(w[j])
-		d, c, b, a = c, b.RotateAllLeft(9), a, t1
-		h, g, f, e = g, f.RotateAllLeft(19), e, t2.Xor(t2.RotateAllLeft(9)).Xor(t2.RotateAllLeft(17))
+	for j := 16; j < 64; j += 4 {
+		x = a.RotateAllLeft(12)
+		s = x.Add(e).Add(archsimd.BroadcastUint32x16(sm3K[j])).RotateAllLeft(7)
+		d = a.And(b).Or(a.Or(b).And(c)).Add(d).Add(s.Xor(x)).Add(w[j].Xor(w[j+4]))
+		x = f.Xor(g).And(e).Xor(g).Add(h).Add(s).Add(w[j])
+		h = x.Xor(x.RotateAllLeft(9)).Xor(x.RotateAllLeft(17))
+		b, f = b.RotateAllLeft(9), f.RotateAllLeft(19)
+		x = d.RotateAllLeft(12)
+		s = x.Add(h).Add(archsimd.BroadcastUint32x16(sm3K[j+1])).RotateAllLeft(7)
+		c = d.And(a).Or(d.Or(a).And(b)).Add(c).Add(s.Xor(x)).Add(w[j+1].Xor(w[j+5]))
+		x = e.Xor(f).And(h).Xor(f).Add(g).Add(s).Add(w[j+1])
+		g = x.Xor(x.RotateAllLeft(9)).Xor(x.RotateAllLeft(17))
+		a, e = a.RotateAllLeft(9), e.RotateAllLeft(19)
+		x = c.RotateAllLeft(12)
+		s = x.Add(g).Add(archsimd.BroadcastUint32x16(sm3K[j+2])).RotateAllLeft(7)
+		b = c.And(d).Or(c.Or(d).And(a)).Add(b).Add(s.Xor(x)).Add(w[j+2].Xor(w[j+6]))
+		x = h.Xor(e).And(g).Xor(e).Add(f).Add(s).Add(w[j+2])
+		f = x.Xor(x.RotateAllLeft(9)).Xor(x.RotateAllLeft(17))
+		d, h = d.RotateAllLeft(9), h.RotateAllLeft(19)
+		x = b.RotateAllLeft(12)
+		s = x.Add(f).Add(archsimd.BroadcastUint32x16(sm3K[j+3])).RotateAllLeft(7)
+		a = b.And(c).Or(b.Or(c).And(d)).Add(a).Add(s.Xor(x)).Add(w[j+3].Xor(w[j+7]))
+		x = g.Xor(h).And(f).Xor(h).Add(e).Add(s).Add(w[j+3])
+		e = x.Xor(x.RotateAllLeft(9)).Xor(x.RotateAllLeft(17))
+		c, g = c.RotateAllLeft(9), g.RotateAllLeft(19)
 	}
 	st[0], st[1], st[2], st[3] = st[0].Xor(a), st[1].Xor(b), st[2].Xor(c), st[3].Xor(d)
 	st[4], st[5], st[6], st[7] = st[4].Xor(e), st[5].Xor(f), st[6].Xor(g), st[7].Xor(h)

@@ -46,6 +46,9 @@ func (o *Block) Apply(mem memory.Allocator, a arrow.Array) (arrow.Array, error) 
 func (o *Block) Masked() int64 { return o.masked.Load() }
 
 func (o *Block) encode(w *writer, t *texts) error {
+	if err := w.grow((t.len() - t.nulls) * hexSize); err != nil {
+		return err
+	}
 	buf := make([]byte, chunkRows*sm.BlockSize)
 	masked := int64(0)
 	for at := 0; at < t.len(); at += chunkRows {

@@ -129,6 +129,9 @@ type work struct {
 func (o *Format) encode(w *writer, t *texts) error {
 	_, width := o.layout.sizes()
 	k := &work{group: make([]uint64, 0, chunkRows), rows: make([]int32, 0, chunkRows), tweaks: make([]byte, chunkRows*width), packed: make([]byte, 0, chunkRows*width)}
+	if err := w.grow(int(t.offsets[t.len()] - t.offsets[0])); err != nil { // all fit, mostly
+		return err
+	}
 	masked := int64(0)
 	for at := 0; at < t.len(); at += chunkRows {
 		n := min(chunkRows, t.len()-at)

@@ -26,8 +26,9 @@ var provincePlaces = func() (p [100]int8) {
 
 type identity struct {
 	Identity
-	start, days uint64 // day number of the first day, days in the years; days is 1 where the date is kept
-	counties    uint64 // region codes with the kept digits
+	start, end uint64 // day numbers of the first and last day
+	days       uint64 // days in the years, 1 where the date is kept
+	counties   uint64 // region codes with the kept digits
 }
 
 // NewResidentID (公民身份号码, GB 11643) makes the operation on 18-character numbers: region, birth date, order and check character;
@@ -53,9 +54,9 @@ func NewResidentID(k Key, c Identity) (*Format, error) {
 	if c.First < 1 || c.Last > 9999 || c.First > c.Last {
 		return nil, &sandbox.Error{Op: "token: resident-id", Kind: sandbox.Invalid, Object: "years", Detail: "first and last year are 1 to 9999, in order"}
 	}
-	l.start = dayNumber(c.First, 1, 1)
+	l.start, l.end = dayNumber(c.First, 1, 1), dayNumber(c.Last, 12, 31)
 	if !c.Birth {
-		l.days = dayNumber(c.Last, 12, 31) - l.start + 1
+		l.days = l.end - l.start + 1
 	}
 	return newFormat(k, l)
 }
@@ -79,15 +80,20 @@ func (l identity) sizes() ([]uint64, int) {
 }
 
 func (l identity) read(v, tweak []byte) (int, uint64, bool) {
-	if len(v) != 18 || checkCharacter(v) != v[17]&^('x'-'X') && checkCharacter(v) != v[17] {
+	if len(v) != 18 {
 		return 0, 0, false
 	}
-	if _, ok := digits(v[:17]); !ok {
+	for _, c := range v[:17] {
+		if c-'0' > 9 {
+			return 0, 0, false
+		}
+	}
+	if c := checkCharacter(v); c != v[17] && (c != 'X' || v[17] != 'x') {
 		return 0, 0, false
 	}
 	province := provincePlaces[(v[0]-'0')*10+v[1]-'0']
 	day, ok := readDay(v[6:14])
-	if !ok || province < 0 || day < l.start || day > dayNumber(l.Last, 12, 31) {
+	if !ok || province < 0 || day < l.start || day > l.end {
 		return 0, 0, false
 	}
 	x, _ := digits(v[l.Region:6])
@@ -121,10 +127,9 @@ func (l identity) write(out, v []byte, x uint64) {
 
 // checkCharacter is ISO 7064 MOD 11-2 over 17 digits.
 func checkCharacter(v []byte) byte {
-	sum := uint(0)
-	for i, w := range [17]byte{7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2} {
-		sum += uint(w) * uint(v[i]-'0')
-	}
+	_ = v[16]
+	d := func(i int) uint { return uint(v[i] - '0') }
+	sum := 7*(d(0)+d(10)) + 9*(d(1)+d(11)) + 10*(d(2)+d(12)) + 5*(d(3)+d(13)) + 8*(d(4)+d(14)) + 4*(d(5)+d(15)) + 2*(d(6)+d(16)) + d(7) + 6*d(8) + 3*d(9)
 	return "10X98765432"[sum%11]
 }
 

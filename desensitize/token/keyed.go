@@ -44,6 +44,9 @@ func (o *Keyed) Apply(mem memory.Allocator, a arrow.Array) (arrow.Array, error) 
 func (o *Keyed) Masked() int64 { return 0 }
 
 func (o *Keyed) encode(w *writer, t *texts) error {
+	if err := w.grow((t.len() - t.nulls) * hexSize); err != nil {
+		return err
+	}
 	var tags [chunkRows * tagSize]byte
 	for at := 0; at < t.len(); at += chunkRows {
 		n := min(chunkRows, t.len()-at)
