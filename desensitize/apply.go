@@ -66,6 +66,21 @@ func (r *Report) add(rows int64, counts []mask.Count) {
 	}
 }
 
+// failures gives what operations that count by themselves have counted so far, by column.
+func (p *Pipeline) failures() []int64 {
+	out := make([]int64, len(p.columns))
+	for i, c := range p.columns {
+		var op any = c.apply
+		if c.whose != nil {
+			op = c.whose
+		}
+		if f, ok := op.(Failing); ok {
+			out[i] = f.Masked()
+		}
+	}
+	return out
+}
+
 // Failed gives the number of values that did not fit and were hidden whole.
 func (r *Report) Failed() (n int64) {
 	for _, c := range r.Columns {
@@ -143,7 +158,8 @@ type Stream struct {
 }
 
 // Run sends every batch of src through the pipeline, several at a time, and to the sink in order. No more than Workers+1 batches
-// are in memory on either side. The first error ends it.
+// are in memory on either side. The first error ends it. Operations of other packages than mask count failures over their life: of
+// two runs of one Pipeline at a time each counts the other's.
 func (p *Pipeline) Run(ctx context.Context, src batch.Reader, s Stream) (Report, error) {
 	report := p.Report()
 	if p.Subjects() && s.Subjects == nil {
@@ -155,6 +171,7 @@ func (p *Pipeline) Run(ctx context.Context, src batch.Reader, s Stream) (Report,
 	if s.Workers <= 0 {
 		s.Workers = runtime.GOMAXPROCS(0)
 	}
+	before := p.failures()
 	ctx, stop := context.WithCancel(ctx)
 	type result struct {
 		in, out arrow.Record
@@ -220,5 +237,9 @@ func (p *Pipeline) Run(ctx context.Context, src batch.Reader, s Stream) (Report,
 	}
 	stop()
 	all.Wait()
+	for i, n := range p.failures() {
+		report.Columns[i].Failed += n - before[i]
+		report.Columns[i].Masked -= n - before[i]
+	}
 	return report, err
 }

@@ -1,6 +1,7 @@
 package desensitize
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,15 +16,11 @@ import (
 
 const article = "龙华区实施方案 三(四), 十二10: 三级及以上与个人信息须脱敏"
 
-// Keys (脱敏密钥) gives the keys that steps name. The bytes are the caller's and are not kept longer than the Pipeline.
-type Keys interface {
-	Key(name string) ([]byte, bool)
-}
-
 // Options (编译选项) are what a plan is compiled with.
 type Options struct {
-	Keys       Keys           // nil: none
-	Authorised *Authorisation // for a view of one subject's rows on route B
+	Keys        Keys           // nil: none
+	Hierarchies Hierarchies    // nil: the built-in ones
+	Authorised  *Authorisation // for a view of one subject's rows on route B
 }
 
 // Authorisation (个人授权范围) is what a subject allowed: these columns of their own rows may pass as they are. That the receipt is
@@ -159,22 +156,25 @@ func (c *compiler) add(p *Pipeline, s Step, col catalog.Column) {
 	to := column{name: col.Name, op: s.Op}
 	view := catalog.Column{Name: col.Name, Title: col.Title, Type: col.Type, Scale: col.Scale, Unit: col.Unit, Nullable: col.Nullable, Grade: col.Effective(), Personal: col.Personal}
 	if s.Op != Pass {
-		op, err := s.operation(col)
+		op, err := s.operation(col, c.o)
+		var r refusal
+		if errors.As(err, &r) {
+			c.refuse(r.code, c.name(col.Name), r.rule, r.change)
+			return
+		}
 		if err != nil {
 			c.refuse("plan.parameter", c.name(col.Name), rule(err), "correct the parameters of "+s.Op)
 			return
 		}
 		to.apply = op
 		in := batch.ArrowType(col.Type)
-		if t, ok := op.(Typed); ok {
-			out, takes := t.Type(in)
-			if !takes {
-				c.refuse("plan.type", c.name(col.Name), fmt.Sprintf("operation %s does not take type %s", s.Op, col.Type), "choose one for its type, or redact")
-				return
-			}
-			if !arrow.TypeEqual(in, out) {
-				view.Type, view.Scale, view.Unit = logical(out), 0, ""
-			}
+		out, takes := s.result(op, in)
+		if !takes {
+			c.refuse("plan.type", c.name(col.Name), fmt.Sprintf("operation %s does not take type %s", s.Op, col.Type), "choose one for its type, or redact")
+			return
+		}
+		if !arrow.TypeEqual(in, out) {
+			view.Type, view.Scale, view.Unit = logical(out), 0, ""
 		}
 		view.Nullable = view.Nullable || s.Op == "redact"
 	}

@@ -30,6 +30,9 @@ type SubjectOperation interface {
 	Apply(mem memory.Allocator, a arrow.Array, who []sandbox.Pseudonym) (arrow.Array, error)
 }
 
+// Failing (失败计数算子) is an Operation that counts over its life the values that did not fit and were hidden.
+type Failing interface{ Masked() int64 }
+
 // counted applies op and counts.
 func counted(op Operation, mem memory.Allocator, a arrow.Array) (arrow.Array, mask.Count, error) {
 	if c, ok := op.(Counter); ok {

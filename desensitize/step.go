@@ -14,6 +14,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 
 	"github.com/opdomain/opdomain/desensitize/mask"
+	"github.com/opdomain/opdomain/desensitize/redact"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 )
@@ -38,6 +39,13 @@ const (
 //	round        int, money, number   to: a unit as written, e.g. 1000 yuan; down
 //	bucket       int, money, number, date   edges as written; the column becomes text
 //	date         date                 to: year, quarter, month or week
+//	token        text, int            key: 32 hexadecimal digits, equal for equal values under one key; not reversible
+//	token-block  text                 key: the same, reversible, for values of at most a block
+//	token-id     text                 key, region: 0, 2, 4 or 6 digits kept, birth: kept; a resident identity number again
+//	token-card, token-mobile   text   key, prefix: digits kept; a number of the same form again
+//	token-text   text                 key, alphabet, shortest, longest: a text of the same alphabet and length again
+//	generalize   text, int, date      hierarchy, level from 1; the column becomes text
+//	redact-text  text                 confidence, words: identifiers, names and addresses inside free text
 type Step struct {
 	Column string `yaml:"column" json:"column"`
 	Op     string `yaml:"op" json:"op"`
@@ -54,7 +62,18 @@ type Step struct {
 	To         string   `yaml:"to,omitempty" json:"to,omitempty"`
 	Down       bool     `yaml:"down,omitempty" json:"down,omitempty"`
 	Edges      []string `yaml:"edges,omitempty" json:"edges,omitempty"`
-	Key        string   `yaml:"key,omitempty" json:"key,omitempty"`
+
+	Key        string   `yaml:"key,omitempty" json:"key,omitempty"` // name of a key
+	Region     int      `yaml:"region,omitempty" json:"region,omitempty"`
+	Birth      bool     `yaml:"birth,omitempty" json:"birth,omitempty"`
+	Prefix     int      `yaml:"prefix,omitempty" json:"prefix,omitempty"`
+	Alphabet   string   `yaml:"alphabet,omitempty" json:"alphabet,omitempty"`
+	Shortest   int      `yaml:"shortest,omitempty" json:"shortest,omitempty"`
+	Longest    int      `yaml:"longest,omitempty" json:"longest,omitempty"`
+	Hierarchy  string   `yaml:"hierarchy,omitempty" json:"hierarchy,omitempty"` // name of a file, or a built-in: area, icd10, industry, date, age:5,10,20
+	Level      int      `yaml:"level,omitempty" json:"level,omitempty"`
+	Confidence int      `yaml:"confidence,omitempty" json:"confidence,omitempty"`
+	Words      []string `yaml:"words,omitempty" json:"words,omitempty"`
 }
 
 // parameters lists what an operation takes beside column and op; false for an unknown operation.
@@ -82,6 +101,18 @@ func parameters(op string) ([]string, bool) {
 		return []string{"edges"}, true
 	case "date":
 		return []string{"to"}, true
+	case "token", "token-block":
+		return []string{"key"}, true
+	case "token-id":
+		return []string{"key", "region", "birth"}, true
+	case "token-card", "token-mobile":
+		return []string{"key", "prefix"}, true
+	case "token-text":
+		return []string{"key", "alphabet", "shortest", "longest"}, true
+	case "generalize":
+		return []string{"hierarchy", "level"}, true
+	case "redact-text":
+		return []string{"confidence", "words"}, true
 	}
 	return nil, false
 }
@@ -115,7 +146,10 @@ func (s Step) style() (mask.Style, error) {
 }
 
 // operation makes what s names for a column. Its error's text is the rule that is broken.
-func (s Step) operation(c catalog.Column) (Operation, error) {
+func (s Step) operation(c catalog.Column, o Options) (Operation, error) {
+	if strings.HasPrefix(s.Op, "token") {
+		return s.tokens(o)
+	}
 	style, err := s.style()
 	if err != nil {
 		return nil, err
@@ -159,6 +193,10 @@ func (s Step) operation(c catalog.Column) (Operation, error) {
 		return s.bucket(c)
 	case "date":
 		return made(mask.TruncateDate(mask.DatePart(s.To)))
+	case "generalize":
+		return s.generalized(o)
+	case "redact-text":
+		return made(redact.New(redact.Rule{Confidence: s.Confidence, Words: s.Words}))
 	}
 	return nil, fmt.Errorf("no operation of this name")
 }

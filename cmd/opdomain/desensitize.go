@@ -20,6 +20,8 @@ import (
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/connectors/file"
 	"github.com/opdomain/opdomain/desensitize"
+	"github.com/opdomain/opdomain/desensitize/generalize"
+	"github.com/opdomain/opdomain/desensitize/token"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/query"
@@ -28,7 +30,7 @@ import (
 // desensitizing is one call of the verb.
 type desensitizing struct {
 	plan, in, out, encoding, role string
-	keyFile, newKey               string
+	keyFile, newKey, hierarchies  string
 }
 
 func (a *app) desensitizeCommand() *cobra.Command {
@@ -49,6 +51,7 @@ an operation. What does not fit its operation is hidden whole and counted as fai
 	f.StringVar(&d.encoding, "encoding", "", "of the table: utf-8 or gb18030; default: detected")
 	f.StringVar(&d.role, "role", "", "show the table as this role sees it, by the plan's roles")
 	f.StringVar(&d.keyFile, "key-file", "", "file with the key that the plan's keys are derived from, mode 0600")
+	f.StringVar(&d.hierarchies, "hierarchies", "", "folder of hierarchies, NAME.csv in the form of ARX")
 	f.StringVar(&d.newKey, "new-key", "", "make such a file, and use it")
 	for _, name := range []string{"plan", "in", "out"} {
 		must(c.MarkFlagRequired(name))
@@ -83,7 +86,7 @@ func (a *app) desensitize(ctx context.Context, d desensitizing) error {
 	if err != nil {
 		return err
 	}
-	pipe, decision := compilePlan(p, set, sandbox.Role(d.role), keys)
+	pipe, decision := compilePlan(p, set, sandbox.Role(d.role), desensitize.Options{Keys: keys, Hierarchies: hierarchyFiles(d.hierarchies)})
 	if !decision.Allow {
 		return &refused{numbers.in(decision)}
 	}
@@ -142,8 +145,7 @@ func same(a, b string) bool {
 }
 
 // compilePlan compiles the plan's view, or what a role sees.
-func compilePlan(p *desensitize.Plan, set catalog.Dataset, role sandbox.Role, keys desensitize.Keys) (*desensitize.Pipeline, sandbox.Decision) {
-	o := desensitize.Options{Keys: keys}
+func compilePlan(p *desensitize.Plan, set catalog.Dataset, role sandbox.Role, o desensitize.Options) (*desensitize.Pipeline, sandbox.Decision) {
 	if role == "" {
 		return desensitize.Compile(p, set, o)
 	}
@@ -203,9 +205,29 @@ func (a *app) planKeys(d desensitizing) (desensitize.Keys, error) {
 type derivedKeys []byte
 
 // Key derives by HKDF-SM3.
-func (k derivedKeys) Key(name string) ([]byte, bool) {
-	out, err := sm.HKDF(k, nil, sm.Frame([]byte("opdomain/desensitize-key/v1"), []byte(name)), sm.Size)
+func (k derivedKeys) Key(name string) (token.Key, bool) {
+	b, err := sm.HKDF(k, nil, sm.Frame([]byte("opdomain/desensitize-key/v1"), []byte(name)), sm.Size)
+	if err != nil {
+		return token.Key{}, false
+	}
+	out, err := token.NewKey(b)
 	return out, err == nil
+}
+
+// hierarchyFiles reads the hierarchies of a folder: NAME.csv in the form of ARX.
+type hierarchyFiles string
+
+// Hierarchy reads one by its name.
+func (dir hierarchyFiles) Hierarchy(name string) (*generalize.Hierarchy, error) {
+	if name != filepath.Base(name) || dir == "" {
+		return nil, &sandbox.Error{Op: "hierarchy", Kind: sandbox.NotFound, Object: name, Detail: "neither a built-in one nor a file of the folder"}
+	}
+	f, err := os.Open(filepath.Join(string(dir), name+".csv"))
+	if err != nil {
+		return nil, &sandbox.Error{Op: "hierarchy", Kind: sandbox.NotFound, Object: name, Detail: "neither a built-in one nor a file of the folder"}
+	}
+	defer f.Close()
+	return generalize.ReadHierarchy(f, name+".csv")
 }
 
 // replaceWith writes a file beside path and renames it when it is whole and durable; a failed one leaves nothing.

@@ -1,0 +1,97 @@
+package desensitize
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/apache/arrow/go/v17/arrow"
+
+	"github.com/opdomain/opdomain/desensitize/generalize"
+	"github.com/opdomain/opdomain/desensitize/token"
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// Keys (脱敏密钥) gives the token keys that steps name: each of one scenario and partner, so that views of two of them cannot be
+// joined by tokens.
+type Keys interface {
+	Key(name string) (token.Key, bool)
+}
+
+// Hierarchies (泛化层次库) gives the hierarchies that steps name beside the built-in ones: NotFound for one that is not there,
+// Invalid for one with a hole.
+type Hierarchies interface {
+	Hierarchy(name string) (*generalize.Hierarchy, error)
+}
+
+// refusal is a broken rule with a code of its own.
+type refusal struct{ code, rule, change string }
+
+func (r refusal) Error() string { return r.rule }
+
+// tokens makes a token operation.
+func (s Step) tokens(o Options) (Operation, error) {
+	if s.Key == "" {
+		return nil, refusal{"plan.key", "operation " + s.Op + " names a key", "add key: NAME"}
+	}
+	var k token.Key
+	ok := false
+	if o.Keys != nil {
+		k, ok = o.Keys.Key(s.Key)
+	}
+	if !ok {
+		return nil, refusal{"plan.key", fmt.Sprintf("key %q is not there", s.Key), "give the key, or name one that was given"}
+	}
+	op, err := s.token(k)
+	if errors.Is(err, sandbox.Denied) {
+		return nil, refusal{"plan.domain", rule(err), "keep less of the value, or use token"}
+	}
+	return op, err
+}
+
+func (s Step) token(k token.Key) (Operation, error) {
+	switch s.Op {
+	case "token":
+		return made(token.NewKeyed(k))
+	case "token-block":
+		return made(token.NewBlock(k))
+	case "token-id":
+		return made(token.NewResidentID(k, token.Identity{Region: s.Region, Birth: s.Birth}))
+	case "token-card":
+		return made(token.NewCard(k, s.Prefix))
+	case "token-mobile":
+		return made(token.NewMobile(k, s.Prefix))
+	case "token-text":
+		return made(token.NewAlphabet(k, s.Alphabet, s.Shortest, s.Longest))
+	}
+	return nil, errors.New("no operation of this name")
+}
+
+// generalized makes one level of a hierarchy. Level 0 would leave the values.
+func (s Step) generalized(o Options) (Operation, error) {
+	h, err := generalize.Rule(s.Hierarchy)
+	if err != nil && o.Hierarchies != nil {
+		h, err = o.Hierarchies.Hierarchy(s.Hierarchy)
+	}
+	if err != nil {
+		return nil, refusal{"plan.hierarchy", fmt.Sprintf("hierarchy %q: %s", s.Hierarchy, rule(err)), "give a whole hierarchy of this name, or name a built-in one"}
+	}
+	if s.Level < 1 {
+		return nil, errors.New("a level from 1 on: level 0 leaves the values")
+	}
+	return made(generalize.NewColumn(h, s.Level))
+}
+
+// result gives the type that the step's operation makes of a type, and whether it takes it.
+func (s Step) result(op Operation, in arrow.DataType) (arrow.DataType, bool) {
+	if t, ok := op.(Typed); ok {
+		return t.Type(in)
+	}
+	switch text := in.ID() == arrow.STRING; s.Op {
+	case "token":
+		return arrow.BinaryTypes.String, text || in.ID() == arrow.INT64
+	case "generalize":
+		return arrow.BinaryTypes.String, text || in.ID() == arrow.INT64 || in.ID() == arrow.DATE32
+	default:
+		return in, text
+	}
+}
