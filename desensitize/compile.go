@@ -3,6 +3,7 @@ package desensitize
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -20,6 +21,7 @@ const article = "龙华区实施方案 三(四), 十二10: 三级及以上与个
 type Options struct {
 	Keys        Keys           // nil: none
 	Hierarchies Hierarchies    // nil: the built-in ones
+	Rand        io.Reader      // for noise; nil: none
 	Authorised  *Authorisation // for a view of one subject's rows on route B
 }
 
@@ -156,7 +158,13 @@ func (c *compiler) add(p *Pipeline, s Step, col catalog.Column) {
 	to := column{name: col.Name, op: s.Op}
 	view := catalog.Column{Name: col.Name, Title: col.Title, Type: col.Type, Scale: col.Scale, Unit: col.Unit, Nullable: col.Nullable, Grade: col.Effective(), Personal: col.Personal}
 	if s.Op != Pass {
-		op, err := s.operation(col, c.o)
+		var op Operation
+		var err error
+		if s.Op == "date-shift" {
+			to.whose, err = s.shift(c.o)
+		} else {
+			op, err = s.operation(col, c.o)
+		}
 		var r refusal
 		if errors.As(err, &r) {
 			c.refuse(r.code, c.name(col.Name), r.rule, r.change)
@@ -168,7 +176,10 @@ func (c *compiler) add(p *Pipeline, s Step, col catalog.Column) {
 		}
 		to.apply = op
 		in := batch.ArrowType(col.Type)
-		out, takes := s.result(op, in)
+		out, takes := in, in.ID() == arrow.DATE32
+		if to.whose == nil {
+			out, takes = s.result(op, in)
+		}
 		if !takes {
 			c.refuse("plan.type", c.name(col.Name), fmt.Sprintf("operation %s does not take type %s", s.Op, col.Type), "choose one for its type, or redact")
 			return
@@ -176,7 +187,7 @@ func (c *compiler) add(p *Pipeline, s Step, col catalog.Column) {
 		if !arrow.TypeEqual(in, out) {
 			view.Type, view.Scale, view.Unit = logical(out), 0, ""
 		}
-		view.Nullable = view.Nullable || s.Op == "redact"
+		view.Nullable = view.Nullable || slices.Contains([]string{"redact", "date-shift", "noise", "limit", "micro"}, s.Op)
 	}
 	p.columns = append(p.columns, to)
 	p.view = append(p.view, view)

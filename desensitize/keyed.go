@@ -7,8 +7,10 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 
 	"github.com/opdomain/opdomain/desensitize/generalize"
+	"github.com/opdomain/opdomain/desensitize/noise"
 	"github.com/opdomain/opdomain/desensitize/token"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
 )
 
 // Keys (脱敏密钥) gives the token keys that steps name: each of one scenario and partner, so that views of two of them cannot be
@@ -28,18 +30,24 @@ type refusal struct{ code, rule, change string }
 
 func (r refusal) Error() string { return r.rule }
 
+// key gives the key that a step names.
+func (s Step) key(o Options) (token.Key, error) {
+	if s.Key == "" {
+		return token.Key{}, refusal{"plan.key", "operation " + s.Op + " names a key", "add key: NAME"}
+	}
+	if o.Keys != nil {
+		if k, ok := o.Keys.Key(s.Key); ok {
+			return k, nil
+		}
+	}
+	return token.Key{}, refusal{"plan.key", fmt.Sprintf("key %q is not there", s.Key), "give the key, or name one that was given"}
+}
+
 // tokens makes a token operation.
 func (s Step) tokens(o Options) (Operation, error) {
-	if s.Key == "" {
-		return nil, refusal{"plan.key", "operation " + s.Op + " names a key", "add key: NAME"}
-	}
-	var k token.Key
-	ok := false
-	if o.Keys != nil {
-		k, ok = o.Keys.Key(s.Key)
-	}
-	if !ok {
-		return nil, refusal{"plan.key", fmt.Sprintf("key %q is not there", s.Key), "give the key, or name one that was given"}
+	k, err := s.key(o)
+	if err != nil {
+		return nil, err
 	}
 	op, err := s.token(k)
 	if errors.Is(err, sandbox.Denied) {
@@ -91,7 +99,44 @@ func (s Step) result(op Operation, in arrow.DataType) (arrow.DataType, bool) {
 		return arrow.BinaryTypes.String, text || in.ID() == arrow.INT64
 	case "generalize":
 		return arrow.BinaryTypes.String, text || in.ID() == arrow.INT64 || in.ID() == arrow.DATE32
+	case "noise", "limit", "micro":
+		return in, in.ID() == arrow.INT64
 	default:
 		return in, text
 	}
+}
+
+// shift makes a date shift, which needs the subjects of rows.
+func (s Step) shift(o Options) (SubjectOperation, error) {
+	k, err := s.key(o)
+	if err != nil {
+		return nil, err
+	}
+	return noise.NewDateShift(k, s.Days)
+}
+
+// disturbed makes an operation of package noise. What it cannot treat becomes null.
+func (s Step) disturbed(c catalog.Column, o Options) (Operation, error) {
+	if s.Op == "micro" {
+		return made(noise.NewMicroaggregation(s.K))
+	}
+	a, b := s.Scale, s.Step
+	if s.Op == "limit" {
+		a, b = s.Bottom, s.Top
+	}
+	x, err := stored(c, a)
+	if err != nil {
+		return nil, err
+	}
+	y, err := stored(c, b)
+	if err != nil {
+		return nil, err
+	}
+	if s.Op == "limit" {
+		return made(noise.NewCoding(float64(x), float64(y)))
+	}
+	if o.Rand == nil {
+		return nil, refusal{"plan.randomness", "noise is drawn from a source of randomness", "give one"}
+	}
+	return made(noise.NewAdditive(noise.Law(s.Law), float64(x), float64(y), o.Rand))
 }

@@ -2,6 +2,7 @@ package desensitize
 
 import (
 	"bytes"
+	"crypto/rand"
 	"slices"
 	"strings"
 	"testing"
@@ -113,5 +114,70 @@ func TestKeyed(t *testing.T) {
 	}
 	if icd != "I" || strings.Contains(note, "1300") {
 		t.Errorf("%q %q", icd, note)
+	}
+}
+
+// TestDisturbed: dates of one subject move alike, intervals stay; noise, bounds and means change numbers; bad parameters stop the
+// plan, and noise without a source of randomness does.
+func TestDisturbed(t *testing.T) {
+	text := strings.NewReplacer("op: date, to: month", "op: date-shift, key: joint, days: 90", `op: round, to: "100"`, `op: limit, bottom: "0", top: "150.25"`,
+		"{column: site, op: pass}", `{column: site, op: noise, law: laplace, scale: "8", step: "1"}`).Replace(claimsPlan)
+	o := Options{Keys: keyring{"joint": 1}, Rand: rand.Reader}
+	pipe, d := Compile(parsed(t, text), claims(), o)
+	if !d.Allow || !pipe.Subjects() {
+		t.Fatal(d.Reasons)
+	}
+	if _, err := pipe.Run(t.Context(), rows(memory.DefaultAllocator, 1, 2), Stream{Sink: func(arrow.Record, arrow.Record) error { return nil }}); err == nil {
+		t.Error("rows without subjects were shifted")
+	}
+	shifts, changed := map[byte]int32{}, 0
+	rep, err := pipe.Run(t.Context(), rows(memory.DefaultAllocator, 4, 50), Stream{
+		Subjects: func(r arrow.Record) ([]sandbox.Pseudonym, error) {
+			who := make([]sandbox.Pseudonym, r.NumRows())
+			for i := range who {
+				who[i][0] = byte(i % 5) // 0 is nobody
+			}
+			return who, nil
+		},
+		Sink: func(in, out arrow.Record) error {
+			for i := range int(out.NumRows()) {
+				days := out.Column(4).(*array.Date32)
+				if i%5 == 0 {
+					if days.IsValid(i) {
+						t.Error("nobody's date was shifted")
+					}
+					continue
+				}
+				by := int32(days.Value(i) - in.Column(4).(*array.Date32).Value(i))
+				if was, ok := shifts[byte(i%5)]; ok && was != by || by == 0 || by > 90 || by < -90 {
+					t.Errorf("shifted by %d, before by %d", by, was)
+				}
+				shifts[byte(i%5)] = by
+				if out.Column(3).(*array.Int64).Value(i) > 15_025 {
+					t.Error("a value above the top")
+				}
+				if out.Column(5).(*array.Int64).Value(i) != in.Column(6).(*array.Int64).Value(i) {
+					changed++
+				}
+			}
+			return nil
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if changed < 80 || rep.Columns[4].Failed != 40 || rep.Columns[4].Masked != 160 {
+		t.Errorf("%d of 160 numbers changed; %+v", changed, rep.Columns[4])
+	}
+	for change, code := range map[[2]string]string{
+		{"days: 90", "days: 0"}: "plan.parameter", {"key: joint, days", "key: lost, days"}: "plan.key", {`scale: "8"`, `scale: "0"`}: "plan.parameter", {"law: laplace", "law: normal"}: "plan.parameter",
+		{`bottom: "0"`, `bottom: "900"`}: "plan.parameter", {`op: noise, law: laplace, scale: "8", step: "1"`, "op: micro, k: 2"}: "plan.parameter",
+		{"column: day, op: date-shift, key: joint, days: 90", "column: day, op: micro, k: 3"}: "plan.type", {"column: name, op: name, width: 2", "column: name, op: date-shift, key: joint, days: 9"}: "plan.type",
+	} {
+		if _, d := Compile(parsed(t, strings.Replace(text, change[0], change[1], 1)), claims(), o); d.Allow || d.Reasons[0].Code != code {
+			t.Errorf("%s: %+v", change[1], d.Reasons)
+		}
+	}
+	if _, d := Compile(parsed(t, text), claims(), Options{Keys: o.Keys}); d.Allow || d.Reasons[0].Code != "plan.randomness" {
+		t.Errorf("noise from nothing: %+v", d.Reasons)
 	}
 }

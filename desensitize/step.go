@@ -46,6 +46,10 @@ const (
 //	token-text   text                 key, alphabet, shortest, longest: a text of the same alphabet and length again
 //	generalize   text, int, date      hierarchy, level from 1; the column becomes text
 //	redact-text  text                 confidence, words: identifiers, names and addresses inside free text
+//	date-shift   date                 key, days: moved by up to so many days, a subject's dates all alike
+//	noise        int, money, number   law: laplace, gauss or uniform; scale, step as written
+//	limit        int, money, number   bottom, top as written: what is beyond becomes the bound
+//	micro        int, money, number   k: the mean of at least k near values of the batch
 type Step struct {
 	Column string `yaml:"column" json:"column"`
 	Op     string `yaml:"op" json:"op"`
@@ -74,6 +78,13 @@ type Step struct {
 	Level      int      `yaml:"level,omitempty" json:"level,omitempty"`
 	Confidence int      `yaml:"confidence,omitempty" json:"confidence,omitempty"`
 	Words      []string `yaml:"words,omitempty" json:"words,omitempty"`
+	Days       int      `yaml:"days,omitempty" json:"days,omitempty"`
+	Law        string   `yaml:"law,omitempty" json:"law,omitempty"`
+	Scale      string   `yaml:"scale,omitempty" json:"scale,omitempty"`
+	Step       string   `yaml:"step,omitempty" json:"step,omitempty"`
+	Bottom     string   `yaml:"bottom,omitempty" json:"bottom,omitempty"`
+	Top        string   `yaml:"top,omitempty" json:"top,omitempty"`
+	K          int      `yaml:"k,omitempty" json:"k,omitempty"`
 }
 
 // parameters lists what an operation takes beside column and op; false for an unknown operation.
@@ -113,6 +124,14 @@ func parameters(op string) ([]string, bool) {
 		return []string{"hierarchy", "level"}, true
 	case "redact-text":
 		return []string{"confidence", "words"}, true
+	case "date-shift":
+		return []string{"key", "days"}, true
+	case "noise":
+		return []string{"law", "scale", "step"}, true
+	case "limit":
+		return []string{"bottom", "top"}, true
+	case "micro":
+		return []string{"k"}, true
 	}
 	return nil, false
 }
@@ -195,6 +214,8 @@ func (s Step) operation(c catalog.Column, o Options) (Operation, error) {
 		return made(mask.TruncateDate(mask.DatePart(s.To)))
 	case "generalize":
 		return s.generalized(o)
+	case "noise", "limit", "micro":
+		return s.disturbed(c, o)
 	case "redact-text":
 		return made(redact.New(redact.Rule{Confidence: s.Confidence, Words: s.Words}))
 	}

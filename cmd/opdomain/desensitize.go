@@ -86,11 +86,18 @@ func (a *app) desensitize(ctx context.Context, d desensitizing) error {
 	if err != nil {
 		return err
 	}
-	pipe, decision := compilePlan(p, set, sandbox.Role(d.role), desensitize.Options{Keys: keys, Hierarchies: hierarchyFiles(d.hierarchies)})
+	pipe, decision := compilePlan(p, set, sandbox.Role(d.role), desensitize.Options{Keys: keys, Hierarchies: hierarchyFiles(d.hierarchies), Rand: a.rand})
 	if !decision.Allow {
 		return &refused{numbers.in(decision)}
 	}
 	read := pipe.Reads()
+	var whose func(arrow.Record) ([]sandbox.Pseudonym, error)
+	if k, ok := keys.(derivedKeys); ok && pipe.Subjects() {
+		if _, known := set.Column(p.Subject); !known {
+			return invalid(filepath.Base(d.plan), "an operation by subject wants the column of the protected subject", "name it under subject")
+		}
+		read, whose = append(read, p.Subject), k.subjects(p.Subject)
+	}
 	var columns []catalog.Column
 	for _, c := range set.Columns {
 		if slices.Contains(read, c.Name) {
@@ -113,7 +120,7 @@ func (a *app) desensitize(ctx context.Context, d desensitizing) error {
 			return err
 		}
 		row := make([]string, len(names))
-		rep, err = pipe.Run(ctx, src, desensitize.Stream{Sink: func(_, rec arrow.Record) error { return writeRows(out, pipe.Columns(), rec, row) }})
+		rep, err = pipe.Run(ctx, src, desensitize.Stream{Subjects: whose, Sink: func(_, rec arrow.Record) error { return writeRows(out, pipe.Columns(), rec, row) }})
 		if err != nil {
 			return err
 		}
@@ -212,6 +219,32 @@ func (k derivedKeys) Key(name string) (token.Key, bool) {
 	}
 	out, err := token.NewKey(b)
 	return out, err == nil
+}
+
+// subjects gives whose row each is: HMAC-SM3 of the subject's text. A row without one is nobody's.
+func (k derivedKeys) subjects(column string) func(arrow.Record) ([]sandbox.Pseudonym, error) {
+	key, err := sm.HKDF(k, nil, sm.Frame([]byte("opdomain/desensitize-subject/v1")), sm.Size)
+	return func(rec arrow.Record) ([]sandbox.Pseudonym, error) {
+		if err != nil {
+			return nil, err
+		}
+		at := rec.Schema().FieldIndices(column)
+		if len(at) != 1 {
+			return nil, invalid(column, "the table has the subject's column, once", "")
+		}
+		a, ok := rec.Column(at[0]).(*array.String)
+		if !ok {
+			return nil, invalid(column, "the subject's column is text", "")
+		}
+		out := make([]sandbox.Pseudonym, a.Len())
+		for i := range out {
+			if a.IsValid(i) {
+				sum := sm.HMAC(key, []byte(a.Value(i)))
+				copy(out[i][:], sum[:])
+			}
+		}
+		return out, nil
+	}
 }
 
 // hierarchyFiles reads the hierarchies of a folder: NAME.csv in the form of ARX.

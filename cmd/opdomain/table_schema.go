@@ -82,7 +82,7 @@ func describeTable(ctx context.Context, path string, p *desensitize.Plan, o file
 	d = classify.Apply(d, sampler.Grade())
 	for i := range d.Columns {
 		switch c := &d.Columns[i]; steps[c.Name].Op {
-		case "date":
+		case "date", "date-shift":
 			c.Type = catalog.Date
 		case "bucket":
 			if forms[i].dates && !forms[i].numbers {
@@ -90,7 +90,7 @@ func describeTable(ctx context.Context, path string, p *desensitize.Plan, o file
 			} else {
 				c.Type, c.Scale = catalog.Number, forms[i].scale
 			}
-		case "round":
+		case "round", "noise", "limit", "micro":
 			c.Type, c.Scale = catalog.Number, forms[i].scale
 		}
 	}
@@ -99,7 +99,7 @@ func describeTable(ctx context.Context, path string, p *desensitize.Plan, o file
 
 // isNumeric says whether an operation is for numbers or dates.
 func isNumeric(s desensitize.Step) bool {
-	return slices.Contains([]string{"round", "bucket", "date"}, s.Op)
+	return slices.Contains([]string{"round", "bucket", "date", "date-shift", "noise", "limit", "micro"}, s.Op)
 }
 
 // form is how the values of a column are written.

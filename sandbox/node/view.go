@@ -20,12 +20,13 @@ import (
 
 // ViewRequest (视图请求) asks for a view of a version for one use, by a plan that the dataset's owner signed.
 type ViewRequest struct {
-	Use       sandbox.RunID
-	Dataset   sandbox.DatasetID
-	Version   uint64
-	Plan      *desensitize.Plan
-	Signature desensitize.Signature
-	Keys      desensitize.Keys // that the plan names
+	Use         sandbox.RunID
+	Dataset     sandbox.DatasetID
+	Version     uint64
+	Plan        *desensitize.Plan
+	Signature   desensitize.Signature
+	Keys        desensitize.Keys        // that the plan names
+	Hierarchies desensitize.Hierarchies // that the plan names, beside the built-in ones
 }
 
 // SealedView (密封视图) is a view in the vault.
@@ -66,7 +67,7 @@ func (n *Node) SealView(ctx context.Context, c api.Caller, r ViewRequest) (Seale
 	if err := errors.Join(sandbox.CheckID("use", string(r.Use)), n.planSigned(ctx, set.Unit, r), n.standing(ctx, []sandbox.InputVersion{source})); err != nil {
 		return SealedView{}, sandbox.Decision{}, err
 	}
-	pipe, decision := desensitize.Compile(r.Plan, set, desensitize.Options{Keys: r.Keys})
+	pipe, decision := desensitize.Compile(r.Plan, set, desensitize.Options{Keys: r.Keys, Hierarchies: r.Hierarchies, Rand: n.cfg.Rand})
 	if !decision.Allow {
 		return SealedView{}, decision, nil
 	}
