@@ -48,9 +48,10 @@ type Column struct {
 	Name     string        `json:"name"`
 	Title    string        `json:"title,omitempty"` // 中文名称
 	Type     Type          `json:"type"`
-	Scale    int           `json:"scale,omitempty"` // decimals of a Number, 0 to 9
-	Unit     string        `json:"unit,omitempty"`  // 计量单位
-	Range    string        `json:"range,omitempty"` // 值域, in words
+	Scale    int           `json:"scale,omitempty"`  // decimals of a Number, 0 to 9
+	Unit     string        `json:"unit,omitempty"`   // 计量单位
+	Range    string        `json:"range,omitempty"`  // 值域, in words
+	Values   string        `json:"values,omitempty"` // 值域 as a machine checks it, see Values
 	Nullable bool          `json:"nullable,omitempty"`
 	Grade    sandbox.Grade `json:"grade"`              // declared by the owner
 	Detected sandbox.Grade `json:"detected,omitempty"` // proposed by the detectors at the last push
@@ -118,6 +119,7 @@ type Dataset struct {
 	Bins        []Bin             `json:"bins,omitempty"`
 	Version     uint64            `json:"version,omitempty"` // committed data version, 0 before the first push
 	Rows        int64             `json:"rows,omitempty"`    // 数据量
+	Card        Card              `json:"card,omitzero"`     // 目录卡片
 }
 
 // Column finds a column by name.
@@ -159,9 +161,7 @@ func (d *Dataset) Validate() error {
 	if err := sandbox.CheckID("unit", string(d.Unit)); err != nil {
 		return err
 	}
-	switch d.Frequency {
-	case Once, Daily, Weekly, Monthly, Quarterly, HalfYear, Yearly, Irregular:
-	default:
+	if !d.Frequency.valid() {
 		return bad(string(d.ID), "frequency is one of once, daily, weekly, monthly, quarterly, half-year, yearly, irregular")
 	}
 	if len(d.Columns) == 0 || len(d.Columns) > MaxColumns {
@@ -188,6 +188,9 @@ func (d *Dataset) Validate() error {
 		if !c.Grade.Valid() {
 			return bad(at, "a declared grade is 1 to 4")
 		}
+		if err := c.validateWords(at); err != nil {
+			return err
+		}
 	}
 	s, ok := d.Column(d.Subject)
 	if !ok || s.Type != Text || s.Nullable {
@@ -203,7 +206,21 @@ func (d *Dataset) Validate() error {
 			return bad(string(d.ID), "the record key is a text column other than the subject")
 		}
 	}
+	if err := d.validateCard(); err != nil {
+		return err
+	}
 	return d.validateBins()
+}
+
+// validateWords checks what a column's dictionary entry says.
+func (c *Column) validateWords(at string) error {
+	for _, w := range []struct{ what, s string }{{"the title", c.Title}, {"the unit", c.Unit}, {"the range", c.Range}} {
+		if err := text(at, w.what, w.s, MaxTitle); err != nil {
+			return err
+		}
+	}
+	_, err := ParseValues(at, c)
+	return err
 }
 
 func (d *Dataset) validateBins() error {

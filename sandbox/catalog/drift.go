@@ -187,6 +187,10 @@ func (d Dataset) Adopt(s Schema, declared []Column) (Dataset, error) {
 			return refuse(string(d.ID)+"."+c.Column, fmt.Sprintf("schema drift: %s, and bin %s groups this column", c, d.Bins[i].ID),
 				"register the changed table as a new dataset with a bin of the new type")
 		}
+		if slices.ContainsFunc(d.Card.Orders, func(o Order) bool { return o.Low == c.Column || o.High == c.Column }) {
+			return refuse(string(d.ID)+"."+c.Column, fmt.Sprintf("schema drift: %s, and an order of the card names this column", c),
+				"take the order off the card first")
+		}
 	}
 	out := d
 	out.Columns = make([]Column, 0, len(s.Columns))
@@ -196,10 +200,13 @@ func (d Dataset) Adopt(s Schema, declared []Column) (Dataset, error) {
 			c = *old
 			if c.Type != f.Type || c.Scale != f.Scale {
 				c.Public = false
+				if _, err := ParseValues("", &Column{Type: f.Type, Scale: f.Scale, Values: c.Values}); err != nil {
+					c.Values = "" // a bound that the new scale cannot hold
+				}
 			}
 		} else if i := slices.IndexFunc(declared, func(n Column) bool { return n.Name == f.Name }); i >= 0 {
 			n := declared[i]
-			c = Column{Name: n.Name, Title: n.Title, Unit: n.Unit, Range: n.Range, Grade: n.Grade, Personal: n.Personal}
+			c = Column{Name: n.Name, Title: n.Title, Unit: n.Unit, Range: n.Range, Values: n.Values, Grade: n.Grade, Personal: n.Personal}
 		}
 		c.Type, c.Scale, c.Nullable = f.Type, f.Scale, f.Nullable
 		out.Columns = append(out.Columns, c)
