@@ -15,6 +15,7 @@ require (
 	github.com/spf13/cobra v1.10.2 // command line
 	github.com/tjfoc/gmsm v1.4.1 // TLCP engine behind attest/sm/tlcp; second opinion on every SM algorithm in tests
 	github.com/transparency-dev/merkle v0.0.2 // tree arithmetic of the evidence log, with an SM3 hasher
+	github.com/zeebo/xxh3 v1.0.2 // hashes of rows that are counted for uniqueness
 	go.yaml.in/yaml/v3 v3.0.6 // desensitisation plans; kept by the YAML organisation
 	golang.org/x/crypto v0.54.0 // Argon2id for passphrases, in attest/keys
 	golang.org/x/sync v0.22.0 // columns of a version sealed side by side, bounds of pushes
@@ -55,7 +56,6 @@ require (
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.2 // indirect
 	github.com/sethvargo/go-retry v0.3.0 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
-	github.com/zeebo/xxh3 v1.0.2 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	golang.org/x/exp v0.0.0-20260218203240-3dfff04db8fa // indirect
 	golang.org/x/mod v0.37.0 // indirect

@@ -112,6 +112,7 @@ type Result struct {
 	Progress Progress
 	Read     int64 // rows at the origin, as the sender says
 	Findings []classify.ColumnFinding
+	Quality  catalog.Quality
 }
 
 // Refusal (入库拒绝) is a fault of the data: nothing of the run is kept, and a retry is a new run.
@@ -164,7 +165,7 @@ func (in *Intake) Receive(ctx context.Context, p Push) (res Result, err error) {
 			return Result{}, err
 		}
 	}
-	snap, findings, err := st.commit(ctx, d)
+	snap, findings, counts, err := st.commit(ctx, d)
 	if errors.Is(err, sandbox.Conflict) { // another run became the next version first
 		return Result{}, refusal(err)
 	}
@@ -173,7 +174,7 @@ func (in *Intake) Receive(ctx context.Context, p Push) (res Result, err error) {
 	}
 	done := st.at
 	done.Rejected = wire.AddRejections(done.Rejected, closing.Rejected...)
-	return Result{Snapshot: snap, Progress: done, Read: closing.Read, Findings: findings}, nil
+	return Result{Snapshot: snap, Progress: done, Read: closing.Read, Findings: findings, Quality: counts}, nil
 }
 
 // declared is the strictest grade the owner declared; the version key is bound to it.

@@ -12,6 +12,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/classify"
+	"github.com/opdomain/opdomain/sandbox/quality"
 	"github.com/opdomain/opdomain/sandbox/vault"
 )
 
@@ -117,19 +118,25 @@ func (s *stage) suspend(ctx context.Context) error {
 	return errors.Join(s.w.Flush(context.WithoutCancel(ctx)), s.w.Suspend())
 }
 
-// commit makes the run the current version. The detectors see the rows as they are stored.
-func (s *stage) commit(ctx context.Context, d catalog.Dataset) (vault.Snapshot, []classify.ColumnFinding, error) {
+// commit makes the run the current version. The detectors and the quality counts see the rows as they are stored.
+func (s *stage) commit(ctx context.Context, d catalog.Dataset) (vault.Snapshot, []classify.ColumnFinding, catalog.Quality, error) {
 	sampler := classify.NewSampler(d)
+	counts, err := quality.New(d)
+	if err != nil {
+		return vault.Snapshot{}, nil, catalog.Quality{}, err
+	}
 	s.w.Observe(func(rec arrow.Record) error {
 		sampler.Observe(rec)
-		return nil
+		return counts.Observe(rec)
 	})
 	s.end()
 	snap, err := s.w.Commit(ctx)
 	if err != nil {
-		return snap, nil, err
+		return snap, nil, catalog.Quality{}, err
 	}
-	return snap, sampler.Grade(), nil
+	q := counts.Report()
+	q.Version = snap.Version
+	return snap, sampler.Grade(), q, nil
 }
 
 func (s *stage) abort() error {
