@@ -17,6 +17,8 @@ const (
 	PartyEnrolled      Kind = "party.enrolled"
 	SubjectEnrolled    Kind = "subject.enrolled"
 	DatasetRegistered  Kind = "dataset.registered"
+	DatasetRevised     Kind = "dataset.revised"
+	CatalogueSeeded    Kind = "catalogue.seeded"
 	IngestCommitted    Kind = "ingest.committed"
 	IngestRefused      Kind = "ingest.refused"
 	ScenarioFiled      Kind = "scenario.filed"
@@ -72,6 +74,10 @@ func (e Event) open() (any, error) {
 		body = new(SubjectEnrolledBody)
 	case DatasetRegistered:
 		body = new(DatasetRegisteredBody)
+	case DatasetRevised:
+		body = new(DatasetRevisedBody)
+	case CatalogueSeeded:
+		body = new(CatalogueSeededBody)
 	case IngestCommitted:
 		body = new(IngestCommittedBody)
 	case IngestRefused:
@@ -183,6 +189,20 @@ type (
 		Unit         sandbox.PartyID   `json:"unit"`
 		SchemaDigest []byte            `json:"schema_digest"`
 		Frequency    string            `json:"frequency"`
+	}
+	// DatasetRevisedBody (目录变更): the owner described a dataset anew. Changed names the parts, without their words.
+	DatasetRevisedBody struct {
+		Dataset  sandbox.DatasetID `json:"dataset"`
+		Unit     sandbox.PartyID   `json:"unit"`
+		Revision uint64            `json:"revision"`
+		Digest   []byte            `json:"digest"` // SM3 of the description as it is kept
+		Changed  []string          `json:"changed"`
+	}
+	// CatalogueSeededBody (目录编制): the agency entered a district's published catalogue.
+	CatalogueSeededBody struct {
+		District string `json:"district"`
+		Entries  int    `json:"entries"`
+		Digest   []byte `json:"digest"` // SM3 of the entries
 	}
 	// ColumnGrade (字段分级) is one column's grade after a push.
 	ColumnGrade struct {

@@ -116,6 +116,7 @@ type checker struct {
 type datasetTrail struct {
 	unit     sandbox.PartyID
 	latest   uint64
+	revision uint64 // of the description
 	versions map[uint64]bool
 }
 
@@ -234,6 +235,10 @@ func (c *checker) replay(i uint64, e Event, body any) error {
 		return all(c.agency(e.Actor, "enrolment"), c.role(b.Identity, "enrolment", sandbox.Subject))
 	case *DatasetRegisteredBody:
 		return c.registered(e, *b)
+	case *DatasetRevisedBody:
+		return c.revised(e, *b)
+	case *CatalogueSeededBody:
+		return c.agency(e.Actor, "catalogue")
 	case *IngestCommittedBody:
 		return c.ingested(*b)
 	case *ScenarioFiledBody:
@@ -376,6 +381,18 @@ func (c *checker) registered(e Event, b DatasetRegisteredBody) error {
 		c.datasets[b.Dataset] = d
 	}
 	return all(c.want(d.unit == b.Unit, "dataset", "a dataset keeps its owner"), c.actorOf(e.Actor, b.Unit, "dataset"), c.role(e.Actor, "dataset", sandbox.Unit))
+}
+
+// revised: by the owner, and revisions rise.
+func (c *checker) revised(e Event, b DatasetRevisedBody) error {
+	d := c.datasets[b.Dataset]
+	if d == nil {
+		return c.shown(false, "catalogue", "of a registered dataset")
+	}
+	rises := b.Revision > d.revision
+	d.revision = max(d.revision, b.Revision)
+	return all(c.want(rises && b.Revision > 1 && len(b.Changed) > 0, "catalogue", "a description's revisions rise from 2 and say what changed"), c.want(d.unit == b.Unit, "catalogue", "a dataset keeps its owner"),
+		c.actorOf(e.Actor, b.Unit, "catalogue"), c.role(e.Actor, "catalogue", sandbox.Unit))
 }
 
 func (c *checker) ingested(b IngestCommittedBody) error {

@@ -272,6 +272,16 @@ func TestBrokenRules(t *testing.T) {
 		{"dataset changes hands", func(t testing.TB, s []step) []step {
 			return append(s, step{name: "again", kind: DatasetRegistered, actor: "civil-officer", body: &DatasetRegisteredBody{Dataset: "claims", Unit: "unit-civil"}, minute: len(s)})
 		}, "dataset: a dataset keeps its owner"},
+		{"dataset revised by another unit", func(t testing.TB, s []step) []step {
+			return append(s, step{name: "revise", kind: DatasetRevised, actor: "civil-officer", body: &DatasetRevisedBody{Dataset: "claims", Unit: "unit-civil", Revision: 2, Changed: []string{"title"}}, minute: len(s)})
+		}, "catalogue: a dataset keeps its owner"},
+		{"revisions that do not rise", func(t testing.TB, s []step) []step {
+			b := &DatasetRevisedBody{Dataset: "claims", Unit: "unit-med", Revision: 2, Changed: []string{"title"}}
+			return append(s, step{name: "revise", kind: DatasetRevised, actor: "med-officer", body: b, minute: len(s)}, step{name: "revise 2", kind: DatasetRevised, actor: "med-officer", body: b, minute: len(s) + 1})
+		}, "catalogue: a description's revisions rise"},
+		{"catalogue entered by a unit", func(t testing.TB, s []step) []step {
+			return append(s, step{name: "seed", kind: CatalogueSeeded, actor: "civil-officer", body: &CatalogueSeededBody{District: "futian", Entries: 25}, minute: len(s)})
+		}, "catalogue: "},
 		{"quantities beyond 64 bits", edit(func(t testing.TB, s []step) { body[UsageMeteredBody](t, s, "meter").Quantity = math.MaxInt64 }), "invoice: quantities within 64 bits"},
 		{"total beyond 64 bits", edit(func(t testing.TB, s []step) {
 			body[UsageMeteredBody](t, s, "meter 2").Product = "claim-query"

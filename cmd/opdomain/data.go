@@ -243,5 +243,6 @@ func (a *app) catalogCommand() *cobra.Command {
 			}
 		})
 	})
-	return group("catalog", "Look into the catalogue (数据目录)", list, one, stale, erase)
+	return group("catalog", "Look into the catalogue (数据目录)", list, one, stale, erase, a.searchCommand(), a.seedCommand(), a.entriesCommand(), a.reviseCommand(),
+		a.historyCommand(), a.qualityCommand(), a.conflictsCommand())
 }

@@ -72,6 +72,7 @@ type core struct {
 	perCaller *tally
 	perUnit   *tally
 	registrar Registrar
+	librarian Librarian // nil: no catalogue beyond the list
 }
 
 // NewCore gives the Core that runs calls in this process. Authorities must be given.
@@ -94,6 +95,7 @@ func newCore(c Config) (*core, error) {
 		rates:   newBuckets(c.Limits.IdentityRate, c.Limits.IdentityBurst, c.Limits.Identities),
 		running: newTally(c.Limits.InFlight), perCaller: newTally(c.Limits.PerIdentity), perUnit: newTally(c.Limits.PerUnit)}
 	k.registrar, _ = c.Service.(Registrar)
+	k.librarian, _ = c.Service.(Librarian)
 	HandlerWithOptions(operations{k}, StdHTTPServerOptions{BaseRouter: k.mux, ErrorHandlerFunc: k.badParameter})
 	k.mux.HandleFunc(routeHealth, k.health)
 	k.table[routeHealth] = anyone().quietly()

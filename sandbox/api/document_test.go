@@ -127,7 +127,8 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"Spec": query.Spec{}, "Explanation": Explanation{}, "Question": Question{}, "ClaimRequest": ClaimRequest{}, "ClaimAnswer": ClaimAnswer{},
 		"Review": Review{}, "ReleaseInfo": ReleaseInfo{}, "UsageEvent": meter.Event{}, "InvoiceRequest": InvoiceRequest{}, "Invoice": bill.Invoice{},
 		"GrowthRequest": GrowthRequest{}, "Problem": Problem{}, "CertificateRequests": CertificateRequests{}, "CertificatePair": CertificatePair{},
-		"AuthorityInfo": AuthorityInfo{}, "Overdue": Overdue{}, "Quarantine": Quarantine{}, "ErasureRequest": ErasureRequest{}, "ErasureReport": ErasureReport{},
+		"AuthorityInfo": AuthorityInfo{}, "Overdue": Overdue{}, "Quarantine": Quarantine{}, "SearchPage": SearchPage{}, "SeedRequest": SeedRequest{}, "Entry": catalog.Entry{}, "Conflict": catalog.Conflict{},
+		"Revision": catalog.Revision{}, "Scorecard": catalog.Scorecard{}, "ErasureRequest": ErasureRequest{}, "ErasureReport": ErasureReport{},
 	} {
 		s := d.Components.Schemas[name]
 		if s == nil {

@@ -30,6 +30,9 @@ import (
 // Application (场景申请) is what an operator or partner files
 type Application = grant.Application
 
+// Conflict (数源冲突) is one fact that tables of different units hold
+type Conflict = catalog.Conflict
+
 // ConsentID defines model for ConsentID.
 type ConsentID = sandbox.ConsentID
 
@@ -41,6 +44,9 @@ type Dataset = catalog.Dataset
 
 // DatasetID defines model for DatasetID.
 type DatasetID = sandbox.DatasetID
+
+// Entry (目录条目) is one line of a district's published catalogue
+type Entry = catalog.Entry
 
 // Envelope 密封结果: sealed to its recipient and signed by the domain
 type Envelope = json.RawMessage
@@ -60,6 +66,9 @@ type QuestionID = sandbox.QuestionID
 // ReleaseID defines model for ReleaseID.
 type ReleaseID = sandbox.ReleaseID
 
+// Revision (目录变更记录) is one state of a dataset's description
+type Revision = catalog.Revision
+
 // RunID defines model for RunID.
 type RunID = sandbox.RunID
 
@@ -68,6 +77,9 @@ type Scenario = grant.Scenario
 
 // ScenarioID defines model for ScenarioID.
 type ScenarioID = sandbox.ScenarioID
+
+// Scorecard (质量报告) is the quality of the current version of a dataset
+type Scorecard = catalog.Scorecard
 
 // Spec (查询规格) is a question
 type Spec = query.Spec
@@ -81,6 +93,21 @@ type UsageEvent = meter.Event
 // Failed (错误响应) is the body of every response that is not a result
 type Failed = Problem
 
+// SearchCatalogParams defines parameters for SearchCatalog.
+type SearchCatalogParams struct {
+	// Q words, each a substring of a card or two letters or more of a title's pinyin initials
+	Q      *string `form:"q,omitempty" json:"q,omitempty"`
+	Unit   *string `form:"unit,omitempty" json:"unit,omitempty"`
+	Tag    *string `form:"tag,omitempty" json:"tag,omitempty"`
+	Origin *string `form:"origin,omitempty" json:"origin,omitempty"`
+
+	// After cursor of the page before
+	After *string `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit 1 to 200, default 20
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // GetProofParams defines parameters for GetProof.
 type GetProofParams struct {
 	// Event with the event itself, if the caller's party may see it
@@ -93,6 +120,9 @@ type ListUsageParams struct {
 	Month string `form:"month" json:"month"`
 }
 
+// SeedCatalogJSONRequestBody defines body for SeedCatalog for application/json ContentType.
+type SeedCatalogJSONRequestBody = SeedRequest
+
 // AskClaimJSONRequestBody defines body for AskClaim for application/json ContentType.
 type AskClaimJSONRequestBody = ClaimRequest
 
@@ -104,6 +134,9 @@ type RevokeConsentJSONRequestBody = Statement
 
 // RegisterDatasetJSONRequestBody defines body for RegisterDataset for application/json ContentType.
 type RegisterDatasetJSONRequestBody = Dataset
+
+// ReviseDatasetJSONRequestBody defines body for ReviseDataset for application/json ContentType.
+type ReviseDatasetJSONRequestBody = Dataset
 
 // EraseVersionJSONRequestBody defines body for EraseVersion for application/json ContentType.
 type EraseVersionJSONRequestBody = ErasureRequest
@@ -229,6 +262,35 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/authority (the `GetAuthority` operationId).
 	GetAuthority(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListConflicts 数源冲突: fields that more than one unit is a source of, for a unit those it has a part in
+	//
+	// Corresponds with GET /v1/catalog/conflicts (the `ListConflicts` operationId).
+	ListConflicts(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListEntries 目录条目: entries of published catalogues
+	//
+	// Corresponds with GET /v1/catalog/entries (the `ListEntries` operationId).
+	ListEntries(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SeedCatalogWithBody 目录编制: enters a published catalogue; what is there stays
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/catalog/entries (the `SeedCatalog` operationId).
+	SeedCatalogWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SeedCatalog 目录编制: enters a published catalogue; what is there stays
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/catalog/entries (the `SeedCatalog` operationId).
+	SeedCatalog(ctx context.Context, body SeedCatalogJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SearchCatalog 目录检索: cards by words, best first
+	//
+	// Corresponds with GET /v1/catalog/search (the `SearchCatalog` operationId).
+	SearchCatalog(ctx context.Context, params *SearchCatalogParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// AskClaimWithBody 单人查询: one consenting subject's claim, answered in a fixed slot
 	//
 	// Takes any type of body and a specified content type.
@@ -299,6 +361,30 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/datasets/{dataset} (the `GetDataset` operationId).
 	GetDataset(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReviseDatasetWithBody 目录变更: the owner's new description
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /v1/datasets/{dataset} (the `ReviseDataset` operationId).
+	ReviseDatasetWithBody(ctx context.Context, dataset DatasetID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReviseDataset 目录变更: the owner's new description
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /v1/datasets/{dataset} (the `ReviseDataset` operationId).
+	ReviseDataset(ctx context.Context, dataset DatasetID, body ReviseDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetQuality 质量报告: of the current version, for its owner and those who supervise
+	//
+	// Corresponds with GET /v1/datasets/{dataset}/quality (the `GetQuality` operationId).
+	GetQuality(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRevisions 目录变更记录
+	//
+	// Corresponds with GET /v1/datasets/{dataset}/revisions (the `ListRevisions` operationId).
+	ListRevisions(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// EraseVersionWithBody 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
 	//
@@ -623,6 +709,85 @@ func (c *Client) GetAuthority(ctx context.Context, reqEditors ...RequestEditorFn
 	return c.Client.Do(req)
 }
 
+// ListConflicts 数源冲突: fields that more than one unit is a source of, for a unit those it has a part in
+//
+// Corresponds with GET /v1/catalog/conflicts (the `ListConflicts` operationId).
+func (c *Client) ListConflicts(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListConflictsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListEntries 目录条目: entries of published catalogues
+//
+// Corresponds with GET /v1/catalog/entries (the `ListEntries` operationId).
+func (c *Client) ListEntries(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListEntriesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SeedCatalogWithBody 目录编制: enters a published catalogue; what is there stays
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/catalog/entries (the `SeedCatalog` operationId).
+func (c *Client) SeedCatalogWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSeedCatalogRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SeedCatalog 目录编制: enters a published catalogue; what is there stays
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/catalog/entries (the `SeedCatalog` operationId).
+func (c *Client) SeedCatalog(ctx context.Context, body SeedCatalogJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSeedCatalogRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SearchCatalog 目录检索: cards by words, best first
+//
+// Corresponds with GET /v1/catalog/search (the `SearchCatalog` operationId).
+func (c *Client) SearchCatalog(ctx context.Context, params *SearchCatalogParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSearchCatalogRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // AskClaimWithBody 单人查询: one consenting subject's claim, answered in a fixed slot
 //
 // Takes any type of body and a specified content type.
@@ -794,6 +959,70 @@ func (c *Client) RegisterDataset(ctx context.Context, body RegisterDatasetJSONRe
 // Corresponds with GET /v1/datasets/{dataset} (the `GetDataset` operationId).
 func (c *Client) GetDataset(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetDatasetRequest(c.Server, dataset)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReviseDatasetWithBody 目录变更: the owner's new description
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /v1/datasets/{dataset} (the `ReviseDataset` operationId).
+func (c *Client) ReviseDatasetWithBody(ctx context.Context, dataset DatasetID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReviseDatasetRequestWithBody(c.Server, dataset, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReviseDataset 目录变更: the owner's new description
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /v1/datasets/{dataset} (the `ReviseDataset` operationId).
+func (c *Client) ReviseDataset(ctx context.Context, dataset DatasetID, body ReviseDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReviseDatasetRequest(c.Server, dataset, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetQuality 质量报告: of the current version, for its owner and those who supervise
+//
+// Corresponds with GET /v1/datasets/{dataset}/quality (the `GetQuality` operationId).
+func (c *Client) GetQuality(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetQualityRequest(c.Server, dataset)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRevisions 目录变更记录
+//
+// Corresponds with GET /v1/datasets/{dataset}/revisions (the `ListRevisions` operationId).
+func (c *Client) ListRevisions(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRevisionsRequest(c.Server, dataset)
 	if err != nil {
 		return nil, err
 	}
@@ -1628,6 +1857,214 @@ func NewGetAuthorityRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewListConflictsRequest constructs an http.Request for the ListConflicts method
+func NewListConflictsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/catalog/conflicts")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListEntriesRequest constructs an http.Request for the ListEntries method
+func NewListEntriesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/catalog/entries")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSeedCatalogRequest calls the generic SeedCatalog builder with application/json body
+func NewSeedCatalogRequest(server string, body SeedCatalogJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSeedCatalogRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewSeedCatalogRequestWithBody constructs an http.Request for the SeedCatalog method, with any body, and a specified content type
+func NewSeedCatalogRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/catalog/entries")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewSearchCatalogRequest constructs an http.Request for the SearchCatalog method
+func NewSearchCatalogRequest(server string, params *SearchCatalogParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/catalog/search")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Q != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "q", *params.Q, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Unit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "unit", *params.Unit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Tag != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tag", *params.Tag, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Origin != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "origin", *params.Origin, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewAskClaimRequest calls the generic AskClaim builder with application/json body
 func NewAskClaimRequest(server string, body AskClaimJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -1873,6 +2310,121 @@ func NewGetDatasetRequest(server string, dataset DatasetID) (*http.Request, erro
 	}
 
 	operationPath := fmt.Sprintf("/v1/datasets/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewReviseDatasetRequest calls the generic ReviseDataset builder with application/json body
+func NewReviseDatasetRequest(server string, dataset DatasetID, body ReviseDatasetJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReviseDatasetRequestWithBody(server, dataset, "application/json", bodyReader)
+}
+
+// NewReviseDatasetRequestWithBody constructs an http.Request for the ReviseDataset method, with any body, and a specified content type
+func NewReviseDatasetRequestWithBody(server string, dataset DatasetID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "dataset", dataset, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/datasets/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetQualityRequest constructs an http.Request for the GetQuality method
+func NewGetQualityRequest(server string, dataset DatasetID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "dataset", dataset, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/datasets/%s/quality", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListRevisionsRequest constructs an http.Request for the ListRevisions method
+func NewListRevisionsRequest(server string, dataset DatasetID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "dataset", dataset, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/datasets/%s/revisions", pathParam0)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -3218,6 +3770,41 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/authority (the `GetAuthority` operationId).
 	GetAuthorityWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetAuthorityResponse, error)
 
+	// ListConflictsWithResponse 数源冲突: fields that more than one unit is a source of, for a unit those it has a part in
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/catalog/conflicts (the `ListConflicts` operationId).
+	ListConflictsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListConflictsResponse, error)
+
+	// ListEntriesWithResponse 目录条目: entries of published catalogues
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/catalog/entries (the `ListEntries` operationId).
+	ListEntriesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListEntriesResponse, error)
+
+	// SeedCatalogWithBodyWithResponse 目录编制: enters a published catalogue; what is there stays
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/catalog/entries (the `SeedCatalog` operationId).
+	SeedCatalogWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SeedCatalogResponse, error)
+
+	// SeedCatalogWithResponse 目录编制: enters a published catalogue; what is there stays
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/catalog/entries (the `SeedCatalog` operationId).
+	SeedCatalogWithResponse(ctx context.Context, body SeedCatalogJSONRequestBody, reqEditors ...RequestEditorFn) (*SeedCatalogResponse, error)
+
+	// SearchCatalogWithResponse 目录检索: cards by words, best first
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/catalog/search (the `SearchCatalog` operationId).
+	SearchCatalogWithResponse(ctx context.Context, params *SearchCatalogParams, reqEditors ...RequestEditorFn) (*SearchCatalogResponse, error)
+
 	// AskClaimWithBodyWithResponse 单人查询: one consenting subject's claim, answered in a fixed slot
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -3294,6 +3881,34 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/datasets/{dataset} (the `GetDataset` operationId).
 	GetDatasetWithResponse(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*GetDatasetResponse, error)
+
+	// ReviseDatasetWithBodyWithResponse 目录变更: the owner's new description
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/datasets/{dataset} (the `ReviseDataset` operationId).
+	ReviseDatasetWithBodyWithResponse(ctx context.Context, dataset DatasetID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReviseDatasetResponse, error)
+
+	// ReviseDatasetWithResponse 目录变更: the owner's new description
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/datasets/{dataset} (the `ReviseDataset` operationId).
+	ReviseDatasetWithResponse(ctx context.Context, dataset DatasetID, body ReviseDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*ReviseDatasetResponse, error)
+
+	// GetQualityWithResponse 质量报告: of the current version, for its owner and those who supervise
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/datasets/{dataset}/quality (the `GetQuality` operationId).
+	GetQualityWithResponse(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*GetQualityResponse, error)
+
+	// ListRevisionsWithResponse 目录变更记录
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/datasets/{dataset}/revisions (the `ListRevisions` operationId).
+	ListRevisionsWithResponse(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*ListRevisionsResponse, error)
 
 	// EraseVersionWithBodyWithResponse 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
 	//
@@ -3687,6 +4302,198 @@ func (r GetAuthorityResponse) ContentType() string {
 	return ""
 }
 
+type ListConflictsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Conflict
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListConflictsResponse) GetJSON200() *[]Conflict {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListConflictsResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListConflictsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListConflictsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListConflictsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListConflictsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListEntriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Entry
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListEntriesResponse) GetJSON200() *[]Entry {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListEntriesResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListEntriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListEntriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListEntriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListEntriesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SeedCatalogResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *[]Entry
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r SeedCatalogResponse) GetJSON201() *[]Entry {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SeedCatalogResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SeedCatalogResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SeedCatalogResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SeedCatalogResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SeedCatalogResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SearchCatalogResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *SearchPage
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SearchCatalogResponse) GetJSON200() *SearchPage {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SearchCatalogResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SearchCatalogResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SearchCatalogResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SearchCatalogResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SearchCatalogResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type AskClaimResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -4017,6 +4824,150 @@ func (r GetDatasetResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetDatasetResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReviseDatasetResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Dataset
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReviseDatasetResponse) GetJSON200() *Dataset {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReviseDatasetResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReviseDatasetResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReviseDatasetResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReviseDatasetResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReviseDatasetResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetQualityResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Scorecard
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetQualityResponse) GetJSON200() *Scorecard {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetQualityResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetQualityResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetQualityResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetQualityResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetQualityResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListRevisionsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Revision
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRevisionsResponse) GetJSON200() *[]Revision {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListRevisionsResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRevisionsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRevisionsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRevisionsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRevisionsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5612,6 +6563,71 @@ func (c *ClientWithResponses) GetAuthorityWithResponse(ctx context.Context, reqE
 	return ParseGetAuthorityResponse(rsp)
 }
 
+// ListConflictsWithResponse 数源冲突: fields that more than one unit is a source of, for a unit those it has a part in
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/catalog/conflicts (the `ListConflicts` operationId).
+func (c *ClientWithResponses) ListConflictsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListConflictsResponse, error) {
+	rsp, err := c.ListConflicts(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListConflictsResponse(rsp)
+}
+
+// ListEntriesWithResponse 目录条目: entries of published catalogues
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/catalog/entries (the `ListEntries` operationId).
+func (c *ClientWithResponses) ListEntriesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListEntriesResponse, error) {
+	rsp, err := c.ListEntries(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListEntriesResponse(rsp)
+}
+
+// SeedCatalogWithBodyWithResponse 目录编制: enters a published catalogue; what is there stays
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/catalog/entries (the `SeedCatalog` operationId).
+func (c *ClientWithResponses) SeedCatalogWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SeedCatalogResponse, error) {
+	rsp, err := c.SeedCatalogWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSeedCatalogResponse(rsp)
+}
+
+// SeedCatalogWithResponse 目录编制: enters a published catalogue; what is there stays
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/catalog/entries (the `SeedCatalog` operationId).
+func (c *ClientWithResponses) SeedCatalogWithResponse(ctx context.Context, body SeedCatalogJSONRequestBody, reqEditors ...RequestEditorFn) (*SeedCatalogResponse, error) {
+	rsp, err := c.SeedCatalog(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSeedCatalogResponse(rsp)
+}
+
+// SearchCatalogWithResponse 目录检索: cards by words, best first
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/catalog/search (the `SearchCatalog` operationId).
+func (c *ClientWithResponses) SearchCatalogWithResponse(ctx context.Context, params *SearchCatalogParams, reqEditors ...RequestEditorFn) (*SearchCatalogResponse, error) {
+	rsp, err := c.SearchCatalog(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSearchCatalogResponse(rsp)
+}
+
 // AskClaimWithBodyWithResponse 单人查询: one consenting subject's claim, answered in a fixed slot
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -5753,6 +6769,58 @@ func (c *ClientWithResponses) GetDatasetWithResponse(ctx context.Context, datase
 		return nil, err
 	}
 	return ParseGetDatasetResponse(rsp)
+}
+
+// ReviseDatasetWithBodyWithResponse 目录变更: the owner's new description
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/datasets/{dataset} (the `ReviseDataset` operationId).
+func (c *ClientWithResponses) ReviseDatasetWithBodyWithResponse(ctx context.Context, dataset DatasetID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReviseDatasetResponse, error) {
+	rsp, err := c.ReviseDatasetWithBody(ctx, dataset, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReviseDatasetResponse(rsp)
+}
+
+// ReviseDatasetWithResponse 目录变更: the owner's new description
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/datasets/{dataset} (the `ReviseDataset` operationId).
+func (c *ClientWithResponses) ReviseDatasetWithResponse(ctx context.Context, dataset DatasetID, body ReviseDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*ReviseDatasetResponse, error) {
+	rsp, err := c.ReviseDataset(ctx, dataset, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReviseDatasetResponse(rsp)
+}
+
+// GetQualityWithResponse 质量报告: of the current version, for its owner and those who supervise
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/datasets/{dataset}/quality (the `GetQuality` operationId).
+func (c *ClientWithResponses) GetQualityWithResponse(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*GetQualityResponse, error) {
+	rsp, err := c.GetQuality(ctx, dataset, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetQualityResponse(rsp)
+}
+
+// ListRevisionsWithResponse 目录变更记录
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/datasets/{dataset}/revisions (the `ListRevisions` operationId).
+func (c *ClientWithResponses) ListRevisionsWithResponse(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*ListRevisionsResponse, error) {
+	rsp, err := c.ListRevisions(ctx, dataset, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRevisionsResponse(rsp)
 }
 
 // EraseVersionWithBodyWithResponse 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
@@ -6425,6 +7493,138 @@ func ParseGetAuthorityResponse(rsp *http.Response) (*GetAuthorityResponse, error
 	return response, nil
 }
 
+// ParseListConflictsResponse parses an HTTP response from a ListConflictsWithResponse call
+func ParseListConflictsResponse(rsp *http.Response) (*ListConflictsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListConflictsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListEntriesResponse parses an HTTP response from a ListEntriesWithResponse call
+func ParseListEntriesResponse(rsp *http.Response) (*ListEntriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListEntriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Entry
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSeedCatalogResponse parses an HTTP response from a SeedCatalogWithResponse call
+func ParseSeedCatalogResponse(rsp *http.Response) (*SeedCatalogResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SeedCatalogResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest []Entry
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSearchCatalogResponse parses an HTTP response from a SearchCatalogWithResponse call
+func ParseSearchCatalogResponse(rsp *http.Response) (*SearchCatalogResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SearchCatalogResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest SearchPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseAskClaimResponse parses an HTTP response from a AskClaimWithResponse call
 func ParseAskClaimResponse(rsp *http.Response) (*AskClaimResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -6639,6 +7839,105 @@ func ParseGetDatasetResponse(rsp *http.Response) (*GetDatasetResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Dataset
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReviseDatasetResponse parses an HTTP response from a ReviseDatasetWithResponse call
+func ParseReviseDatasetResponse(rsp *http.Response) (*ReviseDatasetResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReviseDatasetResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Dataset
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetQualityResponse parses an HTTP response from a GetQualityWithResponse call
+func ParseGetQualityResponse(rsp *http.Response) (*GetQualityResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetQualityResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Scorecard
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListRevisionsResponse parses an HTTP response from a ListRevisionsWithResponse call
+func ParseListRevisionsResponse(rsp *http.Response) (*ListRevisionsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRevisionsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Revision
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -7739,6 +9038,18 @@ type ServerInterface interface {
 	// GetAuthority 域证书机构: the certificate of the domain's authority and its newest revocation list
 	// (GET /v1/authority)
 	GetAuthority(w http.ResponseWriter, r *http.Request)
+	// ListConflicts 数源冲突: fields that more than one unit is a source of, for a unit those it has a part in
+	// (GET /v1/catalog/conflicts)
+	ListConflicts(w http.ResponseWriter, r *http.Request)
+	// ListEntries 目录条目: entries of published catalogues
+	// (GET /v1/catalog/entries)
+	ListEntries(w http.ResponseWriter, r *http.Request)
+	// SeedCatalog 目录编制: enters a published catalogue; what is there stays
+	// (POST /v1/catalog/entries)
+	SeedCatalog(w http.ResponseWriter, r *http.Request)
+	// SearchCatalog 目录检索: cards by words, best first
+	// (GET /v1/catalog/search)
+	SearchCatalog(w http.ResponseWriter, r *http.Request, params SearchCatalogParams)
 	// AskClaim 单人查询: one consenting subject's claim, answered in a fixed slot
 	// (POST /v1/claims)
 	AskClaim(w http.ResponseWriter, r *http.Request)
@@ -7760,6 +9071,15 @@ type ServerInterface interface {
 	// GetDataset 数据资源
 	// (GET /v1/datasets/{dataset})
 	GetDataset(w http.ResponseWriter, r *http.Request, dataset DatasetID)
+	// ReviseDataset 目录变更: the owner's new description
+	// (PUT /v1/datasets/{dataset})
+	ReviseDataset(w http.ResponseWriter, r *http.Request, dataset DatasetID)
+	// GetQuality 质量报告: of the current version, for its owner and those who supervise
+	// (GET /v1/datasets/{dataset}/quality)
+	GetQuality(w http.ResponseWriter, r *http.Request, dataset DatasetID)
+	// ListRevisions 目录变更记录
+	// (GET /v1/datasets/{dataset}/revisions)
+	ListRevisions(w http.ResponseWriter, r *http.Request, dataset DatasetID)
 	// EraseVersion 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
 	// (POST /v1/datasets/{dataset}/versions/{version}/erasure)
 	EraseVersion(w http.ResponseWriter, r *http.Request, dataset DatasetID, version uint64)
@@ -7878,6 +9198,146 @@ func (siw *ServerInterfaceWrapper) GetAuthority(w http.ResponseWriter, r *http.R
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetAuthority(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListConflicts operation middleware
+func (siw *ServerInterfaceWrapper) ListConflicts(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListConflicts(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListEntries operation middleware
+func (siw *ServerInterfaceWrapper) ListEntries(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListEntries(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SeedCatalog operation middleware
+func (siw *ServerInterfaceWrapper) SeedCatalog(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SeedCatalog(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SearchCatalog operation middleware
+func (siw *ServerInterfaceWrapper) SearchCatalog(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params SearchCatalogParams
+
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", r.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "q"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "q", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "unit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "unit", r.URL.Query(), &params.Unit, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "unit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "unit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "tag" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tag", r.URL.Query(), &params.Tag, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "tag"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "tag", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "origin" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "origin", r.URL.Query(), &params.Origin, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "origin"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "origin", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", r.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "after"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "after", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SearchCatalog(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -8012,6 +9472,84 @@ func (siw *ServerInterfaceWrapper) GetDataset(w http.ResponseWriter, r *http.Req
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetDataset(w, r, dataset)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ReviseDataset operation middleware
+func (siw *ServerInterfaceWrapper) ReviseDataset(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "dataset" -------------
+	var dataset DatasetID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "dataset", r.PathValue("dataset"), &dataset, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "dataset", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ReviseDataset(w, r, dataset)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetQuality operation middleware
+func (siw *ServerInterfaceWrapper) GetQuality(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "dataset" -------------
+	var dataset DatasetID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "dataset", r.PathValue("dataset"), &dataset, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "dataset", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetQuality(w, r, dataset)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListRevisions operation middleware
+func (siw *ServerInterfaceWrapper) ListRevisions(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "dataset" -------------
+	var dataset DatasetID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "dataset", r.PathValue("dataset"), &dataset, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "dataset", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListRevisions(w, r, dataset)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -8858,6 +10396,13 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets", wrapper.ListDatasets)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/datasets", wrapper.RegisterDataset)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}", wrapper.GetDataset)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/v1/datasets/{dataset}", wrapper.ReviseDataset)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/catalog/search", wrapper.SearchCatalog)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/catalog/entries", wrapper.ListEntries)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/catalog/entries", wrapper.SeedCatalog)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/catalog/conflicts", wrapper.ListConflicts)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}/revisions", wrapper.ListRevisions)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}/quality", wrapper.GetQuality)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/pushes", wrapper.OpenPush)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/pushes/{run}", wrapper.GetPush)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/v1/pushes/{run}/frames", wrapper.PutFrames)

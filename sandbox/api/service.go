@@ -111,6 +111,46 @@ type Registrar interface {
 	RenewIdentity(ctx context.Context, c Caller, id sandbox.IdentityID, k KeyRenewal) error
 }
 
+// Librarian (目录服务) is a Service that keeps a catalogue to be searched, revised and measured. One that does not answers those
+// operations as unavailable.
+type Librarian interface {
+	// Search finds the cards the caller may see, best first; see catalog.Query and catalog.Hit for words and order.
+	Search(ctx context.Context, c Caller, q catalog.Query) (SearchPage, error)
+	// SourceConflicts lists the fields that more than one unit is a source of: for a unit those it has a part in.
+	SourceConflicts(ctx context.Context, c Caller) ([]catalog.Conflict, error)
+	SeedCatalogue(ctx context.Context, c Caller, r SeedRequest) ([]catalog.Entry, error)
+	Entries(ctx context.Context, c Caller) ([]catalog.Entry, error)
+	// ReviseDataset takes the owner's new description; Denied for another's dataset, Conflict for what does not change this way.
+	ReviseDataset(ctx context.Context, c Caller, d sandbox.DatasetID, next catalog.Dataset) (catalog.Dataset, error)
+	Revisions(ctx context.Context, c Caller, d sandbox.DatasetID) ([]catalog.Revision, error)
+	// Quality gives the scorecard of the current version to its owner and those who supervise; NotFound to others.
+	Quality(ctx context.Context, c Caller, d sandbox.DatasetID) (catalog.Scorecard, error)
+}
+
+// SearchPage (检索结果页) is one page of cards; Next is the cursor of the page behind it, empty after the last.
+type SearchPage struct {
+	Total int         `json:"total"`
+	Next  string      `json:"next,omitempty"`
+	Hits  []SearchHit `json:"hits"`
+}
+
+// SearchHit (检索条目) is one card found.
+type SearchHit struct {
+	Dataset   sandbox.DatasetID `json:"dataset"`
+	Unit      sandbox.PartyID   `json:"unit"`
+	Title     string            `json:"title"`
+	Code      string            `json:"code,omitempty"`
+	Frequency catalog.Frequency `json:"frequency"`
+	Rows      int64             `json:"rows"`
+	Grade     sandbox.Grade     `json:"grade"` // strictest of the columns
+	Score     int               `json:"score"`
+}
+
+// SeedRequest (目录编制请求) names the district whose published catalogue is entered; empty: the domain's own.
+type SeedRequest struct {
+	District string `json:"district,omitempty"`
+}
+
 // Caller (请求方) is who signed the request, proven before the Service is called.
 type Caller struct {
 	Identity sandbox.Identity

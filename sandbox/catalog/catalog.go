@@ -117,9 +117,10 @@ type Dataset struct {
 	RecordKey   string            `json:"record_key,omitempty"` // 业务单号: text column that numbers a record, for answers about one record
 	Columns     []Column          `json:"columns"`
 	Bins        []Bin             `json:"bins,omitempty"`
-	Version     uint64            `json:"version,omitempty"` // committed data version, 0 before the first push
-	Rows        int64             `json:"rows,omitempty"`    // 数据量
-	Card        Card              `json:"card,omitzero"`     // 目录卡片
+	Version     uint64            `json:"version,omitempty"`  // committed data version, 0 before the first push
+	Rows        int64             `json:"rows,omitempty"`     // 数据量
+	Card        Card              `json:"card,omitzero"`      // 目录卡片
+	Revision    uint64            `json:"revision,omitempty"` // 目录版本: of the description, from 1; 0 was kept before there were any
 }
 
 // Column finds a column by name.

@@ -73,6 +73,21 @@ func badQuery(at, rule string) error {
 	return &sandbox.Error{Op: "catalog: search", Kind: sandbox.Invalid, Object: at, Detail: rule}
 }
 
+// Seen (可见性依据) is what decides whether a caller may see a card.
+type Seen struct {
+	Dataset  sandbox.DatasetID
+	Unit     sandbox.PartyID
+	Excluded bool // Card.Excluded
+}
+
+// Size gives the number of hits a full page has.
+func (q Query) Size() int {
+	if q.Limit == 0 {
+		return PageSize
+	}
+	return q.Limit
+}
+
 // Index (目录索引) finds tables by their cards. It holds the words of descriptions in memory, never a value of the data, and is
 // built when a domain is opened: bodies in the store are sealed, an index in the file would have to lay them open. A posting list
 // per pair of neighbouring characters and per character narrows, a substring test decides. Safe for concurrent use.
@@ -88,6 +103,7 @@ type entry struct {
 	id     sandbox.DatasetID // empty: the slot is dead
 	unit   sandbox.PartyID
 	origin Origin
+	out    bool // Card.Excluded
 	tags   []string
 	places [placeCount]string // folded; parts of one place are parted by \n
 }
@@ -129,7 +145,7 @@ func ascii(s string) bool {
 }
 
 func newEntry(d *Dataset) entry {
-	e := entry{id: d.ID, unit: d.Unit, origin: d.Card.Origin}
+	e := entry{id: d.ID, unit: d.Unit, origin: d.Card.Origin, out: d.Card.Excluded()}
 	var cols []string
 	for _, c := range d.Columns {
 		cols = append(cols, c.Name)
@@ -218,8 +234,8 @@ func (x *Index) remove(id sandbox.DatasetID) {
 	}
 }
 
-// Search gives a page of what sees lets through, and how many tables were found in all.
-func (x *Index) Search(q Query, sees func(sandbox.DatasetID) bool) (page []Hit, total int, err error) {
+// Search gives a page of what sees lets through, and how many such tables were found in all.
+func (x *Index) Search(q Query, sees func(Seen) bool) (page []Hit, total int, err error) {
 	if utf8.RuneCountInString(q.Text) > MaxQuery {
 		return nil, 0, badQuery("q", fmt.Sprintf("at most %d characters", MaxQuery))
 	}
@@ -227,10 +243,7 @@ func (x *Index) Search(q Query, sees func(sandbox.DatasetID) bool) (page []Hit, 
 	if len(words) > MaxWords {
 		return nil, 0, badQuery("q", fmt.Sprintf("at most %d words", MaxWords))
 	}
-	if q.Limit == 0 {
-		q.Limit = PageSize
-	}
-	if q.Limit < 1 || q.Limit > MaxPage {
+	if q.Limit = q.Size(); q.Limit < 1 || q.Limit > MaxPage {
 		return nil, 0, badQuery("limit", fmt.Sprintf("1 to %d", MaxPage))
 	}
 	var after *Hit
@@ -248,6 +261,9 @@ func (x *Index) Search(q Query, sees func(sandbox.DatasetID) bool) (page []Hit, 
 		if e.id == "" || q.Unit != "" && e.unit != q.Unit || q.Origin != "" && e.origin != q.Origin || q.Tag != "" && !slices.Contains(e.tags, q.Tag) {
 			return
 		}
+		if sees != nil && !sees(Seen{e.id, e.unit, e.out}) {
+			return
+		}
 		if score, ok := e.score(words); ok {
 			found = append(found, Hit{e.id, score})
 		}
@@ -262,9 +278,6 @@ func (x *Index) Search(q Query, sees func(sandbox.DatasetID) bool) (page []Hit, 
 		}
 	}
 	x.mu.RUnlock()
-	if sees != nil {
-		found = slices.DeleteFunc(found, func(h Hit) bool { return !sees(h.ID) })
-	}
 	slices.SortFunc(found, Hit.compare)
 	total = len(found)
 	if after != nil {

@@ -121,7 +121,7 @@ func TestSearchRights(t *testing.T) {
 	for i := range 9 {
 		x.Put(&Dataset{ID: sandbox.DatasetID(fmt.Sprintf("ds-%d", i)), Title: "人口"})
 	}
-	page, total, err := x.Search(Query{Text: "人口"}, func(id sandbox.DatasetID) bool { return id == "ds-3" || id == "ds-5" })
+	page, total, err := x.Search(Query{Text: "人口"}, func(s Seen) bool { return s.Dataset == "ds-3" || s.Dataset == "ds-5" })
 	if err != nil || total != 2 || len(page) != 2 || page[0].ID != "ds-3" {
 		t.Errorf("%v %d %v", page, total, err)
 	}

@@ -18,7 +18,7 @@ func (f Fraction) plus(o Fraction) Fraction { return Fraction{f.Good + o.Good, f
 type ColumnQuality struct {
 	Column      string `json:"column"`
 	Rows        int64  `json:"rows"`
-	Null        int64  `json:"null,omitempty"`        // 空值
+	Nulls       int64  `json:"nulls,omitempty"`       // 空值
 	Empty       int64  `json:"empty,omitempty"`       // 空串
 	Blank       int64  `json:"blank,omitempty"`       // 空白
 	Placeholder int64  `json:"placeholder,omitempty"` // 占位值
@@ -29,7 +29,7 @@ type ColumnQuality struct {
 
 // Present gives the cells that are not missing.
 func (c ColumnQuality) Present() Fraction {
-	return Fraction{c.Rows - c.Null - c.Empty - c.Blank - c.Placeholder, c.Rows}
+	return Fraction{c.Rows - c.Nulls - c.Empty - c.Blank - c.Placeholder, c.Rows}
 }
 
 // Conforms gives the cells inside the declared range, of those that are there.

@@ -32,15 +32,15 @@ var (
 func datasets() map[sandbox.DatasetID]catalog.Dataset {
 	return map[sandbox.DatasetID]catalog.Dataset{
 		"claims": {ID: "claims", Unit: "unit-b", Subject: "person", Columns: []catalog.Column{
-			{Name: "person", Type: catalog.Text, Grade: 3, Personal: true},
-			{Name: "icd10", Type: catalog.Text, Grade: 3},
-			{Name: "amount", Type: catalog.Money, Grade: 2},
-			{Name: "secret", Type: catalog.Text, Grade: 4},
-			{Name: "note", Type: catalog.Text, Grade: 2},
+			{Name: "person", Title: "person", Range: "any", Type: catalog.Text, Grade: 3, Personal: true},
+			{Name: "icd10", Title: "icd10", Range: "any", Type: catalog.Text, Grade: 3},
+			{Name: "amount", Title: "amount", Range: "any", Unit: "元", Type: catalog.Money, Grade: 2},
+			{Name: "secret", Title: "secret", Range: "any", Type: catalog.Text, Grade: 4},
+			{Name: "note", Title: "note", Range: "any", Type: catalog.Text, Grade: 2},
 		}, Bins: []catalog.Bin{{ID: "chapter", Column: "icd10", Kind: catalog.Prefix}}},
 		"persons": {ID: "persons", Unit: "unit-a", Subject: "person", Columns: []catalog.Column{
-			{Name: "person", Type: catalog.Text, Grade: 3, Personal: true},
-			{Name: "street", Type: catalog.Text, Grade: 1, Public: true},
+			{Name: "person", Title: "person", Range: "any", Type: catalog.Text, Grade: 3, Personal: true},
+			{Name: "street", Title: "street", Range: "any", Type: catalog.Text, Grade: 1, Public: true},
 		}},
 	}
 }
@@ -561,5 +561,55 @@ func TestScenarioKeepsItsShapeInJSON(t *testing.T) {
 	again, _ := json.Marshal(back)
 	if string(again) != string(b) || !back.Live(start.AddDate(0, 0, 8)) {
 		t.Error("a scenario is not the same after JSON")
+	}
+}
+
+// TestOnlyWhatIsDescribedIsAuthorised: a listed column without its whole dictionary entry is refused, others are not asked for it;
+// data that are not open are refused under Futian's profile, unless a legal basis is recorded, and not elsewhere.
+func TestOnlyWhatIsDescribedIsAuthorised(t *testing.T) {
+	try := func(district string, change func(d *catalog.Dataset)) error {
+		r, in, a := rules(t, district), datasets(), application()
+		d := in["claims"]
+		d.Columns = slices.Clone(d.Columns)
+		change(&d)
+		in["claims"] = d
+		_, err := r.File(a, sandbox.Party{ID: a.Applicant, Role: sandbox.Partner}, in, start)
+		return err
+	}
+	column := func(name string, f func(c *catalog.Column)) func(*catalog.Dataset) {
+		return func(d *catalog.Dataset) {
+			c, ok := d.Column(name)
+			if !ok {
+				t.Fatal(name)
+			}
+			f(c)
+		}
+	}
+	listed := application().List[0]
+	for _, i := range application().List {
+		if i.Dataset == "claims" {
+			listed = i
+		}
+	}
+	name := listed.Columns[0].Column
+	for what, f := range map[string]func(c *catalog.Column){"title": func(c *catalog.Column) { c.Title = "" }, "range": func(c *catalog.Column) { c.Range, c.Values, c.Public = "", "", false }} {
+		if err := try("longhua", column(name, f)); !errors.Is(err, sandbox.Invalid) || !strings.Contains(err.Error(), "claims."+name) || !strings.Contains(err.Error(), "dictionary") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := try("longhua", column("note", func(c *catalog.Column) { c.Title = "" })); err != nil {
+		t.Errorf("a column that is not listed: %v", err)
+	}
+	closed := func(d *catalog.Dataset) { d.Card.Openness = catalog.NotOpen }
+	if err := try("futian", closed); !errors.Is(err, sandbox.Denied) || !strings.Contains(err.Error(), "第二条") {
+		t.Errorf("not open: %v", err)
+	}
+	if err := try("futian", func(d *catalog.Dataset) { closed(d); d.Card.LegalBasis = "法律另有规定" }); err != nil {
+		t.Errorf("not open, with a legal basis: %v", err)
+	}
+	for _, other := range []string{"longhua", "guangming"} {
+		if err := try(other, closed); err != nil {
+			t.Errorf("%s: %v", other, err)
+		}
 	}
 }

@@ -53,6 +53,9 @@ func (r *Rules) File(a Application, by sandbox.Party, in map[sandbox.DatasetID]c
 	if err := a.Validate(in); err != nil {
 		return Scenario{}, err
 	}
+	if err := r.authorisable(a, in); err != nil {
+		return Scenario{}, err
+	}
 	if limit := 12 * r.profile.Term.AgreementYears.Value; a.TermMonths < 1 || a.TermMonths > limit {
 		return Scenario{}, &sandbox.Error{Op: "grant: file", Kind: sandbox.Invalid, Object: "term_months",
 			Detail: fmt.Sprintf("1 to %d months (%s)", limit, r.profile.Term.AgreementYears.Article)}

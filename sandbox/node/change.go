@@ -44,6 +44,9 @@ type collections struct {
 	pairs       store.Collection[pairRecord]
 	restored    store.Collection[restoration]
 	views       store.Collection[viewRecord]
+	entries     store.Collection[catalog.Entry]
+	revisions   store.Collection[catalog.Revision]
+	quality     store.Collection[catalog.Quality]
 }
 
 func newCollections(s *store.Store) collections {
@@ -69,6 +72,9 @@ func newCollections(s *store.Store) collections {
 		pairs:       store.NewCollection[pairRecord](s, "certificates"),
 		restored:    store.NewCollection[restoration](s, "restored"),
 		views:       store.NewCollection[viewRecord](s, "view"),
+		entries:     store.NewCollection[catalog.Entry](s, "entry"),
+		revisions:   store.NewCollection[catalog.Revision](s, "revision"),
+		quality:     store.NewCollection[catalog.Quality](s, "quality"),
 	}
 }
 

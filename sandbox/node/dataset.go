@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/attest/sm"
@@ -10,7 +11,6 @@ import (
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
-	"github.com/opdomain/opdomain/sandbox/store"
 )
 
 // RegisterDataset enters a dataset of the caller's own into the catalogue. A registered schema does not change here:
@@ -19,18 +19,22 @@ func (n *Node) RegisterDataset(ctx context.Context, c api.Caller, d catalog.Data
 	if d.Unit != c.Party.ID {
 		return catalog.Dataset{}, &sandbox.Error{Op: "register", Kind: sandbox.Denied, Object: string(d.ID), Detail: "a unit registers its own datasets only"}
 	}
-	d.Version, d.Rows = 0, 0
+	d.Version, d.Rows, d.Revision = 0, 0, 1
 	for i := range d.Columns {
 		d.Columns[i].Detected, d.Columns[i].Finding = 0, ""
 	}
 	if err := d.Validate(); err != nil {
 		return catalog.Dataset{}, err
 	}
+	defer n.reindex(ctx, d.ID)
 	err := n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
 		if err := n.docs.datasets.Insert(ctx, string(d.ID), string(d.Unit), "registered", d); err != nil {
 			return err
 		}
 		if err := n.renewed(ctx, d, tx.at); err != nil {
+			return err
+		}
+		if _, err := n.keepRevision(ctx, d, []string{"registered"}, c.Identity.ID, tx.at); err != nil {
 			return err
 		}
 		digest := schemaDigest(d)
@@ -43,22 +47,18 @@ func (n *Node) RegisterDataset(ctx context.Context, c api.Caller, d catalog.Data
 
 func schemaDigest(d catalog.Dataset) [sm.Size]byte { return sm.Sum(batch.SchemaBytes(d)) }
 
-// Datasets lists the catalogue: descriptions, never values. The code lists of bins are part of a description.
-func (n *Node) Datasets(ctx context.Context, _ api.Caller) ([]catalog.Dataset, error) {
-	rows, err := n.docs.datasets.List(ctx, store.Filter{})
-	if err != nil {
-		return nil, err
-	}
-	out := make([]catalog.Dataset, 0, len(rows))
-	for _, r := range rows {
-		out = append(out, r.Value)
-	}
-	return out, nil
+// Datasets lists the cards the caller may see: descriptions, never values. The code lists of bins are part of a description.
+func (n *Node) Datasets(ctx context.Context, c api.Caller) ([]catalog.Dataset, error) {
+	all, err := n.everyDataset(ctx)
+	return slices.DeleteFunc(all, func(d catalog.Dataset) bool { return !n.sees(c.Party, &d) }), err
 }
 
 // Dataset describes one dataset.
-func (n *Node) Dataset(ctx context.Context, _ api.Caller, id sandbox.DatasetID) (catalog.Dataset, error) {
+func (n *Node) Dataset(ctx context.Context, c api.Caller, id sandbox.DatasetID) (catalog.Dataset, error) {
 	d, _, err := n.docs.datasets.Get(ctx, string(id))
+	if err == nil && !n.sees(c.Party, &d) {
+		return catalog.Dataset{}, notRegistered(id)
+	}
 	return d, err
 }
 

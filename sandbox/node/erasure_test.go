@@ -46,7 +46,7 @@ func committing(t *testing.T, n *Node, d sandbox.DatasetID, run sandbox.RunID) {
 		t.Fatal(err)
 	}
 	rep := api.PushReport{Run: run, Dataset: d, Version: snap.Version, Rows: snap.Rows, Manifest: snap.Manifest[:]}
-	if err := n.committed(ctx, domainIdentity, snap, rep, nil); err != nil {
+	if err := n.committed(ctx, domainIdentity, snap, rep, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/opdomain/opdomain/attest/tlog"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/egress"
 	"github.com/opdomain/opdomain/sandbox/ingest"
 	"github.com/opdomain/opdomain/sandbox/profile"
@@ -86,6 +87,8 @@ type Node struct {
 	mem         memory.Allocator
 	lock        *os.File
 	docs        collections
+	index       *catalog.Index // of every card
+	indexing    sync.Mutex     // a reading of the store and its entry in the index
 
 	publish     sync.Mutex
 	published   string // checkpoint
@@ -224,7 +227,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func open(ctx context.Context, cfg Config, d description, create bool) (n *Node, err error) {
-	n = &Node{cfg: cfg, desc: d, mem: memory.NewGoAllocator(), streams: map[sandbox.RunID]*streaming{}, opened: cfg.Now()}
+	n = &Node{cfg: cfg, desc: d, mem: memory.NewGoAllocator(), streams: map[sandbox.RunID]*streaming{}, index: catalog.NewIndex(), opened: cfg.Now()}
 	if cfg.Steady != nil {
 		n.openedSteady = cfg.Steady()
 	}

@@ -311,8 +311,8 @@ func (n *Node) overdue(ctx context.Context, whose store.Filter, now time.Time) (
 		if !ok {
 			continue
 		}
-		if due, late := catalog.Due(r.Value.Frequency, since, now, staleGrace); late {
-			out = append(out, api.Overdue{Dataset: r.Value.ID, Unit: r.Value.Unit, Frequency: r.Value.Frequency, Due: due})
+		if due, late := catalog.Due(r.Value.Period(), since, now, staleGrace); late {
+			out = append(out, api.Overdue{Dataset: r.Value.ID, Unit: r.Value.Unit, Frequency: r.Value.Period(), Due: due})
 		}
 	}
 	return out, nil

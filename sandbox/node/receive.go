@@ -9,6 +9,7 @@ import (
 	"github.com/opdomain/opdomain/attest/channel"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/classify"
 	"github.com/opdomain/opdomain/sandbox/ingest"
 	"github.com/opdomain/opdomain/sandbox/ingest/wire"
@@ -68,7 +69,7 @@ func (n *Node) ReceivePush(ctx context.Context, c api.Caller, run sandbox.RunID,
 	}
 	out := report(r, res)
 	// The version stands: that its sender went away changes nothing.
-	if err := n.committed(context.WithoutCancel(ctx), c.Identity.ID, res.Snapshot, out, res.Findings); err != nil {
+	if err := n.committed(context.WithoutCancel(ctx), c.Identity.ID, res.Snapshot, out, res.Findings, &res.Quality); err != nil {
 		return api.PushReport{}, err
 	}
 	n.cfg.Metrics.Pushed(res.Progress.Rows, res.Progress.Bytes)
@@ -111,12 +112,14 @@ func report(r pushRecord, res ingest.Result) api.PushReport {
 
 // committed makes a version that the vault already holds visible to questions, with its evidence. It is also how a
 // version committed just before a crash is taken up at the next start.
-func (n *Node) committed(ctx context.Context, actor sandbox.IdentityID, snap vault.Snapshot, rep api.PushReport, findings []classify.ColumnFinding) error {
+func (n *Node) committed(ctx context.Context, actor sandbox.IdentityID, snap vault.Snapshot, rep api.PushReport, findings []classify.ColumnFinding, counts *catalog.Quality) error {
+	defer n.reindex(ctx, snap.Dataset)
 	return n.change(ctx, actor, func(ctx context.Context, tx *change) error {
 		d, rev, err := n.docs.datasets.Get(ctx, string(snap.Dataset))
 		if err != nil {
 			return err
 		}
+		was := d
 		if d.Version >= snap.Version {
 			return nil
 		}
@@ -133,6 +136,26 @@ func (n *Node) committed(ctx context.Context, actor sandbox.IdentityID, snap vau
 		}
 		d = classify.Apply(d, findings)
 		d.Version, d.Rows = snap.Version, snap.Rows
+		if counts != nil {
+			if err := n.docs.quality.Insert(ctx, factID(d.ID, "v", d.Version), string(d.Unit), string(d.ID), *counts); err != nil {
+				return err
+			}
+		}
+		if drift := catalog.Compare(was.Schema(), d.Schema()); len(drift.Changes) > 0 {
+			if d.Revision = max(d.Revision, 1) + 1; was.Revision == 0 {
+				was.Revision = 1
+				if _, err := n.keepRevision(ctx, was, []string{"registered"}, actor, tx.at); err != nil {
+					return err
+				}
+			}
+			var changed []string
+			for _, x := range drift.Changes {
+				changed = append(changed, x.String())
+			}
+			if _, err := n.keepRevision(ctx, d, changed, actor, tx.at); err != nil {
+				return err
+			}
+		}
 		var grades []attest.ColumnGrade
 		for _, col := range d.Columns {
 			grades = append(grades, attest.ColumnGrade{Column: col.Name, Declared: col.Grade, Detected: col.Detected, Finding: col.Finding})

@@ -63,11 +63,13 @@ func (n *Node) takeOn(ctx context.Context) error {
 
 // takeUp compares every dataset's version with the vault's, without opening any.
 func (n *Node) takeUp(ctx context.Context) error {
-	all, err := n.Datasets(ctx, api.Caller{})
+	all, err := n.everyDataset(ctx)
 	if err != nil {
 		return err
 	}
-	for _, d := range all {
+	for i := range all {
+		d := &all[i]
+		n.index.Put(d)
 		m, err := n.vault.Mark(d.ID)
 		switch {
 		case errors.Is(err, sandbox.NotFound) && d.Version == 0:
@@ -83,7 +85,7 @@ func (n *Node) takeUp(ctx context.Context) error {
 				return err
 			}
 			rep := api.PushReport{Run: snap.Run, Dataset: d.ID, Version: snap.Version, Rows: snap.Rows, Manifest: snap.Manifest[:]}
-			if err := n.committed(ctx, domainIdentity, snap, rep, nil); err != nil {
+			if err := n.committed(ctx, domainIdentity, snap, rep, nil, nil); err != nil {
 				return err
 			}
 		}

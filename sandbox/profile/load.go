@@ -129,6 +129,7 @@ func (p *Profile) Validate() error {
 			"at least one question, at most 2^32 bits"),
 		between("release.approval_days", p.Release.ApprovalDays, 1, 366),
 		between("release.valid_days", p.Release.ValidDays, 1, 3660),
+		check("catalogue.exclude_not_open", p.Catalogue.ExcludeNotOpen, true, ""),
 	} {
 		if err != nil {
 			return err

@@ -32,6 +32,7 @@ type Profile struct {
 	Gate      Gate                           `json:"gate"`
 	Bits      Bits                           `json:"bits"`
 	Release   Release                        `json:"release"`
+	Catalogue Catalogue                      `json:"catalogue"`
 	Prices    PriceBook                      `json:"prices"`
 }
 
@@ -86,6 +87,11 @@ type Bits struct {
 type Release struct {
 	ApprovalDays Value[int] `json:"approval_days"` // a vote counts this many days
 	ValidDays    Value[int] `json:"valid_days"`    // a released envelope opens this many days
+}
+
+// Catalogue (目录规则) says what of a catalogue may be authorised.
+type Catalogue struct {
+	ExcludeNotOpen Value[bool] `json:"exclude_not_open"` // 不予开放的数据不纳入授权运营, unless a legal basis is recorded
 }
 
 // PriceBook (价目表) lists the prices bills are computed from; Version goes on every invoice.

@@ -175,7 +175,7 @@ func typed(a arrow.Array, t catalog.Type) (ok bool) {
 // count counts one column of a batch.
 func (c *column) count(a arrow.Array) {
 	c.Rows += int64(a.Len())
-	c.Null += int64(a.NullN())
+	c.Nulls += int64(a.NullN())
 	switch a := a.(type) {
 	case *array.String:
 		c.text(a)

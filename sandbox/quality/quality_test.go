@@ -177,7 +177,7 @@ func oracle(d catalog.Dataset, rows [][]cell) catalog.Quality {
 			at := &q.Columns[i]
 			switch missing(d, c, r[i]) {
 			case "null":
-				at.Null++
+				at.Nulls++
 			case "empty":
 				at.Empty++
 			case "blank":
