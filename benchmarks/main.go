@@ -88,6 +88,11 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 	if more, err = anonymityLines(ctx, more, repeat); err != nil {
 		return err
 	}
+	listed, err := catalogSection(rows, repeat)
+	if err != nil {
+		return err
+	}
+	more = append(more, listed)
 	fmt.Fprintln(out, strings.Join(more, "\n"))
 	tokens, err := tokenLines(min(rows, 1_000_000))
 	if err != nil {

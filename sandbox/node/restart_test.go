@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/opdomain/opdomain/attest/tlog"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
+	"github.com/opdomain/opdomain/sandbox/catalog"
 )
 
 // grown is a domain with so many entries in its log and so many datasets of one version each.
@@ -25,12 +27,19 @@ func grown(b *testing.B, dir string, events, datasets int) {
 	n, unit := newNodeOf(b, dir, agency, own)
 	for i := range datasets {
 		d := persons
-		d.ID = sandbox.DatasetID(fmt.Sprintf("ds-%d", i))
+		d.ID, d.Title = sandbox.DatasetID(fmt.Sprintf("ds-%d", i)), fmt.Sprintf("数据资源%d号", i)
+		d.Columns = slices.Clone(d.Columns)
+		for c := range 20 { // a card of the usual length
+			d.Columns = append(d.Columns, catalog.Column{Name: fmt.Sprintf("field_%d", c), Title: fmt.Sprintf("字段名称%d", c), Range: "任意", Type: catalog.Text, Grade: 2, Nullable: true})
+		}
 		if _, err := n.RegisterDataset(ctx, unit, d); err != nil {
 			b.Fatal(err)
 		}
 		rb := array.NewRecordBuilder(memory.DefaultAllocator, batch.Schema(d))
 		rb.Field(0).(*array.StringBuilder).Append("somebody")
+		for _, f := range rb.Fields()[1:] {
+			f.AppendNull()
+		}
 		rec := rb.NewRecord()
 		w, err := n.vault.Begin(ctx, d.Unit, d.ID, sandbox.RunID(fmt.Sprintf("run-%d", i)), batch.Schema(d), 3)
 		if err == nil {
