@@ -259,3 +259,33 @@ func (d *desk) RevokeIdentity(_ context.Context, c Caller, _ sandbox.IdentityID,
 func (d *desk) RenewIdentity(_ context.Context, c Caller, _ sandbox.IdentityID, _ KeyRenewal) error {
 	return d.note("RenewIdentity", c)
 }
+
+var _ Librarian = (*desk)(nil)
+
+func (d *desk) Search(_ context.Context, c Caller, _ catalog.Query) (SearchPage, error) {
+	return SearchPage{Hits: []SearchHit{}}, d.note("Search", c)
+}
+
+func (d *desk) SourceConflicts(_ context.Context, c Caller) ([]catalog.Conflict, error) {
+	return nil, d.note("SourceConflicts", c)
+}
+
+func (d *desk) SeedCatalogue(_ context.Context, c Caller, _ SeedRequest) ([]catalog.Entry, error) {
+	return []catalog.Entry{}, d.note("SeedCatalogue", c)
+}
+
+func (d *desk) Entries(_ context.Context, c Caller) ([]catalog.Entry, error) {
+	return nil, d.note("Entries", c)
+}
+
+func (d *desk) ReviseDataset(_ context.Context, c Caller, _ sandbox.DatasetID, next catalog.Dataset) (catalog.Dataset, error) {
+	return next, d.note("ReviseDataset", c)
+}
+
+func (d *desk) Revisions(_ context.Context, c Caller, _ sandbox.DatasetID) ([]catalog.Revision, error) {
+	return []catalog.Revision{}, d.note("Revisions", c)
+}
+
+func (d *desk) Quality(_ context.Context, c Caller, _ sandbox.DatasetID) (catalog.Scorecard, error) {
+	return catalog.Scorecard{}, d.note("Quality", c)
+}
