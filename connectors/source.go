@@ -40,3 +40,10 @@ type Rejection struct {
 type Rejecter interface {
 	Rejected() []Rejection
 }
+
+// Surplus (未用字段) is a Source whose origin may have fields that no column reads and no filter names. Unused gives their
+// headers in the order of the origin: names that may be shown, never values. A header that may itself be a value, as the
+// first line of a table without headers is, is given as "field N".
+type Surplus interface {
+	Unused() []string
+}

@@ -129,17 +129,22 @@ func (s *session) seal(info api.DomainInfo, context string, v any) ([]byte, erro
 // push sends a source's rows to a dataset as one run, over as many streams as it takes: openings, then sealed frames as the
 // source gives them. A run that was committed before gives the same report.
 func (s *session) push(ctx context.Context, info api.DomainInfo, d catalog.Dataset, run sandbox.RunID, source func(context.Context) (connectors.Source, error), progress func(rows int64)) (api.PushReport, error) {
+	return s.pushOffered(ctx, info, offered{Dataset: d}, run, source, progress)
+}
+
+// pushOffered is push under a schema that may have drifted from the registered one.
+func (s *session) pushOffered(ctx context.Context, info api.DomainInfo, d offered, run sandbox.RunID, source func(context.Context) (connectors.Source, error), progress func(rows int64)) (api.PushReport, error) {
 	key, err := sm.ParseEncryptKey(info.EncryptKey)
 	if err != nil {
 		return api.PushReport{}, err
 	}
-	schema := batch.SchemaBytes(d)
+	schema := batch.SchemaBytes(d.Dataset)
 	digest := sm.Sum(schema)
 	t := &stream{session: s}
 	_, err = push.Run(ctx, t, push.Plan{Source: source, Sleep: sleep, Tries: pushTries, Progress: progress, Opening: func() (wire.Opening, *channel.Secret, error) {
 		o, secret, err := channel.NewOpening(s.rand, key, channel.Opening{From: s.id.ID, To: info.Identity, Domain: info.Domain, Run: run, Dataset: d.ID,
 			SchemaDigest: digest[:], Created: s.now()})
-		return wire.Opening{Stream: o, Schema: schema}, secret, err
+		return wire.Opening{Stream: o, Schema: schema, Declared: d.declared}, secret, err
 	}})
 	return t.report, err
 }

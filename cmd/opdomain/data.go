@@ -57,7 +57,7 @@ func (a *app) sourceCommand() *cobra.Command {
 }
 
 func (a *app) ingestCommand() *cobra.Command {
-	var dataset, csv, mapping, encoding, run string
+	var dataset, csv, mapping, encoding, run, schema string
 	send := verb("push", "Push a CSV table to a dataset, sealed (密封推送)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		s, err := a.connect()
 		if err != nil {
@@ -71,6 +71,12 @@ func (a *app) ingestCommand() *cobra.Command {
 		d, err := result[catalog.Dataset](s.api.GetDataset(ctx, sandbox.DatasetID(dataset)))
 		if err != nil {
 			return err
+		}
+		o := offered{Dataset: d}
+		if schema != "" {
+			if o, err = a.offer(schema, d); err != nil {
+				return err
+			}
 		}
 		var m connectors.Mapping
 		if mapping != "" {
@@ -88,7 +94,7 @@ func (a *app) ingestCommand() *cobra.Command {
 				return err
 			}
 		}
-		rep, err := s.push(ctx, info, d, id, csvSource(csv, d, m, file.Options{Encoding: file.Encoding(encoding)}), nil)
+		rep, err := s.pushOffered(ctx, info, o, id, csvSource(csv, o.Dataset, m, file.Options{Encoding: file.Encoding(encoding)}), nil)
 		if err != nil {
 			return err
 		}
@@ -99,6 +105,7 @@ func (a *app) ingestCommand() *cobra.Command {
 					fmt.Fprintf(w, "  %s looks like %s: grade %d\n", f.Column, f.Finding, f.Grade)
 				}
 			}
+			printDrift(w, o, rep)
 		})
 	})
 	f := send.Flags()
@@ -107,6 +114,7 @@ func (a *app) ingestCommand() *cobra.Command {
 	f.StringVar(&mapping, "mapping", "", "mapping file: {\"columns\": {column: {\"from\": header}}, \"where\": {header: value}}")
 	f.StringVar(&encoding, "encoding", "", "utf-8 or gb18030; default: detected")
 	f.StringVar(&run, "run", "", "id of the run, to go on with one that was broken off; default: a new one")
+	f.StringVar(&schema, "schema", "", "the table's own description, or its columns, where they changed: added nullable columns and wider types pass, the rest is held back; default: as registered")
 	must(send.MarkFlagRequired("dataset"))
 	must(send.MarkFlagRequired("csv"))
 	status := verb("show RUN", "Show where a push stands", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
@@ -147,7 +155,7 @@ func csvSource(path string, d catalog.Dataset, m connectors.Mapping, o file.Opti
 		if err != nil {
 			return nil, err
 		}
-		return src, nil
+		return surplus{src}, nil
 	}
 }
 
@@ -244,5 +252,5 @@ func (a *app) catalogCommand() *cobra.Command {
 		})
 	})
 	return group("catalog", "Look into the catalogue (数据目录)", list, one, stale, erase, a.searchCommand(), a.seedCommand(), a.entriesCommand(), a.reviseCommand(),
-		a.historyCommand(), a.qualityCommand(), a.conflictsCommand())
+		a.historyCommand(), a.schemasCommand(), a.qualityCommand(), a.conflictsCommand())
 }

@@ -7,6 +7,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -208,15 +209,23 @@ func (a *app) readJSON(path string, into any) error {
 	if err != nil {
 		return err
 	}
-	dec := json.NewDecoder(strings.NewReader(string(b)))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
-		return invalid(path, fmt.Sprintf("fault near byte %d: one JSON object with the known fields", dec.InputOffset()), "")
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return invalid(path, "nothing follows the JSON object", "")
+	if at, err := strictly(b, into); err != nil {
+		return invalid(path, fmt.Sprintf("fault near byte %d: one JSON object with the known fields, and nothing behind it", at), "")
 	}
 	return nil
+}
+
+// strictly decodes one JSON value with known fields only; at is near the fault.
+func strictly(b []byte, into any) (at int64, err error) {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return dec.InputOffset(), err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return dec.InputOffset(), errors.New("more than one value")
+	}
+	return 0, nil
 }
 
 func (a *app) readFile(path string) ([]byte, error) {

@@ -99,6 +99,7 @@ type Reader struct {
 	width   int // fields of the header
 	columns []column
 	where   []condition
+	spare   []Header
 	build   *array.RecordBuilder
 
 	line       int // where the next row starts, blank lines aside
@@ -242,8 +243,29 @@ func (r *Reader) bind(d catalog.Dataset, m connectors.Mapping, fields map[string
 		}
 		r.where = append(r.where, condition{at: at, in: m.Where[h]})
 	}
+	for h, at := range fields {
+		if !slices.ContainsFunc(r.columns, func(c column) bool { return c.at == at }) && !slices.ContainsFunc(r.where, func(c condition) bool { return c.at == at }) {
+			r.spare = append(r.spare, Header{Field: at + 1, Text: h})
+		}
+	}
+	slices.SortFunc(r.spare, func(a, b Header) int { return a.Field - b.Field })
 	return nil
 }
+
+// Header (表头字段) is one field of the header line: its number from 1 and its text, which in a file without headers is a value.
+type Header struct {
+	Field int
+	Text  string
+}
+
+// String shows the number only.
+func (h Header) String() string { return fmt.Sprintf("field %d", h.Field) }
+
+// GoString is String.
+func (h Header) GoString() string { return h.String() }
+
+// Spare gives the headers that no column reads and no filter names, in the order of the file.
+func (r *Reader) Spare() []Header { return slices.Clone(r.spare) }
 
 // Schema is the schema of every record.
 func (r *Reader) Schema() *arrow.Schema { return r.schema }

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 
@@ -135,6 +136,9 @@ func (s *sender) close(src connectors.Source) error {
 			c.Rejected = wire.AddRejections(c.Rejected, wire.Rejection(x))
 		}
 	}
+	if u, ok := src.(connectors.Surplus); ok {
+		c.Unused = bounded(u.Unused())
+	}
 	b, err := c.Encode()
 	if err != nil {
 		return &sandbox.Error{Op: "push", Kind: sandbox.Internal, Object: "closing", Err: err}
@@ -143,4 +147,18 @@ func (s *sender) close(src connectors.Source) error {
 		return err
 	}
 	return s.out.Close()
+}
+
+// bounded keeps what a closing says about headers within its bounds; where some are left out, the last one says how many.
+func bounded(headers []string) []string {
+	headers = slices.Clone(headers)
+	for i, h := range headers {
+		if h == "" || len(h) > wire.MaxHeader {
+			headers[i] = "a header of another length"
+		}
+	}
+	if over := len(headers) - wire.MaxUnused; over > 0 {
+		headers = append(headers[:wire.MaxUnused-1], fmt.Sprintf("%d more", over+1))
+	}
+	return headers
 }

@@ -107,6 +107,7 @@ func routes() map[string]access {
 		"GET /v1/catalog/conflicts":                              only("agency", "unit", "auditor").costly(),
 		"PUT /v1/datasets/{dataset}":                             only("unit/officer"),
 		"GET /v1/datasets/{dataset}/revisions":                   everyone,
+		"GET /v1/datasets/{dataset}/schemas":                     everyone,
 		"GET /v1/datasets/{dataset}/quality":                     only("agency", "unit", "auditor"),
 		"POST /v1/pushes":                                        only("unit/officer").upTo(signedForm),
 		"GET /v1/pushes/{run}":                                   only("unit"),

@@ -82,6 +82,15 @@ func (o operations) ListRevisions(w http.ResponseWriter, r *http.Request, id Dat
 	})
 }
 
+func (o operations) ListSchemas(w http.ResponseWriter, r *http.Request, id DatasetID) {
+	find(o, w, r, "dataset", id, func(ctx context.Context, c Caller, id DatasetID) ([]catalog.SchemaVersion, error) {
+		if o.librarian == nil {
+			return nil, noCatalogue()
+		}
+		return o.librarian.Schemas(ctx, c, id)
+	})
+}
+
 func (o operations) GetQuality(w http.ResponseWriter, r *http.Request, id DatasetID) {
 	find(o, w, r, "dataset", id, func(ctx context.Context, c Caller, id DatasetID) (catalog.Scorecard, error) {
 		if o.librarian == nil {

@@ -286,6 +286,10 @@ func (d *desk) Revisions(_ context.Context, c Caller, _ sandbox.DatasetID) ([]ca
 	return []catalog.Revision{}, d.note("Revisions", c)
 }
 
+func (d *desk) Schemas(_ context.Context, c Caller, _ sandbox.DatasetID) ([]catalog.SchemaVersion, error) {
+	return []catalog.SchemaVersion{}, d.note("Schemas", c)
+}
+
 func (d *desk) Quality(_ context.Context, c Caller, _ sandbox.DatasetID) (catalog.Scorecard, error) {
 	return catalog.Scorecard{}, d.note("Quality", c)
 }

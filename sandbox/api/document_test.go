@@ -121,7 +121,7 @@ func TestSeparationOfDuties(t *testing.T) {
 func TestSchemasAreTheTypes(t *testing.T) {
 	d := loadDocument(t)
 	for name, v := range map[string]any{
-		"DomainInfo": DomainInfo{}, "Enrolment": Enrolment{}, "SubjectEnrolment": SubjectEnrolment{}, "Dataset": catalog.Dataset{},
+		"DomainInfo": DomainInfo{}, "Enrolment": Enrolment{}, "SubjectEnrolment": SubjectEnrolment{}, "Dataset": catalog.Dataset{}, "SchemaVersion": catalog.SchemaVersion{},
 		"PushOpening": PushOpening{}, "Push": Push{}, "PushReport": PushReport{}, "Statement": attest.Statement{},
 		"Application": grant.Application{}, "Scenario": grant.Scenario{}, "ConsentRequest": ConsentRequest{}, "ConsentRecord": consent.Record{},
 		"Spec": query.Spec{}, "Explanation": Explanation{}, "Question": Question{}, "ClaimRequest": ClaimRequest{}, "ClaimAnswer": ClaimAnswer{},

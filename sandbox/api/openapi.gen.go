@@ -78,6 +78,9 @@ type Scenario = grant.Scenario
 // ScenarioID defines model for ScenarioID.
 type ScenarioID = sandbox.ScenarioID
 
+// SchemaVersion (结构版本) is one schema a dataset has had, and what it changed in the one before
+type SchemaVersion = catalog.SchemaVersion
+
 // Scorecard (质量报告) is the quality of the current version of a dataset
 type Scorecard = catalog.Scorecard
 
@@ -385,6 +388,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/datasets/{dataset}/revisions (the `ListRevisions` operationId).
 	ListRevisions(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListSchemas 结构变更登记: the schemas a dataset has had, oldest first: digest, when, since which version, what changed
+	//
+	// Corresponds with GET /v1/datasets/{dataset}/schemas (the `ListSchemas` operationId).
+	ListSchemas(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// EraseVersionWithBody 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
 	//
@@ -1023,6 +1031,21 @@ func (c *Client) GetQuality(ctx context.Context, dataset DatasetID, reqEditors .
 // Corresponds with GET /v1/datasets/{dataset}/revisions (the `ListRevisions` operationId).
 func (c *Client) ListRevisions(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListRevisionsRequest(c.Server, dataset)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListSchemas 结构变更登记: the schemas a dataset has had, oldest first: digest, when, since which version, what changed
+//
+// Corresponds with GET /v1/datasets/{dataset}/schemas (the `ListSchemas` operationId).
+func (c *Client) ListSchemas(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListSchemasRequest(c.Server, dataset)
 	if err != nil {
 		return nil, err
 	}
@@ -2425,6 +2448,40 @@ func NewListRevisionsRequest(server string, dataset DatasetID) (*http.Request, e
 	}
 
 	operationPath := fmt.Sprintf("/v1/datasets/%s/revisions", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListSchemasRequest constructs an http.Request for the ListSchemas method
+func NewListSchemasRequest(server string, dataset DatasetID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "dataset", dataset, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/datasets/%s/schemas", pathParam0)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -3910,6 +3967,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/datasets/{dataset}/revisions (the `ListRevisions` operationId).
 	ListRevisionsWithResponse(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*ListRevisionsResponse, error)
 
+	// ListSchemasWithResponse 结构变更登记: the schemas a dataset has had, oldest first: digest, when, since which version, what changed
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/datasets/{dataset}/schemas (the `ListSchemas` operationId).
+	ListSchemasWithResponse(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*ListSchemasResponse, error)
+
 	// EraseVersionWithBodyWithResponse 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -4968,6 +5032,54 @@ func (r ListRevisionsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListRevisionsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListSchemasResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]SchemaVersion
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListSchemasResponse) GetJSON200() *[]SchemaVersion {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListSchemasResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListSchemasResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListSchemasResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListSchemasResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListSchemasResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6823,6 +6935,19 @@ func (c *ClientWithResponses) ListRevisionsWithResponse(ctx context.Context, dat
 	return ParseListRevisionsResponse(rsp)
 }
 
+// ListSchemasWithResponse 结构变更登记: the schemas a dataset has had, oldest first: digest, when, since which version, what changed
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/datasets/{dataset}/schemas (the `ListSchemas` operationId).
+func (c *ClientWithResponses) ListSchemasWithResponse(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*ListSchemasResponse, error) {
+	rsp, err := c.ListSchemas(ctx, dataset, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListSchemasResponse(rsp)
+}
+
 // EraseVersionWithBodyWithResponse 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -7938,6 +8063,39 @@ func ParseListRevisionsResponse(rsp *http.Response) (*ListRevisionsResponse, err
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest []Revision
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListSchemasResponse parses an HTTP response from a ListSchemasWithResponse call
+func ParseListSchemasResponse(rsp *http.Response) (*ListSchemasResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListSchemasResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []SchemaVersion
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -9080,6 +9238,9 @@ type ServerInterface interface {
 	// ListRevisions 目录变更记录
 	// (GET /v1/datasets/{dataset}/revisions)
 	ListRevisions(w http.ResponseWriter, r *http.Request, dataset DatasetID)
+	// ListSchemas 结构变更登记: the schemas a dataset has had, oldest first: digest, when, since which version, what changed
+	// (GET /v1/datasets/{dataset}/schemas)
+	ListSchemas(w http.ResponseWriter, r *http.Request, dataset DatasetID)
 	// EraseVersion 版本销毁: destroys the key of one version, removes its files and gives the certificate; asked again it gives the same one
 	// (POST /v1/datasets/{dataset}/versions/{version}/erasure)
 	EraseVersion(w http.ResponseWriter, r *http.Request, dataset DatasetID, version uint64)
@@ -9550,6 +9711,32 @@ func (siw *ServerInterfaceWrapper) ListRevisions(w http.ResponseWriter, r *http.
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListRevisions(w, r, dataset)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListSchemas operation middleware
+func (siw *ServerInterfaceWrapper) ListSchemas(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "dataset" -------------
+	var dataset DatasetID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "dataset", r.PathValue("dataset"), &dataset, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "dataset", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListSchemas(w, r, dataset)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -10403,6 +10590,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/catalog/conflicts", wrapper.ListConflicts)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}/revisions", wrapper.ListRevisions)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}/quality", wrapper.GetQuality)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}/schemas", wrapper.ListSchemas)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/pushes", wrapper.OpenPush)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/pushes/{run}", wrapper.GetPush)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/v1/pushes/{run}/frames", wrapper.PutFrames)

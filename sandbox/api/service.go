@@ -123,6 +123,8 @@ type Librarian interface {
 	// ReviseDataset takes the owner's new description; Denied for another's dataset, Conflict for what does not change this way.
 	ReviseDataset(ctx context.Context, c Caller, d sandbox.DatasetID, next catalog.Dataset) (catalog.Dataset, error)
 	Revisions(ctx context.Context, c Caller, d sandbox.DatasetID) ([]catalog.Revision, error)
+	// Schemas gives the schemas among the revisions, oldest first.
+	Schemas(ctx context.Context, c Caller, d sandbox.DatasetID) ([]catalog.SchemaVersion, error)
 	// Quality gives the scorecard of the current version to its owner and those who supervise; NotFound to others.
 	Quality(ctx context.Context, c Caller, d sandbox.DatasetID) (catalog.Scorecard, error)
 }
@@ -277,6 +279,7 @@ type PushReport struct {
 	Streams    int64       `json:"streams,omitempty"`
 	Duplicates int64       `json:"duplicates,omitempty"`
 	Rejected   []Rejection `json:"rejected,omitempty"`
+	Unused     []string    `json:"unused,omitempty"` // headers at the origin that no column reads, as the sender says
 	Began      time.Time   `json:"began,omitzero"`
 	Ended      time.Time   `json:"ended,omitzero"`
 	Findings   []Finding   `json:"findings,omitempty"`

@@ -110,7 +110,8 @@ type Push struct {
 type Result struct {
 	Snapshot vault.Snapshot
 	Progress Progress
-	Read     int64 // rows at the origin, as the sender says
+	Read     int64    // rows at the origin, as the sender says
+	Unused   []string // headers that no column read, as the sender says
 	Findings []classify.ColumnFinding
 	Quality  catalog.Quality
 }
@@ -174,7 +175,7 @@ func (in *Intake) Receive(ctx context.Context, p Push) (res Result, err error) {
 	}
 	done := st.at
 	done.Rejected = wire.AddRejections(done.Rejected, closing.Rejected...)
-	return Result{Snapshot: snap, Progress: done, Read: closing.Read, Findings: findings, Quality: counts}, nil
+	return Result{Snapshot: snap, Progress: done, Read: closing.Read, Unused: closing.Unused, Findings: findings, Quality: counts}, nil
 }
 
 // declared is the strictest grade the owner declared; the version key is bound to it.

@@ -100,7 +100,7 @@ func (n *Node) take(run sandbox.RunID, stop context.CancelFunc) (opening []byte,
 func report(r pushRecord, res ingest.Result) api.PushReport {
 	p := res.Progress
 	out := api.PushReport{Run: r.Push.Run, Dataset: r.Push.Dataset, Version: res.Snapshot.Version, Rows: p.Rows, Sealed: p.Bytes, Manifest: res.Snapshot.Manifest[:],
-		Read: res.Read, Batches: p.Chain.N, Streams: p.Streams, Duplicates: p.Duplicates, Began: r.Opened.UTC()}
+		Read: res.Read, Unused: res.Unused, Batches: p.Chain.N, Streams: p.Streams, Duplicates: p.Duplicates, Began: r.Opened.UTC()}
 	for _, x := range p.Rejected {
 		out.Rejected = append(out.Rejected, api.Rejection{Column: x.Column, Rule: x.Rule, Rows: x.Rows})
 	}

@@ -35,6 +35,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/opdomain/opdomain/attest/channel"
 	"github.com/opdomain/opdomain/attest/sm"
@@ -136,7 +137,8 @@ func ParseOpening(b []byte) (Opening, error) {
 	return o, nil
 }
 
-// Same gives the first part in which another opening of the same run differs, or "".
+// Same gives the first part in which a later opening of the same run differs, or "". It may leave descriptions of new columns
+// out: once the run is committed they are the registered ones.
 func (o Opening) Same(other Opening) string {
 	switch {
 	case o.Stream.Domain != other.Stream.Domain || o.Stream.Run != other.Stream.Run:
@@ -149,6 +151,8 @@ func (o Opening) Same(other Opening) string {
 		return "source plan"
 	case o.Rows != other.Rows:
 		return "rows mode"
+	case slices.ContainsFunc(other.Declared, func(c catalog.Column) bool { return !slices.Contains(o.Declared, c) }):
+		return "description of a new column"
 	}
 	return ""
 }

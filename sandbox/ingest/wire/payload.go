@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/opdomain/opdomain/attest/channel"
 	"github.com/opdomain/opdomain/attest/sm"
@@ -26,6 +27,8 @@ const (
 	MaxBatch = channel.MaxFrame - HeaderSize
 	// MaxRejections bounds the lines of a closing or a report about left out rows.
 	MaxRejections = 256
+	// MaxUnused and MaxHeader bound what a closing says about headers that no column reads, the latter in bytes.
+	MaxUnused, MaxHeader = 512, 256
 )
 
 var magic = [4]byte{'O', 'D', 'P', '1'}
@@ -82,6 +85,7 @@ type Closing struct {
 	Digest   []byte      `json:"digest"` // chain of all batches
 	Read     int64       `json:"read"`   // rows at the origin
 	Rejected []Rejection `json:"rejected,omitempty"`
+	Unused   []string    `json:"unused,omitempty"` // headers at the origin that no column reads: names, never values
 }
 
 // Encode gives the JSON of a closing.
@@ -104,6 +108,9 @@ func ParseClosing(b []byte) (Closing, error) {
 	}
 	if err := checkRejections(c.Rejected); err != nil {
 		return Closing{}, err
+	}
+	if len(c.Unused) > MaxUnused || slices.ContainsFunc(c.Unused, func(h string) bool { return h == "" || len(h) > MaxHeader }) {
+		return bad(fmt.Sprintf("at most %d unused headers, each of 1 to %d bytes", MaxUnused, MaxHeader))
 	}
 	return c, nil
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,6 +56,43 @@ func TestOpening(t *testing.T) {
 		o := opening(t)
 		change(&o)
 		if _, err := ParseOpening(o.Encode()); !errors.Is(err, sandbox.Invalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestSameKeepsDescriptions: a run that goes on describes its new columns as it began, or the first grade would silently stand.
+func TestSameKeepsDescriptions(t *testing.T) {
+	o := opening(t)
+	stricter := o
+	stricter.Declared = []catalog.Column{o.Declared[0]}
+	stricter.Declared[0].Grade = 4
+	if part := o.Same(stricter); part != "description of a new column" {
+		t.Errorf("another grade differs in %q", part)
+	}
+	stricter.Declared = nil
+	if part := o.Same(stricter); part != "" {
+		t.Errorf("without descriptions, as after the commit, it differs in %q", part)
+	}
+}
+
+func TestClosingBoundsUnused(t *testing.T) {
+	for name, c := range map[string]struct {
+		unused []string
+		ok     bool
+	}{
+		"none":     {nil, true},
+		"at bound": {slices.Repeat([]string{strings.Repeat("h", MaxHeader)}, MaxUnused), true},
+		"too many": {slices.Repeat([]string{"h"}, MaxUnused+1), false},
+		"too long": {[]string{strings.Repeat("h", MaxHeader+1)}, false},
+		"empty":    {[]string{""}, false},
+	} {
+		b, err := Closing{Digest: make([]byte, 32), Unused: c.unused}.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := ParseClosing(b)
+		if c.ok && (err != nil || !slices.Equal(got.Unused, c.unused)) || !c.ok && !errors.Is(err, sandbox.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
