@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
+	"github.com/opdomain/opdomain/connectors"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 )
@@ -66,5 +68,36 @@ func TestTable(t *testing.T) {
 		if !errors.Is(err, sandbox.Invalid) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "秘密") {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// TestSpare: headers that neither a column nor a filter reads, in the order of the file; printed as numbers, since a header may
+// be a value.
+func TestSpare(t *testing.T) {
+	d := catalog.Dataset{ID: "ds-p", Unit: "unit-p", Frequency: catalog.Daily, Subject: "who", SubjectKind: catalog.Opaque,
+		Columns: []catalog.Column{{Name: "who", Type: catalog.Text, Grade: 3}}}
+	for name, c := range map[string]struct {
+		head string
+		m    connectors.Mapping
+		want []Header
+	}{
+		"none":   {"who", connectors.Mapping{}, nil},
+		"two":    {"zone,who,13812345678", connectors.Mapping{}, []Header{{1, "zone"}, {3, "13812345678"}}},
+		"mapped": {"zone,who,13812345678", connectors.Mapping{Columns: map[string]connectors.Field{"who": {From: "zone"}}}, []Header{{2, "who"}, {3, "13812345678"}}},
+		"filter": {"zone,who", connectors.Mapping{Where: map[string]connectors.Values{"zone": {"a"}}}, nil},
+		"both":   {"who", connectors.Mapping{Where: map[string]connectors.Values{"who": {"a"}}}, nil},
+	} {
+		r, err := NewReader(context.Background(), memory.DefaultAllocator, strings.NewReader(c.head+"\n"), "t.csv", d, c.m, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := r.Spare()
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+		if s := fmt.Sprintf("%v %+v %#v %s", got, got, got, got); strings.Contains(s, "zone") || strings.Contains(s, "138") {
+			t.Errorf("%s: a header is printed", name)
+		}
+		_ = r.Close()
 	}
 }

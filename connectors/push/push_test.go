@@ -63,6 +63,7 @@ type stream struct {
 	secret  *channel.Secret
 	opening []byte
 	ends    []wire.Kind // payloads that are no batch
+	closing []byte
 	bytes.Buffer
 }
 
@@ -98,6 +99,7 @@ func (s *stream) read(t *testing.T, schema *arrow.Schema) (rows []int64, texts [
 		}
 		if m.Kind != wire.Batch {
 			s.ends = append(s.ends, m.Kind)
+			s.closing = bytes.Clone(m.Body)
 			continue
 		}
 		if m.Batch != int64(len(rows))+1 {
@@ -195,6 +197,36 @@ func TestFailedSendHasNoLastFrame(t *testing.T) {
 				t.Errorf("the reader saw %v and %v", s.ends, end)
 			}
 		})
+	}
+}
+
+// spare is a source whose origin has headers that nobody reads.
+type spare struct {
+	*source
+	unused []string
+}
+
+func (s spare) Unused() []string { return s.unused }
+
+// TestSendSaysWhatNobodyReads in the closing, within its bounds whatever the origin has.
+func TestSendSaysWhatNobodyReads(t *testing.T) {
+	many := slices.Repeat([]string{"h"}, wire.MaxUnused+9)
+	for name, c := range map[string]struct{ unused, want []string }{
+		"none":     {nil, nil},
+		"two":      {[]string{"ward", "field 4"}, []string{"ward", "field 4"}},
+		"too long": {[]string{"", strings.Repeat("h", wire.MaxHeader+1)}, []string{"a header of another length", "a header of another length"}},
+		"too many": {many, append(slices.Clone(many[:wire.MaxUnused-1]), "10 more")},
+	} {
+		s := newStream(t)
+		src := spare{&source{schema: texts, end: io.EOF, recs: []arrow.Record{textRecord(memory.DefaultAllocator, "a")}}, c.unused}
+		if err := Send(context.Background(), s, s.secret, s.opening, src, nil); err != nil {
+			t.Fatal(err)
+		}
+		s.read(t, texts)
+		got, err := wire.ParseClosing(s.closing)
+		if err != nil || !slices.Equal(got.Unused, c.want) {
+			t.Errorf("%s: the closing says %d headers, want %d, %v", name, len(got.Unused), len(c.want), err)
+		}
 	}
 }
 

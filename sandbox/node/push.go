@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/opdomain/opdomain/attest"
@@ -197,6 +198,7 @@ func (n *Node) drifted(ctx context.Context, c api.Caller, d catalog.Dataset, op 
 		return d, nil
 	}
 	var drift catalog.Drift
+	var refused error // a change that would pass, but for what is registered beside the schema
 	reason := "the schema is not the registered one and was not sent along"
 	if op.Schema != nil {
 		s, err := catalog.ParseSchema(op.Schema)
@@ -204,10 +206,15 @@ func (n *Node) drifted(ctx context.Context, c api.Caller, d catalog.Dataset, op 
 			return d, err
 		}
 		drift = catalog.Compare(d.Schema(), s)
-		if drift.Passes() {
-			return d.Adopt(s, op.Declared)
-		}
 		reason = drift.String()
+		if drift.Passes() {
+			out, err := d.Adopt(s, op.Declared)
+			why := (*sandbox.Error)(nil)
+			if !errors.As(err, &why) || why.Kind != sandbox.Conflict {
+				return out, err
+			}
+			refused, reason = err, strings.TrimPrefix(why.Detail, "schema drift: ")
+		}
 	}
 	q := wire.Quarantine{Run: op.Stream.Run, Dataset: d.ID, Digest: op.Stream.SchemaDigest, Drift: drift, Reason: reason, At: n.now().UTC()}
 	err := n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
@@ -217,7 +224,7 @@ func (n *Node) drifted(ctx context.Context, c api.Caller, d catalog.Dataset, op 
 		tx.record(attest.IngestRefused, "dataset/"+string(d.ID), attest.IngestRefusedBody{Dataset: d.ID, Run: op.Stream.Run, Rule: "schema-drift"}, agency, toParty(d.Unit))
 		return nil
 	})
-	if err != nil {
+	if err = errors.Join(err, refused); err != nil {
 		return d, err
 	}
 	return d, pushError(op, sandbox.Conflict, "schema drift: "+reason,
