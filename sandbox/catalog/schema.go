@@ -31,12 +31,12 @@ type Schema struct {
 
 // SchemaVersion (结构版本) is one entry of a dataset's history of schemas, the drift registry (结构变更登记).
 type SchemaVersion struct {
-	Version int           `json:"version"` // from 1
-	Digest  []byte        `json:"digest"`  // SM3 of the canonical bytes
-	Schema  Schema        `json:"schema"`
-	At      time.Time     `json:"at,omitzero"`       // absent for a schema that stood before the domain kept revisions
-	Since   uint64        `json:"since,omitempty"`   // first data version that has it; none for the registered one
-	Changes []Change      `json:"changes,omitempty"` // from the version before; all of them pass
+	Version int       `json:"version"` // from 1
+	Digest  []byte    `json:"digest"`  // SM3 of the canonical bytes
+	Schema  Schema    `json:"schema"`
+	At      time.Time `json:"at,omitzero"`       // absent for a schema that stood before the domain kept revisions
+	Since   uint64    `json:"since,omitempty"`   // first data version that has it; none for the registered one
+	Changes []Change  `json:"changes,omitempty"` // from the version before; all of them pass
 }
 
 // Schema gives the schema of a described dataset.
