@@ -218,7 +218,7 @@ func (p *play) prepare(work string) error {
 // choosePassphrase takes the user's, or draws one; a kept domain's lies beside its folder, never inside.
 func (p *play) choosePassphrase() ([]byte, error) {
 	if p.passphrase != "" || os.Getenv("OPDOMAIN_PASSPHRASE") != "" {
-		return p.passphraseFor(p.dir)
+		return p.newPassphraseFor(p.dir)
 	}
 	var b [16]byte
 	if _, err := io.ReadFull(p.rand, b[:]); err != nil {

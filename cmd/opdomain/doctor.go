@@ -56,6 +56,11 @@ func (a *app) examine(ctx context.Context, dir string) []doctor.Finding {
 	out := []doctor.Finding{m.Clock(s.Newest)}
 	out = append(out, m.Disk(dir, spareDisk)...)
 	out = append(out, m.Permissions(dir)...)
+	for _, path := range beside(dir) {
+		if _, err := os.Lstat(path); err == nil {
+			out = append(out, m.Passphrase(path))
+		}
+	}
 	out = append(out, m.Swap(), m.CoreDumps(served && s.Guarded))
 	out = append(out, m.Processor(setting(served, s))...)
 	if err != nil {

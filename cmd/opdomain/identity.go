@@ -6,9 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
-
-	"golang.org/x/term"
 
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/attest/keys"
@@ -64,51 +61,4 @@ func openIdentity(dir string, passphrase []byte, rand io.Reader) (*identity, err
 // sign makes a statement of the identity.
 func (i *identity) sign(context string, body any) (attest.Statement, error) {
 	return attest.Sign(i.rand, i.keys.SigningKey(), i.ID, context, body)
-}
-
-// passphraseFor finds the passphrase: the named file, the environment, the file beside the domain folder, a prompt.
-func (a *app) passphraseFor(dir string) ([]byte, error) {
-	if a.passphrase == "-" {
-		b, err := io.ReadAll(io.LimitReader(a.in, 4<<10))
-		if b = bytes.TrimRight(b, "\r\n"); err == nil && len(b) == 0 {
-			err = &sandbox.Error{Op: "passphrase", Kind: sandbox.Invalid, Object: "standard input", Detail: "it is empty"}
-		}
-		return b, err
-	}
-	if a.passphrase != "" {
-		return readPassphrase(a.passphrase)
-	}
-	if s := os.Getenv("OPDOMAIN_PASSPHRASE"); s != "" {
-		return []byte(s), nil
-	}
-	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
-		if b, err := readPassphrase(d + ".passphrase"); err == nil {
-			return b, nil
-		}
-		if d == filepath.Dir(d) || d == "." {
-			break
-		}
-	}
-	if f, ok := a.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		if _, err := io.WriteString(a.err, "passphrase 口令: "); err != nil {
-			return nil, err
-		}
-		b, err := term.ReadPassword(int(f.Fd()))
-		_, _ = io.WriteString(a.err, "\n")
-		return b, err
-	}
-	return nil, &sandbox.Error{Op: "passphrase", Kind: sandbox.Passphrase, Object: dir, Detail: "no passphrase was given",
-		Hint: "--passphrase-file FILE, or set OPDOMAIN_PASSPHRASE"}
-}
-
-func readPassphrase(path string) ([]byte, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, &sandbox.Error{Op: "passphrase", Kind: sandbox.NotFound, Object: path, Detail: "the file cannot be read"}
-	}
-	b = []byte(strings.TrimRight(string(b), "\r\n"))
-	if len(b) == 0 {
-		return nil, &sandbox.Error{Op: "passphrase", Kind: sandbox.Invalid, Object: path, Detail: "the file is empty"}
-	}
-	return b, nil
 }

@@ -25,6 +25,7 @@ type founding struct {
 	units                 []storyUnit
 	keys                  keys.Params
 	device                deviceSetup // of its key-encrypting keys; none when it names no module
+	identities            []byte      // passphrase of the identities' folders; nil for the domain's
 }
 
 // defaultUnits are the source units a domain starts with when none is named.
@@ -79,9 +80,13 @@ func (a *app) found(ctx context.Context, f founding, passphrase []byte, m *api.M
 			return nil, nil, err
 		}
 	}
+	own := f.identities
+	if own == nil {
+		own = passphrase
+	}
 	for i := range roster {
 		for j, id := range roster[i].Identities {
-			key, err := makeIdentity(identityDir(f.dir, id.ID), passphrase, f.keys, a.rand, id)
+			key, err := makeIdentity(identityDir(f.dir, id.ID), own, f.keys, a.rand, id)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -89,7 +94,7 @@ func (a *app) found(ctx context.Context, f founding, passphrase []byte, m *api.M
 		}
 	}
 	_, who := patient()
-	key, err := makeIdentity(identityDir(f.dir, who.ID), passphrase, f.keys, a.rand, who)
+	key, err := makeIdentity(identityDir(f.dir, who.ID), own, f.keys, a.rand, who)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -105,7 +110,7 @@ func (a *app) found(ctx context.Context, f founding, passphrase []byte, m *api.M
 
 func (a *app) initCommand() *cobra.Command {
 	f := founding{hosting: sandbox.P1}
-	var hosting string
+	var hosting, identities string
 	var units []string
 	c := verb("init", "Make a domain and the identities it starts with (建域)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		f.hosting = sandbox.Hosting(hosting)
@@ -121,7 +126,7 @@ func (a *app) initCommand() *cobra.Command {
 		if len(f.units) == 0 {
 			f.units = defaultUnits
 		}
-		p, err := a.passphraseFor(f.dir)
+		p, err := a.foundingPassphrases(&f, identities)
 		if err != nil {
 			return err
 		}
@@ -150,9 +155,33 @@ func (a *app) initCommand() *cobra.Command {
 	c.Flags().StringVar(&f.device.Module, "pkcs11", "", "keep the key-encrypting keys in a device: path of its PKCS#11 module; the passphrase is its PIN")
 	c.Flags().StringVar(&f.device.Token, "token", "", "label of the device's token")
 	c.Flags().StringVar(&f.device.Mechanism, "mechanism", "AES-256-GCM", "how the device wraps keys: AES-256-GCM or AES-256-CBC")
+	c.Flags().StringVar(&identities, "identity-passphrase-file", "", "file with the passphrase of the identities' folders; default: the domain's; needed beside a PIN of less than 12 bytes")
 	c.Flags().StringArrayVar(&units, "unit", nil, "source unit as id=name; repeat for more (default: two)")
 	must(c.MarkFlagRequired("dir"))
 	return c
+}
+
+// foundingPassphrases finds the passphrase of a new domain, or the PIN of its device, and that of the identities' folders: these
+// are files, so a short PIN, which a device counts the tries of, would not protect them.
+func (a *app) foundingPassphrases(f *founding, identities string) (p []byte, err error) {
+	if f.device.Module == "" {
+		p, err = a.newPassphraseFor(f.dir)
+	} else {
+		p, err = a.passphraseFor(f.dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if identities != "" {
+		if f.identities, err = readPassphrase(identities); err == nil {
+			err = longEnough(identities, f.identities)
+		}
+		return p, err
+	}
+	if len(p) < minPassphrase {
+		return nil, usageError{invalid("--identity-passphrase-file", "the identities' keys are in files, which a PIN of less than 12 bytes does not protect", "name a file with a passphrase for them")}
+	}
+	return p, nil
 }
 
 // must is for mistakes in the command tree itself.

@@ -36,6 +36,9 @@ func (a *app) keysCommand() *cobra.Command {
 			return err
 		}
 		fresh, err := readPassphrase(next)
+		if err == nil {
+			err = longEnough(next, fresh)
+		}
 		if err != nil {
 			return err
 		}
@@ -46,7 +49,7 @@ func (a *app) keysCommand() *cobra.Command {
 		fmt.Fprintln(a.out, "changed; copies of the folder made before still open with the old one")
 		return nil
 	})
-	change.Flags().StringVar(&next, "next-file", "", "file with the new passphrase")
+	change.Flags().StringVar(&next, "next-file", "", "file with the new passphrase, of 12 bytes or more")
 	must(change.MarkFlagRequired("next-file"))
 	var shares, threshold int
 	share := verb("share", "Back the key folder up: an archive, and shares of its key for as many people (密钥分片备份)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
@@ -118,7 +121,7 @@ func (a *app) recoverKeys(out, archive string, files []string) error {
 		}
 		shares = append(shares, s)
 	}
-	p, err := a.passphraseFor(out)
+	p, err := a.newPassphraseFor(out)
 	if err != nil {
 		return err
 	}

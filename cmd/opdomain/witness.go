@@ -49,7 +49,7 @@ func (a *app) witnessCommand() *cobra.Command {
 		if err := node.Vacant(dir); err != nil {
 			return err
 		}
-		p, err := a.passphraseFor(dir)
+		p, err := a.newPassphraseFor(dir)
 		if err != nil {
 			return err
 		}

@@ -212,6 +212,23 @@ func (m Machine) Permissions(dir string) []Finding {
 	return out
 }
 
+// Passphrase judges a file that holds a passphrase (口令文件): it is its owner's alone, and the owner is the user who runs this, or
+// root.
+func (m Machine) Passphrase(path string) Finding {
+	f := Finding{Check: "passphrase file", Level: OK, Detail: path + " is its owner's alone"}
+	var s unix.Stat_t
+	switch err := unix.Stat(path, &s); {
+	case err != nil:
+		f.Level, f.Detail, f.Hint = Fail, path+" cannot be examined: "+reason(err), "run as the user the domain runs as"
+	case s.Mode&0o077 != 0:
+		f.Level, f.Detail = Fail, fmt.Sprintf("%s is open to others (%#o)", path, s.Mode&0o777)
+		f.Hint = "chmod 600, then change the passphrase: others may have read it; opdomain keys passphrase"
+	case s.Uid != 0 && s.Uid != uint32(os.Geteuid()):
+		f.Level, f.Detail, f.Hint = Fail, fmt.Sprintf("%s belongs to user %d", path, s.Uid), "chown it to the domain's user"
+	}
+	return f
+}
+
 // writableAbove names a folder above dir in which somebody but its owner and root may rename.
 func writableAbove(dir string) string {
 	abs, err := filepath.Abs(dir)

@@ -117,6 +117,36 @@ func TestPermissions(t *testing.T) {
 	worst(Fail, "does not exist")
 }
 
+func TestPassphrase(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "d.passphrase")
+	m := Machine{Now: time.Now}
+	if f := m.Passphrase(path); f.Level != Fail {
+		t.Errorf("absent: %+v", f)
+	}
+	if err := os.WriteFile(path, []byte("squirrel of nine tails"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for mode, want := range map[os.FileMode]Level{0o600: OK, 0o400: OK, 0o644: Fail, 0o640: Fail, 0o604: Fail, 0o620: Fail} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		if f := m.Passphrase(path); f.Level != want || strings.Contains(f.Detail+f.Hint, "squirrel") {
+			t.Errorf("%#o: %+v", mode, f)
+		}
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(path, 12345, 12345); err != nil {
+			t.Fatal(err)
+		}
+		if f := m.Passphrase(path); f.Level != Fail || !strings.Contains(f.Detail, "belongs to user 12345") {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
 func TestDisk(t *testing.T) {
 	m := Machine{Now: time.Now}
 	level := func(all []Finding, check string) Level {
