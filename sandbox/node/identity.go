@@ -12,6 +12,7 @@ import (
 	"github.com/opdomain/opdomain/attest/sm/pki"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/store"
 )
 
 // identities keeps what every request asks twice: who an identity is, and whether it was shut out. What it says changes in
@@ -79,7 +80,8 @@ func (n *Node) Identity(ctx context.Context, id sandbox.IdentityID) (sandbox.Ide
 	return k.identity, k.party, err
 }
 
-// RevokeIdentity shuts an identity out from the next request on, and its certificates with it.
+// RevokeIdentity shuts an identity out from the next request on, and its certificates with it. The agency's last officer stays:
+// nobody else could admit, decide or shut out, and nobody could make another.
 func (n *Node) RevokeIdentity(ctx context.Context, c api.Caller, id sandbox.IdentityID, reason string) error {
 	if l := utf8.RuneCountInString(reason); l == 0 || l > 200 || !utf8.ValidString(reason) {
 		return &sandbox.Error{Op: "revoke", Kind: sandbox.Invalid, Object: string(id), Detail: "a reason of 1 to 200 characters"}
@@ -99,6 +101,9 @@ func (n *Node) RevokeIdentity(ctx context.Context, c api.Caller, id sandbox.Iden
 		if err != nil {
 			return err
 		}
+		if err := n.officersLeft(ctx, p, id); err != nil {
+			return err
+		}
 		fresh, err := n.docs.revocations.Once(ctx, string(id), string(who.Party), "revoked", api.Revocation{Identity: id, At: tx.at, Reason: reason, By: c.Identity.ID})
 		if errors.Is(err, sandbox.Conflict) { // revoked before, for another reason: that one stands
 			return nil
@@ -112,6 +117,35 @@ func (n *Node) RevokeIdentity(ctx context.Context, c api.Caller, id sandbox.Iden
 		tx.record(attest.IdentityRevoked, "identity/"+string(id), attest.IdentityRevokedBody{Identity: id, Reason: reason}, agency, publicOf(p))
 		return nil
 	})
+}
+
+// officersLeft refuses to shut out the agency's last officer.
+func (n *Node) officersLeft(ctx context.Context, p sandbox.Party, id sandbox.IdentityID) error {
+	if p.Role != sandbox.Agency {
+		return nil
+	}
+	officers, err := n.docs.identities.List(ctx, store.Filter{Owner: string(p.ID), State: string(sandbox.Officer)})
+	if err != nil {
+		return err
+	}
+	last := false
+	for _, o := range officers {
+		if o.Value.ID == id {
+			last = true
+			continue
+		}
+		switch _, _, err := n.docs.revocations.Get(ctx, string(o.Value.ID)); {
+		case errors.Is(err, sandbox.NotFound):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+	if last {
+		return &sandbox.Error{Op: "revoke", Kind: sandbox.Conflict, Object: string(id), Detail: "the agency's last officer is not shut out: nobody could admit, decide or revoke after it",
+			Hint: "if its keys are in wrong hands, give it new ones: opdomain identity renew"}
+	}
+	return nil
 }
 
 // RenewIdentity replaces the caller's keys and takes its certificates back; what was signed with the old ones stays provable by the evidence.
