@@ -167,7 +167,7 @@ func (a *app) identityCommand() *cobra.Command {
 		return nil
 	})
 	var reason string
-	revoke := verb("revoke IDENTITY", "Shut an identity out from the next request on, with its certificates (身份吊销)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+	revoke := verb("revoke IDENTITY", "Shut an identity out for good from the next request on, with its certificates (身份吊销)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 		s, err := a.connect()
 		if err != nil {
 			return err
@@ -183,7 +183,7 @@ func (a *app) identityCommand() *cobra.Command {
 	renew := verb("renew", "Give your identity new keys; the folder it had is kept beside as FOLDER.before (更新密钥)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		return a.renew(c.Context())
 	})
-	return group("identity", "Keys and certificates of identities (数字身份)", certify, renew, revoke)
+	return group("identity", "Keys and certificates of identities (数字身份)", a.newIdentityCommand(), a.enrolCommand(), certify, renew, revoke)
 }
 
 // nextSecret names the secret of the next pair: tlcp-1, tlcp-2, …

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -71,7 +72,10 @@ func (n *Node) enrol(ctx context.Context, tx *change, e api.Enrolment) error {
 	if len(e.Identities) == 0 || len(e.Identities) > 64 {
 		return bad(string(e.Party.ID), "1 to 64 identities")
 	}
-	if err := n.docs.parties.Insert(ctx, string(e.Party.ID), string(e.Party.ID), string(e.Party.Role), e.Party); err != nil {
+	switch err := n.docs.parties.Insert(ctx, string(e.Party.ID), string(e.Party.ID), string(e.Party.Role), e.Party); {
+	case errors.Is(err, sandbox.Conflict):
+		return &sandbox.Error{Op: "enrol", Kind: sandbox.Conflict, Object: string(e.Party.ID), Detail: "a party is enrolled once, with all its identities", Hint: "take another name"}
+	case err != nil:
 		return err
 	}
 	for _, i := range e.Identities {
@@ -90,7 +94,10 @@ func (n *Node) enrol(ctx context.Context, tx *change, e api.Enrolment) error {
 		if slices.Equal(i.SignKey, i.EncryptKey) {
 			return bad(string(i.ID), "signing and encryption keys are separate")
 		}
-		if err := n.docs.identities.Insert(ctx, string(i.ID), string(i.Party), string(i.Duty), i); err != nil {
+		switch err := n.docs.identities.Insert(ctx, string(i.ID), string(i.Party), string(i.Duty), i); {
+		case errors.Is(err, sandbox.Conflict):
+			return &sandbox.Error{Op: "enrol", Kind: sandbox.Conflict, Object: string(i.ID), Detail: "an identity is enrolled once, one that was shut out too", Hint: "take another name"}
+		case err != nil:
 			return err
 		}
 	}
@@ -118,10 +125,10 @@ func (n *Node) EnrolSubject(ctx context.Context, c api.Caller, e api.SubjectEnro
 	}
 	e.Party.Name = "数据主体" // whatever the request says: a person's name has no place here
 	return n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
-		if err := n.docs.subjects.Insert(ctx, string(e.Identity.ID), string(e.Party.ID), "bound", subjectRecord{e.Identity.ID, s.Kind, p}); err != nil {
+		if err := n.enrol(ctx, tx, api.Enrolment{Party: e.Party, Identities: []sandbox.Identity{e.Identity}}); err != nil {
 			return err
 		}
-		if err := n.enrol(ctx, tx, api.Enrolment{Party: e.Party, Identities: []sandbox.Identity{e.Identity}}); err != nil {
+		if err := n.docs.subjects.Insert(ctx, string(e.Identity.ID), string(e.Party.ID), "bound", subjectRecord{e.Identity.ID, s.Kind, p}); err != nil {
 			return err
 		}
 		tx.record(attest.SubjectEnrolled, "identity/"+string(e.Identity.ID), attest.SubjectEnrolledBody{Identity: e.Identity.ID}, agency, toParty(e.Party.ID))
