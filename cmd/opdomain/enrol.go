@@ -49,11 +49,15 @@ func (a *app) newIdentityCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		i, err := makeIdentity(dir, p, keys.Params{}, a.rand, who)
-		if err != nil {
+		var i *identity
+		if err := inNewFolder("identity new", dir, func() error {
+			if i, err = makeIdentity(dir, p, keys.Params{}, a.rand, who); err == nil {
+				i.keys.Close()
+			}
+			return err
+		}); err != nil {
 			return err
 		}
-		i.keys.Close()
 		return a.show(i.Identity, func(w io.Writer) {
 			public := filepath.Join(dir, identityFile)
 			fmt.Fprintf(w, "the keys of %s, %s of %s, are in %s: keep the folder, it alone signs as %s\n", who.ID, who.Duty, who.Party, dir, who.ID)

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -11,7 +10,6 @@ import (
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/sandbox"
-	"github.com/opdomain/opdomain/sandbox/node"
 )
 
 // identity is an identity with its private keys: a key folder under a passphrase and a public description.
@@ -38,16 +36,6 @@ func makeIdentity(dir string, passphrase []byte, p keys.Params, rand io.Reader, 
 		return nil, &sandbox.Error{Op: "identity", Kind: sandbox.Unavailable, Object: string(id.ID), Err: err}
 	}
 	return &identity{id, k, rand}, nil
-}
-
-// vacant says whether a folder is free for what a verb makes.
-func vacant(verb, dir string) error {
-	err := node.Vacant(dir)
-	var e *sandbox.Error
-	if errors.As(err, &e) {
-		return &sandbox.Error{Op: verb, Kind: e.Kind, Object: e.Object, Detail: e.Detail, Hint: "name a new folder; nothing is made over what is there", Err: e.Err}
-	}
-	return err
 }
 
 // openIdentity opens an identity's folder.

@@ -130,15 +130,16 @@ func (a *app) initCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		n, made, err := a.found(c.Context(), f, p, api.NewMetrics())
-		if err != nil {
-			return err
-		}
-		info, err := n.Domain(c.Context())
-		if err != nil {
-			return err
-		}
-		if err := n.Close(); err != nil {
+		var info api.DomainInfo
+		var made map[sandbox.IdentityID]*identity
+		if err := inNewFolder("init", f.dir, func() error {
+			var n *node.Node
+			if n, made, err = a.found(c.Context(), f, p, api.NewMetrics()); err != nil {
+				return err
+			}
+			info, err = n.Domain(c.Context())
+			return errors.Join(err, n.Close())
+		}); err != nil {
 			return err
 		}
 		return a.show(info, func(w io.Writer) {

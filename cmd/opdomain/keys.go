@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -54,10 +53,17 @@ func (a *app) keysCommand() *cobra.Command {
 	var shares, threshold int
 	share := verb("share", "Back the key folder up: an archive, and shares of its key for as many people (密钥分片备份)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		var b node.SharedKeys
-		if err := a.command(c.Context(), dir, order{Verb: "share", Shares: shares, Threshold: threshold}, &b); err != nil {
+		if err := inNewFolder("keys share", out, func() error {
+			if err := a.command(c.Context(), dir, order{Verb: "share", Shares: shares, Threshold: threshold}, &b); err != nil {
+				return err
+			}
+			return writeShares(out, b)
+		}); err != nil {
 			return err
 		}
-		return a.writeShares(out, b)
+		fmt.Fprintf(a.out, "the archive and %d shares are in %s: hand each share to its holder and remove it there\n", len(b.Shares), out)
+		fmt.Fprintln(a.out, "keys destroyed later come back with it: make a new one after an erasure and destroy the old one")
+		return nil
 	})
 	share.Flags().IntVar(&shares, "shares", 5, "how many shares")
 	share.Flags().IntVar(&threshold, "threshold", 3, "how many of them bring the keys back")
@@ -81,28 +87,20 @@ func (a *app) keysCommand() *cobra.Command {
 	return group("keys", "The domain's keys (密钥)", rotate, change, share, recover)
 }
 
-func (a *app) writeShares(out string, b node.SharedKeys) error {
-	if err := node.Vacant(out); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(out, 0o700); err != nil {
-		return &sandbox.Error{Op: "keys", Kind: sandbox.Unavailable, Object: out, Err: err}
-	}
+func writeShares(out string, b node.SharedKeys) error {
 	if err := durable.Replace(filepath.Join(out, "keys.archive"), b.Archive); err != nil {
-		return &sandbox.Error{Op: "keys", Kind: sandbox.Unavailable, Object: out, Err: err}
+		return &sandbox.Error{Op: "keys share", Kind: sandbox.Unavailable, Object: out, Err: err}
 	}
 	for i, s := range b.Shares {
 		if err := durable.Replace(filepath.Join(out, fmt.Sprintf("share-%d", i+1)), s); err != nil {
-			return &sandbox.Error{Op: "keys", Kind: sandbox.Unavailable, Object: out, Err: err}
+			return &sandbox.Error{Op: "keys share", Kind: sandbox.Unavailable, Object: out, Err: err}
 		}
 	}
-	fmt.Fprintf(a.out, "the archive and %d shares are in %s: hand each share to its holder and remove it there\n", len(b.Shares), out)
-	fmt.Fprintln(a.out, "keys destroyed later come back with it: make a new one after an erasure and destroy the old one")
 	return nil
 }
 
 func (a *app) recoverKeys(out, archive string, files []string) error {
-	if err := node.Vacant(out); err != nil {
+	if err := vacant("keys recover", out); err != nil {
 		return err
 	}
 	box, err := a.readFile(archive)
@@ -125,11 +123,15 @@ func (a *app) recoverKeys(out, archive string, files []string) error {
 	if err != nil {
 		return err
 	}
-	k, err := keys.RestoreFromShares(keys.Restore{Dir: out, Passphrase: p, Rand: a.rand}, box, shares)
-	if err != nil {
+	if err := inNewFolder("keys recover", out, func() error {
+		k, err := keys.RestoreFromShares(keys.Restore{Dir: out, Passphrase: p, Rand: a.rand}, box, shares)
+		if err == nil {
+			k.Close()
+		}
+		return err
+	}); err != nil {
 		return err
 	}
-	k.Close()
 	fmt.Fprintf(a.out, "the keys are in %s\n", out)
 	return nil
 }

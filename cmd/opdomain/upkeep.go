@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -54,24 +55,17 @@ func (a *app) backupCommand() *cobra.Command {
 func (a *app) restoreCommand() *cobra.Command {
 	var from, dir, keyDir string
 	c := verb("restore", "Bring a backup and a key folder together in a new domain folder (恢复)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
-		if err := node.Vacant(dir); err != nil {
+		if _, err := os.Stat(from); err != nil {
+			return &sandbox.Error{Op: "restore", Kind: sandbox.NotFound, Object: from, Detail: "no backup is there", Hint: "name one folder that opdomain backup made"}
+		}
+		if _, err := os.Stat(keyDir); err != nil {
+			return &sandbox.Error{Op: "restore", Kind: sandbox.NotFound, Object: keyDir, Detail: "no key folder is there", Hint: "opdomain keys recover brings one back"}
+		}
+		var r node.BackupReport
+		if err := inNewFolder("restore", dir, func() (err error) {
+			r, err = a.restore(c.Context(), from, keyDir, dir)
 			return err
-		}
-		p, err := a.passphraseFor(keyDir)
-		if err != nil {
-			return err
-		}
-		if err := copyFolder(keyDir, filepath.Join(dir, "keys")); err != nil {
-			return err
-		}
-		k, err := a.openKeyFolder(filepath.Join(dir, "keys"), p)
-		if err != nil {
-			return errors.Join(err, os.RemoveAll(dir))
-		}
-		key := k.SigningKey().Public()
-		k.Close()
-		r, err := node.Restore(c.Context(), from, dir, key)
-		if err != nil {
+		}); err != nil {
 			return err
 		}
 		return a.show(r, func(w io.Writer) {
@@ -88,14 +82,32 @@ func (a *app) restoreCommand() *cobra.Command {
 	return c
 }
 
+// restore brings backup and keys together in an empty folder.
+func (a *app) restore(ctx context.Context, from, keyDir, dir string) (node.BackupReport, error) {
+	p, err := a.passphraseFor(keyDir)
+	if err != nil {
+		return node.BackupReport{}, err
+	}
+	if err := copyFolder(keyDir, filepath.Join(dir, "keys")); err != nil {
+		return node.BackupReport{}, err
+	}
+	k, err := a.openKeyFolder(filepath.Join(dir, "keys"), p)
+	if err != nil {
+		return node.BackupReport{}, err
+	}
+	key := k.SigningKey().Public()
+	k.Close()
+	return node.Restore(ctx, from, dir, key)
+}
+
 // copyFolder copies a key folder's files.
 func copyFolder(from, to string) error {
 	if err := os.MkdirAll(to, 0o700); err != nil {
-		return &sandbox.Error{Op: "copy", Kind: sandbox.Unavailable, Object: to, Err: err}
+		return &sandbox.Error{Op: "restore", Kind: sandbox.Unavailable, Object: to, Err: err}
 	}
 	entries, err := os.ReadDir(from)
 	if err != nil {
-		return &sandbox.Error{Op: "copy", Kind: sandbox.NotFound, Object: from, Detail: "no key folder"}
+		return &sandbox.Error{Op: "restore", Kind: sandbox.NotFound, Object: from, Detail: "no key folder"}
 	}
 	for _, e := range entries {
 		if e.Type()&fs.ModeType != 0 {
@@ -106,7 +118,7 @@ func copyFolder(from, to string) error {
 			err = os.WriteFile(filepath.Join(to, e.Name()), b, 0o600)
 		}
 		if err != nil {
-			return &sandbox.Error{Op: "copy", Kind: sandbox.Unavailable, Object: e.Name(), Err: err}
+			return &sandbox.Error{Op: "restore", Kind: sandbox.Unavailable, Object: e.Name(), Err: err}
 		}
 	}
 	return nil

@@ -46,25 +46,31 @@ func (a *app) witnessCommand() *cobra.Command {
 		if err != nil {
 			return usageError{invalid("--log-key", "the domain's signing key in hex", "opdomain evidence key prints it")}
 		}
-		if err := node.Vacant(dir); err != nil {
+		if err := vacant("witness init", dir); err != nil {
 			return err
 		}
 		p, err := a.newPassphraseFor(dir)
 		if err != nil {
 			return err
 		}
-		k, err := keys.Create(filepath.Join(dir, "keys"), p, keys.Interactive(), a.rand)
-		if err != nil {
+		var w witnessSetup
+		if err := inNewFolder("witness init", dir, func() error {
+			k, err := keys.Create(filepath.Join(dir, "keys"), p, keys.Interactive(), a.rand)
+			if err != nil {
+				return err
+			}
+			defer k.Close()
+			w = witnessSetup{Name: name, Party: sandbox.PartyID(party), Key: k.SigningKey().Public().Bytes(), Logs: map[string][]byte{origin: logKey}}
+			b, err := json.MarshalIndent(w, "", "  ")
+			if err != nil {
+				return err
+			}
+			if err := durable.Replace(filepath.Join(dir, witnessFile), append(b, '\n')); err != nil {
+				return &sandbox.Error{Op: "witness", Kind: sandbox.Unavailable, Object: dir, Err: err}
+			}
+			return nil
+		}); err != nil {
 			return err
-		}
-		defer k.Close()
-		w := witnessSetup{Name: name, Party: sandbox.PartyID(party), Key: k.SigningKey().Public().Bytes(), Logs: map[string][]byte{origin: logKey}}
-		b, err := json.MarshalIndent(w, "", "  ")
-		if err != nil {
-			return err
-		}
-		if err := durable.Replace(filepath.Join(dir, witnessFile), append(b, '\n')); err != nil {
-			return &sandbox.Error{Op: "witness", Kind: sandbox.Unavailable, Object: dir, Err: err}
 		}
 		return a.show(w, func(out io.Writer) {
 			fmt.Fprintf(out, "witness %s is in %s; key %s\n", name, dir, fingerprint(w.Key))
