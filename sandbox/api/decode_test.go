@@ -97,6 +97,8 @@ func TestProblemTellsNoMoreThanItMay(t *testing.T) {
 		"internal":  {&sandbox.Error{Op: "run", Kind: sandbox.Internal, Object: "q-1", Detail: "secret"}, "internal error", "the domain's own log says more; try again"},
 		"not ours":  {foreign, "internal error", "the domain's own log says more; try again"},
 		"withheld":  {&sandbox.Error{Op: "egress", Kind: sandbox.Withheld, Object: "q-1", Detail: "secret: differs by one", Hint: "secret"}, "answer.withheld", ""},
+		"absent":    {&sandbox.Error{Op: "store: get", Kind: sandbox.NotFound, Object: "push run-1"}, "find run-1: not found: nothing of this name that you may see", "see what there is: opdomain catalog list, grant list, query list, release list"},
+		"another's": {&sandbox.Error{Op: "push", Kind: sandbox.NotFound, Object: "run-1"}, "find run-1: not found: nothing of this name that you may see", "see what there is: opdomain catalog list, grant list, query list, release list"},
 		"bare kind": {sandbox.NotFound, "not found", ""},
 	} {
 		p := problem(c.err)

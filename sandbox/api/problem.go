@@ -74,12 +74,21 @@ func problem(err error) Problem {
 		}
 		e = inner
 	}
+	if kind == sandbox.NotFound && own.Detail == "" && own.Hint == "" {
+		own = absent(own)
+	}
 	p := Problem{Error: own.Error(), Kind: kind, Op: own.Op, Object: own.Object, Detail: own.Detail, Hint: own.Hint}
 	var d *denial
 	if errors.As(err, &d) {
 		p.Reasons = []sandbox.Reason{d.reason}
 	}
 	return p
+}
+
+// absent says the same of what does not exist and of what belongs to another, and names no operation of the inside.
+func absent(e sandbox.Error) sandbox.Error {
+	return sandbox.Error{Op: "find", Kind: sandbox.NotFound, Object: e.Object[strings.LastIndexByte(e.Object, ' ')+1:], Detail: "nothing of this name that you may see",
+		Hint: "see what there is: opdomain catalog list, grant list, query list, release list"}
 }
 
 // denial carries the role table's reason beside the error it belongs to.
