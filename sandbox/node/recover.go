@@ -74,6 +74,9 @@ func (n *Node) takeUp(ctx context.Context) error {
 		switch {
 		case errors.Is(err, sandbox.NotFound) && d.Version == 0:
 			continue
+		case errors.Is(err, sandbox.NotFound):
+			return &sandbox.Error{Op: "open", Kind: sandbox.Tampered, Object: string(d.ID), Detail: fmt.Sprintf("the catalogue is at version %d, the vault has none: the dataset's folder was removed", d.Version),
+				Hint: "put vault/" + string(d.ID) + " back, or bring the domain back from a backup: opdomain restore"}
 		case err != nil:
 			return err
 		case m.Version < d.Version:

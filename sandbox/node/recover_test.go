@@ -186,7 +186,8 @@ func TestVersionCommittedBeforeACrashIsTakenUp(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(dir, "vault", "ds-p")); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := Open(ctx, testConfig(dir)); !errors.Is(err, sandbox.NotFound) && !errors.Is(err, sandbox.Tampered) {
+	var e *sandbox.Error
+	if n, err := Open(ctx, testConfig(dir)); !errors.As(err, &e) || e.Kind != sandbox.Tampered || e.Object != "ds-p" || e.Hint == "" {
 		if err == nil {
 			closed(t, n)
 		}
