@@ -105,6 +105,9 @@ func report(r pushRecord, res ingest.Result) api.PushReport {
 		out.Rejected = append(out.Rejected, api.Rejection{Column: x.Column, Rule: x.Rule, Rows: x.Rows})
 	}
 	for _, f := range res.Findings {
+		if f.Finding == "" { // a column in which nothing was found
+			continue
+		}
 		out.Findings = append(out.Findings, api.Finding{Column: f.Column, Finding: string(f.Finding), Grade: f.Grade})
 	}
 	return out
