@@ -7,8 +7,11 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -49,10 +52,22 @@ func sessionOver(t *http.Transport, server string, id *identity, now func() time
 	return &session{id: id, api: c, now: now, rand: rand}, nil
 }
 
+// checkServer refuses an address that no domain can have, before a passphrase is asked for.
+func checkServer(server string) error {
+	u, err := url.Parse(server)
+	if err == nil && u.Hostname() != "" && u.Opaque == "" && u.User == nil && slices.Contains([]string{"http", "https", strings.TrimSuffix(tlcpScheme, "://")}, u.Scheme) {
+		return nil
+	}
+	return usageError{invalid("--server", "http://, https:// or tlcp:// before host and port", "e.g. --server http://127.0.0.1:8471")}
+}
+
 // connect opens the identity named by --as and a session to --server.
 func (a *app) connect() (*session, error) {
 	if a.as == "" {
 		return nil, usageError{invalid("--as", "this command signs its requests", "name an identity's folder, e.g. --as DIR/identities/operator")}
+	}
+	if err := checkServer(a.server); err != nil {
+		return nil, err
 	}
 	if _, err := os.Stat(filepath.Join(a.as, identityFile)); err != nil {
 		return nil, &sandbox.Error{Op: "identity", Kind: sandbox.NotFound, Object: a.as, Detail: "no identity in this folder", Hint: "name one with --as, e.g. DIR/identities/operator"}
@@ -97,6 +112,9 @@ func body(r *http.Response, err error) ([]byte, error) {
 		var e *sandbox.Error
 		if errors.As(err, &e) {
 			return nil, e
+		}
+		if errors.Is(err, context.Canceled) { // by who waits for the answer
+			return nil, err
 		}
 		return nil, &sandbox.Error{Op: "request", Kind: sandbox.Unavailable, Object: "domain", Detail: "cannot be reached", Hint: "is it running? opdomain serve --dir DIR; name its address with --server"}
 	}

@@ -223,6 +223,9 @@ func (a *app) catalogCommand() *cobra.Command {
 			return result[[]catalog.Dataset](s.api.ListDatasets(c.Context()))
 		},
 			func(w io.Writer, all []catalog.Dataset) {
+				if len(all) == 0 {
+					fmt.Fprintln(w, "no datasets 尚无数据资源: a unit registers one with opdomain source register")
+				}
 				for _, d := range all {
 					fmt.Fprintf(w, "%-20s %-18s v%-4d %10d rows  %-10s %s\n", d.ID, d.Unit, d.Version, d.Rows, d.Frequency, d.Title)
 				}

@@ -28,6 +28,9 @@ func (a *app) evidenceCommand() *cobra.Command {
 		if a.as != "" { // TLCP shows the certificates of an identity even here
 			return a.connect()
 		}
+		if err := checkServer(a.server); err != nil {
+			return nil, err
+		}
 		return newSession(a.server, nil, a.now, a.rand)
 	}
 	key := verb("key", "Print the domain's signing key in hex, for opdomain-verify --key", cobra.NoArgs, func(c *cobra.Command, _ []string) error {

@@ -62,10 +62,24 @@ func identityDir(dir string, id sandbox.IdentityID) string {
 	return filepath.Join(dir, "identities", string(id))
 }
 
+// check refuses what no domain can be, before a passphrase is asked for.
+func (f founding) check() error {
+	if err := sandbox.CheckID("--domain", f.domain); err != nil {
+		return usageError{err}
+	}
+	if f.hosting != sandbox.P1 && f.hosting != sandbox.P2 {
+		return usageError{invalid("--hosting", "P1 (agency-hosted) or P2 (operator-hosted)", "")}
+	}
+	if !slices.Contains(profile.Names(), f.district) {
+		return usageError{invalid("--district", "no rules of this district are shipped", "one of "+strings.Join(profile.Names(), ", "))}
+	}
+	return nil
+}
+
 // found makes a domain and the identities it starts with.
 func (a *app) found(ctx context.Context, f founding, passphrase []byte, m *api.Metrics) (*node.Node, map[sandbox.IdentityID]*identity, error) {
-	if !slices.Contains(profile.Names(), f.district) {
-		return nil, nil, usageError{invalid("--district", "no rules of this district are shipped", "one of "+strings.Join(profile.Names(), ", "))}
+	if err := f.check(); err != nil {
+		return nil, nil, err
 	}
 	cfg := node.Config{Dir: f.dir, Passphrase: passphrase, Now: a.now, Rand: a.rand, Metrics: m}
 	made := map[sandbox.IdentityID]*identity{}
@@ -125,6 +139,12 @@ func (a *app) initCommand() *cobra.Command {
 		}
 		if len(f.units) == 0 {
 			f.units = defaultUnits
+		}
+		if err := f.check(); err != nil {
+			return err
+		}
+		if err := vacant("init", f.dir); err != nil {
+			return err
 		}
 		p, err := a.foundingPassphrases(&f, identities)
 		if err != nil {

@@ -62,6 +62,8 @@ type app struct {
 
 	moduleMu sync.Mutex
 	modules  map[string]*pkcs11.Module // of devices, by path
+
+	noSuch error // help was asked for of a command that there is not
 }
 
 // refused is a refusal as the end of a command.
@@ -82,14 +84,27 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = a.noSuch
+	}
 	if err == nil {
 		return 0
 	}
-	return a.fail(err)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(a.err, "error: interrupted before it was done 已中断")
+		if hint := hintOf(err); hint != "" {
+			fmt.Fprintln(a.err, "hint:", hint)
+		}
+		return exitFailed
+	}
+	return a.failed(err, c.CommandPath())
 }
 
-func (a *app) fail(err error) int {
+func (a *app) fail(err error) int { return a.failed(err, "opdomain") }
+
+// failed prints how a command ended, and gives the exit status.
+func (a *app) failed(err error, command string) int {
 	if status, ok := statusOf(err); ok {
 		return status
 	}
@@ -106,7 +121,7 @@ func (a *app) fail(err error) int {
 	var u usageError
 	if errors.As(err, &u) || strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "required flag") {
 		if e == nil || e.Hint == "" {
-			fmt.Fprintln(a.err, "hint: opdomain --help")
+			fmt.Fprintln(a.err, "hint:", command, "--help")
 		}
 		return exitUsage
 	}
@@ -150,10 +165,33 @@ func (a *app) root() *cobra.Command {
 		a.consentCommand(), a.queryCommand(), a.egressCommand(), a.releaseCommand(), a.meterCommand(), a.billCommand(), a.evidenceCommand(),
 		a.identityCommand(), a.keysCommand(), a.witnessCommand(), a.vaultCommand(), a.backupCommand(), a.restoreCommand(), a.doctorCommand(), a.anonymizeCommand(), a.classifyCommand(), a.desensitizeCommand())
 	root.CompletionOptions.DisableDefaultCmd = true
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(c *cobra.Command, args []string) {
+		if rest := c.Flags().Args(); c.HasSubCommands() && len(rest) > 0 {
+			a.noSuch = unknownCommand(rest[0], c)
+			return
+		}
+		help(c, args)
+	})
+	root.SetHelpCommand(&cobra.Command{Use: "help [COMMAND]", Short: "Help about a command", RunE: func(c *cobra.Command, args []string) error {
+		of, rest, err := root.Find(args)
+		if err == nil && len(rest) > 0 {
+			err = unknownCommand(rest[0], of)
+		}
+		if err != nil {
+			return usageError{err}
+		}
+		help(of, nil)
+		return nil
+	}})
 	for _, c := range root.Commands() {
 		describe(c)
 	}
 	return root
+}
+
+func unknownCommand(name string, in *cobra.Command) error {
+	return usageError{fmt.Errorf("unknown command %q for %q", name, in.CommandPath())}
 }
 
 // describe puts the exit statuses into every command's help and makes argument errors usage errors.

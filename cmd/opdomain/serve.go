@@ -232,6 +232,9 @@ func (o *opening) flags(c *cobra.Command) {
 
 // domain opens the domain.
 func (a *app) domain(ctx context.Context, o opening, m *api.Metrics) (*node.Node, error) {
+	if err := node.Holds(o.dir); err != nil {
+		return nil, err
+	}
 	p, err := a.passphraseFor(o.dir)
 	if err != nil {
 		return nil, err

@@ -205,12 +205,22 @@ func Vacant(dir string) error {
 	return nil
 }
 
+// Holds says whether a folder holds a domain.
+func Holds(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, descriptionFile)); err != nil {
+		return &sandbox.Error{Op: "open", Kind: sandbox.NotFound, Object: dir, Detail: "the folder holds no domain", Hint: "opdomain init --dir " + dir}
+	}
+	return nil
+}
+
 // Open opens the domain in a folder: wrong passphrase, tampered keys, log, store or vault heads are named errors.
 func Open(ctx context.Context, cfg Config) (*Node, error) {
+	if err := Holds(cfg.Dir); err != nil {
+		return nil, err
+	}
 	b, err := os.ReadFile(filepath.Join(cfg.Dir, descriptionFile))
 	if err != nil {
-		return nil, &sandbox.Error{Op: "open", Kind: sandbox.NotFound, Object: cfg.Dir, Detail: "the folder holds no domain",
-			Hint: "opdomain init --dir " + cfg.Dir}
+		return nil, &sandbox.Error{Op: "open", Kind: sandbox.Unavailable, Object: cfg.Dir, Err: err}
 	}
 	var d description
 	if err := strictJSON(b, &d); err != nil || d.Format != 1 {
