@@ -122,6 +122,21 @@ func (a *app) ingestCommand() *cobra.Command {
 			return result[api.Push](s.api.GetPush(c.Context(), sandbox.RunID(args[0])))
 		}, nil)
 	})
+	open := verb("list", "List the runs that are open: a unit's own, or all for the agency", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		return get(a, func(s *session) ([]api.Push, error) { return result[[]api.Push](s.api.ListPushes(c.Context())) }, func(w io.Writer, all []api.Push) {
+			for _, p := range all {
+				fmt.Fprintf(w, "%-28s %s\n", p.Run, p.Dataset)
+			}
+			fmt.Fprintf(w, "%d open 待续传\n", len(all))
+		})
+	})
+	abandon := verb("abandon RUN", "End an open run and keep nothing of it; its unit and the agency may (放弃推送)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+		return get(a, func(s *session) (api.Push, error) {
+			return result[api.Push](s.api.AbandonPush(c.Context(), sandbox.RunID(args[0])))
+		}, func(w io.Writer, p api.Push) {
+			fmt.Fprintf(w, "abandoned %s of %s: nothing of it was kept\n", p.Run, p.Dataset)
+		})
+	})
 	held := verb("quarantine", "List the pushes held back because their schema drifted (隔离记录)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		return get(a, func(s *session) ([]api.Quarantine, error) {
 			return result[[]api.Quarantine](s.api.ListQuarantine(c.Context()))
@@ -132,7 +147,7 @@ func (a *app) ingestCommand() *cobra.Command {
 			fmt.Fprintf(w, "%d held back 隔离\n", len(all))
 		})
 	})
-	return group("ingest", "Push data into the domain (数据汇聚)", send, status, held)
+	return group("ingest", "Push data into the domain (数据汇聚)", send, status, open, abandon, held)
 }
 
 // checkErasure reads the certificate of an erasure and checks the domain's signature on it.

@@ -14,6 +14,7 @@ import (
 	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/doctor"
 	"github.com/opdomain/opdomain/sandbox/node"
 	"github.com/opdomain/opdomain/sandbox/profile"
 )
@@ -81,7 +82,7 @@ func (a *app) found(ctx context.Context, f founding, passphrase []byte, m *api.M
 	if err := f.check(); err != nil {
 		return nil, nil, err
 	}
-	cfg := node.Config{Dir: f.dir, Passphrase: passphrase, Now: a.now, Rand: a.rand, Metrics: m}
+	cfg := node.Config{Dir: f.dir, Passphrase: passphrase, Now: a.now, Space: doctor.Space, Rand: a.rand, Metrics: m}
 	made := map[sandbox.IdentityID]*identity{}
 	roster := f.roster()
 	// The folder must be empty before keys are written into it, so the check of Create is made here first.

@@ -19,6 +19,7 @@ import (
 	"github.com/opdomain/opdomain/attest/channel"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/doctor"
 	"github.com/opdomain/opdomain/sandbox/node"
 )
 
@@ -239,7 +240,7 @@ func (a *app) domain(ctx context.Context, o opening, m *api.Metrics) (*node.Node
 	if err != nil {
 		return nil, err
 	}
-	cfg := node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Steady: a.steady, Rand: a.rand, Metrics: m}
+	cfg := node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Steady: a.steady, Space: doctor.Space, Rand: a.rand, Metrics: m}
 	if cfg.Device, err = a.device(filepath.Join(o.dir, "keys"), p); err != nil {
 		return nil, err
 	}

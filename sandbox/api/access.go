@@ -110,6 +110,8 @@ func routes() map[string]access {
 		"GET /v1/datasets/{dataset}/schemas":                     everyone,
 		"GET /v1/datasets/{dataset}/quality":                     only("agency", "unit", "auditor"),
 		"POST /v1/pushes":                                        only("unit/officer").upTo(signedForm),
+		"GET /v1/pushes":                                         only("unit", "agency", "auditor"),
+		"DELETE /v1/pushes/{run}":                                only("unit/officer", "agency/officer").upTo(shortForm),
 		"GET /v1/pushes/{run}":                                   only("unit"),
 		"PUT /v1/pushes/{run}/frames":                            frames("unit/officer").costly(),
 		"POST /v1/scenarios":                                     only("operator/officer", "partner/officer"),

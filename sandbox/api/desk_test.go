@@ -236,6 +236,14 @@ func (d *desk) Overdue(_ context.Context, c Caller) ([]Overdue, error) {
 	return nil, d.note("Overdue", c)
 }
 
+func (d *desk) Pushes(_ context.Context, c Caller) ([]Push, error) {
+	return nil, d.note("Pushes", c)
+}
+
+func (d *desk) AbandonPush(_ context.Context, c Caller, _ sandbox.RunID) (Push, error) {
+	return Push{}, d.note("AbandonPush", c)
+}
+
 func (d *desk) Quarantine(_ context.Context, c Caller) ([]Quarantine, error) {
 	return nil, d.note("Quarantine", c)
 }

@@ -527,6 +527,11 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/parties (the `EnrolParty` operationId).
 	EnrolParty(ctx context.Context, body EnrolPartyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListPushes 待续推送: the runs that are open, of the caller's own or, for the agency and auditors, all
+	//
+	// Corresponds with GET /v1/pushes (the `ListPushes` operationId).
+	ListPushes(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// OpenPushWithBody 推送开启: the signed opening of a sealed push
 	//
 	// Takes any type of body and a specified content type.
@@ -540,6 +545,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/pushes (the `OpenPush` operationId).
 	OpenPush(ctx context.Context, body OpenPushJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AbandonPush 放弃推送: an open run ends, and nothing of it is kept; its unit and the agency may
+	//
+	// Corresponds with DELETE /v1/pushes/{run} (the `AbandonPush` operationId).
+	AbandonPush(ctx context.Context, run RunID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetPush 推送状态
 	//
@@ -1399,6 +1409,21 @@ func (c *Client) EnrolParty(ctx context.Context, body EnrolPartyJSONRequestBody,
 	return c.Client.Do(req)
 }
 
+// ListPushes 待续推送: the runs that are open, of the caller's own or, for the agency and auditors, all
+//
+// Corresponds with GET /v1/pushes (the `ListPushes` operationId).
+func (c *Client) ListPushes(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListPushesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // OpenPushWithBody 推送开启: the signed opening of a sealed push
 //
 // Takes any type of body and a specified content type.
@@ -1423,6 +1448,21 @@ func (c *Client) OpenPushWithBody(ctx context.Context, contentType string, body 
 // Corresponds with POST /v1/pushes (the `OpenPush` operationId).
 func (c *Client) OpenPush(ctx context.Context, body OpenPushJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewOpenPushRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AbandonPush 放弃推送: an open run ends, and nothing of it is kept; its unit and the agency may
+//
+// Corresponds with DELETE /v1/pushes/{run} (the `AbandonPush` operationId).
+func (c *Client) AbandonPush(ctx context.Context, run RunID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAbandonPushRequest(c.Server, run)
 	if err != nil {
 		return nil, err
 	}
@@ -3044,6 +3084,33 @@ func NewEnrolPartyRequestWithBody(server string, contentType string, body io.Rea
 	return req, nil
 }
 
+// NewListPushesRequest constructs an http.Request for the ListPushes method
+func NewListPushesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/pushes")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewOpenPushRequest calls the generic OpenPush builder with application/json body
 func NewOpenPushRequest(server string, body OpenPushJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -3080,6 +3147,40 @@ func NewOpenPushRequestWithBody(server string, contentType string, body io.Reade
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewAbandonPushRequest constructs an http.Request for the AbandonPush method
+func NewAbandonPushRequest(server string, run RunID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "run", run, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/pushes/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -4121,6 +4222,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/parties (the `EnrolParty` operationId).
 	EnrolPartyWithResponse(ctx context.Context, body EnrolPartyJSONRequestBody, reqEditors ...RequestEditorFn) (*EnrolPartyResponse, error)
 
+	// ListPushesWithResponse 待续推送: the runs that are open, of the caller's own or, for the agency and auditors, all
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/pushes (the `ListPushes` operationId).
+	ListPushesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListPushesResponse, error)
+
 	// OpenPushWithBodyWithResponse 推送开启: the signed opening of a sealed push
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -4134,6 +4242,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/pushes (the `OpenPush` operationId).
 	OpenPushWithResponse(ctx context.Context, body OpenPushJSONRequestBody, reqEditors ...RequestEditorFn) (*OpenPushResponse, error)
+
+	// AbandonPushWithResponse 放弃推送: an open run ends, and nothing of it is kept; its unit and the agency may
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/pushes/{run} (the `AbandonPush` operationId).
+	AbandonPushWithResponse(ctx context.Context, run RunID, reqEditors ...RequestEditorFn) (*AbandonPushResponse, error)
 
 	// GetPushWithResponse 推送状态
 	//
@@ -5709,6 +5824,54 @@ func (r EnrolPartyResponse) ContentType() string {
 	return ""
 }
 
+type ListPushesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Push
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListPushesResponse) GetJSON200() *[]Push {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListPushesResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListPushesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListPushesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListPushesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListPushesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type OpenPushResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5751,6 +5914,54 @@ func (r OpenPushResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r OpenPushResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AbandonPushResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Push
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AbandonPushResponse) GetJSON200() *Push {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AbandonPushResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AbandonPushResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AbandonPushResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AbandonPushResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AbandonPushResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7221,6 +7432,19 @@ func (c *ClientWithResponses) EnrolPartyWithResponse(ctx context.Context, body E
 	return ParseEnrolPartyResponse(rsp)
 }
 
+// ListPushesWithResponse 待续推送: the runs that are open, of the caller's own or, for the agency and auditors, all
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/pushes (the `ListPushes` operationId).
+func (c *ClientWithResponses) ListPushesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListPushesResponse, error) {
+	rsp, err := c.ListPushes(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListPushesResponse(rsp)
+}
+
 // OpenPushWithBodyWithResponse 推送开启: the signed opening of a sealed push
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -7245,6 +7469,19 @@ func (c *ClientWithResponses) OpenPushWithResponse(ctx context.Context, body Ope
 		return nil, err
 	}
 	return ParseOpenPushResponse(rsp)
+}
+
+// AbandonPushWithResponse 放弃推送: an open run ends, and nothing of it is kept; its unit and the agency may
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/pushes/{run} (the `AbandonPush` operationId).
+func (c *ClientWithResponses) AbandonPushWithResponse(ctx context.Context, run RunID, reqEditors ...RequestEditorFn) (*AbandonPushResponse, error) {
+	rsp, err := c.AbandonPush(ctx, run, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAbandonPushResponse(rsp)
 }
 
 // GetPushWithResponse 推送状态
@@ -8535,6 +8772,39 @@ func ParseEnrolPartyResponse(rsp *http.Response) (*EnrolPartyResponse, error) {
 	return response, nil
 }
 
+// ParseListPushesResponse parses an HTTP response from a ListPushesWithResponse call
+func ParseListPushesResponse(rsp *http.Response) (*ListPushesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListPushesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Push
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseOpenPushResponse parses an HTTP response from a OpenPushWithResponse call
 func ParseOpenPushResponse(rsp *http.Response) (*OpenPushResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -8555,6 +8825,39 @@ func ParseOpenPushResponse(rsp *http.Response) (*OpenPushResponse, error) {
 			return nil, err
 		}
 		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAbandonPushResponse parses an HTTP response from a AbandonPushWithResponse call
+func ParseAbandonPushResponse(rsp *http.Response) (*AbandonPushResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AbandonPushResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Push
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Failed
@@ -9283,9 +9586,15 @@ type ServerInterface interface {
 	// EnrolParty 主体入域登记: admits a party and its identities
 	// (POST /v1/parties)
 	EnrolParty(w http.ResponseWriter, r *http.Request)
+	// ListPushes 待续推送: the runs that are open, of the caller's own or, for the agency and auditors, all
+	// (GET /v1/pushes)
+	ListPushes(w http.ResponseWriter, r *http.Request)
 	// OpenPush 推送开启: the signed opening of a sealed push
 	// (POST /v1/pushes)
 	OpenPush(w http.ResponseWriter, r *http.Request)
+	// AbandonPush 放弃推送: an open run ends, and nothing of it is kept; its unit and the agency may
+	// (DELETE /v1/pushes/{run})
+	AbandonPush(w http.ResponseWriter, r *http.Request, run RunID)
 	// GetPush 推送状态
 	// (GET /v1/pushes/{run})
 	GetPush(w http.ResponseWriter, r *http.Request, run RunID)
@@ -10039,11 +10348,51 @@ func (siw *ServerInterfaceWrapper) EnrolParty(w http.ResponseWriter, r *http.Req
 	handler.ServeHTTP(w, r)
 }
 
+// ListPushes operation middleware
+func (siw *ServerInterfaceWrapper) ListPushes(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListPushes(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // OpenPush operation middleware
 func (siw *ServerInterfaceWrapper) OpenPush(w http.ResponseWriter, r *http.Request) {
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.OpenPush(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AbandonPush operation middleware
+func (siw *ServerInterfaceWrapper) AbandonPush(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "run" -------------
+	var run RunID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "run", r.PathValue("run"), &run, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "run", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AbandonPush(w, r, run)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -10591,7 +10940,9 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}/revisions", wrapper.ListRevisions)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}/quality", wrapper.GetQuality)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}/schemas", wrapper.ListSchemas)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/pushes", wrapper.ListPushes)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/pushes", wrapper.OpenPush)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/v1/pushes/{run}", wrapper.AbandonPush)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/pushes/{run}", wrapper.GetPush)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/v1/pushes/{run}/frames", wrapper.PutFrames)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/scenarios", wrapper.ListScenarios)

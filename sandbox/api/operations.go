@@ -231,6 +231,14 @@ func (o operations) OpenPush(w http.ResponseWriter, r *http.Request) {
 	submit(o, w, r, http.StatusCreated, o.config.Service.OpenPush)
 }
 
+func (o operations) ListPushes(w http.ResponseWriter, r *http.Request) {
+	list(o, w, r, o.config.Service.Pushes)
+}
+
+func (o operations) AbandonPush(w http.ResponseWriter, r *http.Request, run RunID) {
+	find(o, w, r, "run", run, o.config.Service.AbandonPush)
+}
+
 func (o operations) GetPush(w http.ResponseWriter, r *http.Request, run RunID) {
 	find(o, w, r, "run", run, o.config.Service.Push)
 }

@@ -224,11 +224,11 @@ func readBody(r *http.Request, body io.Reader, max int64, c *call) error {
 	if sm.Sum(b) != c.digest {
 		return &sandbox.Error{Op: "request: verify", Kind: sandbox.Unsigned, Object: "body", Detail: "the body is not the one that was signed"}
 	}
-	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
-	if reads && len(b) > 0 {
+	bare := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodDelete
+	if bare && len(b) > 0 {
 		return malformed("body", "this operation takes none")
 	}
-	if !reads {
+	if !bare {
 		if err := checkType(r, typeJSON); err != nil {
 			return err
 		}

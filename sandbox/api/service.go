@@ -40,6 +40,11 @@ type Service interface {
 
 	OpenPush(ctx context.Context, c Caller, o PushOpening) (Push, error)
 	Push(ctx context.Context, c Caller, run sandbox.RunID) (Push, error)
+	// Pushes lists the open runs: a unit's own, or all for the agency and auditors.
+	Pushes(ctx context.Context, c Caller) ([]Push, error)
+	// AbandonPush ends an open run, a stream under way included, and keeps nothing of it. Its unit and the agency may; a run
+	// the caller may not see is NotFound, one that was committed or refused is Conflict.
+	AbandonPush(ctx context.Context, c Caller, run sandbox.RunID) (Push, error)
 	// ReceivePush reads the sealed frames of an opened push. The caller's signature covers Push.OpeningDigest, checked
 	// before the call; the frames prove themselves by the secret inside the opening.
 	ReceivePush(ctx context.Context, c Caller, run sandbox.RunID, body io.Reader) (PushReport, error)
@@ -254,6 +259,7 @@ type Push struct {
 	OpeningDigest []byte            `json:"opening_digest"`        // SM3 of PushOpening.Opening; what the signature of the frames request covers
 	ResumeFrom    int64             `json:"resume_from,omitempty"` // batches that are durable; the next stream starts with the one behind
 	Prefix        []byte            `json:"prefix,omitempty"`      // digest of those batches
+	Rule          string            `json:"rule,omitempty"`        // why it was refused: a kind of error, schema-drift, no-room or abandoned
 	Report        *PushReport       `json:"report,omitempty"`
 }
 

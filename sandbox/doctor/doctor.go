@@ -108,8 +108,22 @@ func (m Machine) Disk(dir string, need uint64) []Finding {
 	return append(out, m.probe(dir))
 }
 
+// Space gives the bytes that an unprivileged process can still write to the file system of dir, and its size.
+func Space(dir string) (free, size uint64, err error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, 0, err
+	}
+	free, size = measured(s)
+	return free, size, nil
+}
+
+func measured(s unix.Statfs_t) (free, size uint64) {
+	return s.Bavail * uint64(s.Bsize), s.Blocks * uint64(s.Bsize)
+}
+
 func space(s unix.Statfs_t, need uint64) Finding {
-	free, all := s.Bavail*uint64(s.Bsize), s.Blocks*uint64(s.Bsize)
+	free, all := measured(s)
 	f := Finding{Check: "disk space", Level: OK, Detail: fmt.Sprintf("%d MiB of %d MiB free", free>>20, all>>20)}
 	switch {
 	case free < need:

@@ -4,7 +4,8 @@
 //	frames → payloads → record batches → schema and subject checks → pseudonyms → staged in the vault → commit
 //
 // A run is all or nothing. A fault of the data ends it (Refusal): its stage is dropped and the dataset keeps the version it
-// had. Anything else, a cut connection, a gap, a full disk, leaves it open: what is staged of it is kept by the Intake and
+// had. So does a full disk, or one of which only the reserve is left (vault.Reserve): a stage that waits would hold the space
+// that everybody needs. Anything else, a cut connection, a gap, leaves it open: what is staged of it is kept by the Intake and
 // Progress says where the next stream goes on. A batch that is staged and comes again is dropped; a run commits once.
 // Errors name the dataset, the batch and row, the column and the rule, never a value.
 //
@@ -116,7 +117,7 @@ type Result struct {
 	Quality  catalog.Quality
 }
 
-// Refusal (入库拒绝) is a fault of the data: nothing of the run is kept, and a retry is a new run.
+// Refusal (入库拒绝) is a fault of the data, or want of space: nothing of the run is kept, and a retry is a new run.
 type Refusal struct{ Err error }
 
 func (r *Refusal) Error() string { return r.Err.Error() }
@@ -124,6 +125,15 @@ func (r *Refusal) Error() string { return r.Err.Error() }
 func (r *Refusal) Unwrap() error { return r.Err }
 
 func refusal(err error) error { return &Refusal{err} }
+
+// fits makes want of space a refusal; other errors stay what they are.
+func fits(d sandbox.DatasetID, err error) error {
+	if r := (*Refusal)(nil); err == nil || errors.As(err, &r) || !vault.Full(err) {
+		return err
+	}
+	return refusal(&sandbox.Error{Op: "ingest", Kind: sandbox.TooLarge, Object: string(d), Detail: "there is no room for this push, and nothing of it was kept",
+		Hint: "make room on the domain's disk, then push again as a new run", Err: err})
+}
 
 // Receive takes one stream of a run to its end: to the run's commit, or to an error. A Refusal has dropped the run; after any
 // other error the run is resumable from what Standing then gives. The end of
@@ -135,19 +145,24 @@ func (in *Intake) Receive(ctx context.Context, p Push) (res Result, err error) {
 	}
 	st, err := in.stage(ctx, p)
 	if err != nil {
-		return Result{}, err
+		return Result{}, fits(d.ID, err)
 	}
 	defer func() { // also when a panic passes: the run must not stay claimed
 		var r *Refusal
+		err = fits(d.ID, err)
 		switch {
 		case errors.As(err, &r):
-			if st.ended { // the commit found that another run was first
+			if st.ended { // the commit failed: another run was first, or there was no room
 				err = refusal(errors.Join(r.Err, in.Drop(d.ID, p.Run)))
 			} else {
 				err = refusal(errors.Join(r.Err, st.abort()))
 			}
 		case !st.ended:
-			err = errors.Join(err, st.suspend(ctx))
+			if serr := st.suspend(ctx); vault.Full(serr) { // the stage has ended, and its space is what is wanted
+				err = fits(d.ID, errors.Join(serr, err, in.Drop(d.ID, p.Run)))
+			} else {
+				err = errors.Join(err, serr)
+			}
 		}
 	}()
 	s := &stream{intake: in, push: p, stage: st, schema: batch.Schema(d)}

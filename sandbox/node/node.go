@@ -29,7 +29,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/workflow"
 )
 
-// Config (域配置) says how a domain is opened. Every field is required but Device, Witnesses and Steady.
+// Config (域配置) says how a domain is opened. Every field is required but Device, Witnesses, Steady and Space.
 type Config struct {
 	Dir        string
 	Passphrase []byte
@@ -40,7 +40,9 @@ type Config struct {
 	Witnesses []Witness
 	Now       func() time.Time
 	// Steady gives the time passed since some moment by a clock that nobody sets; nil: a host clock set forward is not seen.
-	Steady  func() time.Duration
+	Steady func() time.Duration
+	// Space tells what is left of the disk, of which vault.Reserve is kept from pushes and views; nil: they may fill it.
+	Space   durable.Space
 	Rand    io.Reader
 	Metrics *api.Metrics
 }
@@ -289,7 +291,7 @@ func open(ctx context.Context, cfg Config, d description, create bool) (n *Node,
 	if n.populations, err = openPopulations(filepath.Join(cfg.Dir, "ledger"), popKey, cfg.Rand); err != nil {
 		return n, err
 	}
-	if n.vault, err = vault.Open(filepath.Join(cfg.Dir, "vault"), n.keys, cfg.Rand); err != nil {
+	if n.vault, err = vault.OpenConfig(vault.Config{Dir: filepath.Join(cfg.Dir, "vault"), Keys: n.keys, Rand: cfg.Rand, Space: cfg.Space}); err != nil {
 		return n, err
 	}
 	if n.store, err = store.Open(ctx, filepath.Join(cfg.Dir, "domain.db"), storeKey, cfg.Rand); err != nil {

@@ -34,6 +34,12 @@ const (
 	openRunAge = 24 * time.Hour   // how long a run may stay open between its streams
 )
 
+// Rules of refusals beside the kinds of errors and schema-drift.
+const (
+	ruleNoRoom    = "no-room"   // the disk is full, or down to its reserve
+	ruleAbandoned = "abandoned" // by its unit or the agency
+)
+
 // pushLimits bound one push.
 var pushLimits = ingest.Limits{Batch: batch.Limits{Rows: 1 << 16}, Rows: 1 << 32, Batches: 1 << 24}
 
@@ -73,6 +79,9 @@ func (n *Node) OpenPush(ctx context.Context, c api.Caller, o api.PushOpening) (a
 	case err == nil:
 		return n.openAgain(ctx, c, op, o.Opening, secret, r)
 	case !errors.Is(err, sandbox.NotFound):
+		return api.Push{}, err
+	}
+	if err := n.vault.Room(); err != nil {
 		return api.Push{}, err
 	}
 	if _, err := n.drifted(ctx, c, d, op); err != nil {
@@ -131,9 +140,12 @@ func (n *Node) opening(c api.Caller, o api.PushOpening) (wire.Opening, *channel.
 
 // openAgain takes a further opening of a run: same content, new secret. A stream still under way ends first.
 func (n *Node) openAgain(ctx context.Context, c api.Caller, op wire.Opening, opening []byte, secret *channel.Secret, r pushRecord) (api.Push, error) {
-	used := pushError(op, sandbox.Conflict, "this run id was used before", "a refused push is not repeated: retry it under a new run id")
-	if r.Party != c.Party.ID || r.Push.State == pushRefused {
+	used := pushError(op, sandbox.Conflict, "this run id was used before", "retry it under a new run id")
+	if r.Party != c.Party.ID {
 		return api.Push{}, used
+	}
+	if r.Push.State == pushRefused {
+		return api.Push{}, refusedBefore(op, r)
 	}
 	first, err := wire.ParseOpening(r.First)
 	if err != nil {
@@ -150,7 +162,10 @@ func (n *Node) openAgain(ctx context.Context, c api.Caller, op wire.Opening, ope
 		return r.Push, err
 	}
 	if r.Push.State != pushOpen {
-		return api.Push{}, used
+		return api.Push{}, refusedBefore(op, r)
+	}
+	if err := n.vault.Room(); err != nil { // what is staged stays, to go on with when there is room
+		return api.Push{}, err
 	}
 	at, err := n.intake.Standing(ctx, op.Stream.Dataset, op.Stream.Run)
 	if errors.Is(err, sandbox.Conflict) || errors.Is(err, sandbox.Tampered) { // overtaken by another run's commit, or its stage was changed
@@ -169,6 +184,11 @@ func (n *Node) openAgain(ctx context.Context, c api.Caller, op wire.Opening, ope
 	}
 	n.streams[op.Stream.Run] = &streaming{opening: opening, secret: secret, opened: n.now()}
 	return r.Push, nil
+}
+
+// refusedBefore says that a run came to nothing, and why.
+func refusedBefore(op wire.Opening, r pushRecord) error {
+	return pushError(op, sandbox.Conflict, "this run was refused: "+r.Push.Rule, "a refused push is not repeated: retry it under a new run id")
 }
 
 // endStream stops a stream of a run that is under way and waits for its end.

@@ -42,6 +42,9 @@ func (n *Node) ReceivePush(ctx context.Context, c api.Caller, run sandbox.RunID,
 	if err != nil {
 		return api.PushReport{}, err
 	}
+	if r.Push.State != pushOpen {
+		return api.PushReport{}, &sandbox.Error{Op: "push", Kind: sandbox.Conflict, Object: string(run), Detail: "the run is " + r.Push.State, Hint: "ask where it stands: opdomain ingest show " + string(run)}
+	}
 	op, err := wire.ParseOpening(r.First)
 	if err != nil {
 		return api.PushReport{}, err
@@ -186,7 +189,11 @@ func (n *Node) refusePush(ctx context.Context, c api.Caller, r pushRecord, cause
 	// The sender may be gone: the refusal is recorded all the same.
 	ctx = context.WithoutCancel(ctx)
 	n.cfg.Metrics.Job("push", pushRefused)
-	return errors.Join(cause, n.recordRefusal(ctx, c.Identity.ID, r, string(sandbox.KindOf(cause))))
+	rule := string(sandbox.KindOf(cause))
+	if vault.Full(cause) {
+		rule = ruleNoRoom
+	}
+	return errors.Join(cause, n.recordRefusal(ctx, c.Identity.ID, r, rule))
 }
 
 func (n *Node) recordRefusal(ctx context.Context, actor sandbox.IdentityID, p pushRecord, rule string) error {
@@ -195,7 +202,7 @@ func (n *Node) recordRefusal(ctx context.Context, actor sandbox.IdentityID, p pu
 		if err != nil || r.Push.State != pushOpen {
 			return err
 		}
-		r.Push.State = pushRefused
+		r.Push.State, r.Push.Rule = pushRefused, rule
 		if _, err := n.docs.pushes.Update(ctx, string(p.Push.Run), rev, string(r.Party), pushRefused, r); err != nil {
 			return err
 		}

@@ -333,6 +333,9 @@ func TestFullDisk(t *testing.T) {
 		t.Fatalf("%d documents of 20 KiB fit on 2 MiB", written)
 	}
 	named(t, "insert", full, sandbox.Unavailable)
+	if !strings.Contains(full.Error(), fullDisk) {
+		t.Errorf("the disk is full, and the error says %q", full)
+	}
 	nested := s.Tx(ctx, func(ctx context.Context) error {
 		return s.Tx(ctx, func(ctx context.Context) error {
 			return c.Insert(ctx, "nested", "", "", note{Text: strings.Repeat("x", 6<<20)}) // spills before its commit

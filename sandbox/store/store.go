@@ -31,6 +31,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
@@ -345,6 +346,8 @@ const (
 	resultMismatch, resultNotADB                          = 20, 26
 )
 
+const fullDisk, fullHint = "the disk is full", "make room on the domain's disk"
+
 const restoreHint = "restore the file and compare it with the evidence log"
 
 // failed maps a driver error to a kind. Faults of the file name the file. SQLite names tables and columns in its texts,
@@ -356,6 +359,10 @@ func failed(op, object string, err error) error {
 		return e
 	}
 	var se *sqlite.Error
+	if errors.Is(err, syscall.ENOSPC) {
+		e.Kind, e.Detail, e.Hint = sandbox.Unavailable, fullDisk, fullHint
+		return e
+	}
 	if !errors.As(err, &se) {
 		return e
 	}
@@ -363,7 +370,9 @@ func failed(op, object string, err error) error {
 	switch code {
 	case resultBusy, resultLocked:
 		e.Kind, e.Detail, e.Hint = sandbox.Unavailable, "another process holds the file", "try again"
-	case resultReadonly, resultIO, resultFull, resultCantOpen:
+	case resultFull:
+		e.Kind, e.Detail, e.Hint = sandbox.Unavailable, fullDisk, fullHint
+	case resultReadonly, resultIO, resultCantOpen:
 		e.Kind, e.Detail, e.Hint = sandbox.Unavailable, "the file cannot be read or written", "check free space and permissions"
 	case resultCorrupt, resultNotADB:
 		e.Kind, e.Detail, e.Hint, e.Err = sandbox.Tampered, fmt.Sprintf("the file is not an intact SQLite database (result %d)", code), restoreHint, nil

@@ -104,7 +104,7 @@ func (w *Writer) publish() error {
 func (w *Writer) create() error {
 	for i, f := range w.whole.Fields() {
 		c := manifestColumn{Name: f.Name, Type: f.Type.Name(), Nullable: f.Nullable, Metadata: f.Metadata.ToMap(), File: fmt.Sprintf("%03d.col", i)}
-		file, err := newFileWriter(w.v.fs, filepath.Join(w.folder, c.File), w.place(c.Name), w.v.rand)
+		file, err := w.v.newFile(filepath.Join(w.folder, c.File), w.place(c.Name))
 		if err != nil {
 			return err
 		}

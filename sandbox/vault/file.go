@@ -96,6 +96,20 @@ type fileWriter struct {
 	index  uint64
 	plain  []byte // at most one chunk
 	sealed []byte // chunks waiting to be written
+	room   func(object string, n int) error
+}
+
+// newFile begins a sealed file of the vault, while there is room.
+func (v *Vault) newFile(path string, p place) (*fileWriter, error) {
+	if err := v.room(p.String(), headerSize); err != nil {
+		return nil, err
+	}
+	w, err := newFileWriter(v.fs, path, p, v.rand)
+	if err != nil {
+		return nil, err
+	}
+	w.room = v.room
+	return w, nil
 }
 
 func newFileWriter(fs durable.FS, path string, p place, rand io.Reader) (*fileWriter, error) {
@@ -143,6 +157,11 @@ func (w *fileWriter) chunk(plain []byte, last bool) error {
 	w.sealed = w.aead.Seal(w.sealed, nonce[:], plain, w.head[:])
 	w.index++
 	if last || len(w.sealed) > (groupChunks-1)*sealedSize {
+		if w.room != nil {
+			if err := w.room(w.place.String(), len(w.sealed)); err != nil {
+				return err
+			}
+		}
 		if _, err := w.f.Write(w.sealed); err != nil {
 			return unavailable("write", w.place.String(), err)
 		}

@@ -291,7 +291,7 @@ func (w *Writer) keepStage() error {
 
 // seal writes a small sealed file durably and gives its id.
 func (w *Writer) seal(path, column string, b []byte) ([]byte, error) {
-	f, err := newFileWriter(w.v.fs, path, w.place(column), w.v.rand)
+	f, err := w.v.newFile(path, w.place(column))
 	if err != nil {
 		return nil, err
 	}

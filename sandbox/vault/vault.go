@@ -46,7 +46,8 @@
 // also after its version's key was destroyed. One process opens a folder at a time.
 //
 // Errors are Tampered naming dataset, version, column and chunk; Expired for a version whose key was destroyed; Conflict for
-// a repeated run, one that is being written, and one that another run's commit has overtaken; Unavailable for the disk.
+// a repeated run, one that is being written, and one that another run's commit has overtaken; Unavailable for the disk;
+// TooLarge when only the disk's Reserve is left: sealed files stop there, all else goes on.
 // Sizes and numbers of files, hence about how many rows a version has, can be seen without a key. A folder put back whole
 // to an older state opens: who knows the version that was committed last gives Check its manifest digest. Not here: removing
 // versions whose key lives, re-encrypting under a new key, erasing opened batches from memory: they are left to the
@@ -100,6 +101,7 @@ type Config struct {
 	Rand      io.Reader
 	Mem       memory.Allocator // nil: Go's
 	SortBytes int64            // rows of one writer held in memory, about; 0: 128 MiB
+	Space     durable.Space    // of the folder's disk, whose Reserve is kept; nil: rows may fill it
 }
 
 // Vault (密封库) is an open folder of datasets. Safe for concurrent use, as the keys and the randomness given to Open must be.
@@ -110,6 +112,7 @@ type Vault struct {
 	rand      io.Reader
 	mem       memory.Allocator
 	sortBytes int64
+	space     durable.Space
 
 	swapping   sync.RWMutex // held for writing while nothing may change
 	committing sync.Mutex   // one commit compares and swaps at a time
@@ -157,7 +160,7 @@ func OpenConfig(c Config) (*Vault, error) {
 	if err := c.FS.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, unavailable("open", c.Dir, err)
 	}
-	v := &Vault{fs: c.FS, dir: c.Dir, keys: c.Keys, rand: c.Rand, mem: c.Mem, sortBytes: c.SortBytes, writing: map[claimed]bool{}}
+	v := &Vault{fs: c.FS, dir: c.Dir, keys: c.Keys, rand: c.Rand, mem: c.Mem, sortBytes: c.SortBytes, space: c.Space, writing: map[claimed]bool{}}
 	ids, err := v.Datasets()
 	if err != nil {
 		return nil, err
@@ -456,5 +459,9 @@ func strict(b []byte, into any) error {
 }
 
 func unavailable(op, object string, err error) error {
-	return &sandbox.Error{Op: "vault: " + op, Kind: sandbox.Unavailable, Object: object, Err: err}
+	e := &sandbox.Error{Op: "vault: " + op, Kind: sandbox.Unavailable, Object: object, Err: err}
+	if durable.Full(err) {
+		e.Detail, e.Hint = "the disk is full", "make room on the domain's disk"
+	}
+	return e
 }

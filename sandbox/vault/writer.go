@@ -105,6 +105,9 @@ func (w *Writer) stage() (err error) {
 	if _, err := v.fs.Stat(filepath.Join(w.folder, stageFile)); err == nil {
 		return &sandbox.Error{Op: "vault: begin", Kind: sandbox.Conflict, Object: string(w.run), Detail: "this run is staged already", Hint: "resume it or drop it"}
 	}
+	if err := v.room(string(d), 0); err != nil { // before a key is made for it
+		return err
+	}
 	if w.key, err = v.keys.NewVersionKey(keys.Version{Unit: w.m.Unit, Dataset: d, Version: w.m.Version, Grade: w.m.Grade}); err != nil {
 		return err
 	}
@@ -360,7 +363,7 @@ type runWriter struct {
 }
 
 func (w *Writer) newRun(name string) (*runWriter, error) {
-	f, err := newFileWriter(w.v.fs, filepath.Join(w.folder, name), w.place(name), w.v.rand)
+	f, err := w.v.newFile(filepath.Join(w.folder, name), w.place(name))
 	if err != nil {
 		return nil, err
 	}
