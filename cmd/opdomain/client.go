@@ -145,7 +145,7 @@ func (s *session) seal(info api.DomainInfo, context string, v any) ([]byte, erro
 }
 
 // push sends a source's rows to a dataset as one run, over as many streams as it takes: openings, then sealed frames as the
-// source gives them. A run that was committed before gives the same report.
+// source gives them. A run that was committed before gives the same report to the same rows, and is Conflict to others.
 func (s *session) push(ctx context.Context, info api.DomainInfo, d catalog.Dataset, run sandbox.RunID, source func(context.Context) (connectors.Source, error), progress func(rows int64)) (api.PushReport, error) {
 	return s.pushOffered(ctx, info, offered{Dataset: d}, run, source, progress)
 }

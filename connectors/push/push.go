@@ -5,7 +5,7 @@
 //
 // Run carries a whole run over as many streams as it takes: a connection that breaks is followed by a new opening with a new
 // secret, and the source is read again up to the batch where the domain stands. The digest of what was read again must be
-// the domain's; a source that has changed meanwhile is a Conflict and needs a new run. Tries are bounded, waits double, and
+// the domain's; a source that has changed meanwhile is a Conflict and needs a new run, also when the run was committed. Tries are bounded, waits double, and
 // waiting is the caller's function.
 //
 // It opens no connection and signs nothing: the caller's Transport does.

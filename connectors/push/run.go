@@ -1,9 +1,11 @@
 package push
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"math"
 	"time"
 
 	"github.com/opdomain/opdomain/attest/channel"
@@ -36,7 +38,7 @@ type Plan struct {
 }
 
 // Run sends one run until it is committed, the data or the domain refuse it, or the tries are used up. A run that was
-// committed before gives the same report, if the source still reads as it did.
+// committed before gives the same report, if the source reads as it did then; Conflict if it does not: the rows were not taken.
 func Run(ctx context.Context, t Transport, p Plan) (wire.Report, error) {
 	if p.Tries <= 0 {
 		p.Tries = 8
@@ -87,10 +89,7 @@ func once(ctx context.Context, t Transport, p Plan) (_ wire.Report, err error) {
 		if standing.Report != nil {
 			rep = *standing.Report
 		}
-		if standing.Prefix == nil { // what was committed is not said: its id is trusted
-			return rep, nil
-		}
-		return rep, unchanged(ctx, src, secret, text, standing)
+		return rep, committed(ctx, src, standing)
 	}
 	r, w := io.Pipe()
 	sent := make(chan error, 1)
@@ -111,13 +110,15 @@ func once(ctx context.Context, t Transport, p Plan) (_ wire.Report, err error) {
 	return rep, err
 }
 
-// unchanged holds a source to a run that is committed: its batches are read and digested, and none is sent.
-func unchanged(ctx context.Context, src connectors.Source, secret *channel.Secret, opening []byte, standing wire.Standing) error {
-	out, err := channel.NewWriter(io.Discard, secret, opening)
-	if err != nil {
-		return err
+// committed holds a source to a run that is committed: its batches are read and digested, and none is sent.
+func committed(ctx context.Context, src connectors.Source, standing wire.Standing) error {
+	other := func(rule string) error {
+		return &sandbox.Error{Op: "push", Kind: sandbox.Conflict, Object: string(standing.Run), Detail: "this run committed other content: " + rule, Hint: "send it as a new run"}
 	}
-	s := sender{out: out, from: standing}
+	if len(standing.Prefix) == 0 {
+		return other("what it holds is not known any more")
+	}
+	s := sender{from: wire.Standing{ResumeFrom: math.MaxInt64}} // the domain has all there is
 	for {
 		rec, err := src.Next(ctx)
 		if err == io.EOF {
@@ -132,11 +133,14 @@ func unchanged(ctx context.Context, src connectors.Source, secret *channel.Secre
 			return err
 		}
 		if s.chain.N > standing.ResumeFrom {
-			return changed("it has more batches than the committed run")
+			return other("the source has more batches")
 		}
 	}
 	if s.chain.N < standing.ResumeFrom {
-		return changed("it has fewer batches than the committed run")
+		return other("the source has fewer batches")
+	}
+	if !bytes.Equal(s.chain.Sum[:], standing.Prefix) {
+		return other("the source reads differently")
 	}
 	return nil
 }

@@ -282,6 +282,7 @@ type PushReport struct {
 	// again, rows left out by rule, and when it was opened and committed by the domain's clock.
 	Read       int64       `json:"read,omitempty"`
 	Batches    int64       `json:"batches,omitempty"`
+	Digest     []byte      `json:"digest,omitempty"` // chain of all batches as they were sent: what the run holds
 	Streams    int64       `json:"streams,omitempty"`
 	Duplicates int64       `json:"duplicates,omitempty"`
 	Rejected   []Rejection `json:"rejected,omitempty"`

@@ -61,7 +61,8 @@ type streaming struct {
 }
 
 // OpenPush accepts the signed opening of one stream of a run, for a dataset of the caller's own. The first opening of a run
-// begins it; a further one goes on where it stands, under a new secret; that of a committed run gets its report.
+// begins it; a further one goes on where it stands, under a new secret; that of a committed run gets its report and what it
+// holds, with which the sender compares.
 func (n *Node) OpenPush(ctx context.Context, c api.Caller, o api.PushOpening) (api.Push, error) {
 	op, secret, err := n.opening(c, o)
 	if err != nil {
@@ -158,8 +159,11 @@ func (n *Node) openAgain(ctx context.Context, c api.Caller, op wire.Opening, ope
 		return api.Push{}, err
 	}
 	r, rev, err := n.docs.pushes.Get(ctx, string(op.Stream.Run)) // what the ended stream has made of it
-	if err != nil || r.Push.State == pushCommitted {
-		return r.Push, err
+	if err != nil {
+		return api.Push{}, err
+	}
+	if r.Push.State == pushCommitted {
+		return held(r.Push), nil
 	}
 	if r.Push.State != pushOpen {
 		return api.Push{}, refusedBefore(op, r)
@@ -189,6 +193,15 @@ func (n *Node) openAgain(ctx context.Context, c api.Caller, op wire.Opening, ope
 // refusedBefore says that a run came to nothing, and why.
 func refusedBefore(op wire.Opening, r pushRecord) error {
 	return pushError(op, sandbox.Conflict, "this run was refused: "+r.Push.Rule, "a refused push is not repeated: retry it under a new run id")
+}
+
+// held says what a committed run holds in the form an open one says where it stands, so that its sender compares: a run id
+// does not stand for content.
+func held(p api.Push) api.Push {
+	if rep := p.Report; rep != nil {
+		p.ResumeFrom, p.Prefix = rep.Batches, rep.Digest
+	}
+	return p
 }
 
 // endStream stops a stream of a run that is under way and waits for its end.

@@ -101,9 +101,9 @@ func (n *Node) take(run sandbox.RunID, stop context.CancelFunc) (opening []byte,
 }
 
 func report(r pushRecord, res ingest.Result) api.PushReport {
-	p := res.Progress
-	out := api.PushReport{Run: r.Push.Run, Dataset: r.Push.Dataset, Version: res.Snapshot.Version, Rows: p.Rows, Sealed: p.Bytes, Manifest: res.Snapshot.Manifest[:],
-		Read: res.Read, Unused: res.Unused, Batches: p.Chain.N, Streams: p.Streams, Duplicates: p.Duplicates, Began: r.Opened.UTC()}
+	p, s := res.Progress, res.Snapshot
+	out := api.PushReport{Run: s.Run, Dataset: s.Dataset, Version: s.Version, Rows: p.Rows, Sealed: p.Bytes, Manifest: s.Manifest[:],
+		Read: res.Read, Unused: res.Unused, Batches: p.Chain.N, Digest: p.Chain.Sum[:], Streams: p.Streams, Duplicates: p.Duplicates, Began: r.Opened.UTC()}
 	for _, x := range p.Rejected {
 		out.Rejected = append(out.Rejected, api.Rejection{Column: x.Column, Rule: x.Rule, Rows: x.Rows})
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/ingest"
 	"github.com/opdomain/opdomain/sandbox/vault"
 )
 
@@ -88,6 +89,15 @@ func (n *Node) takeUp(ctx context.Context) error {
 				return err
 			}
 			rep := api.PushReport{Run: snap.Run, Dataset: d.ID, Version: snap.Version, Rows: snap.Rows, Manifest: snap.Manifest[:]}
+			if p, err := ingest.Committed(snap); err == nil {
+				r, _, err := n.docs.pushes.Get(ctx, string(snap.Run))
+				if err != nil {
+					return err
+				}
+				rep = report(r, ingest.Result{Snapshot: snap, Progress: p})
+			} else if !errors.Is(err, sandbox.NotFound) {
+				return err
+			}
 			if err := n.committed(ctx, domainIdentity, snap, rep, nil, nil); err != nil {
 				return err
 			}

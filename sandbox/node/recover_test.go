@@ -1,8 +1,10 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -19,6 +21,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/ingest"
 	"github.com/opdomain/opdomain/sandbox/ingest/wire"
 )
 
@@ -155,6 +158,16 @@ func TestVersionCommittedBeforeACrashIsTakenUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var sent ingest.Progress
+	sent.Rows = 1
+	sent.Chain.Add(wire.Leaf([]byte("batch")))
+	w.Mark(func() []byte {
+		b, err := json.Marshal(sent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	})
 	if err := w.Write(ctx, rec, []sandbox.Pseudonym{{1}}); err != nil {
 		t.Fatal(err)
 	}
@@ -171,8 +184,12 @@ func TestVersionCommittedBeforeACrashIsTakenUp(t *testing.T) {
 		if err != nil || got.Version != 1 || got.Rows != 1 {
 			t.Fatalf("version %d, %d rows, %v", got.Version, got.Rows, err)
 		}
-		if p, err := n.Push(ctx, unit, "run-1"); err != nil || p.State != pushCommitted {
+		p, err := n.Push(ctx, unit, "run-1")
+		if err != nil || p.State != pushCommitted {
 			t.Errorf("push %+v %v", p, err)
+		}
+		if again := held(p); again.ResumeFrom != 1 || !bytes.Equal(again.Prefix, sent.Chain.Sum[:]) {
+			t.Errorf("the run's sender is told %d batches of digest %x", again.ResumeFrom, again.Prefix)
 		}
 		if p, err := n.Push(ctx, unit, "run-2"); err != nil || p.State != pushOpen {
 			t.Errorf("the interrupted push is %+v %v", p, err)

@@ -155,6 +155,9 @@ func (w *Writer) finish() error {
 // describe writes the manifest and makes the folder durable.
 func (w *Writer) describe() error {
 	w.m.Clustered = true
+	if w.mark != nil {
+		w.m.Mark = w.mark()
+	}
 	b, err := json.Marshal(w.m)
 	if err != nil {
 		return unavailable("commit", string(w.m.Dataset), err)

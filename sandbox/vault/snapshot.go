@@ -24,6 +24,7 @@ type Snapshot struct {
 	Manifest      [sm.Size]byte // SM3 of the sealed manifest file
 	Schema        *arrow.Schema // declared columns and SubjectColumn
 	Batches       []int64       // rows of each record batch
+	Mark          []byte        // the writer's own, of all that it wrote
 
 	columns []manifestColumn
 	stats   []byte // id of the statistics
@@ -48,6 +49,7 @@ type manifest struct {
 	// Clustered says that each subject's rows stand together; Statistics is the id of their file.
 	Clustered  bool   `json:"clustered,omitempty"`
 	Statistics []byte `json:"statistics"`
+	Mark       []byte `json:"mark,omitempty"` // the caller's own, of the whole run
 }
 
 type manifestColumn struct {
@@ -114,7 +116,7 @@ func (v *Vault) open(dir string, d sandbox.DatasetID, version uint64) (Snapshot,
 		return Snapshot{}, p.tampered("the file names another run than the manifest")
 	}
 	s := Snapshot{Dataset: d, Version: version, Run: m.Run, Rows: m.Rows, Key: k.Key, KeyCommitment: p.key.Commitment(),
-		Manifest: sm.Sum(raw), Batches: m.Batches, columns: m.Columns, stats: m.Statistics, key: p.key}
+		Manifest: sm.Sum(raw), Batches: m.Batches, Mark: m.Mark, columns: m.Columns, stats: m.Statistics, key: p.key}
 	fields := make([]arrow.Field, len(m.Columns))
 	for i, c := range m.Columns {
 		t := typeNamed(c.Type)

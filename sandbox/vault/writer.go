@@ -191,7 +191,7 @@ func (w *Writer) Durable() int64 { return w.durable }
 // Rows gives the number of rows written.
 func (w *Writer) Rows() int64 { return w.rows }
 
-// Mark has f give what the caller wants to find with each durable point: it is sealed together with it.
+// Mark has f give what the caller wants to find with each durable point, and with the version: it is sealed together with it.
 func (w *Writer) Mark(f func() []byte) { w.mark = f }
 
 // Marked gives the mark of the durable point that a run was resumed at.
