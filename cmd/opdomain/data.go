@@ -93,10 +93,11 @@ func (a *app) ingestCommand() *cobra.Command {
 			if id, err = a.newRun(); err != nil {
 				return err
 			}
+			fmt.Fprintf(a.err, "run %s\n", id) // said now: a process that is killed says nothing at its end
 		}
 		rep, err := s.pushOffered(ctx, info, o, id, csvSource(csv, o.Dataset, m, file.Options{Encoding: file.Encoding(encoding)}), nil)
 		if err != nil {
-			return err
+			return s.brokenOff(ctx, id, err)
 		}
 		return a.show(rep, func(w io.Writer) {
 			fmt.Fprintf(w, "committed %s version %d: %d rows (run %s)\n", rep.Dataset, rep.Version, rep.Rows, rep.Run)
@@ -117,7 +118,7 @@ func (a *app) ingestCommand() *cobra.Command {
 	f.StringVar(&schema, "schema", "", "the table's own description, or its columns, where they changed: added nullable columns and wider types pass, the rest is held back; default: as registered")
 	must(send.MarkFlagRequired("dataset"))
 	must(send.MarkFlagRequired("csv"))
-	status := verb("show RUN", "Show where a push stands", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+	status := verb("show RUN", "Show where a push stands: state, durable batches and their digest, report", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 		return get(a, func(s *session) (api.Push, error) {
 			return result[api.Push](s.api.GetPush(c.Context(), sandbox.RunID(args[0])))
 		}, nil)

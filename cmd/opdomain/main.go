@@ -118,6 +118,9 @@ func (a *app) failed(err error, command string) int {
 	if errors.As(err, &e) && e.Hint != "" {
 		fmt.Fprintln(a.err, "hint:", e.Hint)
 	}
+	if h := (*hinted)(nil); errors.As(err, &h) {
+		fmt.Fprintln(a.err, "hint:", h.hint)
+	}
 	var u usageError
 	if errors.As(err, &u) || strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "required flag") {
 		if e == nil || e.Hint == "" {

@@ -57,7 +57,7 @@ func (n *Node) refuseOpen(ctx context.Context, c api.Caller, r pushRecord) error
 		done, err := func() (bool, error) {
 			n.streamMu.Lock() // no opening and no frames meanwhile
 			defer n.streamMu.Unlock()
-			if s := n.streams[run]; s != nil && s.done != nil {
+			if n.begun(run) {
 				return false, nil
 			}
 			if err := n.recordRefusal(ctx, c.Identity.ID, r, ruleAbandoned); err != nil {

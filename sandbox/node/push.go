@@ -158,6 +158,11 @@ func (n *Node) openAgain(ctx context.Context, c api.Caller, op wire.Opening, ope
 	if err := n.endStream(ctx, op.Stream.Run); err != nil {
 		return api.Push{}, err
 	}
+	n.streamMu.Lock() // no other opening, and no frames, of the run meanwhile: one at a time may look at its stage
+	defer n.streamMu.Unlock()
+	if n.begun(op.Stream.Run) {
+		return api.Push{}, notEnded(op.Stream.Run)
+	}
 	r, rev, err := n.docs.pushes.Get(ctx, string(op.Stream.Run)) // what the ended stream has made of it
 	if err != nil {
 		return api.Push{}, err
@@ -181,8 +186,6 @@ func (n *Node) openAgain(ctx context.Context, c api.Caller, op wire.Opening, ope
 	digest := sm.Sum(opening)
 	r.Push.OpeningDigest = digest[:]
 	r.Push.ResumeFrom, r.Push.Prefix = at.Chain.N, at.Chain.Sum[:]
-	n.streamMu.Lock()
-	defer n.streamMu.Unlock()
 	if _, err := n.docs.pushes.Update(ctx, string(op.Stream.Run), rev, string(r.Party), pushOpen, r); err != nil {
 		return api.Push{}, err
 	}
@@ -219,8 +222,12 @@ func (n *Node) endStream(ctx context.Context, run sandbox.RunID) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return &sandbox.Error{Op: "push: open", Kind: sandbox.Unavailable, Object: string(run), Detail: "an earlier stream of this run has not ended yet", Hint: "open it again"}
+		return notEnded(run)
 	}
+}
+
+func notEnded(run sandbox.RunID) error {
+	return &sandbox.Error{Op: "push: open", Kind: sandbox.Unavailable, Object: string(run), Detail: "an earlier stream of this run has not ended yet", Hint: "open it again"}
 }
 
 // drifted gives a dataset's description under the schema of a push: the registered one, or one whose drift passes. Any
@@ -278,13 +285,36 @@ func (n *Node) Quarantine(ctx context.Context, c api.Caller) ([]api.Quarantine, 
 	return out, nil
 }
 
-// Push says where a push of the caller's own stands.
+// Push says where a push of the caller's own stands. Of an open run between its streams it says what is durable; while frames
+// come in, what was when its last stream was opened.
 func (n *Node) Push(ctx context.Context, c api.Caller, run sandbox.RunID) (api.Push, error) {
-	r, _, err := n.docs.pushes.Get(ctx, string(run))
-	if err == nil && r.Party != c.Party.ID {
-		err = &sandbox.Error{Op: "push", Kind: sandbox.NotFound, Object: string(run)}
+	r, err := n.ownPush(ctx, c, run)
+	if err != nil || r.Push.State != pushOpen {
+		return r.Push, err
+	}
+	n.streamMu.Lock() // no frames meanwhile: one at a time may look at a stage
+	defer n.streamMu.Unlock()
+	if r, err = n.ownPush(ctx, c, run); err != nil || r.Push.State != pushOpen || n.begun(run) {
+		return r.Push, err
+	}
+	at, err := n.intake.Standing(ctx, r.Push.Dataset, run)
+	if errors.Is(err, sandbox.Conflict) || errors.Is(err, sandbox.Tampered) { // its next opening ends it, and says so
+		return r.Push, nil
+	}
+	r.Push.ResumeFrom, r.Push.Prefix = at.Chain.N, nil
+	if at.Chain.N > 0 {
+		r.Push.Prefix = at.Chain.Sum[:]
 	}
 	return r.Push, err
+}
+
+// ownPush gives a push of the caller's own.
+func (n *Node) ownPush(ctx context.Context, c api.Caller, run sandbox.RunID) (pushRecord, error) {
+	r, _, err := n.docs.pushes.Get(ctx, string(run))
+	if errors.Is(err, sandbox.NotFound) || err == nil && r.Party != c.Party.ID {
+		err = &sandbox.Error{Op: "push", Kind: sandbox.NotFound, Object: string(run), Detail: "no such run", Hint: "opdomain ingest list shows those that are open"}
+	}
+	return r, err
 }
 
 // EndStalePushes refuses the runs that stayed open too long between their streams.
@@ -312,6 +342,11 @@ func (n *Node) EndStalePushes(ctx context.Context) error {
 func (n *Node) flowing(run sandbox.RunID) bool {
 	n.streamMu.Lock()
 	defer n.streamMu.Unlock()
+	return n.begun(run)
+}
+
+// begun is flowing for callers that hold streamMu.
+func (n *Node) begun(run sandbox.RunID) bool {
 	s := n.streams[run]
 	return s != nil && s.done != nil
 }

@@ -28,7 +28,7 @@ func ownerFilter(p sandbox.Party) store.Filter {
 // ReceivePush reads one stream of an open run into the vault and commits the run when it is whole. A fault of the data
 // refuses the run; after any other end it stays open for a further opening.
 func (n *Node) ReceivePush(ctx context.Context, c api.Caller, run sandbox.RunID, body io.Reader) (api.PushReport, error) {
-	if _, err := n.Push(ctx, c, run); err != nil {
+	if _, err := n.ownPush(ctx, c, run); err != nil {
 		return api.PushReport{}, err
 	}
 	ctx, stop := context.WithCancel(ctx)
