@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"path"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/opdomain/opdomain/attest/sm"
@@ -109,6 +110,7 @@ type call struct {
 	digest [sm.Size]byte // Content-Digest as signed
 	body   []byte        // JSON body, equal to digest
 	frames io.Reader     // sealed frames
+	cut    atomic.Value  // severance: how their connection ended early
 	failed error
 	began  time.Time
 	leave  []func() // bounds to give back
@@ -321,7 +323,11 @@ func (k *core) write(w http.ResponseWriter, r *http.Request, status int, v any, 
 }
 
 func (k *core) fail(w http.ResponseWriter, r *http.Request, err error) {
-	callOn(r).failed = err
+	c := callOn(r)
+	if c.gone(r.Context(), err) {
+		err = &severed{&sandbox.Error{Op: "request", Kind: sandbox.Unavailable, Object: "connection", Detail: "the caller went away", Hint: "send it again", Err: err}}
+	}
+	c.failed = err
 	p := problem(err)
 	w.Header().Set("Content-Type", typeProblem)
 	w.WriteHeader(statusOf(err, p.Kind))

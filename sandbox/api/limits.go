@@ -184,5 +184,8 @@ func statusOf(err error, k sandbox.Kind) int {
 	if errors.As(err, &t) {
 		return t.status
 	}
+	if s := (*severed)(nil); errors.As(err, &s) {
+		return statusGone
+	}
 	return Status(k)
 }

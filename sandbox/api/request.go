@@ -64,7 +64,7 @@ func (k *core) admit(r *http.Request, in Call, c *call) error {
 		if err := k.enter(k.perUnit, c, string(c.caller.Party.ID), http.StatusTooManyRequests, "push", "as many pushes of this unit are running as it may have"); err != nil {
 			return err
 		}
-		c.frames = limited(in.Body, k.config.MaxPush)
+		c.frames = c.watch(limited(in.Body, k.config.MaxPush))
 	} else if err := readBody(r, in.Body, a.bodyBound(), c); err != nil {
 		return err
 	}

@@ -31,6 +31,7 @@ func (n *Node) ReceivePush(ctx context.Context, c api.Caller, run sandbox.RunID,
 	if _, err := n.ownPush(ctx, c, run); err != nil {
 		return api.PushReport{}, err
 	}
+	caller := ctx
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	opening, secret, end := n.take(run, stop)
@@ -64,6 +65,9 @@ func (n *Node) ReceivePush(ctx context.Context, c api.Caller, run sandbox.RunID,
 		_, _, err := n.Identity(ctx, c.Identity.ID) // revoked while its rows came in
 		return err
 	}})
+	if errors.Is(err, context.Canceled) && caller.Err() == nil { // by endStream
+		return api.PushReport{}, &sandbox.Error{Op: "push", Kind: sandbox.Conflict, Object: string(run), Detail: "a later opening of the run, or its end, stopped this stream"}
+	}
 	if refused := (*ingest.Refusal)(nil); errors.As(err, &refused) {
 		return api.PushReport{}, n.refusePush(ctx, c, r, refused.Err)
 	}
