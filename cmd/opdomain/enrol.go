@@ -62,7 +62,7 @@ func (a *app) newIdentityCommand() *cobra.Command {
 			public := filepath.Join(dir, identityFile)
 			fmt.Fprintf(w, "the keys of %s, %s of %s, are in %s: keep the folder, it alone signs as %s\n", who.ID, who.Duty, who.Party, dir, who.ID)
 			fmt.Fprintf(w, "fingerprint %s\n", described(i.Identity))
-			fmt.Fprintf(w, "next: send %s, which holds no secret, to the agency, tell it the fingerprint another way; it runs opdomain identity enrol %s\n", public, identityFile)
+			fmt.Fprintf(w, "next: send %s, which holds no secret, to the agency, tell it the fingerprint another way; it runs opdomain identity enrol %s --role ROLE --name NAME\n", public, identityFile)
 		})
 	})
 	f := c.Flags()
