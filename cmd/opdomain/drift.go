@@ -144,9 +144,13 @@ type surplus struct{ *file.Reader }
 
 // Unused gives them as they may be shown.
 func (s surplus) Unused() []string {
+	spare := s.Spare()
+	if len(spare) == 0 { // as a rule; a scanner has its word lists to load
+		return nil
+	}
 	var out []string
 	sc := classify.NewScanner()
-	for _, h := range s.Spare() {
+	for _, h := range spare {
 		out = append(out, shownHeader(sc, h.Text, h.Field))
 	}
 	return out
