@@ -13,6 +13,7 @@ import (
 	"os"
 	"path"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/opdomain/opdomain/attest/channel"
@@ -311,20 +312,19 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, a access) *incomin
 	return in
 }
 
-// incoming is a body on its way to the Core.
+// incoming is a body on its way to the Core. Whoever reads frames may still wait for them when the call is answered.
 type incoming struct {
 	body   io.ReadCloser
 	max    int64
 	lift   func() // nil for a JSON body
 	expire func()
-	lifted bool
-	ended  bool
+	lifted atomic.Bool
+	ended  atomic.Bool
 }
 
 func (f *incoming) Read(b []byte) (int, error) {
-	if f.lift != nil && !f.lifted {
+	if f.lift != nil && f.lifted.CompareAndSwap(false, true) {
 		f.lift()
-		f.lifted = true
 	}
 	if f.expire != nil {
 		defer time.AfterFunc(bodyTimeout, f.expire).Stop()
@@ -338,7 +338,7 @@ func (f *incoming) Read(b []byte) (int, error) {
 	case err == nil:
 		return n, nil
 	case err == io.EOF:
-		f.ended = true
+		f.ended.Store(true)
 		return n, err
 	case errors.As(err, &over):
 		return fail(sandbox.TooLarge, atMost(f.max), "")
@@ -352,7 +352,7 @@ func (f *incoming) Read(b []byte) (int, error) {
 
 // left ends a body of frames that was not read to its end and says whether there was one.
 func (f *incoming) left() bool {
-	if !f.lifted || f.ended {
+	if !f.lifted.Load() || f.ended.Load() {
 		return false
 	}
 	f.expire()
