@@ -62,6 +62,9 @@ func TestKillUnderLoad(t *testing.T) {
 		for range 2 {
 			work.Go(func() { k.registers(load) })
 		}
+		if round%2 == 0 { // a slow machine gets a push through too
+			k.acknowledged(ctx)
+		}
 		if err := sleep(ctx, time.Duration(rand.IntN(400))*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
@@ -85,6 +88,21 @@ func TestKillUnderLoad(t *testing.T) {
 	code, out, errOut := opdomain(t, "serve", "--dir", k.dir, "--listen", "256.0.0.1:0", "--check")
 	if code == 0 || !strings.Contains(errOut, "256.0.0.1") {
 		t.Errorf("the last state does not pass the check of every file: exit %d %s%s", code, out, errOut)
+	}
+}
+
+// acknowledged waits for one push more, a minute at most.
+func (k *killed) acknowledged(ctx context.Context) {
+	k.t.Helper()
+	count := func() int {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return len(k.pushed)
+	}
+	for was, left := count(), 12_000; count() == was; left-- {
+		if left == 0 || sleep(ctx, 5*time.Millisecond) != nil {
+			k.t.Fatal("no push is acknowledged under load")
+		}
 	}
 }
 
