@@ -11,7 +11,7 @@ import (
 )
 
 // MaxKeys (键数上限) bounds how many different keys are kept before the sample is halved.
-const MaxKeys = 4 << 20
+const MaxKeys = 1 << 19
 
 // distinct counts different hashes. The table is open addressing, at most half full; when more than most are in it, only hashes
 // with one more zero bit at their end are kept: the sample depends on the keys alone, not on their order.

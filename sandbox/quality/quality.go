@@ -8,11 +8,12 @@
 //
 // Uniqueness is counted over the record key, or where none is registered over whole rows. It is exact up to MaxKeys different
 // keys; beyond that, over those whose 64-bit hash falls into a part of 1/2^k, and the report says k. Two keys with one
-// hash count as one: for 4 M keys the chance is below 10^-6.
+// hash count as one: for so many keys the chance is below 10^-7.
 //
 // A missing key is a key like another.
 //
-// Memory is bounded (at most 192 MB while the table of keys grows, 128 MB otherwise); no batch is kept, and nothing is allocated per row. Batches may be sliced.
+// Memory is bounded: 16 MiB for the keys, half as much more while their table grows. Many pushes count at once, beside what they
+// sort. No batch is kept, and nothing is allocated per row. Batches may be sliced.
 package quality
 
 import (
