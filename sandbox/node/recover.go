@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
@@ -68,10 +69,27 @@ func (n *Node) takeUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// The index is made while the vault's marks are read, which is waiting for the file system.
+	type marked struct {
+		vault.Mark
+		err error
+	}
+	marks := make([]marked, len(all))
+	var both sync.WaitGroup
+	both.Go(func() {
+		for i := range all {
+			n.index.Put(&all[i])
+		}
+	})
+	both.Go(func() {
+		for i := range all {
+			marks[i].Mark, marks[i].err = n.vault.Mark(all[i].ID)
+		}
+	})
+	both.Wait()
 	for i := range all {
 		d := &all[i]
-		n.index.Put(d)
-		m, err := n.vault.Mark(d.ID)
+		m, err := marks[i].Mark, marks[i].err
 		switch {
 		case errors.Is(err, sandbox.NotFound) && d.Version == 0:
 			continue

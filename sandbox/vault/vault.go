@@ -68,6 +68,7 @@ import (
 	"sync"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/opdomain/opdomain/attest/durable"
 	"github.com/opdomain/opdomain/attest/keys"
@@ -165,13 +166,20 @@ func OpenConfig(c Config) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
+	var all errgroup.Group
+	all.SetLimit(openedAtOnce)
 	for _, d := range ids {
-		if err := v.recover(d); err != nil {
-			return nil, err
-		}
+		all.Go(func() error { return v.recover(d) })
+	}
+	if err := all.Wait(); err != nil {
+		return nil, err
 	}
 	return v, nil
 }
+
+// openedAtOnce is how many datasets are looked at side by side when a vault opens: each costs a dozen calls to the file system,
+// and nothing of one concerns another.
+const openedAtOnce = 8
 
 // Freeze keeps every version and HEAD as they are until the function it gives is called: a copy of the folder made meanwhile
 // is of one moment, stages apart.
