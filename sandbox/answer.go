@@ -20,7 +20,24 @@ const (
 	Sum      MeasureFunc = "sum"      // 合计
 	Mean     MeasureFunc = "mean"     // 均值: sum ÷ non-missing rows, rounded half away from zero at the column's scale
 	Plain    MeasureFunc = "plain"    // 原值: a raw column; can be written, is always refused for class A
+
+	Distinct    MeasureFunc = "distinct"    // 去重计数: distinct labels of a public column or a registered bin
+	Variance    MeasureFunc = "variance"    // 方差: of the sample, over n-1
+	StdDev      MeasureFunc = "stddev"      // 标准差: its square root
+	Min         MeasureFunc = "min"         // 最小值
+	Max         MeasureFunc = "max"         // 最大值
+	Quantile    MeasureFunc = "quantile"    // 分位数: the smallest value that at least q of the values do not exceed
+	Histogram   MeasureFunc = "histogram"   // 直方图: rows for each label of a registered bin, one output a label
+	Covariance  MeasureFunc = "covariance"  // 协方差: of the sample, over n-1
+	Correlation MeasureFunc = "correlation" // 相关系数: Pearson's
+	Ratio       MeasureFunc = "ratio"       // 比值: a sum by another sum
+	Linear      MeasureFunc = "linear"      // 线性回归: least squares, one output a coefficient and the degrees of freedom
+	Logistic    MeasureFunc = "logistic"    // 逻辑回归: maximum likelihood, likewise
 )
+
+// MeasureFuncs lists every function in a fixed order.
+var MeasureFuncs = []MeasureFunc{Count, Subjects, Sum, Mean, Plain, Distinct, Variance, StdDev, Min, Max, Quantile, Histogram,
+	Covariance, Correlation, Ratio, Linear, Logistic}
 
 // Measure (度量) describes one output of an Answer. Values are integers scaled by 10^Scale in Unit.
 type Measure struct {

@@ -223,7 +223,7 @@ func genSpec(t *rapid.T) query.Spec {
 		all = append(all, query.Measure{Func: sandbox.Sum, Column: v}, query.Measure{Func: sandbox.Mean, Column: v})
 	}
 	all = append(all, query.Measure{Func: sandbox.Count}, query.Measure{Func: sandbox.Subjects})
-	for n, m := range rapid.SliceOfNDistinct(rapid.SampledFrom(all), 1, 5, rapid.ID[query.Measure]).Draw(t, "measures") {
+	for n, m := range rapid.SliceOfNDistinct(rapid.SampledFrom(all), 1, 5, func(m query.Measure) string { return fmt.Sprint(m) }).Draw(t, "measures") {
 		m.As = fmt.Sprint("m", n)
 		s.Measures = append(s.Measures, m)
 	}

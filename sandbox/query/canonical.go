@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/opdomain/opdomain/sandbox"
 )
 
 // Canonical encodes a valid Spec so that equal questions give equal bytes: inputs after the first stand in a fixed order,
@@ -72,12 +74,24 @@ func (s Spec) normal() Spec {
 		return cmp.Or(cmp.Compare(a.Column, b.Column), cmp.Compare(a.Bin, b.Bin), cmp.Compare(a.As, b.As))
 	})
 	for _, m := range s.Measures {
-		m.Column = rename(m.Column)
+		m.Column, m.With = rename(m.Column), slices.Clone(m.With)
+		for i, w := range m.With {
+			m.With[i] = rename(w)
+		}
+		if m.Func == sandbox.Linear || m.Func == sandbox.Logistic {
+			slices.Sort(m.With)
+		}
 		out.Measures = append(out.Measures, m)
 	}
 	slices.SortFunc(out.Measures, func(a, b Measure) int {
-		return cmp.Or(cmp.Compare(a.Func, b.Func), cmp.Compare(a.Column, b.Column), cmp.Compare(a.As, b.As))
+		return cmp.Or(cmp.Compare(a.Func, b.Func), cmp.Compare(a.Column, b.Column), slices.Compare(a.With, b.With),
+			cmp.Compare(a.Bin, b.Bin), cmp.Compare(a.Q, b.Q), cmp.Compare(a.As, b.As))
 	})
+	out.Having = slices.SortedFunc(slices.Values(s.Having), func(a, b Having) int { return cmp.Compare(a.Measure, b.Measure) })
+	if s.Top != nil {
+		top := *s.Top
+		out.Top = &top
+	}
 	return out
 }
 
@@ -89,7 +103,7 @@ func compareInputs(a, b Input, alias map[string]string) int {
 		return on
 	}
 	return cmp.Or(cmp.Compare(a.Dataset, b.Dataset), cmp.Compare(a.Version, b.Version),
-		cmp.Compare(alias[a.With], alias[b.With]), slices.CompareFunc(key(a), key(b), compareKeys), cmp.Compare(one(a.Subject), one(b.Subject)))
+		cmp.Compare(alias[a.With], alias[b.With]), slices.CompareFunc(key(a), key(b), compareKeys), cmp.Compare(one(a.Subject), one(b.Subject)), cmp.Compare(a.Join, b.Join))
 }
 
 func one(b bool) int {

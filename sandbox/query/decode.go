@@ -22,6 +22,9 @@ const (
 	MaxLabels     = 256 // per filter
 	MaxDimensions = 8
 	MaxMeasures   = 16
+	MaxRegressors = 8
+	MaxHaving     = 4
+	MaxTop        = 1000
 	maxText       = 128 // bytes of a label, a purpose code or an output name
 )
 
@@ -165,25 +168,103 @@ func (s Spec) Validate() error {
 	}
 	for i, m := range s.Measures {
 		at := fmt.Sprintf("measure %d", i+1)
-		switch m.Func {
-		case sandbox.Count, sandbox.Subjects:
-			if m.Column != "" {
-				return bad(at, "count and subjects take no column")
-			}
-		case sandbox.Sum, sandbox.Mean, sandbox.Plain:
-			if err := s.validateColumn(at, m.Column, ""); err != nil {
-				return err
-			}
-		default:
-			return bad(at, "func is one of count, subjects, sum, mean, plain")
+		if err := s.validateMeasure(at, m); err != nil {
+			return err
 		}
 		if err := name(at, m.As); err != nil {
 			return err
 		}
-		if k := string(m.Func) + "(" + m.Column; cols[k] {
+		if k := fmt.Sprint(m.Func, "(", m.Column, m.With, m.Bin, m.Q); cols[k] {
 			return bad(at, "a measure stands once")
 		} else {
 			cols[k] = true
+		}
+	}
+	return s.validateShown()
+}
+
+// validateMeasure checks that a measure has the parts its function takes, and no others.
+func (s Spec) validateMeasure(at string, m Measure) error {
+	column, with, bin, q := true, 0, false, false
+	switch m.Func {
+	case sandbox.Count, sandbox.Subjects:
+		column = false
+	case sandbox.Sum, sandbox.Mean, sandbox.Plain, sandbox.Variance, sandbox.StdDev, sandbox.Min, sandbox.Max:
+	case sandbox.Distinct:
+		bin = m.Bin != ""
+	case sandbox.Quantile:
+		q = true
+	case sandbox.Histogram:
+		bin = true
+	case sandbox.Covariance, sandbox.Correlation, sandbox.Ratio:
+		with = 1
+	case sandbox.Linear, sandbox.Logistic:
+		if with = len(m.With); with < 1 || with > MaxRegressors {
+			return bad(at, fmt.Sprintf("a regression has 1 to %d regressors in \"with\"", MaxRegressors))
+		}
+	default:
+		words := make([]string, len(sandbox.MeasureFuncs))
+		for i, f := range sandbox.MeasureFuncs {
+			words[i] = string(f)
+		}
+		return bad(at, "func is one of "+strings.Join(words, ", "))
+	}
+	switch {
+	case !column && m.Column != "":
+		return bad(at, "count and subjects take no column")
+	case len(m.With) != with:
+		return bad(at, fmt.Sprintf("%s names %d further columns in \"with\"", m.Func, with))
+	case bin != (m.Bin != ""):
+		return bad(at, "a bin stands with histogram, which needs one, and with distinct")
+	case q != (m.Q != 0) || q && (m.Q < 1 || m.Q > 999):
+		return bad(at, "q stands with quantile: its rank in thousandths, 1 to 999")
+	}
+	if !column {
+		return nil
+	}
+	if err := s.validateColumn(at, m.Column, m.Bin); err != nil {
+		return err
+	}
+	for i, w := range m.With {
+		if err := s.validateColumn(at, w, ""); err != nil {
+			return err
+		}
+		if w == m.Column || slices.Contains(m.With[:i], w) {
+			return bad(at, "the columns of a measure are different ones")
+		}
+	}
+	return nil
+}
+
+// validateShown checks what is shown of the published cells.
+func (s Spec) validateShown() error {
+	if len(s.Having) > MaxHaving {
+		return bad("having", fmt.Sprintf("at most %d", MaxHaving))
+	}
+	measure := func(as string) int {
+		return slices.IndexFunc(s.Measures, func(m Measure) bool { return m.As == as })
+	}
+	for i, h := range s.Having {
+		at := fmt.Sprintf("having %d", i+1)
+		m := measure(h.Measure)
+		if m < 0 || s.Measures[m].Func != sandbox.Count && s.Measures[m].Func != sandbox.Subjects {
+			return bad(at, "names a measure count or subjects of the question")
+		}
+		if h.AtLeast < 1 || slices.ContainsFunc(s.Having[:i], func(o Having) bool { return o.Measure == h.Measure }) {
+			return bad(at, "is at least 1 and stands once a measure")
+		}
+	}
+	if s.Top != nil {
+		m := measure(s.Top.By)
+		if m < 0 {
+			return bad("top", "names a measure of the question")
+		}
+		switch s.Measures[m].Func {
+		case sandbox.Histogram, sandbox.Linear, sandbox.Logistic, sandbox.Min, sandbox.Max, sandbox.Plain:
+			return bad("top", "orders by a measure that has one value a cell which may leave")
+		}
+		if s.Top.K < 1 || s.Top.K > MaxTop {
+			return bad("top", fmt.Sprintf("shows 1 to %d cells", MaxTop))
 		}
 	}
 	return nil
@@ -209,8 +290,11 @@ func (s Spec) validateInputs() error {
 			return bad(at, "a dataset is asked in one version")
 		}
 		versions[in.Dataset] = in.Version
+		if in.Join != "" && in.Join != LeftJoin {
+			return bad(at, "a join is inner, which is written as nothing, or left")
+		}
 		if i == 0 {
-			if in.With != "" || len(in.On) > 0 || in.Subject {
+			if in.Join != "" || in.With != "" || len(in.On) > 0 || in.Subject {
 				return bad(at, "the first input joins nothing")
 			}
 			continue

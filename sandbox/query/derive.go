@@ -302,13 +302,15 @@ func (d *deriver) measures() {
 		case sandbox.Plain:
 			i, name := d.split(m.Column)
 			raw(string(d.out.Inputs[i].Dataset) + "." + name)
-		default:
+		case sandbox.Sum, sandbox.Mean:
 			i, name := d.split(m.Column)
 			c := d.use(i, name, sandbox.UseAggregate, m.Func)
 			if c != nil && c.Type != catalog.Int && c.Type != catalog.Money && c.Type != catalog.Number {
 				d.refuse("measure.type", string(d.out.Inputs[i].Dataset)+"."+name, "sum and mean take int, money or number columns", articleNeed,
 					"measure count or subjects, or a numeric column")
 			}
+		default: // the engine does not compute it yet
+			d.refuse("measure.func", m.As, "a function is one the engine computes", articleList, "ask count, subjects, sum or mean over groups")
 		}
 	}
 }

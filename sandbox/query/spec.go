@@ -24,6 +24,8 @@ type Spec struct {
 	Filters    []Filter           `json:"filters,omitempty"`
 	Dimensions []Dimension        `json:"dimensions,omitempty"` // none: one cell over everything
 	Measures   []Measure          `json:"measures"`
+	Having     []Having           `json:"having,omitempty"` // after the gate: which published cells are shown
+	Top        *Top               `json:"top,omitempty"`    // after the gate and Having
 }
 
 // Input (输入) is one dataset. Every input but the first names the inner equi-join that attaches it to an earlier one:
@@ -34,9 +36,17 @@ type Input struct {
 	Dataset sandbox.DatasetID `json:"dataset"`
 	Version uint64            `json:"version,omitempty"` // 0: current
 	With    string            `json:"with,omitempty"`    // alias of the earlier input it joins
+	Join    JoinKind          `json:"join,omitempty"`    // empty: inner
 	On      []Key             `json:"on,omitempty"`
 	Subject bool              `json:"subject,omitempty"` // 同一主体: beside On, the protected subject is equated too
 }
+
+// JoinKind (连接方式) says what becomes of rows that find no partner.
+type JoinKind string
+
+// LeftJoin (左连接) keeps a row that finds no partner; the joined input's columns are missing in it. Rows that find none are
+// dropped otherwise.
+const LeftJoin JoinKind = "left"
 
 // BySubject says whether the join equates the protected subject of both sides.
 func (i Input) BySubject() bool { return len(i.On) == 0 || i.Subject }
@@ -64,9 +74,26 @@ type Dimension struct {
 	As     string        `json:"as"`
 }
 
-// Measure (度量) is one output. Column is empty for count and subjects.
+// Measure (度量) is one function over the rows of a cell. Column is empty for count and subjects. A function of several
+// outputs names them "as.part": histogram by label, linear and logistic by "intercept", their regressors' names and "df".
 type Measure struct {
 	Func   sandbox.MeasureFunc `json:"func"`
 	Column string              `json:"column,omitempty"`
+	With   []string            `json:"with,omitempty"` // second column of covariance, correlation, ratio (its divisor); regressors
+	Bin    sandbox.BinID       `json:"bin,omitempty"`  // of histogram; of distinct, unless the column is public
+	Q      int                 `json:"q,omitempty"`    // of quantile: rank in thousandths, 1 to 999
 	As     string              `json:"as"`
+}
+
+// Having (组筛选) shows only the published cells whose measure, a count or subjects, is at least so much. Suppressed cells stay
+// listed as suppressed: a condition on them would tell what was hidden.
+type Having struct {
+	Measure string `json:"measure"` // its As
+	AtLeast int64  `json:"at_least"`
+}
+
+// Top (前若干组) shows only the K published cells with the largest value of a measure, in that order; ties by labels.
+type Top struct {
+	By string `json:"by"` // As of a measure with one output
+	K  int    `json:"k"`
 }
