@@ -181,16 +181,14 @@ func (in *Intake) Receive(ctx context.Context, p Push) (res Result, err error) {
 			return Result{}, err
 		}
 	}
-	snap, findings, counts, err := st.commit(ctx, d)
+	snap, found, err := st.commit(ctx, d, closing)
 	if errors.Is(err, sandbox.Conflict) { // another run became the next version first
 		return Result{}, refusal(err)
 	}
 	if err != nil {
 		return Result{}, err
 	}
-	done := st.at
-	done.Rejected = wire.AddRejections(done.Rejected, closing.Rejected...)
-	return Result{Snapshot: snap, Progress: done, Read: closing.Read, Unused: closing.Unused, Findings: findings, Quality: counts}, nil
+	return found.result(snap, st.at), nil
 }
 
 // declared is the strictest grade the owner declared; the version key is bound to it.

@@ -289,6 +289,12 @@ func TestReceive(t *testing.T) {
 	if err != nil || head.Manifest != rep.Snapshot.Manifest {
 		t.Errorf("head: %v", err)
 	}
+	// The version itself says all of it, to who takes it up after a crash.
+	kept, known, err := Committed(head)
+	rep.Snapshot, kept.Snapshot = vault.Snapshot{}, vault.Snapshot{}
+	if want, got := fmt.Sprintf("%+v", rep), fmt.Sprintf("%+v", kept); err != nil || !known || got != want {
+		t.Errorf("the version says %s, its run %s, %v", got, want, err)
+	}
 	if _, err := p.receive(t, claims, "run-1", sealed(t, 0, a), Limits{}); !errors.Is(err, sandbox.Conflict) {
 		t.Errorf("a run twice: %v", err)
 	}

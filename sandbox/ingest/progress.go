@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/classify"
 	"github.com/opdomain/opdomain/sandbox/ingest/wire"
 	"github.com/opdomain/opdomain/sandbox/vault"
 )
@@ -20,16 +22,39 @@ type Progress struct {
 	Rejected   []wire.Rejection
 }
 
-// Committed gives the point of the run that a version was made of, as the version itself says; NotFound where it does not.
-func Committed(s vault.Snapshot) (Progress, error) {
-	var p Progress
+// mark is what the vault keeps beside a run's rows: the point of the run, and from the commit on what was found in them.
+type mark struct {
+	Progress
+	Facts *facts `json:",omitempty"`
+}
+
+// facts is what a run's end says of it.
+type facts struct {
+	Read     int64
+	Unused   []string `json:",omitempty"`
+	Findings []classify.ColumnFinding
+	Quality  catalog.Quality
+}
+
+func (f facts) result(s vault.Snapshot, p Progress) Result {
+	f.Quality.Version = s.Version
+	return Result{Snapshot: s, Progress: p, Read: f.Read, Unused: f.Unused, Findings: f.Findings, Quality: f.Quality}
+}
+
+// Committed gives the result of the run that a version was made of, as the version itself says, and whether it says what was
+// found in its rows; NotFound where it says nothing.
+func Committed(s vault.Snapshot) (res Result, found bool, err error) {
 	if len(s.Mark) == 0 {
-		return p, &sandbox.Error{Op: "ingest: committed", Kind: sandbox.NotFound, Object: string(s.Dataset), Detail: "the version does not say what was sent for it"}
+		return Result{}, false, &sandbox.Error{Op: "ingest: committed", Kind: sandbox.NotFound, Object: string(s.Dataset), Detail: "the version does not say what was sent for it"}
 	}
-	if err := json.Unmarshal(s.Mark, &p); err != nil {
-		return Progress{}, &sandbox.Error{Op: "ingest: committed", Kind: sandbox.Tampered, Object: string(s.Dataset), Detail: "the version's mark is not that of a run"}
+	var m mark
+	if err := json.Unmarshal(s.Mark, &m); err != nil {
+		return Result{}, false, &sandbox.Error{Op: "ingest: committed", Kind: sandbox.Tampered, Object: string(s.Dataset), Detail: "the version's mark is not that of a run"}
 	}
-	return p, nil
+	if m.Facts == nil {
+		return Result{Snapshot: s, Progress: m.Progress}, false, nil
+	}
+	return m.Facts.result(s, m.Progress), true, nil
 }
 
 // add counts one batch that was sent with rows and of which kept are staged.

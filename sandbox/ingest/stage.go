@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -12,6 +13,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/classify"
+	"github.com/opdomain/opdomain/sandbox/ingest/wire"
 	"github.com/opdomain/opdomain/sandbox/quality"
 	"github.com/opdomain/opdomain/sandbox/vault"
 )
@@ -26,6 +28,7 @@ type stage struct {
 	bytes int64    // since the last durable point
 	every int64
 	ended bool
+	facts func() facts // at the commit: what was found in the rows that are stored
 }
 
 // stage takes up what is durable of a run, or begins it.
@@ -54,7 +57,12 @@ func (in *Intake) stage(ctx context.Context, p Push) (*stage, error) {
 		c.Release()
 	}
 	w.Mark(func() []byte {
-		b, err := json.Marshal(st.next)
+		m := mark{Progress: st.next}
+		if st.facts != nil {
+			f := st.facts()
+			m.Facts = &f
+		}
+		b, err := json.Marshal(m)
 		if err != nil { // numbers and texts only
 			return nil
 		}
@@ -118,25 +126,30 @@ func (s *stage) suspend(ctx context.Context) error {
 	return errors.Join(s.w.Flush(context.WithoutCancel(ctx)), s.w.Suspend())
 }
 
-// commit makes the run the current version. The detectors and the quality counts see the rows as they are stored.
-func (s *stage) commit(ctx context.Context, d catalog.Dataset) (vault.Snapshot, []classify.ColumnFinding, catalog.Quality, error) {
+// commit makes the run the current version. The detectors and the quality counts see the rows as they are stored, and the
+// version itself keeps what they found: who takes it up after a crash knows it too.
+func (s *stage) commit(ctx context.Context, d catalog.Dataset, closing wire.Closing) (vault.Snapshot, facts, error) {
 	sampler := classify.NewSampler(d)
 	counts, err := quality.New(d)
 	if err != nil {
-		return vault.Snapshot{}, nil, catalog.Quality{}, err
+		return vault.Snapshot{}, facts{}, err
 	}
 	s.w.Observe(func(rec arrow.Record) error {
 		sampler.Observe(rec)
 		return counts.Observe(rec)
 	})
+	s.facts = sync.OnceValue(func() facts {
+		return facts{Read: closing.Read, Unused: closing.Unused, Findings: sampler.Grade(), Quality: counts.Report()}
+	})
 	s.end()
+	s.next = s.at
+	s.next.Rejected = wire.AddRejections(s.at.Rejected, closing.Rejected...)
 	snap, err := s.w.Commit(ctx)
 	if err != nil {
-		return snap, nil, catalog.Quality{}, err
+		return snap, facts{}, err
 	}
-	q := counts.Report()
-	q.Version = snap.Version
-	return snap, sampler.Grade(), q, nil
+	s.at = s.next
+	return snap, s.facts(), nil
 }
 
 func (s *stage) abort() error {

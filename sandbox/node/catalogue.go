@@ -251,7 +251,7 @@ func (n *Node) Quality(ctx context.Context, c api.Caller, id sandbox.DatasetID) 
 	r, err := n.docs.quality.Document(ctx, factID(id, "v", d.Version))
 	if errors.Is(err, sandbox.NotFound) {
 		return catalog.Scorecard{}, &sandbox.Error{Op: "quality", Kind: sandbox.NotFound, Object: string(id), Detail: "the current version was not counted",
-			Hint: "push a version; one that was committed just before a crash is counted at the next push"}
+			Hint: "push a version: one that an earlier build committed just before a crash was not counted"}
 	}
 	if err != nil {
 		return catalog.Scorecard{}, err

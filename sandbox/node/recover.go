@@ -9,6 +9,7 @@ import (
 
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/classify"
 	"github.com/opdomain/opdomain/sandbox/ingest"
 	"github.com/opdomain/opdomain/sandbox/vault"
 )
@@ -106,22 +107,40 @@ func (n *Node) takeUp(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			rep := api.PushReport{Run: snap.Run, Dataset: d.ID, Version: snap.Version, Rows: snap.Rows, Manifest: snap.Manifest[:]}
-			if p, err := ingest.Committed(snap); err == nil {
-				r, _, err := n.docs.pushes.Get(ctx, string(snap.Run))
-				if err != nil {
-					return err
-				}
-				rep = report(r, ingest.Result{Snapshot: snap, Progress: p})
-			} else if !errors.Is(err, sandbox.NotFound) {
-				return err
-			}
-			if err := n.committed(ctx, domainIdentity, snap, rep, nil, nil); err != nil {
+			if err := n.takeUpVersion(ctx, snap); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// takeUpVersion makes a version visible that the vault committed just before a crash, with what was found in it. Nobody knows
+// what stands in a version that does not say so: it is taken for the strictest grade until a person confirms another.
+func (n *Node) takeUpVersion(ctx context.Context, snap vault.Snapshot) error {
+	r, _, err := n.docs.pushes.Get(ctx, string(snap.Run))
+	if err != nil {
+		return err
+	}
+	res, found, err := ingest.Committed(snap)
+	rep := report(r, res)
+	switch {
+	case errors.Is(err, sandbox.NotFound):
+		rep = api.PushReport{Run: snap.Run, Dataset: snap.Dataset, Version: snap.Version, Rows: snap.Rows, Manifest: snap.Manifest[:]}
+	case err != nil:
+		return err
+	case found:
+		return n.committed(ctx, domainIdentity, snap, rep, res.Findings, &res.Quality)
+	}
+	d, _, err := n.docs.datasets.Get(ctx, string(snap.Dataset))
+	if err != nil {
+		return err
+	}
+	var unknown []classify.ColumnFinding
+	for _, c := range d.Columns {
+		unknown = append(unknown, classify.ColumnFinding{Column: c.Name, Finding: classify.Kind(c.Finding), Grade: sandbox.Grade4})
+	}
+	return n.committed(ctx, domainIdentity, snap, rep, unknown, nil)
 }
 
 // dropStages removes what the vault has staged of runs that are not open.

@@ -21,6 +21,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/classify"
 	"github.com/opdomain/opdomain/sandbox/ingest"
 	"github.com/opdomain/opdomain/sandbox/ingest/wire"
 )
@@ -142,6 +143,12 @@ func opened(t *testing.T, n *Node, d catalog.Dataset, run sandbox.RunID) {
 
 // TestVersionCommittedBeforeACrashIsTakenUp commits to the vault and dies before the catalogue learns of it.
 func TestVersionCommittedBeforeACrashIsTakenUp(t *testing.T) {
+	found := map[string]any{"Findings": []classify.ColumnFinding{{Column: "who", Finding: classify.ResidentID, Grade: 3, Personal: true}}, "Quality": catalog.Quality{Dataset: "ds-p", Version: 1, Rows: 1}}
+	t.Run("with what was found", func(t *testing.T) { takenUp(t, found, sandbox.Grade3) })
+	t.Run("found nothing known", func(t *testing.T) { takenUp(t, nil, sandbox.Grade4) })
+}
+
+func takenUp(t *testing.T, found map[string]any, detected sandbox.Grade) {
 	ctx, dir := context.Background(), filepath.Join(t.TempDir(), "d")
 	n, unit := newNode(t, dir)
 	d, err := n.RegisterDataset(ctx, unit, persons)
@@ -162,7 +169,14 @@ func TestVersionCommittedBeforeACrashIsTakenUp(t *testing.T) {
 	sent.Rows = 1
 	sent.Chain.Add(wire.Leaf([]byte("batch")))
 	w.Mark(func() []byte {
-		b, err := json.Marshal(sent)
+		m := struct {
+			ingest.Progress
+			Facts any `json:",omitempty"`
+		}{Progress: sent}
+		if found != nil {
+			m.Facts = found
+		}
+		b, err := json.Marshal(m)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,6 +197,12 @@ func TestVersionCommittedBeforeACrashIsTakenUp(t *testing.T) {
 		got, err := n.Dataset(ctx, unit, d.ID)
 		if err != nil || got.Version != 1 || got.Rows != 1 {
 			t.Fatalf("version %d, %d rows, %v", got.Version, got.Rows, err)
+		}
+		if c, _ := got.Column("who"); c.Detected != detected {
+			t.Errorf("the column is detected as grade %d, want %d", c.Detected, detected)
+		}
+		if _, _, err := n.docs.quality.Get(ctx, factID(d.ID, "v", 1)); (err == nil) != (found != nil) {
+			t.Errorf("quality of the version: %v", err)
 		}
 		p, err := n.Push(ctx, unit, "run-1")
 		if err != nil || p.State != pushCommitted {
