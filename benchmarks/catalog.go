@@ -2,51 +2,20 @@ package main
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/benchmarks/datagen"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/quality"
 )
 
-const (
-	catalogTables  = 10_000
-	catalogColumns = 25
-)
-
-// cards makes a catalogue of a district's size with words that repeat as they do there.
-func cards(n int) []catalog.Dataset {
-	r := rand.New(rand.NewPCG(1, 2))
-	pick := func(words string, times int) string {
-		all := strings.Fields(words)
-		var b strings.Builder
-		for range times {
-			b.WriteString(all[r.IntN(len(all))])
-		}
-		return b.String()
-	}
-	const subjects = "人口 法人 房屋 社会保险 公积金 医疗 教育 行政处罚 招投标 海关 能源 企业电力 不动产 文旅 城中村 小散工程 产业链 舆情 金融 车辆"
-	const kinds = "基础信息 登记 明细 统计 汇总 变更记录 备案 台账 名录 评价 年度 月度"
-	const fields = "姓名 证件号码 性别 出生日期 住址 街道代码 联系电话 单位名称 统一社会信用代码 登记日期 金额 数量 状态 备注 类别 编号 起始日期 终止日期 面积 等级"
-	out := make([]catalog.Dataset, n)
-	for i := range out {
-		d := catalog.Dataset{ID: sandbox.DatasetID(fmt.Sprintf("ds-%05d", i)), Unit: sandbox.PartyID(fmt.Sprintf("unit-%02d", r.IntN(90))), Title: pick(subjects, 2) + pick(kinds, 2),
-			Card: catalog.Card{Description: pick(subjects+" "+kinds, 12), Source: pick(subjects, 1) + "系统", Tags: []string{pick(subjects, 1)}}}
-		for c := range catalogColumns {
-			d.Columns = append(d.Columns, catalog.Column{Name: fmt.Sprintf("field_%d", c), Title: pick(fields, 2)})
-		}
-		out[i] = d
-	}
-	return out
-}
+const catalogTables = 10_000
 
 // catalogSection measures the catalogue: the index of 10,000 cards that a start builds, searches over it, and the quality pass over
 // the rows that the engine's lines scan.
 func catalogSection(rows, repeat int) (string, error) {
-	all := cards(catalogTables)
+	all := datagen.Cards(catalogTables)
 	began, cpu := time.Now(), processorTime()
 	x := catalog.NewIndex()
 	for i := range all {
@@ -56,7 +25,7 @@ func catalogSection(rows, repeat int) (string, error) {
 	var took []time.Duration
 	found := 0
 	for range repeat {
-		for _, text := range []string{"人口", "医疗 登记", "行政处罚", "统一社会信用代码", "ds-00042", "unit-07", "rk", "rkjc", "人", "e", "", "房屋 年度 面积", "没有这样的表", "field_3 金额", "公积金明细"} {
+		for _, text := range datagen.Searches {
 			began := time.Now()
 			_, total, err := x.Search(catalog.Query{Text: text, Limit: catalog.MaxPage}, nil)
 			if err != nil {
@@ -68,7 +37,7 @@ func catalogSection(rows, repeat int) (string, error) {
 	slices.Sort(took)
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
 	out := fmt.Sprintf("\n## The catalogue\n\n%d cards of %d columns in memory: index built in %.0f ms (%.0f ms of CPU); %d searches, %d tables found on average: median %.2f ms, slowest %.1f ms.\n\n",
-		catalogTables, catalogColumns, ms(built), ms(builtCPU), len(took), found/len(took), ms(took[len(took)/2]), ms(took[len(took)-1]))
+		catalogTables, datagen.CardColumns, ms(built), ms(builtCPU), len(took), found/len(took), ms(took[len(took)/2]), ms(took[len(took)-1]))
 	line, err := qualityLine(rows, repeat)
 	return out + line, err
 }

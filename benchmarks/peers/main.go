@@ -72,7 +72,9 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int) error {
 		duck = max(duck, l.rate)
 	}
 	fmt.Fprintf(out, "\nmask ÷ DuckDB's fastest form %.1f (goal 30), mask ÷ memcpy %.2f (goal 0.3)\n", ours/duck, ours/copied)
-	return nil
+	found, err := fullText(repeat)
+	fmt.Fprint(out, found)
+	return err
 }
 
 // best gives the rate of the run that took the least processor time.

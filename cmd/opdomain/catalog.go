@@ -35,6 +35,10 @@ func (a *app) searchCommand() *cobra.Command {
 				fmt.Fprintf(w, "%3d  %-24s %-18s grade %d %10d rows  %-10s %s\n", h.Score, h.Dataset, h.Unit, h.Grade, h.Rows, h.Frequency, h.Title)
 			}
 			fmt.Fprintf(w, "%d found 检索结果\n", page.Total)
+			if len(page.Entries) > 0 {
+				fmt.Fprintln(w, "in published catalogues:")
+				printEntries(w, page.Entries)
+			}
 			if page.Next != "" {
 				fmt.Fprintf(w, "next: --after %s\n", page.Next)
 			}
@@ -152,7 +156,11 @@ func (a *app) conflictsCommand() *cobra.Command {
 			return result[[]catalog.Conflict](s.api.ListConflicts(c.Context()))
 		}, func(w io.Writer, all []catalog.Conflict) {
 			for _, x := range all {
-				fmt.Fprintf(w, "%s (%s)\n", x.Field, x.Type)
+				if x.Finding != "" {
+					fmt.Fprintf(w, "possible: %s under several titles (%s)\n", x.Finding, x.Type)
+				} else {
+					fmt.Fprintf(w, "%s (%s)\n", x.Field, x.Type)
+				}
 				for _, h := range x.Holders {
 					fmt.Fprintf(w, "  %-18s %s.%s\n", h.Unit, h.Dataset, h.Column)
 				}

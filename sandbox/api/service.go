@@ -134,11 +134,13 @@ type Librarian interface {
 	Quality(ctx context.Context, c Caller, d sandbox.DatasetID) (catalog.Scorecard, error)
 }
 
-// SearchPage (检索结果页) is one page of cards; Next is the cursor of the page behind it, empty after the last.
+// SearchPage (检索结果页) is one page of cards; Next is the cursor of the page behind it, empty after the last. The first page of
+// a search by words alone also has the lines of published catalogues in which all of them stand, best first.
 type SearchPage struct {
-	Total int         `json:"total"`
-	Next  string      `json:"next,omitempty"`
-	Hits  []SearchHit `json:"hits"`
+	Total   int             `json:"total"`
+	Next    string          `json:"next,omitempty"`
+	Hits    []SearchHit     `json:"hits"`
+	Entries []catalog.Entry `json:"entries,omitempty"`
 }
 
 // SearchHit (检索条目) is one card found.

@@ -276,4 +276,17 @@ func TestConflicts(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v", got)
 	}
+	// One kind of value under two titles is a possible one; under one title, the title says it.
+	phone := func(id, unit, title string) Dataset {
+		return d(id, unit, Column{Name: "p", Title: title, Type: Text, Finding: "mobile"})
+	}
+	got = Conflicts([]Dataset{phone("h", "unit-1", "手机"), phone("i", "unit-2", "联系电话")})
+	want = []Conflict{{Field: "手机", Type: Text, Subject: Opaque, Finding: "mobile", Holders: []Holder{{"unit-1", "h", "p"}, {"unit-2", "i", "p"}}}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v", got)
+	}
+	got = Conflicts([]Dataset{phone("h", "unit-1", "手机"), phone("i", "unit-2", "手机")})
+	if len(got) != 1 || got[0].Finding != "" {
+		t.Errorf("%+v", got)
+	}
 }

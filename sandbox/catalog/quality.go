@@ -57,11 +57,12 @@ type Quality struct {
 	Orders  []OrderQuality    `json:"orders,omitempty"`
 }
 
-// HeadingName (质量指标) is a heading of GB/T 36344-2018, and 唯一性.
+// HeadingName (质量指标) is a heading of GB/T 36344-2018, 唯一性, or the part of 规范性 that is counted in fields.
 type HeadingName string
 
 const (
-	Conformity    HeadingName = "规范性"  // texts inside their declared enumerations, lengths and digits; dictionary entries that are whole
+	Conformity    HeadingName = "规范性"  // texts inside their declared enumerations, lengths and digits
+	Dictionary    HeadingName = "字段字典" // fields whose dictionary entry is whole: of 规范性, but of fields, not of cells
 	Completeness  HeadingName = "完整性"  // cells that are not missing
 	Accuracy      HeadingName = "准确性"  // numbers, amounts and dates inside their declared ranges
 	Consistency   HeadingName = "一致性"  // rows in which the declared orders hold
@@ -104,8 +105,7 @@ func Score(d Dataset, q Quality, loaded, due time.Time, late, opens bool) Scorec
 	for _, o := range q.Orders {
 		holds = holds.plus(Fraction{o.Holds, o.Rows})
 	}
-	whole := int64(len(d.Columns) - len(d.Undefined()))
-	conforms = conforms.plus(Fraction{whole, int64(len(d.Columns))})
+	whole := Fraction{int64(len(d.Columns) - len(d.Undefined())), int64(len(d.Columns))}
 	yes := func(ok bool) Fraction {
 		if ok {
 			return Fraction{1, 1}
@@ -119,7 +119,8 @@ func Score(d Dataset, q Quality, loaded, due time.Time, late, opens bool) Scorec
 		return ""
 	}
 	s := Scorecard{Quality: q, Loaded: loaded, Due: due, Headings: []Heading{
-		{Name: Conformity, Score: conforms},
+		{Name: Conformity, Score: conforms, Note: unless(conforms, "no values, length or digits of a text are declared")},
+		{Name: Dictionary, Score: whole},
 		{Name: Completeness, Score: present, Note: unless(present, "no rows")},
 		{Name: Accuracy, Score: accurate, Note: unless(accurate, "no range of a number or date is declared")},
 		{Name: Consistency, Score: holds, Note: unless(holds, "no order of two columns is declared")},
@@ -128,7 +129,7 @@ func Score(d Dataset, q Quality, loaded, due time.Time, late, opens bool) Scorec
 		{Name: Uniqueness, Score: q.Unique, Note: unless(q.Unique, "no rows")},
 	}}
 	if due.IsZero() {
-		s.Headings[4].Note = "never late: imported once, or irregular"
+		s.Headings[5].Note = "never late: imported once, or irregular"
 	}
 	return s
 }

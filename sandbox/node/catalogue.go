@@ -80,6 +80,32 @@ func (n *Node) Search(ctx context.Context, c api.Caller, q catalog.Query) (api.S
 	if len(hits) < q.Size() {
 		out.Next = ""
 	}
+	if q.Text != "" && q.Unit == "" && q.Tag == "" && q.Origin == "" && q.After == "" {
+		out.Entries, err = n.searchEntries(ctx, q.Text)
+	}
+	return out, err
+}
+
+// searchEntries finds lines of published catalogues. There are some dozens: an index of them is made for the question.
+func (n *Node) searchEntries(ctx context.Context, words string) ([]catalog.Entry, error) {
+	rows, err := n.docs.entries.List(ctx, store.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	x, at := catalog.NewIndex(), map[sandbox.DatasetID]int{}
+	for i, r := range rows {
+		id := sandbox.DatasetID(r.ID)
+		at[id] = i
+		x.Put(&catalog.Dataset{ID: id, Title: r.Value.Title, Card: catalog.Card{Code: r.Value.Code, Tags: []string{r.Value.Group}}})
+	}
+	hits, _, err := x.Search(catalog.Query{Text: words, Limit: catalog.MaxPage}, func(catalog.Seen) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	var out []catalog.Entry
+	for _, h := range hits {
+		out = append(out, rows[at[h.ID]].Value)
+	}
 	return out, nil
 }
 
