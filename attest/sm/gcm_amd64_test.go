@@ -1,0 +1,96 @@
+//go:build !purego
+
+package sm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+)
+
+func kernel(t *testing.T) {
+	t.Helper()
+	if !hasKernel {
+		t.Skip("SKIPPED ALOUD: this processor lacks AVX-512 with GFNI and VPCLMULQDQ")
+	}
+	if !kernelAgrees() {
+		t.Fatal("the kernel does not agree with the library")
+	}
+}
+
+// TestKernelSchedule: the round keys are those of the standard's example (GB/T 32907, A.1): first and last.
+func TestKernelSchedule(t *testing.T) {
+	kernel(t)
+	var rk [32]uint32
+	sm4Expand(&rk, (*[KeySize]byte)(unhex(t, "0123456789abcdeffedcba9876543210")))
+	for i, want := range map[int]uint32{0: 0xf12186f9, 1: 0x41662b61, 2: 0x5a6ab19a, 28: 0x428d3654, 29: 0x62293496, 30: 0x01cf72e5, 31: 0x9124a012} {
+		if rk[i] != want {
+			t.Errorf("round key %d: %08x", i, rk[i])
+		}
+	}
+}
+
+// TestKernelCounter: both loops are SM4 on successive counters, which wrap in their last word alone.
+func TestKernelCounter(t *testing.T) {
+	kernel(t)
+	key := noise(t, KeySize, 20)
+	blocks, err := NewBlocks(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rk [32]uint32
+	sm4Expand(&rk, (*[KeySize]byte)(key))
+	for _, first := range []uint32{0, 1, 77, 1<<32 - 1, 1<<32 - 16, 1<<32 - 33, 1<<32 - 100} {
+		iv := [4]uint32{0x01020304, 1<<32 - 1, 1<<32 - 1, first}
+		const n = 3
+		want := make([]byte, n*wideBytes)
+		for i := 0; i < len(want); i += BlockSize {
+			for k := range 3 {
+				binary.BigEndian.PutUint32(want[i+4*k:], iv[k])
+			}
+			binary.BigEndian.PutUint32(want[i+12:], first+uint32(i/BlockSize))
+		}
+		blocks.Encrypt(want)
+		text := noise(t, len(want), 21)
+		for i := range want {
+			want[i] ^= text[i]
+		}
+		for name, ctr := range map[string]func(dst, src *byte){
+			"sm4CTR64": func(dst, src *byte) { sm4CTR64(&rk, &iv, dst, src, n) },
+			"sm4CTR16": func(dst, src *byte) { sm4CTR16(&rk, &iv, dst, src, 4*n) },
+		} {
+			got := make([]byte, len(want)+64)
+			ctr(&got[0], &text[0])
+			if !bytes.Equal(got[:len(want)], want) || !bytes.Equal(got[len(want):], make([]byte, 64)) {
+				t.Errorf("%s from counter %#x", name, first)
+			}
+			same := bytes.Clone(text)
+			ctr(&same[0], &same[0])
+			if !bytes.Equal(same, want) {
+				t.Errorf("%s from counter %#x, in place", name, first)
+			}
+		}
+	}
+}
+
+// TestKernelAbsent: a processor without the instructions gets the library, and the same bytes.
+func TestKernelAbsent(t *testing.T) {
+	key, nonce, text := noise(t, KeySize, 22), noise(t, 12, 23), noise(t, 1500, 24)
+	a, err := NewGCM(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	had := hasKernel
+	defer func() { hasKernel = had }()
+	hasKernel = false
+	b, err := NewGCM(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, kernel := b.(*gcm); kernel {
+		t.Fatal("the kernel is used where it cannot be")
+	}
+	if !bytes.Equal(a.Seal(nil, nonce, text, key), b.Seal(nil, nonce, text, key)) {
+		t.Error("two processors seal differently")
+	}
+}
