@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/query"
@@ -65,7 +66,7 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(b)
-	for _, want := range []string{"| processor |", "| Go | go", "memcpy", "clustered", "scattered", "20000"} {
+	for _, want := range []string{"| processor |", "| Go | go", "memcpy", "| SM4-GCM | " + sm.GCMEngine(), "| SM4-GCM alone, open", "| the library's SM4-GCM alone, open", "clustered", "scattered", "20000"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the report lacks %q", want)
 		}

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -49,7 +50,11 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 		return err
 	}
 	defer sealed.close()
-	cases = append(append([]benchmark{memcpyCase()}, sealed.cases()...), cases...)
+	ciphers, err := cipherCases(sealed.bytes)
+	if err != nil {
+		return err
+	}
+	cases = slices.Concat([]benchmark{memcpyCase()}, ciphers, sealed.cases(), cases)
 	detect, err := classifyCases()
 	if err != nil {
 		return err

@@ -92,11 +92,10 @@ func (s *sealed) close() error {
 	return os.RemoveAll(s.dir)
 }
 
-// cases lists the lines: the cipher alone, then what is built on it.
+// cases lists the lines that are built on the cipher.
 func (s *sealed) cases() []benchmark {
 	subjects := int64(16 * s.rows)
 	return []benchmark{
-		{name: "SM4-GCM alone, seal 64 KiB blocks (the ceiling)", bytes: s.bytes, run: s.cipher},
 		{name: "Arrow IPC: write the table in plain, durable", rows: s.rows, bytes: s.bytes, batches: len(s.recs), run: s.arrowWrite},
 		{name: "Arrow IPC: read it", rows: s.rows, bytes: s.bytes, batches: len(s.recs), run: s.arrowRead},
 		{name: "vault: write a version that comes in the order of its subjects, durable", rows: s.rows, bytes: s.bytes + subjects, batches: len(s.recs), run: s.ordered},
@@ -107,21 +106,6 @@ func (s *sealed) cases() []benchmark {
 		{name: "raw TCP over loopback, both ends", bytes: s.bytes, run: s.rawTCP},
 		{name: "push over TCP: sealed, opened, decoded, both ends", rows: s.rows, bytes: s.bytes, batches: len(s.recs), run: s.pushTCP},
 	}
-}
-
-func (s *sealed) cipher(context.Context) error {
-	aead, err := sm.NewGCM(make([]byte, sm.KeySize))
-	if err != nil {
-		return err
-	}
-	plain, out := make([]byte, 64<<10), make([]byte, 0, 65<<10)
-	var nonce [12]byte
-	for n := int64(0); n < s.bytes; n += int64(len(plain)) {
-		nonce[0]++
-		nonce[1] += nonce[0] & 1
-		out = aead.Seal(out[:0], nonce[:], plain, nil)
-	}
-	return nil
 }
 
 func (s *sealed) write(ctx context.Context) error {

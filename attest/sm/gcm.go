@@ -24,6 +24,14 @@ func NewGCM(key []byte) (cipher.AEAD, error) {
 	return NewLibraryGCM(key)
 }
 
+// GCMEngine names what NewGCM gives on this processor, for reports: "kernel (AVX-512, GFNI, VPCLMULQDQ)" or "library".
+func GCMEngine() string {
+	if newKernel(make([]byte, KeySize)) != nil {
+		return "kernel (AVX-512, GFNI, VPCLMULQDQ)"
+	}
+	return "library"
+}
+
 // NewLibraryGCM gives the SM library's SM4-GCM on every machine: what the kernel is measured and tested against.
 func NewLibraryGCM(key []byte) (cipher.AEAD, error) {
 	if len(key) != KeySize {
