@@ -3,83 +3,17 @@
 package sm
 
 import (
-	"crypto/cipher"
 	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"unsafe"
-
-	"github.com/emmansun/gmsm/sm4"
-	"golang.org/x/sys/cpu"
 )
 
-// hasKernel says whether this processor and its system do what gcm_amd64.s asks.
-var hasKernel = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL &&
-	cpu.X86.HasAVX512GFNI && cpu.X86.HasAVX512VPCLMULQDQ
-
-// newKernel gives the kernel's AEAD, or nil where there is none.
-func newKernel(key []byte) cipher.AEAD {
-	if !hasKernel || !kernelAgrees() {
-		return nil
-	}
-	return newGCM(key)
-}
-
-// kernelAgrees compares, once a process, the kernel with the library on a message that takes every path: a processor that a
-// virtual machine describes wrongly must not seal what no other can open.
-var kernelAgrees = sync.OnceValue(func() bool {
-	key, nonce := [KeySize]byte{0: 1, 15: 0xfe}, [nonceSize]byte{11: 7}
-	block, err := sm4.NewCipher(key[:])
-	if err != nil {
-		return false
-	}
-	library, err := cipher.NewGCM(block)
-	if err != nil {
-		return false
-	}
-	text := make([]byte, 5*wideBytes+3*groupBytes+5)
-	for i := range text {
-		text[i] = byte(i * 167)
-	}
-	g := newGCM(key[:])
-	for _, n := range []int{0, 37, len(text)} {
-		sealed := g.Seal(nil, nonce[:], text[:n], text[:n/3])
-		opened, err := library.Open(nil, nonce[:], sealed, text[:n/3])
-		if err != nil || subtle.ConstantTimeCompare(opened, text[:n]) != 1 {
-			return false
-		}
-	}
-	return true
-})
-
-//go:noescape
-func sm4Expand(rk *[32]uint32, key *[16]byte)
-
-// sm4CTR64 adds the key stream from counter iv on to n times 1024 bytes, sm4CTR16 to n times 256. iv holds the four words of
-// the first counter block. n is positive; dst is src or does not overlap it.
-//
-//go:noescape
-func sm4CTR64(rk *[32]uint32, iv *[4]uint32, dst, src *byte, n int)
-
-//go:noescape
-func sm4CTR16(rk *[32]uint32, iv *[4]uint32, dst, src *byte, n int)
-
-// ghashPowers fills powers from its last element, ghash continues y over n > 0 blocks.
-//
-//go:noescape
-func ghashPowers(powers *[64][16]byte)
-
-//go:noescape
-func ghash(powers *[64][16]byte, y *[16]byte, src *byte, n int)
-
 const (
-	nonceSize  = 12
-	tagSize    = 16
-	groupBytes = 16 * BlockSize // what one register group of the kernel takes
-	wideBytes  = 4 * groupBytes // what its fast loop takes a turn
+	nonceSize = 12
+	tagSize   = 16
 
 	// pieceBytes is what Seal encrypts before it hashes: it stays in the first cache. Assembly is not preempted, so longer
 	// stretches would also hold up the collector.

@@ -10,7 +10,7 @@
 //
 // Errors are Tampered for bytes that fail authentication and Invalid for malformed keys; no error tells which step of a
 // decryption failed. Single-block SM4 in the library's default build uses tables; bulk operations do not, nor does the kernel that
-// gives SM4-GCM on amd64 processors with AVX-512, GFNI and VPCLMULQDQ (NewGCM says when). Not here: TLCP and certificates,
+// gives SM4-GCM and Blocks on amd64 processors with AVX-512, GFNI and VPCLMULQDQ (NewGCM says when). Not here: TLCP and certificates,
 // which are in subpackages tlcp and pki; key storage.
 package sm
 

@@ -181,9 +181,8 @@ expand:
 	T2(a2, Z22, Z23, Z24)            \
 	T2(a3, Z25, Z26, Z27)
 
-// OUT transposes 16 blocks of key stream, adds them to 256 bytes at SI+o and stores them at DI+o. d is the first word. Z20 is
-// swap4.
-#define OUT(o, a, b, c, d) \
+// TRANSPOSE turns four words of 16 blocks, the first in d, into four times four blocks, the first in a. Z20 is swap4.
+#define TRANSPOSE(a, b, c, d) \
 	VPUNPCKLDQ  c, d, Z16        \
 	VPUNPCKHDQ  c, d, Z17        \
 	VPUNPCKLDQ  a, b, Z18        \
@@ -195,7 +194,11 @@ expand:
 	VPSHUFB     Z20, a, a        \
 	VPSHUFB     Z20, b, b        \
 	VPSHUFB     Z20, c, c        \
-	VPSHUFB     Z20, d, d        \
+	VPSHUFB     Z20, d, d
+
+// OUT adds 16 blocks of key stream to 256 bytes at SI+o and stores them at DI+o. d is the first word. Z20 is swap4.
+#define OUT(o, a, b, c, d) \
+	TRANSPOSE(a, b, c, d)         \
 	VPXORQ      (o+0)(SI), a, a   \
 	VPXORQ      (o+64)(SI), b, b  \
 	VPXORQ      (o+128)(SI), c, c \
@@ -205,8 +208,7 @@ expand:
 	VMOVDQU64   c, (o+128)(DI)    \
 	VMOVDQU64   d, (o+192)(DI)
 
-#define CTRSETUP \
-	MOVL            12(BX), R9             \
+#define CONSTANTS \
 	VPBROADCASTQ    sm4Pre<>(SB), Z28      \
 	VPBROADCASTQ    sm4Post<>(SB), Z29     \
 	VBROADCASTI32X4 rot8<>(SB), Z30        \
@@ -219,7 +221,8 @@ TEXT ·sm4CTR64(SB), NOSPLIT, $0-40
 	MOVQ dst+16(FP), DI
 	MOVQ src+24(FP), SI
 	MOVQ n+32(FP), CX
-	CTRSETUP
+	MOVL 12(BX), R9
+	CONSTANTS
 
 ctr64:
 	VPBROADCASTD (BX), Z0
@@ -272,7 +275,8 @@ TEXT ·sm4CTR16(SB), NOSPLIT, $0-40
 	MOVQ            dst+16(FP), DI
 	MOVQ            src+24(FP), SI
 	MOVQ            n+32(FP), CX
-	CTRSETUP
+	MOVL            12(BX), R9
+	CONSTANTS
 	VBROADCASTI32X4 swap4<>(SB), Z20
 
 ctr16:
@@ -299,6 +303,90 @@ rounds16:
 	ADDQ $256, DI
 	DECQ CX
 	JNZ  ctr16
+	VZEROUPPER
+	RET
+
+// LOAD reads 16 blocks at SI+o: the first words of all into a, the last into d. STORE writes the last first, as SM4 ends.
+#define LOAD(o, a, b, c, d) \
+	VMOVDQU64 (o+0)(SI), d   \
+	VMOVDQU64 (o+64)(SI), c  \
+	VMOVDQU64 (o+128)(SI), b \
+	VMOVDQU64 (o+192)(SI), a \
+	TRANSPOSE(a, b, c, d)
+
+#define STORE(o, a, b, c, d) \
+	TRANSPOSE(a, b, c, d)    \
+	VMOVDQU64 a, (o+0)(DI)   \
+	VMOVDQU64 b, (o+64)(DI)  \
+	VMOVDQU64 c, (o+128)(DI) \
+	VMOVDQU64 d, (o+192)(DI)
+
+// func sm4Blocks64(rk *[32]uint32, dst, src *byte, n int)
+TEXT ·sm4Blocks64(SB), NOSPLIT, $0-32
+	MOVQ rk+0(FP), AX
+	MOVQ dst+8(FP), DI
+	MOVQ src+16(FP), SI
+	MOVQ n+24(FP), CX
+	CONSTANTS
+
+blocks64:
+	VBROADCASTI32X4 swap4<>(SB), Z20
+	LOAD(0, Z0, Z1, Z2, Z3)
+	LOAD(256, Z4, Z5, Z6, Z7)
+	LOAD(512, Z8, Z9, Z10, Z11)
+	LOAD(768, Z12, Z13, Z14, Z15)
+	MOVQ            AX, R8
+	MOVQ            $8, DX
+
+rounds64:
+	ROUND4(0, Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15)
+	ROUND4(1, Z1, Z2, Z3, Z0, Z5, Z6, Z7, Z4, Z9, Z10, Z11, Z8, Z13, Z14, Z15, Z12)
+	ROUND4(2, Z2, Z3, Z0, Z1, Z6, Z7, Z4, Z5, Z10, Z11, Z8, Z9, Z14, Z15, Z12, Z13)
+	ROUND4(3, Z3, Z0, Z1, Z2, Z7, Z4, Z5, Z6, Z11, Z8, Z9, Z10, Z15, Z12, Z13, Z14)
+	ADDQ $16, R8
+	DECQ DX
+	JNZ  rounds64
+
+	VBROADCASTI32X4 swap4<>(SB), Z20
+	STORE(0, Z0, Z1, Z2, Z3)
+	STORE(256, Z4, Z5, Z6, Z7)
+	STORE(512, Z8, Z9, Z10, Z11)
+	STORE(768, Z12, Z13, Z14, Z15)
+	ADDQ $1024, SI
+	ADDQ $1024, DI
+	DECQ CX
+	JNZ  blocks64
+	VZEROUPPER
+	RET
+
+// func sm4Blocks16(rk *[32]uint32, dst, src *byte, n int)
+TEXT ·sm4Blocks16(SB), NOSPLIT, $0-32
+	MOVQ            rk+0(FP), AX
+	MOVQ            dst+8(FP), DI
+	MOVQ            src+16(FP), SI
+	MOVQ            n+24(FP), CX
+	CONSTANTS
+	VBROADCASTI32X4 swap4<>(SB), Z20
+
+blocks16:
+	LOAD(0, Z0, Z1, Z2, Z3)
+	MOVQ AX, R8
+	MOVQ $8, DX
+
+rounds16:
+	ROUND1(0, Z0, Z1, Z2, Z3, Z16, Z17, Z18)
+	ROUND1(1, Z1, Z2, Z3, Z0, Z16, Z17, Z18)
+	ROUND1(2, Z2, Z3, Z0, Z1, Z16, Z17, Z18)
+	ROUND1(3, Z3, Z0, Z1, Z2, Z16, Z17, Z18)
+	ADDQ $16, R8
+	DECQ DX
+	JNZ  rounds16
+
+	STORE(0, Z0, Z1, Z2, Z3)
+	ADDQ $256, SI
+	ADDQ $256, DI
+	DECQ CX
+	JNZ  blocks16
 	VZEROUPPER
 	RET
 

@@ -34,10 +34,7 @@ func TestKernelSchedule(t *testing.T) {
 func TestKernelCounter(t *testing.T) {
 	kernel(t)
 	key := noise(t, KeySize, 20)
-	blocks, err := NewBlocks(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	blocks := libraryBlocks(t, key)
 	var rk [32]uint32
 	sm4Expand(&rk, (*[KeySize]byte)(key))
 	for _, first := range []uint32{0, 1, 77, 1<<32 - 1, 1<<32 - 16, 1<<32 - 33, 1<<32 - 100} {
@@ -73,6 +70,43 @@ func TestKernelCounter(t *testing.T) {
 	}
 }
 
+// TestKernelBlocks: any number of blocks is encrypted and decrypted as the library does, and nothing behind them.
+func TestKernelBlocks(t *testing.T) {
+	kernel(t)
+	key := noise(t, KeySize, 25)
+	library := libraryBlocks(t, key)
+	b, err := NewBlocks(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.kernel == nil {
+		t.Fatal("no kernel")
+	}
+	for n := 0; n <= 3*64+17; n++ {
+		text := noise(t, n*BlockSize, 26)
+		want := bytes.Clone(text)
+		library.Encrypt(want)
+		got := append(bytes.Clone(text), 0xa5)
+		b.Encrypt(got[:len(text)])
+		if !bytes.Equal(got[:len(text)], want) || got[len(text)] != 0xa5 {
+			t.Fatalf("%d blocks", n)
+		}
+		b.Decrypt(got[:len(text)])
+		if !bytes.Equal(got[:len(text)], text) {
+			t.Fatalf("%d blocks, back", n)
+		}
+	}
+	long := noise(t, pieceBytes+5*BlockSize, 27)
+	want := bytes.Clone(long)
+	library.Encrypt(want)
+	b.Encrypt(long)
+	if !bytes.Equal(long, want) {
+		t.Error("more than one call of the kernel")
+	}
+	panics(t, "part of a block", func() { b.Encrypt(make([]byte, 17)) })
+	panics(t, "part of a block, back", func() { b.Decrypt(make([]byte, 15)) })
+}
+
 // TestKernelAbsent: a processor without the instructions gets the library, and the same bytes.
 func TestKernelAbsent(t *testing.T) {
 	key, nonce, text := noise(t, KeySize, 22), noise(t, 12, 23), noise(t, 1500, 24)
@@ -89,6 +123,9 @@ func TestKernelAbsent(t *testing.T) {
 	}
 	if _, kernel := b.(*gcm); kernel {
 		t.Fatal("the kernel is used where it cannot be")
+	}
+	if c, err := NewBlocks(key); err != nil || c.kernel != nil {
+		t.Fatalf("blocks by the kernel where it cannot be: %v", err)
 	}
 	if !bytes.Equal(a.Seal(nil, nonce, text, key), b.Seal(nil, nonce, text, key)) {
 		t.Error("two processors seal differently")
