@@ -81,6 +81,7 @@ func TestFF1SM4Vectors(t *testing.T) {
 		}
 		return b
 	})
+	checkFF1(t, "sm4_ff1.json", 10, func(key []byte) *Blocks { return libraryBlocks(t, key) })
 }
 
 // TestFF1PathsAgree: shapes of every kind, rows beyond one chunk, the column path against the step list, and back.

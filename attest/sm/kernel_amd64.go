@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// hasKernel says whether this processor and its system do what gcm_amd64.s asks.
+// hasKernel says whether this processor and its system do what kernel_amd64.s asks.
 var hasKernel = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL &&
 	cpu.X86.HasAVX512GFNI && cpu.X86.HasAVX512VPCLMULQDQ
 
@@ -118,7 +118,7 @@ func expand(key []byte) *ecb {
 func (e *ecb) encrypt(b []byte) { crypt(&e.enc, b) }
 func (e *ecb) decrypt(b []byte) { crypt(&e.dec, b) }
 
-// crypt works in place, as much a call as Seal: whole turns of the fast loop first, the rest in a buffer.
+// crypt works in place on whole blocks: turns of the fast loop first, no more of them a call than in Seal, the rest in a buffer.
 func crypt(rk *[32]uint32, b []byte) {
 	for len(b) >= wideBytes {
 		n := min(len(b)&^(wideBytes-1), pieceBytes)
