@@ -60,8 +60,8 @@ func (a *app) offer(path string, d catalog.Dataset) (offered, error) {
 			}
 		case c.JoinKey || c.Public:
 			return bad(c.Name, "a new column begins without join key and code list", "")
-		case c.Detected != 0 || c.Finding != "":
-			return bad(c.Name, "nothing is detected in a new column before its first push", "leave detected and finding out")
+		case c.Detected != 0 || c.Finding != "" || c.Category != "":
+			return bad(c.Name, "nothing is detected in a new column before its first push", "leave detected, finding and category out")
 		case c.Grade.Valid():
 			out.declared = append(out.declared, c)
 			out.Columns = append(out.Columns, c)

@@ -56,6 +56,7 @@ type Column struct {
 	Grade    sandbox.Grade `json:"grade"`              // declared by the owner
 	Detected sandbox.Grade `json:"detected,omitempty"` // proposed by the detectors at the last push
 	Finding  string        `json:"finding,omitempty"`  // what the detectors found: "resident-id", "mobile", …
+	Category string        `json:"category,omitempty"` // 数据类别: personal, organisation or general, as proposed or as a person confirmed it
 	Personal bool          `json:"personal,omitempty"` // 个人信息
 	JoinKey  bool          `json:"join_key,omitempty"` // 关联键: may equal-join inside the domain
 	Public   bool          `json:"public,omitempty"`   // 公开码表: values are a published code list, equality filters allowed

@@ -25,7 +25,7 @@ type Revision struct {
 // Revise gives d as its owner describes it anew, and what changed. Words, ranges, frequency and the card may change, and a grade may
 // rise. What a push, a grant or a question rests on does not change this way: identity, owner, subject, record key, bins, the
 // columns and their types, what is personal, public or a join key; a table that needs it is registered as a new one. A lower
-// grade is another procedure. The next one's Revision is 0 or that of d; another one was read before a change in between.
+// grade is a person's verdict on the proposal, see classify.Rules.Confirm. The next one's Revision is 0 or that of d; another one was read before a change in between.
 func (d Dataset) Revise(next Dataset) (Dataset, []string, error) {
 	conflict := func(at, rule, hint string) (Dataset, []string, error) {
 		return Dataset{}, nil, &sandbox.Error{Op: "catalog: revise", Kind: sandbox.Conflict, Object: at, Detail: rule, Hint: hint}
@@ -55,14 +55,14 @@ func (d Dataset) Revise(next Dataset) (Dataset, []string, error) {
 	next.Columns = slices.Clone(next.Columns)
 	for i := range d.Columns {
 		old, c := d.Columns[i], &next.Columns[i]
-		c.Detected, c.Finding = old.Detected, old.Finding
+		c.Detected, c.Finding, c.Category = old.Detected, old.Finding, old.Category
 		was := old
 		was.Title, was.Unit, was.Range, was.Values, was.Grade = c.Title, c.Unit, c.Range, c.Values, c.Grade
 		switch {
 		case was != *c:
 			return conflict(at+"."+old.Name, "name, type, scale, nullable, personal, public and join key do not change", anew)
 		case c.Grade < old.Grade:
-			return conflict(at+"."+old.Name, "a revision does not lower a grade", "")
+			return conflict(at+"."+old.Name, "a revision does not lower a grade", "have an officer of the unit say why it is lower: opdomain catalog confirm")
 		}
 		note("column "+old.Name, old != *c)
 	}

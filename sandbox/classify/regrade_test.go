@@ -25,7 +25,8 @@ func TestConfirm(t *testing.T) {
 	d = Apply(d, findings)
 	agree := Verdict{Column: "phone", Grade: 3, Personal: true, National: NationalGeneral, Category: Personal}
 	milder := Verdict{Column: "code", Grade: 2, National: NationalGeneral, Category: General, Reason: "公开码表, 不对应个人"}
-	next, records, err := Confirm(d, findings, []Verdict{agree, milder}, "reviewer", at)
+	rules := Current()
+	next, records, err := rules.Confirm(d, findings, []Verdict{agree, milder}, "reviewer", at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +35,16 @@ func TestConfirm(t *testing.T) {
 	}
 	if c := next.Columns[1]; c.Effective() != 3 || !c.Personal {
 		t.Errorf("phone: %+v", c)
+	}
+	if next.Columns[0].Category != "general" || next.Columns[1].Category != "personal" || next.Card.National != "" {
+		t.Errorf("categories %q %q, national %q", next.Columns[0].Category, next.Columns[1].Category, next.Card.National)
+	}
+	important := agree
+	important.National = NationalImportant
+	if up, _, err := rules.Confirm(next, findings, []Verdict{important}, "reviewer", at); err != nil || up.Card.National != "important" {
+		t.Errorf("important data: card %q, %v", up.Card.National, err)
+	} else if back, _, err := rules.Confirm(up, findings, []Verdict{agree}, "reviewer", at); err != nil || back.Card.National != "important" {
+		t.Errorf("one column's verdict lowered the card to %q, %v", back.Card.National, err)
 	}
 	if d.Columns[0].Effective() != 3 {
 		t.Error("the caller's description was changed")
@@ -44,11 +55,11 @@ func TestConfirm(t *testing.T) {
 	}
 
 	// The next push shows the same: the verdict stands. Another kind, or a stricter grade, opens it again.
-	settled, open := Settle(next, findings, records)
+	settled, open := rules.Settle(next, findings, records)
 	if len(open) != 0 || settled.Columns[0].Effective() != 2 {
 		t.Errorf("the same finding undid a verdict: %+v, open %v", settled.Columns[0], open)
 	}
-	settled, open = Settle(next, []ColumnFinding{found("code", ResidentID)}, records)
+	settled, open = rules.Settle(next, []ColumnFinding{found("code", ResidentID)}, records)
 	if len(open) != 1 || settled.Columns[0].Effective() != 3 || !settled.Columns[0].Personal {
 		t.Errorf("another finding passed under an old verdict: %+v, open %v", settled.Columns[0], open)
 	}
@@ -56,8 +67,28 @@ func TestConfirm(t *testing.T) {
 	for i := range older {
 		older[i].Rules = "classify-1"
 	}
-	if _, open = Settle(next, findings, older); len(open) != 2 {
+	if _, open = rules.Settle(next, findings, older); len(open) != 2 {
 		t.Errorf("verdicts on older rules still stand: %v", open)
+	}
+
+	// Other rules: what they grade as before is taken over, what they grade otherwise falls.
+	stricter := Current()
+	stricter.Version = "next"
+	l := stricter.Levels[ICD10]
+	l.Grade = 4
+	stricter.Levels[ICD10] = l
+	raised := []ColumnFinding{stricter.Grade(findings[0]), stricter.Grade(findings[1])}
+	changes := Compare(Graded{Datasets: map[sandbox.DatasetID][]ColumnFinding{d.ID: findings}}, Graded{Datasets: map[sandbox.DatasetID][]ColumnFinding{d.ID: raised}})
+	carried := stricter.Carry(records, changes)
+	if len(changes) != 1 || len(carried) != 1 || carried[0].Column != "phone" || carried[0].By != "reviewer" || records[0].Rules != Version {
+		t.Errorf("changes %v, carried %+v", changes, carried)
+	}
+	if settled, open = stricter.Settle(next, raised, carried); len(open) != 1 || open[0].Column != "code" || settled.Columns[0].Effective() != 4 {
+		t.Errorf("open %v, code %+v", open, settled.Columns[0])
+	}
+	was, is := Graded{Datasets: map[sandbox.DatasetID][]ColumnFinding{d.ID: InForce(next)}}, Graded{Datasets: map[sandbox.DatasetID][]ColumnFinding{d.ID: InForce(settled)}}
+	if moved := Compare(was, is); len(moved) != 1 || !moved[0].Raised || moved[0].Old.Grade != 2 || moved[0].New.Grade != 4 {
+		t.Errorf("in force: %+v", moved)
 	}
 
 	for name, v := range map[string][]Verdict{
@@ -67,6 +98,7 @@ func TestConfirm(t *testing.T) {
 		"national":           {{Column: "phone", Grade: 3, National: "secret", Category: General}},
 		"category":           {{Column: "phone", Grade: 3, National: NationalGeneral, Category: "x"}},
 		"personal below 3":   {{Column: "phone", Grade: 2, Personal: true, National: NationalGeneral, Category: Personal, Reason: "r"}},
+		"personal category":  {{Column: "phone", Grade: 3, Personal: true, National: NationalGeneral, Category: General}},
 		"sensitive":          {{Column: "phone", Grade: 3, National: NationalGeneral, Category: Personal, Sensitive: MedicalHealth, Reason: "r"}},
 		"no such sensitive":  {{Column: "phone", Grade: 3, Personal: true, National: NationalGeneral, Category: Personal, Sensitive: "x"}},
 		"milder, no reason":  {{Column: "phone", Grade: 2, National: NationalGeneral, Category: General}},
@@ -75,12 +107,12 @@ func TestConfirm(t *testing.T) {
 		"reason of spaces":   {{Column: "phone", Grade: 1, National: NationalGeneral, Category: General, Reason: "  "}},
 		"reason of any size": {{Column: "phone", Grade: 1, National: NationalGeneral, Category: General, Reason: strings.Repeat("r", MaxReason+1)}},
 	} {
-		got, recs, err := Confirm(d, findings, v, "reviewer", at)
+		got, recs, err := rules.Confirm(d, findings, v, "reviewer", at)
 		if err == nil || recs != nil || got.ID != "" || !errors.Is(err, sandbox.Invalid) && !errors.Is(err, sandbox.NotFound) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, _, err := Confirm(d, findings, []Verdict{agree}, "", at); err == nil {
+	if _, _, err := rules.Confirm(d, findings, []Verdict{agree}, "", at); err == nil {
 		t.Error("nobody confirmed")
 	}
 }

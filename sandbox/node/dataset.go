@@ -21,7 +21,7 @@ func (n *Node) RegisterDataset(ctx context.Context, c api.Caller, d catalog.Data
 	}
 	d.Version, d.Rows, d.Revision = 0, 0, 1
 	for i := range d.Columns {
-		d.Columns[i].Detected, d.Columns[i].Finding = 0, ""
+		d.Columns[i].Detected, d.Columns[i].Finding, d.Columns[i].Category = 0, "", ""
 	}
 	if err := d.Validate(); err != nil {
 		return catalog.Dataset{}, err
