@@ -46,6 +46,10 @@ const (
 	DomainRestored     Kind = "domain.restored"     // 备份恢复
 	CertificatesIssued Kind = "certificates.issued" // 证书签发
 	ViewSealed         Kind = "view.sealed"         // 脱敏视图
+
+	ClassificationConfirmed Kind = "classification.confirmed" // 分级确认
+	ClassificationRegraded  Kind = "classification.regraded"  // 重新分级
+	RulesAdopted            Kind = "rules.adopted"            // 分级规则启用
 )
 
 // Event (存证事件) is one state change. The domain signs it; Salt hides it inside its log entry.
@@ -132,6 +136,12 @@ func (e Event) open() (any, error) {
 		body = new(CertificatesIssuedBody)
 	case ViewSealed:
 		body = new(ViewSealedBody)
+	case ClassificationConfirmed:
+		body = new(ClassificationConfirmedBody)
+	case ClassificationRegraded:
+		body = new(ClassificationRegradedBody)
+	case RulesAdopted:
+		body = new(RulesAdoptedBody)
 	default:
 		return nil, &sandbox.Error{Op: "event", Kind: sandbox.Invalid, Object: "kind", Detail: "not a known kind"}
 	}
@@ -210,8 +220,9 @@ type (
 		Declared sandbox.Grade `json:"declared"`
 		Detected sandbox.Grade `json:"detected,omitempty"`
 		Finding  string        `json:"finding,omitempty"`
+		Personal bool          `json:"personal,omitempty"`
 	}
-	// IngestCommittedBody (入库).
+	// IngestCommittedBody (入库). Open names the columns whose proposed grade waits for a person's verdict, and is in force until then.
 	IngestCommittedBody struct {
 		Dataset       sandbox.DatasetID `json:"dataset"`
 		Run           sandbox.RunID     `json:"run"`
@@ -221,6 +232,8 @@ type (
 		Key           sandbox.KeyID     `json:"key"`
 		KeyCommitment []byte            `json:"key_commitment"`
 		Grades        []ColumnGrade     `json:"grades"`
+		Open          []string          `json:"open,omitempty"`
+		Affected      []AffectedGrant   `json:"affected,omitempty"`
 	}
 	// IngestRefusedBody (入库拒绝): nothing of the push was kept.
 	IngestRefusedBody struct {

@@ -34,6 +34,7 @@ type step struct {
 	as      sandbox.IdentityID // who the statement says signed it, when not the actor
 	minute  int
 	nth     int // step of a vote
+	hit     []AffectedGrant
 	to      []string
 }
 
@@ -251,6 +252,8 @@ func (c *cast) play(t testing.TB, steps []step) *Recorder {
 				b = ConsentGivenBody{Statement: st}
 			case ConsentRevoked:
 				b = ConsentRevokedBody{Statement: st}
+			case ClassificationConfirmed:
+				b = ClassificationConfirmedBody{Statement: st, Revision: 2, Affected: s.hit}
 			}
 		}
 		p, err := r.Prepare(start.Add(time.Duration(s.minute)*time.Minute), s.actor, "object/"+string(s.kind), s.kind, b, s.to...)

@@ -111,6 +111,8 @@ type checker struct {
 	witnesses  *WitnessesSetBody           // in force
 	erased     map[uint64][sm.Size]byte    // lines marked erased
 	explained  map[uint64]bool             // those an evidence.erased named
+	rules      string                      // version of the rules adopted last
+	rulesFrom  string                      // and of those before
 }
 
 type datasetTrail struct {
@@ -118,6 +120,7 @@ type datasetTrail struct {
 	latest   uint64
 	revision uint64 // of the description
 	versions map[uint64]bool
+	grades   map[string]sandbox.Grade // in force, of the columns
 }
 
 func newChecker(op string, head bundleHeader, key *sm.VerifyKey) *checker {
@@ -283,6 +286,12 @@ func (c *checker) replay(i uint64, e Event, body any) error {
 		return c.witnessesSet(e, *b)
 	case *ViewSealedBody:
 		return c.viewed(*b)
+	case *ClassificationConfirmedBody:
+		return c.confirmed(e, *b)
+	case *ClassificationRegradedBody:
+		return c.regraded(e, *b)
+	case *RulesAdoptedBody:
+		return c.adopted(e, *b)
 	}
 	return nil // ingest.refused and claim.refused claim nothing about other events
 }
@@ -377,7 +386,7 @@ func (c *checker) actorOf(actor sandbox.IdentityID, party sandbox.PartyID, check
 func (c *checker) registered(e Event, b DatasetRegisteredBody) error {
 	d := c.datasets[b.Dataset]
 	if d == nil {
-		d = &datasetTrail{unit: b.Unit, versions: map[uint64]bool{}}
+		d = &datasetTrail{unit: b.Unit, versions: map[uint64]bool{}, grades: map[string]sandbox.Grade{}}
 		c.datasets[b.Dataset] = d
 	}
 	return all(c.want(d.unit == b.Unit, "dataset", "a dataset keeps its owner"), c.actorOf(e.Actor, b.Unit, "dataset"), c.role(e.Actor, "dataset", sandbox.Unit))
@@ -405,7 +414,7 @@ func (c *checker) ingested(b IngestCommittedBody) error {
 		return err
 	}
 	d.latest, d.versions[b.Version] = b.Version, true
-	return all(c.shown(next, "versions", "a dataset's versions follow each other"),
+	return all(c.graded(d, b.Grades), c.affected(b.Affected), c.shown(next, "versions", "a dataset's versions follow each other"),
 		c.want(len(b.Manifest) == sm.Size && len(b.KeyCommitment) == sm.Size && b.Rows >= 0, "versions", "with the digests of manifest and key"))
 }
 
