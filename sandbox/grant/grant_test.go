@@ -613,3 +613,31 @@ func TestOnlyWhatIsDescribedIsAuthorised(t *testing.T) {
 		}
 	}
 }
+
+// TestListedGrades: a scenario keeps the level of each listed column as it was filed, and says what of a later one it covers.
+func TestListedGrades(t *testing.T) {
+	s := file(t, rules(t, "futian"))
+	want := []ListedGrade{{Dataset: "persons", Column: "street", Grade: 1}, {Dataset: "claims", Column: "icd10", Grade: 3}, {Dataset: "claims", Column: "amount", Grade: 2}}
+	if !reflect.DeepEqual(s.Grades, want) {
+		t.Fatalf("%+v", s.Grades)
+	}
+	if l, ok := s.Listed("claims.amount"); !ok || l != want[2] {
+		t.Errorf("%+v %v", l, ok)
+	}
+	for _, at := range []string{"claims.secret", "claims", "persons.amount", "claims-amount", ""} {
+		if _, ok := s.Listed(at); ok {
+			t.Errorf("%q is listed", at)
+		}
+	}
+	for _, c := range []struct {
+		listed   ListedGrade
+		grade    sandbox.Grade
+		personal bool
+		want     bool
+	}{{ListedGrade{Grade: 2}, 2, false, true}, {ListedGrade{Grade: 2}, 1, false, true}, {ListedGrade{Grade: 2}, 3, false, false}, {ListedGrade{Grade: 3}, 3, true, false},
+		{ListedGrade{Grade: 3, Personal: true}, 3, true, true}, {ListedGrade{Grade: 3, Personal: true}, 2, false, true}, {ListedGrade{Grade: 3, Personal: true}, 4, true, false}} {
+		if got := c.listed.Covers(c.grade, c.personal); got != c.want {
+			t.Errorf("%+v covers %d %v: %v", c.listed, c.grade, c.personal, got)
+		}
+	}
+}

@@ -66,7 +66,8 @@ func (r *Rules) File(a Application, by sandbox.Party, in map[sandbox.DatasetID]c
 			return Scenario{}, bad("list", "a source unit does not decide on its own application")
 		}
 	}
-	s := Scenario{Application: a, State: r.flow.Initial(), Filed: now.In(workflow.Shanghai()), ListDigest: ListDigest(a.List), AgreementDigest: AgreementDigest(a, units)}
+	s := Scenario{Application: a, State: r.flow.Initial(), Filed: now.In(workflow.Shanghai()), ListDigest: ListDigest(a.List), AgreementDigest: AgreementDigest(a, units),
+		Grades: listedGrades(a.List, in)}
 	s.Steps = append(s.Steps, Step{Name: StepOperator, Party: a.Operator}, Step{Name: StepAgency, Party: a.Agency})
 	signers := append([]sandbox.PartyID{a.Operator, a.Agency}, units...)
 	for _, u := range units {

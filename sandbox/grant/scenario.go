@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/workflow"
 )
 
@@ -85,6 +86,20 @@ type Signature struct {
 	At    time.Time       `json:"at,omitzero"` // zero while missing
 }
 
+// ListedGrade (清单字段级别) is the level a listed column had when its scenario was filed: what operator, agency and units decide on,
+// and sign for.
+type ListedGrade struct {
+	Dataset  sandbox.DatasetID `json:"dataset"`
+	Column   string            `json:"column"`
+	Grade    sandbox.Grade     `json:"grade"`
+	Personal bool              `json:"personal,omitempty"`
+}
+
+// Covers says whether a column of this level is still what was agreed: not of a higher grade, and not personal where it was not.
+func (l ListedGrade) Covers(g sandbox.Grade, personal bool) bool {
+	return g <= l.Grade && (l.Personal || !personal)
+}
+
 // Scenario (应用场景) is an Application on its way to a Grant, and after.
 type Scenario struct {
 	Application
@@ -94,9 +109,11 @@ type Scenario struct {
 	AgreementDigest []byte      `json:"agreement_digest"`
 	Steps           []Step      `json:"steps"`
 	Signatures      []Signature `json:"signatures"`
-	Grant           *Grant      `json:"grant,omitempty"`
-	Ended           time.Time   `json:"ended,omitzero"`
-	EndReason       string      `json:"end_reason,omitempty"`
+	// Grades are absent from a scenario that was filed before they were kept; only the matrix bounds its columns.
+	Grades    []ListedGrade `json:"grades,omitempty"`
+	Grant     *Grant        `json:"grant,omitempty"`
+	Ended     time.Time     `json:"ended,omitzero"`
+	EndReason string        `json:"end_reason,omitempty"`
 }
 
 // At gives the state at a time: a granted scenario is expired from the first instant of its NotAfter on, whether or not
@@ -159,6 +176,31 @@ func (s *Scenario) Item(d sandbox.DatasetID) (sandbox.ListItem, bool) {
 		}
 	}
 	return sandbox.ListItem{}, false
+}
+
+// Listed finds the level a column was listed at, by "dataset.column".
+func (s *Scenario) Listed(at string) (ListedGrade, bool) {
+	for _, l := range s.Grades {
+		n := len(l.Dataset)
+		if len(at) == n+1+len(l.Column) && at[:n] == string(l.Dataset) && at[n] == '.' && at[n+1:] == l.Column {
+			return l, true
+		}
+	}
+	return ListedGrade{}, false
+}
+
+// listedGrades gives the level of every listed column now.
+func listedGrades(list []sandbox.ListItem, in map[sandbox.DatasetID]catalog.Dataset) []ListedGrade {
+	var out []ListedGrade
+	for _, item := range list {
+		d := in[item.Dataset]
+		for _, r := range item.Columns {
+			if c, ok := d.Column(r.Column); ok {
+				out = append(out, ListedGrade{Dataset: d.ID, Column: c.Name, Grade: c.Effective(), Personal: c.Personal})
+			}
+		}
+	}
+	return out
 }
 
 // waiting names the kind of step the state waits for, "" when it waits for none.

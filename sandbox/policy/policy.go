@@ -14,10 +14,10 @@ import (
 )
 
 // Rules (规则版本) numbers the checks of this package; it changes when any of them does.
-const Rules = "policy-1"
+const Rules = "policy-2"
 
 // Version (判定规则版本) names the checks and the district profile a decision was made under, an identifier such as
-// "policy-1.longhua.2026.1". Votes and releases bind to it.
+// "policy-2.longhua.2026.1". Votes and releases bind to it.
 func Version(p profile.Profile) string { return Rules + "." + p.Name + "." + p.Version }
 
 // The reasons of this package. Between class.not-granted and engine.* stand the reasons of query.Derive.
@@ -41,6 +41,7 @@ const (
 	CodeEngine     = "engine.class"         // 计算方式与类别不符
 	CodeGrade      = "engine.grade"         // 分级限制
 	CodeForm       = "engine.form"          // 数据形态限制
+	CodeRaised     = "grade.raised"         // 级别高于授权时
 	CodeBits       = "bits.spent"           // 信息量预算用尽
 )
 
@@ -48,7 +49,7 @@ const (
 // question.invalid to column.use do; those of consent.Order follow the last one in DecideClaim.
 func Order() []string {
 	return []string{CodeIncomplete, CodeRole, CodeScenario, CodeParty, CodePending, CodeRefused, CodeNotYet, CodeExpired, CodeEnded,
-		CodePurpose, CodeClass, CodeQuestion, CodeDataset, CodeUnknown, CodeColumn, CodeUse, CodeEngine, CodeGrade, CodeForm, CodeBits}
+		CodePurpose, CodeClass, CodeQuestion, CodeDataset, CodeUnknown, CodeColumn, CodeUse, CodeEngine, CodeGrade, CodeForm, CodeRaised, CodeBits}
 }
 
 const (
@@ -57,6 +58,7 @@ const (
 	roleLaw    = "龙华区公共数据资源授权运营实施方案(试行) 六(二)2 不得二次授权或转授权"
 	grantLaw   = "福田区公共数据授权运营暂行管理办法 第十八条、第十九条"
 	gradeLaw   = "龙华区公共数据资源授权运营实施方案(试行) 三(四)、六(三)3"
+	raisedLaw  = "GB/T 43697-2024 就高从严; 福田区公共数据资源授权运营实施方案(试行)(征求意见稿) 五(一)3 补充协议"
 	consentLaw = "福田区公共数据资源授权运营实施方案(试行)(征求意见稿) 二(二)1(2) 数据主体、数源部门双授权"
 )
 
@@ -105,7 +107,7 @@ func Decide(f Facts, s query.Spec) sandbox.Decision {
 	d, more := query.Derive(s, f.Datasets, g.List)
 	why = append(why, more...)
 	if f.engine(&why, sandbox.ClassA) {
-		f.columns(&why, d)
+		f.columns(&why, g, d)
 	}
 	if p := f.Profile.Bits; f.BitsUsed < 0 || f.BitsUsed > p.PerGrant.Value-p.PerQuestion.Value {
 		why.no(CodeBits, "", "the grant's bit budget does not cover one more question", p.PerGrant.Article, "file a new scenario, which the agency and the units decide on")
@@ -161,9 +163,12 @@ func (f *Facts) inForce(why *reasons, g *grant.Scenario, purpose string, c sandb
 
 // columns holds every column a question opens to the matrix and the district's limit. The protected subject is opened as
 // a pseudonym to count by, so it counts as used with the grade of its column.
-func (f *Facts) columns(why *reasons, d query.Derivation) {
+func (f *Facts) columns(why *reasons, g *grant.Scenario, d query.Derivation) {
 	for _, c := range d.Columns {
 		f.column(why, sandbox.ClassA, c.Column, c.Grade, c.Personal, "ask without this column, or compute under MPC or HE")
+	}
+	for _, c := range d.Columns {
+		agreed(why, g, c.Column, c.Grade, c.Personal)
 	}
 	for i := range d.Inputs {
 		in := &d.Inputs[i]
@@ -176,6 +181,19 @@ func (f *Facts) columns(why *reasons, d query.Derivation) {
 			f.column(why, sandbox.ClassA, at, c.Effective(), c.Personal, "compute under MPC or HE: every answer counts this subject")
 		}
 	}
+}
+
+// agreed holds a column to the level it had when the scenario was filed: parties that agreed on less have not agreed on this.
+func agreed(why *reasons, g *grant.Scenario, at string, grade sandbox.Grade, personal bool) {
+	l, ok := g.Listed(at)
+	if !ok || l.Covers(grade, personal) {
+		return
+	}
+	rule := fmt.Sprintf("the column was of grade %d when the scenario was filed and is of grade %d now", l.Grade, grade)
+	if grade <= l.Grade {
+		rule = "the column was not personal when the scenario was filed and is now"
+	}
+	why.no(CodeRaised, at, rule, raisedLaw, "ask without this column, or file the scenario again, which the agency and the units decide on")
 }
 
 // column holds one column to the matrix, then to the district's own limit.
@@ -291,6 +309,7 @@ func (f *Facts) fields(why *reasons, g *grant.Scenario, q ClaimQuestion) {
 			why.no(CodeUse, at, "the list does not allow this column in an answer about a person", listLaw, "ask without "+at+", or have its unit add \"consent\" to its uses")
 		case able:
 			f.column(why, sandbox.ClassB, at, c.Effective(), true, "ask without this column")
+			agreed(why, g, at, c.Effective(), c.Personal)
 		}
 	}
 }

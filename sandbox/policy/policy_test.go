@@ -153,6 +153,32 @@ func TestDecide(t *testing.T) {
 			c := f.Datasets["claims"]
 			c.Columns[1].Detected = sandbox.Grade4
 		}, []string{CodeGrade}, "claims.icd10"},
+		{"as agreed", func(f *Facts, _ *query.Spec) {
+			f.Scenarios["sc-1"].Grades = []grant.ListedGrade{{Dataset: "claims", Column: "icd10", Grade: 3}, {Dataset: "claims", Column: "amount", Grade: 2}}
+		}, nil, ""},
+		{"raised since it was agreed", func(f *Facts, _ *query.Spec) {
+			f.Scenarios["sc-1"].Grades = []grant.ListedGrade{{Dataset: "claims", Column: "icd10", Grade: 2}, {Dataset: "claims", Column: "amount", Grade: 2}}
+		}, []string{CodeRaised}, "claims.icd10"},
+		{"raised in a column not asked for", func(f *Facts, _ *query.Spec) {
+			f.Scenarios["sc-1"].Grades = []grant.ListedGrade{{Dataset: "claims", Column: "hospital", Grade: 1}}
+			f.Datasets["claims"].Columns[3].Detected = 2
+		}, nil, ""},
+		{"personal since it was agreed", func(f *Facts, _ *query.Spec) {
+			f.Scenarios["sc-1"].Grades = []grant.ListedGrade{{Dataset: "claims", Column: "icd10", Grade: 3}}
+			f.Datasets["claims"].Columns[1].Personal = true
+		}, []string{CodeRaised}, "claims.icd10"},
+		{"lowered since it was agreed", func(f *Facts, _ *query.Spec) {
+			f.Scenarios["sc-1"].Grades = []grant.ListedGrade{{Dataset: "claims", Column: "icd10", Grade: 3, Personal: true}}
+			f.Datasets["claims"].Columns[1].Grade = 1
+		}, nil, ""},
+		{"raised to 4", func(f *Facts, _ *query.Spec) {
+			f.Scenarios["sc-1"].Grades = []grant.ListedGrade{{Dataset: "claims", Column: "icd10", Grade: 3}}
+			f.Datasets["claims"].Columns[1].Detected = sandbox.Grade4
+		}, []string{CodeGrade, CodeRaised}, "claims.icd10"},
+		{"raised, under MPC", func(f *Facts, _ *query.Spec) {
+			f.Engine = sandbox.MPC
+			f.Scenarios["sc-1"].Grades = []grant.ListedGrade{{Dataset: "claims", Column: "icd10", Grade: 2}}
+		}, []string{CodeRaised}, "claims.icd10"},
 		{"operator-hosted", func(f *Facts, _ *query.Spec) { f.Hosting = sandbox.P2 }, []string{CodeGrade, CodeGrade}, "claims.icd10"},
 		{"operator-hosted, firms only", func(f *Facts, s *query.Spec) { f.Hosting, *s = sandbox.P2, aboutFirms() }, nil, ""},
 		{"operator-hosted, a count of people", func(f *Facts, s *query.Spec) {
@@ -294,6 +320,9 @@ func TestDecideClaim(t *testing.T) {
 		{"an unlisted dataset", func(f *Facts, q *ClaimQuestion) { f.Scenarios["sc-1"].List = f.Scenarios["sc-1"].List[1:] }, []string{CodeDataset}},
 		{"an unknown dataset", func(f *Facts, _ *ClaimQuestion) { f.Datasets = nil }, []string{CodeDataset, consent.CodeDataset}},
 		{"grade 4", func(f *Facts, _ *ClaimQuestion) { f.Datasets["claims"].Columns[1].Detected = sandbox.Grade4 }, []string{CodeGrade}},
+		{"raised since it was agreed", func(f *Facts, _ *ClaimQuestion) {
+			f.Scenarios["sc-1"].Grades = []grant.ListedGrade{{Dataset: "claims", Column: "icd10", Grade: 2}, {Dataset: "claims", Column: "amount", Grade: 2}}
+		}, []string{CodeRaised}},
 		{"operator-hosted", func(f *Facts, _ *ClaimQuestion) { f.Hosting = sandbox.P2 }, []string{CodeGrade, CodeGrade}},
 		{"under MPC", func(f *Facts, _ *ClaimQuestion) { f.Engine = sandbox.MPC }, []string{CodeEngine}},
 		{"bits are not spent on claims", func(f *Facts, _ *ClaimQuestion) { f.BitsUsed = 1 << 40 }, nil},
