@@ -74,6 +74,7 @@ type core struct {
 	perUnit   *tally
 	registrar Registrar
 	librarian Librarian // nil: no catalogue beyond the list
+	grader    Grader    // nil: no gradings
 }
 
 // NewCore gives the Core that runs calls in this process. Authorities must be given.
@@ -97,6 +98,7 @@ func newCore(c Config) (*core, error) {
 		running: newTally(c.Limits.InFlight), perCaller: newTally(c.Limits.PerIdentity), perUnit: newTally(c.Limits.PerUnit)}
 	k.registrar, _ = c.Service.(Registrar)
 	k.librarian, _ = c.Service.(Librarian)
+	k.grader, _ = c.Service.(Grader)
 	HandlerWithOptions(operations{k}, StdHTTPServerOptions{BaseRouter: k.mux, ErrorHandlerFunc: k.badParameter})
 	k.mux.HandleFunc(routeHealth, k.health)
 	k.table[routeHealth] = anyone().quietly()

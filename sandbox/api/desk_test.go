@@ -301,3 +301,29 @@ func (d *desk) Schemas(_ context.Context, c Caller, _ sandbox.DatasetID) ([]cata
 func (d *desk) Quality(_ context.Context, c Caller, _ sandbox.DatasetID) (catalog.Scorecard, error) {
 	return catalog.Scorecard{}, d.note("Quality", c)
 }
+
+var _ Grader = (*desk)(nil)
+
+func (d *desk) Classification(_ context.Context, c Caller, _ sandbox.DatasetID) (Classification, error) {
+	return Classification{Columns: []ColumnClassification{}}, d.note("Classification", c)
+}
+
+func (d *desk) ConfirmClassification(_ context.Context, c Caller, _ sandbox.DatasetID, _ ConfirmationRequest) (Classification, error) {
+	return Classification{Columns: []ColumnClassification{}}, d.note("ConfirmClassification", c)
+}
+
+func (d *desk) GradingRules(_ context.Context, c Caller) (GradingRules, error) {
+	return GradingRules{}, d.note("GradingRules", c)
+}
+
+func (d *desk) Regrade(_ context.Context, c Caller, _ RegradeRequest) (Regrading, error) {
+	return Regrading{}, d.note("Regrade", c)
+}
+
+func (d *desk) Regradings(_ context.Context, c Caller) ([]Regrading, error) {
+	return nil, d.note("Regradings", c)
+}
+
+func (d *desk) AffectedGrants(_ context.Context, c Caller) ([]AffectedGrant, error) {
+	return nil, d.note("AffectedGrants", c)
+}

@@ -93,15 +93,17 @@ func TestSeparationOfDuties(t *testing.T) {
 		return false
 	}
 	for pattern, only := range map[string][]sandbox.Role{
-		"POST /v1/questions":                {sandbox.Operator, sandbox.Partner},
-		"POST /v1/claims":                   {sandbox.Insurer},
-		"POST /v1/consents":                 {sandbox.Subject},
-		"POST /v1/parties":                  {sandbox.Agency},
-		"POST /v1/subjects":                 {sandbox.Agency},
-		"POST /v1/invoices":                 {sandbox.Agency},
-		"POST /v1/datasets":                 {sandbox.Unit},
-		"PUT /v1/pushes/{run}/frames":       {sandbox.Unit},
-		"POST /v1/reviews/{question}/votes": {sandbox.Agency, sandbox.Operator, sandbox.Unit},
+		"POST /v1/questions":                         {sandbox.Operator, sandbox.Partner},
+		"POST /v1/claims":                            {sandbox.Insurer},
+		"POST /v1/consents":                          {sandbox.Subject},
+		"POST /v1/parties":                           {sandbox.Agency},
+		"POST /v1/subjects":                          {sandbox.Agency},
+		"POST /v1/invoices":                          {sandbox.Agency},
+		"POST /v1/datasets":                          {sandbox.Unit},
+		"POST /v1/datasets/{dataset}/classification": {sandbox.Unit},
+		"POST /v1/classification/rules":              {sandbox.Agency},
+		"PUT /v1/pushes/{run}/frames":                {sandbox.Unit},
+		"POST /v1/reviews/{question}/votes":          {sandbox.Agency, sandbox.Operator, sandbox.Unit},
 	} {
 		for _, role := range roles {
 			if got := may(pattern, role); got != slices.Contains(only, role) {
@@ -129,6 +131,8 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"GrowthRequest": GrowthRequest{}, "Problem": Problem{}, "CertificateRequests": CertificateRequests{}, "CertificatePair": CertificatePair{},
 		"AuthorityInfo": AuthorityInfo{}, "Overdue": Overdue{}, "Quarantine": Quarantine{}, "SearchPage": SearchPage{}, "SeedRequest": SeedRequest{}, "Entry": catalog.Entry{}, "Conflict": catalog.Conflict{},
 		"Revision": catalog.Revision{}, "Scorecard": catalog.Scorecard{}, "ErasureRequest": ErasureRequest{}, "ErasureReport": ErasureReport{},
+		"Classification": Classification{}, "ConfirmationRequest": ConfirmationRequest{}, "GradingRules": GradingRules{}, "RegradeRequest": RegradeRequest{}, "Regrading": Regrading{},
+		"AffectedGrant": AffectedGrant{},
 	} {
 		s := d.Components.Schemas[name]
 		if s == nil {

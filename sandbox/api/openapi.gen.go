@@ -129,6 +129,9 @@ type SeedCatalogJSONRequestBody = SeedRequest
 // AskClaimJSONRequestBody defines body for AskClaim for application/json ContentType.
 type AskClaimJSONRequestBody = ClaimRequest
 
+// RegradeJSONRequestBody defines body for Regrade for application/json ContentType.
+type RegradeJSONRequestBody = RegradeRequest
+
 // GiveConsentJSONRequestBody defines body for GiveConsent for application/json ContentType.
 type GiveConsentJSONRequestBody = ConsentRequest
 
@@ -140,6 +143,9 @@ type RegisterDatasetJSONRequestBody = Dataset
 
 // ReviseDatasetJSONRequestBody defines body for ReviseDataset for application/json ContentType.
 type ReviseDatasetJSONRequestBody = Dataset
+
+// ConfirmClassificationJSONRequestBody defines body for ConfirmClassification for application/json ContentType.
+type ConfirmClassificationJSONRequestBody = ConfirmationRequest
 
 // EraseVersionJSONRequestBody defines body for EraseVersion for application/json ContentType.
 type EraseVersionJSONRequestBody = ErasureRequest
@@ -308,6 +314,35 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/claims (the `AskClaim` operationId).
 	AskClaim(ctx context.Context, body AskClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListAffectedGrants 受影响授权: live grants whose listed columns are of another level now, of those the caller has a part in
+	//
+	// Corresponds with GET /v1/classification/affected (the `ListAffectedGrants` operationId).
+	ListAffectedGrants(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRegradings 重新分级记录: what other rules changed, the newest last; for a unit what concerns its datasets
+	//
+	// Corresponds with GET /v1/classification/regradings (the `ListRegradings` operationId).
+	ListRegradings(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetGradingRules 分级规则: the rules in force
+	//
+	// Corresponds with GET /v1/classification/rules (the `GetGradingRules` operationId).
+	GetGradingRules(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RegradeWithBody 重新分级: puts other rules in force and grades every dataset by them; a preview only lists the changed fields and the affected grants
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/classification/rules (the `Regrade` operationId).
+	RegradeWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// Regrade 重新分级: puts other rules in force and grades every dataset by them; a preview only lists the changed fields and the affected grants
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/classification/rules (the `Regrade` operationId).
+	Regrade(ctx context.Context, body RegradeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GiveConsentWithBody 个人授权: a signed receipt, context opdomain/consent/v1
 	//
 	// Takes any type of body and a specified content type.
@@ -378,6 +413,25 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /v1/datasets/{dataset} (the `ReviseDataset` operationId).
 	ReviseDataset(ctx context.Context, dataset DatasetID, body ReviseDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetClassification 分类分级: what was proposed, what was decided and what is in force for each column, for the owner and those who supervise
+	//
+	// Corresponds with GET /v1/datasets/{dataset}/classification (the `GetClassification` operationId).
+	GetClassification(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ConfirmClassificationWithBody 分级确认: an officer's signed verdicts on the columns of a dataset of its unit, all taken or none; in force at once
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/datasets/{dataset}/classification (the `ConfirmClassification` operationId).
+	ConfirmClassificationWithBody(ctx context.Context, dataset DatasetID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ConfirmClassification 分级确认: an officer's signed verdicts on the columns of a dataset of its unit, all taken or none; in force at once
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/datasets/{dataset}/classification (the `ConfirmClassification` operationId).
+	ConfirmClassification(ctx context.Context, dataset DatasetID, body ConfirmClassificationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetQuality 质量报告: of the current version, for its owner and those who supervise
 	//
@@ -840,6 +894,85 @@ func (c *Client) AskClaim(ctx context.Context, body AskClaimJSONRequestBody, req
 	return c.Client.Do(req)
 }
 
+// ListAffectedGrants 受影响授权: live grants whose listed columns are of another level now, of those the caller has a part in
+//
+// Corresponds with GET /v1/classification/affected (the `ListAffectedGrants` operationId).
+func (c *Client) ListAffectedGrants(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListAffectedGrantsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRegradings 重新分级记录: what other rules changed, the newest last; for a unit what concerns its datasets
+//
+// Corresponds with GET /v1/classification/regradings (the `ListRegradings` operationId).
+func (c *Client) ListRegradings(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRegradingsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetGradingRules 分级规则: the rules in force
+//
+// Corresponds with GET /v1/classification/rules (the `GetGradingRules` operationId).
+func (c *Client) GetGradingRules(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetGradingRulesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RegradeWithBody 重新分级: puts other rules in force and grades every dataset by them; a preview only lists the changed fields and the affected grants
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/classification/rules (the `Regrade` operationId).
+func (c *Client) RegradeWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRegradeRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Regrade 重新分级: puts other rules in force and grades every dataset by them; a preview only lists the changed fields and the affected grants
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/classification/rules (the `Regrade` operationId).
+func (c *Client) Regrade(ctx context.Context, body RegradeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRegradeRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GiveConsentWithBody 个人授权: a signed receipt, context opdomain/consent/v1
 //
 // Takes any type of body and a specified content type.
@@ -1011,6 +1144,55 @@ func (c *Client) ReviseDatasetWithBody(ctx context.Context, dataset DatasetID, c
 // Corresponds with PUT /v1/datasets/{dataset} (the `ReviseDataset` operationId).
 func (c *Client) ReviseDataset(ctx context.Context, dataset DatasetID, body ReviseDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewReviseDatasetRequest(c.Server, dataset, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetClassification 分类分级: what was proposed, what was decided and what is in force for each column, for the owner and those who supervise
+//
+// Corresponds with GET /v1/datasets/{dataset}/classification (the `GetClassification` operationId).
+func (c *Client) GetClassification(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetClassificationRequest(c.Server, dataset)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ConfirmClassificationWithBody 分级确认: an officer's signed verdicts on the columns of a dataset of its unit, all taken or none; in force at once
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/datasets/{dataset}/classification (the `ConfirmClassification` operationId).
+func (c *Client) ConfirmClassificationWithBody(ctx context.Context, dataset DatasetID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewConfirmClassificationRequestWithBody(c.Server, dataset, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ConfirmClassification 分级确认: an officer's signed verdicts on the columns of a dataset of its unit, all taken or none; in force at once
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/datasets/{dataset}/classification (the `ConfirmClassification` operationId).
+func (c *Client) ConfirmClassification(ctx context.Context, dataset DatasetID, body ConfirmClassificationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewConfirmClassificationRequest(c.Server, dataset, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2168,6 +2350,127 @@ func NewAskClaimRequestWithBody(server string, contentType string, body io.Reade
 	return req, nil
 }
 
+// NewListAffectedGrantsRequest constructs an http.Request for the ListAffectedGrants method
+func NewListAffectedGrantsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/classification/affected")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListRegradingsRequest constructs an http.Request for the ListRegradings method
+func NewListRegradingsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/classification/regradings")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetGradingRulesRequest constructs an http.Request for the GetGradingRules method
+func NewGetGradingRulesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/classification/rules")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRegradeRequest calls the generic Regrade builder with application/json body
+func NewRegradeRequest(server string, body RegradeJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRegradeRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewRegradeRequestWithBody constructs an http.Request for the Regrade method, with any body, and a specified content type
+func NewRegradeRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/classification/rules")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewGiveConsentRequest calls the generic GiveConsent builder with application/json body
 func NewGiveConsentRequest(server string, body GiveConsentJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -2428,6 +2731,87 @@ func NewReviseDatasetRequestWithBody(server string, dataset DatasetID, contentTy
 	}
 
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetClassificationRequest constructs an http.Request for the GetClassification method
+func NewGetClassificationRequest(server string, dataset DatasetID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "dataset", dataset, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/datasets/%s/classification", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewConfirmClassificationRequest calls the generic ConfirmClassification builder with application/json body
+func NewConfirmClassificationRequest(server string, dataset DatasetID, body ConfirmClassificationJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewConfirmClassificationRequestWithBody(server, dataset, "application/json", bodyReader)
+}
+
+// NewConfirmClassificationRequestWithBody constructs an http.Request for the ConfirmClassification method, with any body, and a specified content type
+func NewConfirmClassificationRequestWithBody(server string, dataset DatasetID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "dataset", dataset, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/datasets/%s/classification", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
@@ -3977,6 +4361,41 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/claims (the `AskClaim` operationId).
 	AskClaimWithResponse(ctx context.Context, body AskClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*AskClaimResponse, error)
 
+	// ListAffectedGrantsWithResponse 受影响授权: live grants whose listed columns are of another level now, of those the caller has a part in
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/classification/affected (the `ListAffectedGrants` operationId).
+	ListAffectedGrantsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListAffectedGrantsResponse, error)
+
+	// ListRegradingsWithResponse 重新分级记录: what other rules changed, the newest last; for a unit what concerns its datasets
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/classification/regradings (the `ListRegradings` operationId).
+	ListRegradingsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListRegradingsResponse, error)
+
+	// GetGradingRulesWithResponse 分级规则: the rules in force
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/classification/rules (the `GetGradingRules` operationId).
+	GetGradingRulesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetGradingRulesResponse, error)
+
+	// RegradeWithBodyWithResponse 重新分级: puts other rules in force and grades every dataset by them; a preview only lists the changed fields and the affected grants
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/classification/rules (the `Regrade` operationId).
+	RegradeWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RegradeResponse, error)
+
+	// RegradeWithResponse 重新分级: puts other rules in force and grades every dataset by them; a preview only lists the changed fields and the affected grants
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/classification/rules (the `Regrade` operationId).
+	RegradeWithResponse(ctx context.Context, body RegradeJSONRequestBody, reqEditors ...RequestEditorFn) (*RegradeResponse, error)
+
 	// GiveConsentWithBodyWithResponse 个人授权: a signed receipt, context opdomain/consent/v1
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -4053,6 +4472,27 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /v1/datasets/{dataset} (the `ReviseDataset` operationId).
 	ReviseDatasetWithResponse(ctx context.Context, dataset DatasetID, body ReviseDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*ReviseDatasetResponse, error)
+
+	// GetClassificationWithResponse 分类分级: what was proposed, what was decided and what is in force for each column, for the owner and those who supervise
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/datasets/{dataset}/classification (the `GetClassification` operationId).
+	GetClassificationWithResponse(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*GetClassificationResponse, error)
+
+	// ConfirmClassificationWithBodyWithResponse 分级确认: an officer's signed verdicts on the columns of a dataset of its unit, all taken or none; in force at once
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/datasets/{dataset}/classification (the `ConfirmClassification` operationId).
+	ConfirmClassificationWithBodyWithResponse(ctx context.Context, dataset DatasetID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ConfirmClassificationResponse, error)
+
+	// ConfirmClassificationWithResponse 分级确认: an officer's signed verdicts on the columns of a dataset of its unit, all taken or none; in force at once
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/datasets/{dataset}/classification (the `ConfirmClassification` operationId).
+	ConfirmClassificationWithResponse(ctx context.Context, dataset DatasetID, body ConfirmClassificationJSONRequestBody, reqEditors ...RequestEditorFn) (*ConfirmClassificationResponse, error)
 
 	// GetQualityWithResponse 质量报告: of the current version, for its owner and those who supervise
 	//
@@ -4721,6 +5161,198 @@ func (r AskClaimResponse) ContentType() string {
 	return ""
 }
 
+type ListAffectedGrantsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]AffectedGrant
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListAffectedGrantsResponse) GetJSON200() *[]AffectedGrant {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListAffectedGrantsResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListAffectedGrantsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListAffectedGrantsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListAffectedGrantsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListAffectedGrantsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListRegradingsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Regrading
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRegradingsResponse) GetJSON200() *[]Regrading {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListRegradingsResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRegradingsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRegradingsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRegradingsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRegradingsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetGradingRulesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *GradingRules
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetGradingRulesResponse) GetJSON200() *GradingRules {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetGradingRulesResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetGradingRulesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetGradingRulesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetGradingRulesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetGradingRulesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RegradeResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Regrading
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RegradeResponse) GetJSON200() *Regrading {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RegradeResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RegradeResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RegradeResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RegradeResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RegradeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GiveConsentResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5051,6 +5683,102 @@ func (r ReviseDatasetResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ReviseDatasetResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetClassificationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Classification
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetClassificationResponse) GetJSON200() *Classification {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetClassificationResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetClassificationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetClassificationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetClassificationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetClassificationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ConfirmClassificationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Classification
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ConfirmClassificationResponse) GetJSON200() *Classification {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ConfirmClassificationResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ConfirmClassificationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ConfirmClassificationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ConfirmClassificationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ConfirmClassificationResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6977,6 +7705,71 @@ func (c *ClientWithResponses) AskClaimWithResponse(ctx context.Context, body Ask
 	return ParseAskClaimResponse(rsp)
 }
 
+// ListAffectedGrantsWithResponse 受影响授权: live grants whose listed columns are of another level now, of those the caller has a part in
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/classification/affected (the `ListAffectedGrants` operationId).
+func (c *ClientWithResponses) ListAffectedGrantsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListAffectedGrantsResponse, error) {
+	rsp, err := c.ListAffectedGrants(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListAffectedGrantsResponse(rsp)
+}
+
+// ListRegradingsWithResponse 重新分级记录: what other rules changed, the newest last; for a unit what concerns its datasets
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/classification/regradings (the `ListRegradings` operationId).
+func (c *ClientWithResponses) ListRegradingsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListRegradingsResponse, error) {
+	rsp, err := c.ListRegradings(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRegradingsResponse(rsp)
+}
+
+// GetGradingRulesWithResponse 分级规则: the rules in force
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/classification/rules (the `GetGradingRules` operationId).
+func (c *ClientWithResponses) GetGradingRulesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetGradingRulesResponse, error) {
+	rsp, err := c.GetGradingRules(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetGradingRulesResponse(rsp)
+}
+
+// RegradeWithBodyWithResponse 重新分级: puts other rules in force and grades every dataset by them; a preview only lists the changed fields and the affected grants
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/classification/rules (the `Regrade` operationId).
+func (c *ClientWithResponses) RegradeWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RegradeResponse, error) {
+	rsp, err := c.RegradeWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRegradeResponse(rsp)
+}
+
+// RegradeWithResponse 重新分级: puts other rules in force and grades every dataset by them; a preview only lists the changed fields and the affected grants
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/classification/rules (the `Regrade` operationId).
+func (c *ClientWithResponses) RegradeWithResponse(ctx context.Context, body RegradeJSONRequestBody, reqEditors ...RequestEditorFn) (*RegradeResponse, error) {
+	rsp, err := c.Regrade(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRegradeResponse(rsp)
+}
+
 // GiveConsentWithBodyWithResponse 个人授权: a signed receipt, context opdomain/consent/v1
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -7118,6 +7911,45 @@ func (c *ClientWithResponses) ReviseDatasetWithResponse(ctx context.Context, dat
 		return nil, err
 	}
 	return ParseReviseDatasetResponse(rsp)
+}
+
+// GetClassificationWithResponse 分类分级: what was proposed, what was decided and what is in force for each column, for the owner and those who supervise
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/datasets/{dataset}/classification (the `GetClassification` operationId).
+func (c *ClientWithResponses) GetClassificationWithResponse(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*GetClassificationResponse, error) {
+	rsp, err := c.GetClassification(ctx, dataset, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetClassificationResponse(rsp)
+}
+
+// ConfirmClassificationWithBodyWithResponse 分级确认: an officer's signed verdicts on the columns of a dataset of its unit, all taken or none; in force at once
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/datasets/{dataset}/classification (the `ConfirmClassification` operationId).
+func (c *ClientWithResponses) ConfirmClassificationWithBodyWithResponse(ctx context.Context, dataset DatasetID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ConfirmClassificationResponse, error) {
+	rsp, err := c.ConfirmClassificationWithBody(ctx, dataset, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseConfirmClassificationResponse(rsp)
+}
+
+// ConfirmClassificationWithResponse 分级确认: an officer's signed verdicts on the columns of a dataset of its unit, all taken or none; in force at once
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/datasets/{dataset}/classification (the `ConfirmClassification` operationId).
+func (c *ClientWithResponses) ConfirmClassificationWithResponse(ctx context.Context, dataset DatasetID, body ConfirmClassificationJSONRequestBody, reqEditors ...RequestEditorFn) (*ConfirmClassificationResponse, error) {
+	rsp, err := c.ConfirmClassification(ctx, dataset, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseConfirmClassificationResponse(rsp)
 }
 
 // GetQualityWithResponse 质量报告: of the current version, for its owner and those who supervise
@@ -8020,6 +8852,138 @@ func ParseAskClaimResponse(rsp *http.Response) (*AskClaimResponse, error) {
 	return response, nil
 }
 
+// ParseListAffectedGrantsResponse parses an HTTP response from a ListAffectedGrantsWithResponse call
+func ParseListAffectedGrantsResponse(rsp *http.Response) (*ListAffectedGrantsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListAffectedGrantsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []AffectedGrant
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListRegradingsResponse parses an HTTP response from a ListRegradingsWithResponse call
+func ParseListRegradingsResponse(rsp *http.Response) (*ListRegradingsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRegradingsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Regrading
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetGradingRulesResponse parses an HTTP response from a GetGradingRulesWithResponse call
+func ParseGetGradingRulesResponse(rsp *http.Response) (*GetGradingRulesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetGradingRulesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest GradingRules
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRegradeResponse parses an HTTP response from a RegradeWithResponse call
+func ParseRegradeResponse(rsp *http.Response) (*RegradeResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RegradeResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Regrading
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGiveConsentResponse parses an HTTP response from a GiveConsentWithResponse call
 func ParseGiveConsentResponse(rsp *http.Response) (*GiveConsentResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -8234,6 +9198,72 @@ func ParseReviseDatasetResponse(rsp *http.Response) (*ReviseDatasetResponse, err
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Dataset
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetClassificationResponse parses an HTTP response from a GetClassificationWithResponse call
+func ParseGetClassificationResponse(rsp *http.Response) (*GetClassificationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetClassificationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Classification
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseConfirmClassificationResponse parses an HTTP response from a ConfirmClassificationWithResponse call
+func ParseConfirmClassificationResponse(rsp *http.Response) (*ConfirmClassificationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ConfirmClassificationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Classification
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -9514,6 +10544,18 @@ type ServerInterface interface {
 	// AskClaim 单人查询: one consenting subject's claim, answered in a fixed slot
 	// (POST /v1/claims)
 	AskClaim(w http.ResponseWriter, r *http.Request)
+	// ListAffectedGrants 受影响授权: live grants whose listed columns are of another level now, of those the caller has a part in
+	// (GET /v1/classification/affected)
+	ListAffectedGrants(w http.ResponseWriter, r *http.Request)
+	// ListRegradings 重新分级记录: what other rules changed, the newest last; for a unit what concerns its datasets
+	// (GET /v1/classification/regradings)
+	ListRegradings(w http.ResponseWriter, r *http.Request)
+	// GetGradingRules 分级规则: the rules in force
+	// (GET /v1/classification/rules)
+	GetGradingRules(w http.ResponseWriter, r *http.Request)
+	// Regrade 重新分级: puts other rules in force and grades every dataset by them; a preview only lists the changed fields and the affected grants
+	// (POST /v1/classification/rules)
+	Regrade(w http.ResponseWriter, r *http.Request)
 	// GiveConsent 个人授权: a signed receipt, context opdomain/consent/v1
 	// (POST /v1/consents)
 	GiveConsent(w http.ResponseWriter, r *http.Request)
@@ -9535,6 +10577,12 @@ type ServerInterface interface {
 	// ReviseDataset 目录变更: the owner's new description
 	// (PUT /v1/datasets/{dataset})
 	ReviseDataset(w http.ResponseWriter, r *http.Request, dataset DatasetID)
+	// GetClassification 分类分级: what was proposed, what was decided and what is in force for each column, for the owner and those who supervise
+	// (GET /v1/datasets/{dataset}/classification)
+	GetClassification(w http.ResponseWriter, r *http.Request, dataset DatasetID)
+	// ConfirmClassification 分级确认: an officer's signed verdicts on the columns of a dataset of its unit, all taken or none; in force at once
+	// (POST /v1/datasets/{dataset}/classification)
+	ConfirmClassification(w http.ResponseWriter, r *http.Request, dataset DatasetID)
 	// GetQuality 质量报告: of the current version, for its owner and those who supervise
 	// (GET /v1/datasets/{dataset}/quality)
 	GetQuality(w http.ResponseWriter, r *http.Request, dataset DatasetID)
@@ -9831,6 +10879,62 @@ func (siw *ServerInterfaceWrapper) AskClaim(w http.ResponseWriter, r *http.Reque
 	handler.ServeHTTP(w, r)
 }
 
+// ListAffectedGrants operation middleware
+func (siw *ServerInterfaceWrapper) ListAffectedGrants(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListAffectedGrants(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListRegradings operation middleware
+func (siw *ServerInterfaceWrapper) ListRegradings(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListRegradings(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetGradingRules operation middleware
+func (siw *ServerInterfaceWrapper) GetGradingRules(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetGradingRules(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// Regrade operation middleware
+func (siw *ServerInterfaceWrapper) Regrade(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.Regrade(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GiveConsent operation middleware
 func (siw *ServerInterfaceWrapper) GiveConsent(w http.ResponseWriter, r *http.Request) {
 
@@ -9968,6 +11072,58 @@ func (siw *ServerInterfaceWrapper) ReviseDataset(w http.ResponseWriter, r *http.
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ReviseDataset(w, r, dataset)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetClassification operation middleware
+func (siw *ServerInterfaceWrapper) GetClassification(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "dataset" -------------
+	var dataset DatasetID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "dataset", r.PathValue("dataset"), &dataset, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "dataset", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetClassification(w, r, dataset)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ConfirmClassification operation middleware
+func (siw *ServerInterfaceWrapper) ConfirmClassification(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "dataset" -------------
+	var dataset DatasetID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "dataset", r.PathValue("dataset"), &dataset, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "dataset", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ConfirmClassification(w, r, dataset)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -10939,6 +12095,12 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/catalog/conflicts", wrapper.ListConflicts)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}/revisions", wrapper.ListRevisions)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}/quality", wrapper.GetQuality)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}/classification", wrapper.GetClassification)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/datasets/{dataset}/classification", wrapper.ConfirmClassification)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/classification/rules", wrapper.GetGradingRules)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/classification/rules", wrapper.Regrade)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/classification/regradings", wrapper.ListRegradings)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/classification/affected", wrapper.ListAffectedGrants)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}/schemas", wrapper.ListSchemas)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/pushes", wrapper.ListPushes)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/pushes", wrapper.OpenPush)

@@ -19,7 +19,7 @@ import (
 //	scenario, approvals, agreement, grant    the scenario's parties
 //	question, run, votes, release (class A)  the asker and the units of its scenario
 //	egress.checked                           the units: what it says depends on data
-//	pushes, views                            the owning unit
+//	pushes, views, grades                    the owning unit
 //	consents                                 their subject and, once given, the grantee and the unit they name
 //	claim decisions and refusals             the consent's subject only: to an insurer every refusal is one code
 //	claim answers, their release             asker, unit, the consent's subject
@@ -89,7 +89,7 @@ func (n *Node) audience(ctx context.Context, c api.Caller) (func(attest.Event) b
 // sees decides about one event; events come in the order of the log. An event that cannot be read is shown to nobody.
 func (a *audience) sees(e attest.Event) bool {
 	switch e.Kind {
-	case attest.DomainCreated, attest.DomainRestored, attest.DatasetRegistered, attest.DatasetRevised, attest.CatalogueSeeded, attest.KeyRotated, attest.KeyErased, attest.WitnessesSet:
+	case attest.DomainCreated, attest.DomainRestored, attest.DatasetRegistered, attest.DatasetRevised, attest.CatalogueSeeded, attest.KeyRotated, attest.KeyErased, attest.WitnessesSet, attest.RulesAdopted:
 		return true
 	case attest.PartyEnrolled:
 		var b attest.PartyEnrolledBody
@@ -112,7 +112,7 @@ func (a *audience) sees(e attest.Event) bool {
 	case attest.SubjectEnrolled:
 		var b attest.SubjectEnrolledBody
 		return read(e, &b) && a.own[b.Identity]
-	case attest.IngestCommitted, attest.IngestRefused, attest.ViewSealed:
+	case attest.IngestCommitted, attest.IngestRefused, attest.ViewSealed, attest.ClassificationConfirmed, attest.ClassificationRegraded:
 		return a.datasets[e.Object]
 	case attest.ScenarioFiled, attest.ScenarioDecided, attest.AgreementSigned:
 		id, _ := strings.CutPrefix(e.Object, "scenario/")

@@ -47,6 +47,9 @@ type collections struct {
 	entries     store.Collection[catalog.Entry]
 	revisions   store.Collection[catalog.Revision]
 	quality     store.Collection[catalog.Quality]
+	gradings    store.Collection[gradingRecord]
+	rules       store.Collection[rulesRecord]
+	regradings  store.Collection[api.Regrading]
 }
 
 func newCollections(s *store.Store) collections {
@@ -75,6 +78,9 @@ func newCollections(s *store.Store) collections {
 		entries:     store.NewCollection[catalog.Entry](s, "entry"),
 		revisions:   store.NewCollection[catalog.Revision](s, "revision"),
 		quality:     store.NewCollection[catalog.Quality](s, "quality"),
+		gradings:    store.NewCollection[gradingRecord](s, "grading"),
+		rules:       store.NewCollection[rulesRecord](s, "rules"),
+		regradings:  store.NewCollection[api.Regrading](s, "regrading"),
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/classify"
 	"github.com/opdomain/opdomain/sandbox/egress"
 	"github.com/opdomain/opdomain/sandbox/ingest"
 	"github.com/opdomain/opdomain/sandbox/profile"
@@ -325,7 +326,7 @@ func (n *Node) found(ctx context.Context, f Founding) error {
 				return err
 			}
 		}
-		return nil
+		return n.keepRules(ctx, rulesRecord{Rules: classify.Current(), Detectors: classify.Version})
 	})
 }
 

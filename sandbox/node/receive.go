@@ -61,6 +61,10 @@ func (n *Node) ReceivePush(ctx context.Context, c api.Caller, run sandbox.RunID,
 	if err != nil {
 		return api.PushReport{}, err
 	}
+	rules, err := n.rulesInForce(ctx)
+	if err != nil {
+		return api.PushReport{}, err
+	}
 	res, err := n.intake.Receive(ctx, ingest.Push{Run: run, Dataset: d, Rows: op.Rows, Frames: frames, Ready: func(ctx context.Context) error {
 		_, _, err := n.Identity(ctx, c.Identity.ID) // revoked while its rows came in
 		return err
@@ -74,6 +78,7 @@ func (n *Node) ReceivePush(ctx context.Context, c api.Caller, run sandbox.RunID,
 	if err != nil {
 		return api.PushReport{}, err
 	}
+	res.Findings = levels(rules.Rules, res.Findings)
 	out := report(r, res)
 	// The version stands: that its sender went away changes nothing.
 	if err := n.committed(context.WithoutCancel(ctx), c.Identity.ID, res.Snapshot, out, res.Findings, &res.Quality); err != nil {
@@ -144,7 +149,14 @@ func (n *Node) committed(ctx context.Context, actor sandbox.IdentityID, snap vau
 		if d, err = n.drifted(ctx, api.Caller{}, d, op); err != nil {
 			return err
 		}
-		d = classify.Apply(d, findings)
+		d, open, err := n.settle(ctx, d, snap.Version, findings)
+		if err != nil {
+			return err
+		}
+		hit, err := n.affected(ctx, tx.at, moved(was, d))
+		if err != nil {
+			return err
+		}
 		d.Version, d.Rows = snap.Version, snap.Rows
 		if counts != nil {
 			if err := n.docs.quality.Insert(ctx, factID(d.ID, "v", d.Version), string(d.Unit), string(d.ID), *counts); err != nil {
@@ -168,7 +180,7 @@ func (n *Node) committed(ctx context.Context, actor sandbox.IdentityID, snap vau
 		}
 		var grades []attest.ColumnGrade
 		for _, col := range d.Columns {
-			grades = append(grades, attest.ColumnGrade{Column: col.Name, Declared: col.Grade, Detected: col.Detected, Finding: col.Finding})
+			grades = append(grades, attest.ColumnGrade{Column: col.Name, Declared: col.Grade, Detected: col.Detected, Finding: col.Finding, Personal: col.Personal})
 		}
 		if _, err := n.docs.datasets.Update(ctx, string(d.ID), rev, string(d.Unit), "committed", d); err != nil {
 			return err
@@ -183,7 +195,8 @@ func (n *Node) committed(ctx context.Context, actor sandbox.IdentityID, snap vau
 			return err
 		}
 		tx.record(attest.IngestCommitted, "dataset/"+string(d.ID), attest.IngestCommittedBody{Dataset: d.ID, Run: snap.Run, Version: snap.Version,
-			Rows: snap.Rows, Manifest: snap.Manifest[:], Key: snap.Key, KeyCommitment: snap.KeyCommitment[:], Grades: grades}, agency, toParty(d.Unit))
+			Rows: snap.Rows, Manifest: snap.Manifest[:], Key: snap.Key, KeyCommitment: snap.KeyCommitment[:], Grades: grades,
+			Open: open, Affected: named(hit)}, agency, toParty(d.Unit))
 		return nil
 	})
 }

@@ -57,6 +57,9 @@ func (n *Node) takeOn(ctx context.Context) error {
 	if err := n.eraseViews(ctx); err != nil {
 		return err
 	}
+	if err := n.takeUpRules(ctx); err != nil {
+		return err
+	}
 	waiting, err := n.docs.questions.List(ctx, listState(stateReview))
 	if err == nil {
 		n.queueAge(waiting)
@@ -122,7 +125,12 @@ func (n *Node) takeUpVersion(ctx context.Context, snap vault.Snapshot) error {
 	if err != nil {
 		return err
 	}
+	rules, err := n.rulesInForce(ctx)
+	if err != nil {
+		return err
+	}
 	res, found, err := ingest.Committed(snap)
+	res.Findings = levels(rules.Rules, res.Findings)
 	rep := report(r, res)
 	switch {
 	case errors.Is(err, sandbox.NotFound):
@@ -138,7 +146,7 @@ func (n *Node) takeUpVersion(ctx context.Context, snap vault.Snapshot) error {
 	}
 	var unknown []classify.ColumnFinding
 	for _, c := range d.Columns {
-		unknown = append(unknown, classify.ColumnFinding{Column: c.Name, Finding: classify.Kind(c.Finding), Grade: sandbox.Grade4})
+		unknown = append(unknown, classify.ColumnFinding{Column: c.Name, Finding: classify.Unknown})
 	}
 	return n.committed(ctx, domainIdentity, snap, rep, unknown, nil)
 }

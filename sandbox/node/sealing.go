@@ -18,7 +18,7 @@ import (
 //	auditors           every event
 //	agency             every event but why a claim was refused, and refused claims themselves
 //	everyone           who is in the domain, what is registered, keys and witnesses of the domain
-//	party/<id>         events that concern one party: pushes of a unit, invoices, exported bundles, usage
+//	party/<id>         events that concern one party: pushes and grades of a unit, invoices, exported bundles, usage
 //	scenario/<id>      the parties of a scenario: filing, approvals, agreement, grant, questions, votes, releases
 //	units/<id>         the units of a scenario: what the gate found
 //
