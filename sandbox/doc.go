@@ -8,6 +8,8 @@
 //	     → attest/channel                 密封推送     –
 //	     → ingest: classify, pseudonym    分级与假名   ingest.committed
 //	     → vault                          密封入库     (same event: manifest digest, key commitment)
+//	officer of the unit → classify       分级确认     classification.confirmed
+//	agency → classify                    重新分级     rules.adopted, classification.regraded
 //	operator → grant                      场景申请     scenario.filed, scenario.decided, agreement.signed, grant.issued
 //	vault → desensitize → run → vault     脱敏视图     view.sealed, key.erased
 //	asker → policy, query                 授权判定     question.decided

@@ -271,5 +271,6 @@ func (a *app) catalogCommand() *cobra.Command {
 		})
 	})
 	return group("catalog", "Look into the catalogue (数据目录)", list, one, stale, erase, a.searchCommand(), a.seedCommand(), a.entriesCommand(), a.reviseCommand(),
-		a.historyCommand(), a.schemasCommand(), a.qualityCommand(), a.conflictsCommand())
+		a.historyCommand(), a.schemasCommand(), a.qualityCommand(), a.conflictsCommand(), a.findingsCommand(), a.confirmCommand(), a.rulesCommand(), a.regradeCommand(),
+		a.regradingsCommand(), a.affectedCommand())
 }

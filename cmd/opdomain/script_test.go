@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -111,6 +112,14 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("%s holds nothing: %v", args[0], err)
 				}
 				ts.Setenv(args[1], filepath.Join(ts.MkAbs(args[0]), entries[len(entries)-1].Name()))
+			},
+			// edit FILE PATTERN TEXT puts a text in the place of what a regular expression finds.
+			"edit": func(ts *testscript.TestScript, _ bool, args []string) {
+				b, found := ts.ReadFile(args[0]), regexp.MustCompile(args[1])
+				if !found.MatchString(b) {
+					ts.Fatalf("%s has nothing to edit", args[0])
+				}
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(found.ReplaceAllString(b, args[2])), 0o600))
 			},
 			// flipped FILE changes one bit in the middle of a file.
 			"flipped": func(ts *testscript.TestScript, _ bool, args []string) {

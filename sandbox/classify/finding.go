@@ -12,7 +12,9 @@
 // name or enough variety as well. A county code that is not in the table lowers confidence and refuses nothing, because
 // codes are withdrawn and numbers stay. Confidence is in percent; Share is between 0 and 1.
 //
-// The detectors propose and a person confirms; until then the stricter of declared and detected applies (就高从严).
+// The detectors propose and a person confirms; until then the stricter of declared and detected applies (就高从严). Rules are
+// one version of the levels: Settle grades by findings and by what was confirmed under them, Regrade, Compare and
+// AffectedGrants say what other rules change.
 // Findings carry kinds and counts, never values; the Sampler keeps no value, only what was found in it. Detection never
 // fails: text it does not understand has no finding. Nothing is allocated per value.
 //
