@@ -32,7 +32,7 @@ type Kind string
 
 const (
 	None             Kind = ""
-	Unknown          Kind = "unknown"           // 未识别: a version that nobody looked into; of grade 4 under all rules until a person says otherwise
+	Unknown          Kind = "unknown"           // 未检测: of a version that nobody looked into; of grade 4 under all rules until a person says otherwise
 	ResidentID       Kind = "resident-id"       // 居民身份号码
 	ResidencePermit  Kind = "residence-permit"  // 港澳台居民居住证, 外国人永久居留身份证
 	ResidentID15     Kind = "resident-id-15"    // 旧十五位身份证号: no check character, low confidence

@@ -146,7 +146,7 @@ func Apply(d catalog.Dataset, findings []ColumnFinding) catalog.Dataset {
 		if f.Grade >= c.Detected {
 			c.Detected, c.Finding = f.Grade, string(f.Finding)
 		}
-		if f.Category != "" && (c.Category == "" || c.Category == string(General) || f.Category == Personal) {
+		if f.Finding != None && f.Category != "" && (c.Category == "" || c.Category == string(General) || f.Category == Personal) {
 			c.Category = string(f.Category)
 		}
 		c.Personal = c.Personal || f.Personal

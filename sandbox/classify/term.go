@@ -2,7 +2,7 @@ package classify
 
 // terms are the Chinese names of the kinds, as tables show them.
 var terms = map[Kind]string{
-	None: "未识别", ResidentID: "居民身份号码", ResidencePermit: "居住证号码", ResidentID15: "旧身份证号", USCC: "统一社会信用代码",
+	None: "未识别", Unknown: "未检测", ResidentID: "居民身份号码", ResidencePermit: "居住证号码", ResidentID15: "旧身份证号", USCC: "统一社会信用代码",
 	OrganisationCode: "组织机构代码", BankCard: "银行卡号", Mobile: "手机号码", Landline: "固定电话", HKID: "香港身份证", VIN: "车辆识别代号",
 	Plate: "机动车号牌", Passport: "护照号码", TravelPermit: "通行证号码", Email: "电子邮箱", PersonName: "姓名", Address: "地址",
 	ICD10: "疾病编码", Disease: "疾病名称", Enterprise: "企业名称", BirthDate: "出生日期", Biometric: "生物识别", Religion: "宗教信仰",

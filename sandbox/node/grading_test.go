@@ -114,7 +114,14 @@ func (o *office) seal(run sandbox.RunID, findings ...classify.ColumnFinding) (in
 	w, err := o.n.vault.Begin(ctx, set.Unit, set.ID, run, batch.Schema(set), 3)
 	if err == nil {
 		w.Mark(func() []byte {
-			b, err := json.Marshal(ingest.Progress{Rows: 1, Findings: findings})
+			m := struct {
+				ingest.Progress
+				Facts map[string]any `json:",omitempty"`
+			}{Progress: ingest.Progress{Rows: 1}}
+			if findings != nil {
+				m.Facts = map[string]any{"Findings": findings, "Quality": catalog.Quality{Dataset: set.ID, Rows: 1}}
+			}
+			b, err := json.Marshal(m)
 			if err != nil {
 				o.Fatal(err)
 			}
@@ -611,6 +618,20 @@ func TestFindingsOutliveTheCatalogue(t *testing.T) {
 	}
 	if p, err := o.n.Push(t.Context(), o.unit.Caller, "run-1"); err != nil || len(p.Report.Findings) != 1 {
 		t.Errorf("%+v %v", p.Report, err)
+	}
+	// Nobody knows what stands in a version that does not say: grade 4 in every column, under any rules, until a person decides.
+	o.confirm("code", "a published code list", lower)
+	o.seal("run-2")
+	o.restart()
+	if all, x = o.column("code"); all.Open != 3 || x.Level.Grade != 4 || x.Proposal.Finding != string(classify.Unknown) || x.Proposal.Term == "" {
+		t.Errorf("%+v %+v", all, x)
+	}
+	if p, err := o.n.Regrade(t.Context(), o.agency.Caller, api.RegradeRequest{Rules: o.stricter("next", map[classify.Kind]sandbox.Grade{classify.ICD10: 4}), Preview: true}); err != nil || len(p.Fields) != 0 {
+		t.Errorf("%+v %v", p.Fields, err)
+	}
+	o.confirm("code", "looked through by hand", lower)
+	if _, x = o.column("code"); x.Open || x.Level.Grade != 1 {
+		t.Errorf("%+v", x)
 	}
 	o.audit()
 	closed(t, o.n)
