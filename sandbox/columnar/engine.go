@@ -93,6 +93,21 @@ func Run(ctx context.Context, mem memory.Allocator, plan Plan, open Open, lim Li
 			return nil, fail(sandbox.Invalid, "plan", "names the version of every input, and the one the question asks for")
 		}
 	}
+	for _, m := range d.Spec.Measures {
+		switch m.Func {
+		case sandbox.Count, sandbox.Subjects, sandbox.Sum, sandbox.Mean:
+		default:
+			return nil, fail(sandbox.Invalid, "measure "+m.As, "this engine does not compute "+string(m.Func))
+		}
+	}
+	for _, in := range d.Inputs {
+		if in.Join != "" {
+			return nil, fail(sandbox.Invalid, string(in.Dataset), "this engine does inner joins only")
+		}
+	}
+	if len(d.Spec.Having) > 0 || d.Spec.Top != nil {
+		return nil, fail(sandbox.Invalid, "plan", "this engine shows every cell")
+	}
 	lim, err := lim.withDefaults()
 	if err != nil {
 		return nil, err

@@ -78,10 +78,7 @@ func (s Spec) normal() Spec {
 		for i, w := range m.With {
 			m.With[i] = rename(w)
 		}
-		if m.Func == sandbox.Linear || m.Func == sandbox.Logistic {
-			slices.Sort(m.With)
-		}
-		out.Measures = append(out.Measures, m)
+		out.Measures = append(out.Measures, m.normal())
 	}
 	slices.SortFunc(out.Measures, func(a, b Measure) int {
 		return cmp.Or(cmp.Compare(a.Func, b.Func), cmp.Compare(a.Column, b.Column), slices.Compare(a.With, b.With),
@@ -93,6 +90,19 @@ func (s Spec) normal() Spec {
 		out.Top = &top
 	}
 	return out
+}
+
+// normal puts the columns of a measure whose order does not matter in order.
+func (m Measure) normal() Measure {
+	switch m.Func {
+	case sandbox.Linear, sandbox.Logistic:
+		m.With = slices.Sorted(slices.Values(m.With))
+	case sandbox.Covariance, sandbox.Correlation:
+		if len(m.With) == 1 && m.With[0] < m.Column {
+			m.Column, m.With = m.With[0], []string{m.Column}
+		}
+	}
+	return m
 }
 
 // compareInputs orders inputs whose earlier sides are placed; a valid Spec has no two equal ones.

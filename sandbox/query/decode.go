@@ -174,6 +174,7 @@ func (s Spec) Validate() error {
 		if err := name(at, m.As); err != nil {
 			return err
 		}
+		m = m.normal()
 		if k := fmt.Sprint(m.Func, "(", m.Column, m.With, m.Bin, m.Q); cols[k] {
 			return bad(at, "a measure stands once")
 		} else {

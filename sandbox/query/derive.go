@@ -57,7 +57,7 @@ const (
 //
 // Codes: question.invalid, dataset.unknown, dataset.not-listed, column.unknown, column.not-listed, column.use,
 // column.func, column.subject, column.not-public, column.other-subject, join.key, join.type, join.subject, bin.unknown,
-// bin.column, filter.label, measure.type, rows.raw.
+// bin.column, bin.open, filter.label, measure.type, measure.outputs, measure.name, rows.raw.
 func Derive(s Spec, in map[sandbox.DatasetID]catalog.Dataset, list []sandbox.ListItem) (Derivation, []sandbox.Reason) {
 	d := &deriver{list: list, used: map[string]*DerivedColumn{}, needed: map[int]map[string]bool{}, told: map[sandbox.Reason]bool{}}
 	d.out.Spec, d.out.Highest = s, sandbox.Grade1
@@ -222,15 +222,15 @@ func (d *deriver) key(i int, name string) *catalog.Column {
 }
 
 // split resolves "alias.column"; Validate has checked its form.
-func (d *deriver) split(ref string) (int, string) {
+func (s Spec) split(ref string) (int, string) {
 	alias, column, _ := strings.Cut(ref, ".")
-	return d.out.Spec.input(alias), column
+	return s.input(alias), column
 }
 
 // label checks a grouping or filter through a bin or a public column, and gives the bin, or nil for the column itself.
-func (d *deriver) label(ref string, id sandbox.BinID, use sandbox.Use) (*catalog.Column, *catalog.Bin, bool) {
-	i, name := d.split(ref)
-	c := d.use(i, name, use, "")
+func (d *deriver) label(ref string, id sandbox.BinID, use sandbox.Use, fn sandbox.MeasureFunc) (*catalog.Column, *catalog.Bin, bool) {
+	i, name := d.out.Spec.split(ref)
+	c := d.use(i, name, use, fn)
 	if c == nil {
 		return nil, nil, false
 	}
@@ -272,11 +272,11 @@ func (d *deriver) binHint(input *DerivedInput, column string) string {
 }
 
 func (d *deriver) filter(f Filter) {
-	c, b, ok := d.label(f.Column, f.Bin, sandbox.UseFilter)
+	c, b, ok := d.label(f.Column, f.Bin, sandbox.UseFilter, "")
 	if !ok {
 		return
 	}
-	i, name := d.split(f.Column)
+	i, name := d.out.Spec.split(f.Column)
 	for n, l := range f.In {
 		if !labelOf(c, b, l) {
 			d.refuse("filter.label", string(d.out.Inputs[i].Dataset)+"."+name,
@@ -286,34 +286,7 @@ func (d *deriver) filter(f Filter) {
 	}
 }
 
-func (d *deriver) dimension(dim Dimension) { d.label(dim.Column, dim.Bin, sandbox.UseGroup) }
-
-func (d *deriver) measures() {
-	raw := func(column string) {
-		d.refuse("rows.raw", column, "rows and raw values never leave; an answer is a measure over groups of people", articleRaw,
-			"ask count, subjects, sum or mean over groups")
-	}
-	if len(d.out.Spec.Measures) == 0 {
-		raw("")
-	}
-	for _, m := range d.out.Spec.Measures {
-		switch m.Func {
-		case sandbox.Count, sandbox.Subjects: // every cell is counted anyway
-		case sandbox.Plain:
-			i, name := d.split(m.Column)
-			raw(string(d.out.Inputs[i].Dataset) + "." + name)
-		case sandbox.Sum, sandbox.Mean:
-			i, name := d.split(m.Column)
-			c := d.use(i, name, sandbox.UseAggregate, m.Func)
-			if c != nil && c.Type != catalog.Int && c.Type != catalog.Money && c.Type != catalog.Number {
-				d.refuse("measure.type", string(d.out.Inputs[i].Dataset)+"."+name, "sum and mean take int, money or number columns", articleNeed,
-					"measure count or subjects, or a numeric column")
-			}
-		default: // the engine does not compute it yet
-			d.refuse("measure.func", m.As, "a function is one the engine computes", articleList, "ask count, subjects, sum or mean over groups")
-		}
-	}
-}
+func (d *deriver) dimension(dim Dimension) { d.label(dim.Column, dim.Bin, sandbox.UseGroup, "") }
 
 func (d *deriver) finish() {
 	for _, u := range d.used {
