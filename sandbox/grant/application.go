@@ -146,61 +146,9 @@ func (a *Application) validateList(in map[sandbox.DatasetID]catalog.Dataset) err
 			if !ok {
 				return bad(at, "a listed column is in the dataset")
 			}
-			if err := a.validateRule(at, r, &d, c); err != nil {
+			if err := a.validateRule(at, r, &d, c, in); err != nil {
 				return err
 			}
-		}
-	}
-	return nil
-}
-
-func (a *Application) validateRule(at string, r sandbox.ColumnRule, d *catalog.Dataset, c *catalog.Column) error {
-	if c.Effective() == sandbox.Grade4 {
-		return bad(at, "a column of grade 4 leaves no engine in plain and cannot be listed")
-	}
-	if len(r.Uses) == 0 {
-		return bad(at, "a rule names at least one use")
-	}
-	binned := slices.ContainsFunc(d.Bins, func(b catalog.Bin) bool { return b.Column == c.Name })
-	for i, u := range r.Uses {
-		if slices.Contains(r.Uses[:i], u) {
-			return bad(at, "a use stands once")
-		}
-		switch u {
-		case sandbox.UseJoin:
-			if !c.JoinKey && c.Name != d.Subject {
-				return bad(at, "join needs a declared join key or the protected subject")
-			}
-		case sandbox.UseGroup, sandbox.UseFilter:
-			if !c.Public && !binned {
-				return bad(at, "group and filter need a registered bin or a public column")
-			}
-		case sandbox.UseAggregate:
-			if len(r.Funcs) == 0 {
-				return bad(at, "aggregate lists its functions")
-			}
-		case sandbox.UseConsent:
-			if !slices.Contains(a.Classes, sandbox.ClassB) {
-				return bad(at, "consent needs class B in the application")
-			}
-		default:
-			return bad(at, "a use is one of join, group, filter, aggregate, consent")
-		}
-	}
-	if len(r.Funcs) > 0 && !r.Allows(sandbox.UseAggregate) {
-		return bad(at, "functions belong to the use aggregate")
-	}
-	for i, f := range r.Funcs {
-		numeric := c.Type == catalog.Int || c.Type == catalog.Money || c.Type == catalog.Number
-		switch {
-		case slices.Contains(r.Funcs[:i], f):
-			return bad(at, "a function stands once")
-		case f == sandbox.Sum || f == sandbox.Mean:
-			if !numeric {
-				return bad(at, "sum and mean need a numeric column")
-			}
-		case f != sandbox.Count && f != sandbox.Subjects:
-			return bad(at, "a function is one of count, subjects, sum, mean; raw values are never listed")
 		}
 	}
 	return nil
@@ -216,8 +164,8 @@ func (a *Application) owners(in map[sandbox.DatasetID]catalog.Dataset) []sandbox
 	return slices.Compact(out)
 }
 
-// ListDigest (清单摘要) gives SM3 over the canonical data list: datasets, columns, uses and functions sorted, so that
-// two lists that allow the same have the same digest.
+// ListDigest (清单摘要) gives SM3 over the canonical data list: datasets, columns and what each rule lists sorted, so that two lists
+// that allow the same have the same digest. Every field of a rule is in it, and so under the owner's signature.
 func ListDigest(list []sandbox.ListItem) []byte {
 	d := sm.Sum(sm.Frame([]byte("opdomain/list/v1"), canonical(sorted(list))))
 	return d[:]
@@ -251,8 +199,9 @@ func sorted(list []sandbox.ListItem) []sandbox.ListItem {
 	out := make([]sandbox.ListItem, len(list))
 	for i, item := range list {
 		item.Columns = slices.Clone(item.Columns)
-		for j, r := range item.Columns {
-			item.Columns[j] = sandbox.ColumnRule{Column: r.Column, Uses: inOrder(r.Uses), Funcs: inOrder(r.Funcs)}
+		for j := range item.Columns {
+			r := &item.Columns[j]
+			r.Uses, r.Funcs, r.Grantees, r.NoFilterOn = inOrder(r.Uses), inOrder(r.Funcs), inOrder(r.Grantees), inOrder(r.NoFilterOn)
 		}
 		slices.SortFunc(item.Columns, func(a, b sandbox.ColumnRule) int { return strings.Compare(a.Column, b.Column) })
 		out[i] = item
