@@ -5,6 +5,7 @@ go 1.26
 require (
 	github.com/apache/arrow/go/v17 v17.0.0 // record batches of the hot path
 	github.com/cloudflare/circl v1.6.2 // threshold shares of the key backup, verifiable
+	github.com/cockroachdb/datadriven v1.0.2 // tests only: tables of questions that lawyers can read
 	github.com/emmansun/gmsm v0.44.0 // every SM algorithm, behind attest/sm
 	github.com/getkin/kin-openapi v0.140.0 // tests only: holds real answers to openapi.yaml
 	github.com/miekg/pkcs11 v1.1.1 // keys in a device, in attest/keys/pkcs11
@@ -49,6 +50,7 @@ require (
 	github.com/oasdiff/yaml v0.1.0 // indirect
 	github.com/oasdiff/yaml3 v0.0.13 // indirect
 	github.com/pierrec/lz4/v4 v4.1.25 // indirect
+	github.com/pmezard/go-difflib v1.0.0 // indirect
 	github.com/prometheus/client_model v0.6.2 // indirect
 	github.com/prometheus/common v0.70.1 // indirect
 	github.com/prometheus/procfs v0.21.1 // indirect

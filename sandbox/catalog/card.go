@@ -71,6 +71,7 @@ type Card struct {
 	Code        string        `json:"code,omitempty"` // 目录编码, see CheckCode
 	Description string        `json:"description,omitempty"`
 	Source      string        `json:"source,omitempty"` // 来源: the system at the owning unit
+	Volume      int64         `json:"volume,omitempty"` // 数据量: rows of a version as the owner declares them, for estimates; Dataset.Rows are counted
 	Sync        Frequency     `json:"sync,omitempty"`   // 同步频率, where it is not the source's own; see Dataset.Period
 	Origin      Origin        `json:"origin,omitempty"`
 	Rights      *Rights       `json:"rights,omitempty"`
@@ -92,6 +93,7 @@ const (
 	MaxParents     = 64
 	MaxMissing     = 64
 	MaxOrders      = 64
+	MaxVolume      = 1e12 // rows
 )
 
 // Excluded says whether data are outside authorised operation because they are not open and no legal basis is recorded. Which
@@ -155,6 +157,9 @@ func (d *Dataset) validateCard() error {
 	}
 	if c.Sync != "" && !c.Sync.valid() {
 		return bad(at, "sync is one of once, daily, weekly, monthly, quarterly, half-year, yearly, irregular")
+	}
+	if c.Volume < 0 || c.Volume > MaxVolume {
+		return bad(at, "the volume is a number of rows, at most 10^12")
 	}
 	switch c.Origin {
 	case "", OpenCatalogue, DistrictUnit, CityUnit, CoDeveloped:

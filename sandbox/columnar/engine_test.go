@@ -89,7 +89,7 @@ func everything(in map[sandbox.DatasetID]catalog.Dataset) []sandbox.ListItem {
 		item := sandbox.ListItem{Dataset: id}
 		for _, c := range d.Columns {
 			item.Columns = append(item.Columns, sandbox.ColumnRule{Column: c.Name,
-				Uses:  []sandbox.Use{sandbox.UseJoin, sandbox.UseGroup, sandbox.UseFilter, sandbox.UseAggregate},
+				Uses:  []sandbox.Use{sandbox.UseJoin, sandbox.UseGroup, sandbox.UseFilter, sandbox.UseAggregate, sandbox.UseCompare},
 				Funcs: []sandbox.MeasureFunc{sandbox.Sum, sandbox.Mean}})
 		}
 		list = append(list, item)

@@ -108,11 +108,47 @@ func TestValidate(t *testing.T) {
 			s.Dimensions = append(s.Dimensions, Dimension{Column: "c.icd10", Bin: "chapter", As: "x"})
 		}, "dimension 4"},
 		"measure twice":   {func(s *Spec) { s.Measures = append(s.Measures, Measure{Func: sandbox.Count, As: "x"}) }, "measure 5"},
-		"func":            {func(s *Spec) { s.Measures[0].Func = "max" }, "measure 1"},
+		"func":            {func(s *Spec) { s.Measures[0].Func = "median" }, "measure 1"},
 		"count of column": {func(s *Spec) { s.Measures[0].Column = "c.amount" }, "measure 1"},
 		"many filters":    {func(s *Spec) { s.Filters = make([]Filter, MaxFilters+1) }, "filters"},
 		"many dimensions": {func(s *Spec) { s.Dimensions = make([]Dimension, MaxDimensions+1) }, "dimensions"},
 		"many measures":   {func(s *Spec) { s.Measures = make([]Measure, MaxMeasures+1) }, "measures"},
+		"outer join":      {func(s *Spec) { s.Inputs[1].Join = "outer" }, "input 2"},
+		"first left":      {func(s *Spec) { s.Inputs[0].Join = LeftJoin }, "input 1"},
+		"inner and left": {func(s *Spec) {
+			s.Inputs = append(s.Inputs, Input{Alias: "q", Dataset: "persons", With: "c", Join: LeftJoin})
+		}, "input 4"},
+		"sum with a second":    measured(Measure{Func: sandbox.Sum, Column: "c.amount", With: []string{"c.paid"}}),
+		"ratio of one":         measured(Measure{Func: sandbox.Ratio, Column: "c.amount"}),
+		"ratio of three":       measured(Measure{Func: sandbox.Ratio, Column: "c.amount", With: []string{"c.paid", "c.secret"}}),
+		"ratio to itself":      measured(Measure{Func: sandbox.Ratio, Column: "c.amount", With: []string{"c.amount"}}),
+		"no regressor":         measured(Measure{Func: sandbox.Linear, Column: "c.amount"}),
+		"many regressors":      measured(Measure{Func: sandbox.Linear, Column: "c.amount", With: make([]string, MaxRegressors+1)}),
+		"regressor twice":      measured(Measure{Func: sandbox.Linear, Column: "c.amount", With: []string{"c.paid", "c.paid"}}),
+		"regressor nowhere":    measured(Measure{Func: sandbox.Linear, Column: "c.amount", With: []string{"x.paid"}}),
+		"quantile of no rank":  measured(Measure{Func: sandbox.Quantile, Column: "c.amount"}),
+		"quantile of the most": measured(Measure{Func: sandbox.Quantile, Column: "c.amount", Q: 1000}),
+		"quantile below":       measured(Measure{Func: sandbox.Quantile, Column: "c.amount", Q: -1}),
+		"a rank for a sum":     measured(Measure{Func: sandbox.Variance, Column: "c.amount", Q: 500}),
+		"a bin for a sum":      measured(Measure{Func: sandbox.Variance, Column: "c.amount", Bin: "size"}),
+		"histogram, no bin":    measured(Measure{Func: sandbox.Histogram, Column: "c.amount"}),
+		"histogram, bad bin":   measured(Measure{Func: sandbox.Histogram, Column: "c.amount", Bin: "A B"}),
+		"variance of nothing":  measured(Measure{Func: sandbox.Variance}),
+		"the same in both orders": {func(s *Spec) {
+			s.Measures = []Measure{{Func: sandbox.Correlation, Column: "c.amount", With: []string{"c.paid"}, As: "x"}, {Func: sandbox.Correlation, Column: "c.paid", With: []string{"c.amount"}, As: "y"}}
+		}, "measure 2"},
+		"the same regression": {func(s *Spec) {
+			s.Measures = []Measure{{Func: sandbox.Linear, Column: "c.amount", With: []string{"c.paid", "c.secret"}, As: "x"}, {Func: sandbox.Linear, Column: "c.amount", With: []string{"c.secret", "c.paid"}, As: "y"}}
+		}, "measure 2"},
+		"having nothing":    {func(s *Spec) { s.Having = []Having{{"none", 3}} }, "having 1"},
+		"having a sum":      {func(s *Spec) { s.Having = []Having{{"sum", 3}} }, "having 1"},
+		"having none":       {func(s *Spec) { s.Having = []Having{{"n", 0}} }, "having 1"},
+		"having twice":      {func(s *Spec) { s.Having = []Having{{"n", 3}, {"n", 5}} }, "having 2"},
+		"many having":       {func(s *Spec) { s.Having = make([]Having, MaxHaving+1) }, "having"},
+		"top by nothing":    {func(s *Spec) { s.Top = &Top{"none", 3} }, "top"},
+		"top of none":       {func(s *Spec) { s.Top = &Top{"n", 0} }, "top"},
+		"top of too many":   {func(s *Spec) { s.Top = &Top{"n", MaxTop + 1} }, "top"},
+		"top by an extreme": {func(s *Spec) { s.Measures[2].Func, s.Top = sandbox.Max, &Top{"sum", 3} }, "top"},
 	} {
 		s := good()
 		c.change(&s)
@@ -120,6 +156,18 @@ func TestValidate(t *testing.T) {
 			t.Errorf("%s: %v does not name %s", name, err, c.place)
 		}
 	}
+}
+
+// measured puts one measure in the place of a question's first.
+func measured(m Measure) struct {
+	change func(*Spec)
+	place  string
+} {
+	m.As = "x"
+	return struct {
+		change func(*Spec)
+		place  string
+	}{func(s *Spec) { s.Measures = []Measure{m} }, "measure 1"}
 }
 
 // TestCanonicalVectors pins the encoding: digests of past questions must stay valid.
@@ -154,6 +202,7 @@ func drawSpec(t *rapid.T) Spec {
 			With: fmt.Sprint("a", rapid.IntRange(0, i).Draw(t, "with"))}
 		in.On = rapid.SliceOfNDistinct(rapid.SampledFrom([]Key{{"k", "k"}, {"k", "l"}, {"l", "k"}}), 0, 3, rapid.ID[Key]).Draw(t, "on")
 		in.Subject = len(in.On) > 0 && rapid.Bool().Draw(t, "subject")
+		in.Join = rapid.SampledFrom([]JoinKind{"", LeftJoin}).Draw(t, "join")
 		s.Inputs = append(s.Inputs, in)
 	}
 	column := func() string {
@@ -167,6 +216,31 @@ func drawSpec(t *rapid.T) Spec {
 		s.Dimensions = append(s.Dimensions, Dimension{Column: column(), As: fmt.Sprint("d", i)})
 	}
 	s.Measures = []Measure{{Func: sandbox.Count, As: "n"}, {Func: sandbox.Sum, Column: column(), As: "s"}, {Func: sandbox.Mean, Column: column(), As: "m"}}
+	for i := range rapid.IntRange(0, 4).Draw(t, "more measures") {
+		m := Measure{Func: rapid.SampledFrom(sandbox.MeasureFuncs).Draw(t, "func"), As: fmt.Sprint("x", i)}
+		if m.Func != sandbox.Count && m.Func != sandbox.Subjects {
+			m.Column = column()
+		}
+		switch m.Func {
+		case sandbox.Quantile:
+			m.Q = rapid.IntRange(1, 999).Draw(t, "q")
+		case sandbox.Histogram:
+			m.Bin = "b"
+		case sandbox.Covariance, sandbox.Correlation, sandbox.Ratio:
+			m.With = []string{column()}
+		case sandbox.Linear, sandbox.Logistic:
+			m.With = rapid.SliceOfN(rapid.Custom(func(*rapid.T) string { return column() }), 1, 3).Draw(t, "with")
+		}
+		s.Measures = append(s.Measures, m)
+	}
+	if rapid.Bool().Draw(t, "having") {
+		s.Having = []Having{{Measure: "n", AtLeast: rapid.Int64Range(1, 50).Draw(t, "at least")}}
+		s.Measures = append(s.Measures, Measure{Func: sandbox.Subjects, As: "people"})
+		s.Having = append(s.Having, Having{Measure: "people", AtLeast: 3})
+	}
+	if rapid.Bool().Draw(t, "top") {
+		s.Top = &Top{By: rapid.SampledFrom([]string{"n", "s", "m"}).Draw(t, "top by"), K: rapid.IntRange(1, MaxTop).Draw(t, "k")}
+	}
 	if s.Validate() != nil {
 		t.Skip("a part stands twice")
 	}
@@ -220,8 +294,19 @@ func shuffled(t *rapid.T, s Spec) Spec {
 		out.Dimensions[i].Column = rename(out.Dimensions[i].Column)
 	}
 	for i := range out.Measures {
-		out.Measures[i].Column = rename(out.Measures[i].Column)
+		m := &out.Measures[i]
+		m.Column = rename(m.Column)
+		for j := range m.With {
+			m.With[j] = rename(m.With[j])
+		}
+		switch m.Func {
+		case sandbox.Linear, sandbox.Logistic:
+			slices.Reverse(m.With)
+		case sandbox.Covariance, sandbox.Correlation:
+			m.Column, m.With[0] = m.With[0], m.Column
+		}
 	}
+	slices.Reverse(out.Having)
 	slices.Reverse(out.Filters)
 	slices.Reverse(out.Dimensions)
 	slices.Reverse(out.Measures)
@@ -263,6 +348,24 @@ func TestDifferentQuestionsHaveDifferentBytes(t *testing.T) {
 		func(s *Spec) { s.Measures = s.Measures[1:] },
 		func(s *Spec) { s.Measures[2].Column = "c.paid" },
 		func(s *Spec) { s.Measures[2].Func = sandbox.Mean; s.Measures = s.Measures[:3] },
+		func(s *Spec) { s.Inputs[2].Join = LeftJoin },
+		func(s *Spec) { s.Measures[2].Func = sandbox.Variance },
+		func(s *Spec) { s.Measures[2].Func, s.Measures[2].Q = sandbox.Quantile, 500 },
+		func(s *Spec) { s.Measures[2].Func, s.Measures[2].Q = sandbox.Quantile, 250 },
+		func(s *Spec) { s.Measures[2].Func, s.Measures[2].Bin = sandbox.Histogram, "size" },
+		func(s *Spec) { s.Measures[2].Func, s.Measures[2].Bin = sandbox.Histogram, "half" },
+		func(s *Spec) { s.Measures[2].Func, s.Measures[2].With = sandbox.Ratio, []string{"c.paid"} },
+		func(s *Spec) {
+			s.Measures[2].Func, s.Measures[2].Column, s.Measures[2].With = sandbox.Ratio, "c.paid", []string{"c.amount"}
+		},
+		func(s *Spec) { s.Measures[2].Func, s.Measures[2].With = sandbox.Linear, []string{"c.paid"} },
+		func(s *Spec) { s.Measures[2].Func, s.Measures[2].With = sandbox.Linear, []string{"c.paid", "c.days"} },
+		func(s *Spec) { s.Having = []Having{{"n", 5}} },
+		func(s *Spec) { s.Having = []Having{{"n", 6}} },
+		func(s *Spec) { s.Having = []Having{{"人数", 5}} },
+		func(s *Spec) { s.Top = &Top{"sum", 3} },
+		func(s *Spec) { s.Top = &Top{"sum", 4} },
+		func(s *Spec) { s.Top = &Top{"mean", 3} },
 	}
 	seen := map[string]int{}
 	for i, change := range changes {
@@ -291,6 +394,17 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(small))
 	f.Add([]byte(strings.Replace(small, `"p"`, `"p","filters":[{"column":"c.x","in":["a"]}]`, 1)))
 	f.Add([]byte(`{"inputs":[{"alias":"c","dataset":"claims"},{"alias":"d","dataset":"claims","with":"c","on":[{"left":"a","right":"b"}]}]}`))
+	for _, m := range []string{`"func":"linear","column":"c.paid","with":["c.amount","c.paid2"]`, `"func":"covariance","column":"c.b","with":["c.a"]`,
+		`"func":"quantile","column":"c.amount","q":999`, `"func":"quantile","column":"c.amount","q":-1`, `"func":"histogram","column":"c.amount","bin":"size"`,
+		`"func":"distinct","column":"c.icd10","bin":"chapter"`, `"func":"count","with":["c.a"]`, `"func":"linear","column":"c.a","with":["c.a"]`, `"func":"ratio","column":"c.a","with":[]`} {
+		f.Add([]byte(strings.Replace(small, `"func":"count"`, m, 1)))
+	}
+	for _, shown := range []string{`"having":[{"measure":"n","at_least":5}]`, `"having":[{"measure":"n","at_least":-9223372036854775808}]`, `"top":{"by":"n","k":10}`,
+		`"top":null`, `"having":null`, `"top":{"by":"n","k":9223372036854775807}`, `"top":{"by":"n","k":1e3}`} {
+		f.Add([]byte(strings.TrimSuffix(small, "}") + "," + shown + "}"))
+	}
+	f.Add([]byte(`{"scenario":"s","purpose":"p","inputs":[{"alias":"c","dataset":"claims"},{"alias":"d","dataset":"persons","with":"c","join":"left"}],"measures":[{"func":"count","as":"n"}]}`))
+	f.Add([]byte(`{"scenario":"s","purpose":"p","inputs":[{"alias":"c","dataset":"claims","join":"outer"}],"measures":[{"func":"count","as":"n"}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := Decode(b)
 		if err != nil {

@@ -17,6 +17,12 @@ type Derivation struct {
 	Columns  []DerivedColumn // every column used, by dataset and name
 	Highest  sandbox.Grade   // strictest effective grade of Columns; at least 1
 	Personal bool            // some column of Columns is personal information
+
+	// What the owners' rules ask of the gate beside the district's thresholds, the strictest of all columns used and of the protected
+	// subject's; 0 where no rule says. They hold for every cell, the one over everything too.
+	MinSubjects int
+	MaxShare    int // percent
+
 	complete bool
 }
 
@@ -42,24 +48,37 @@ type DerivedColumn struct {
 	Uses     []sandbox.Use
 	Funcs    []sandbox.MeasureFunc
 	Bins     []sandbox.BinID
+	Itself   bool               // grouped or filtered by itself, a public column
+	Rule     sandbox.ColumnRule // the owner's, within the grade
 }
+
+// Compares counts the groupings that the question holds one subject's value to.
+func (c *DerivedColumn) Compares() int { return len(c.Bins) + one(c.Itself) }
 
 // Articles cited by Reasons.
 const (
 	articleList  = "龙华区实施方案 三(三) 一场景一清单一授权"
 	articleNeed  = "龙华区实施方案 七、九(二) 最小必要、场景限制"
 	articleRaw   = "龙华区实施方案 九(一); 福田区公共数据授权运营暂行管理办法 第四条 原始数据不出域、数据可用不可见"
+	articleGrade = "龙华区实施方案 三(四) 数据分级开发"
 	articleEvery = "出域安全规则: 每个单元格按受保护主体计数"
 )
 
-// Derive resolves s over the described datasets and a scenario's list. Reasons is empty exactly when the Derivation is
-// complete. The order of checks is fixed: form, inputs, joins, filters, dimensions, measures; within each as written.
-//
-// Codes: question.invalid, dataset.unknown, dataset.not-listed, column.unknown, column.not-listed, column.use,
-// column.func, column.subject, column.not-public, column.other-subject, join.key, join.type, join.subject, bin.unknown,
-// bin.column, bin.open, filter.label, measure.type, measure.outputs, measure.name, rows.raw.
+// Derive is DeriveFor an asker that is nobody: no column given to certain parties is allowed.
 func Derive(s Spec, in map[sandbox.DatasetID]catalog.Dataset, list []sandbox.ListItem) (Derivation, []sandbox.Reason) {
-	d := &deriver{list: list, used: map[string]*DerivedColumn{}, needed: map[int]map[string]bool{}, told: map[sandbox.Reason]bool{}}
+	return DeriveFor(sandbox.Party{}, s, in, list)
+}
+
+// DeriveFor resolves s over the described datasets and a scenario's list, for one of the scenario's parties, whose affiliates are named
+// in it. Reasons is empty exactly when the Derivation is complete. The order of checks is fixed: form, inputs, joins, filters, dimensions, measures, then what holds over all
+// of them; within each as written.
+//
+// Codes: question.invalid, dataset.unknown, dataset.not-listed, dataset.own, column.unknown, column.not-listed, column.subject,
+// column.grantee, column.use, column.grade, column.func, column.not-public, column.other-subject, join.key, join.type, join.subject,
+// bin.unknown, bin.column, bin.open, filter.label, measure.type, measure.outputs, measure.name, rows.raw, column.compares,
+// column.no-filter-on.
+func DeriveFor(asker sandbox.Party, s Spec, in map[sandbox.DatasetID]catalog.Dataset, list []sandbox.ListItem) (Derivation, []sandbox.Reason) {
+	d := &deriver{asker: asker, list: list, used: map[columnKey]*DerivedColumn{}, needed: map[int]map[string]bool{}, told: map[sandbox.Reason]bool{}}
 	d.out.Spec, d.out.Highest = s, sandbox.Grade1
 	if err := s.Validate(); err != nil {
 		d.refuse("question.invalid", "", "a question is well formed: "+err.Error(), articleList, "write the question as its schema says")
@@ -81,17 +100,30 @@ func Derive(s Spec, in map[sandbox.DatasetID]catalog.Dataset, list []sandbox.Lis
 		d.dimension(dim)
 	}
 	d.measures()
+	d.compares()
+	d.selections()
 	d.finish()
 	return d.out, d.reasons
 }
 
 type deriver struct {
+	asker   sandbox.Party
 	list    []sandbox.ListItem
 	out     Derivation
 	reasons []sandbox.Reason
 	told    map[sandbox.Reason]bool
-	used    map[string]*DerivedColumn
+	used    map[columnKey]*DerivedColumn
 	needed  map[int]map[string]bool // input → columns to open
+}
+
+// columnKey keeps apart what "dataset.column" does not: both may hold dots.
+type columnKey struct {
+	dataset sandbox.DatasetID
+	name    string
+}
+
+func (d *deriver) column(i int, name string) *DerivedColumn {
+	return d.used[columnKey{d.out.Inputs[i].Dataset, name}]
 }
 
 func (d *deriver) refuse(code, column, rule, article, change string) {
@@ -112,6 +144,10 @@ func (d *deriver) input(i int, input Input, in map[sandbox.DatasetID]catalog.Dat
 			"ask without "+id+", or file it in the scenario's list")
 	} else if !known {
 		d.refuse("dataset.unknown", id, "a listed dataset is registered", articleList, "have its unit register "+id)
+	} else if ds.Unit != "" && sandbox.Affiliated(d.asker, sandbox.Party{ID: ds.Unit}) {
+		// Whoever writes the rows of an input chooses which rows of others it keeps, weighs and multiplies, and who is counted.
+		d.refuse("dataset.own", id, "a question uses no rows that its asker, or an affiliate of it, supplied: they would select, weigh and multiply the rows of others",
+			articleEvery, "ask without "+id+", or have the scenario's other party ask")
 	}
 }
 
@@ -144,12 +180,30 @@ func (d *deriver) use(i int, name string, use sandbox.Use, fn sandbox.MeasureFun
 			articleRaw, "group by a registered bin of another column, or measure subjects")
 		return nil
 	}
-	if !rule.Allows(use) {
-		d.refuse("column.use", ref, fmt.Sprintf("the list allows this column for %s, not for %s", join(rule.Uses), use), articleList,
-			fmt.Sprintf("have its unit add %q to the uses of %s", use, ref))
+	if !rule.AllowsParty(d.asker.ID) {
+		d.refuse("column.grantee", ref, "the list gives this column to certain parties of the scenario, and the asker is none of them", articleList,
+			"have a party ask that it is given to, or have its unit add the asker to the grantees of "+ref)
 		return nil
 	}
-	if use == sandbox.UseAggregate && !slices.Contains(rule.Funcs, fn) {
+	agreed := rule
+	rule = rule.Within(c.Effective())
+	if use == sandbox.UseGroup && !rule.Allows(use) && rule.Allows(sandbox.UseReveal) && d.equated(i, name) {
+		use = sandbox.UseReveal
+	}
+	if agreed.Allows(use) && !rule.Allows(use) {
+		d.refuse("column.grade", ref, fmt.Sprintf("the list allows this column for %s, which its grade %d does not bear", use, c.Effective()), articleGrade,
+			"ask without "+ref+", or group by a registered bin of it")
+		return nil
+	}
+	if !rule.Allows(use) {
+		change := fmt.Sprintf("have its unit add %q to the uses of %s", use, ref)
+		if use == sandbox.UseGroup && rule.Allows(sandbox.UseReveal) {
+			change = "attach an input by an inner join on " + ref
+		}
+		d.refuse("column.use", ref, fmt.Sprintf("the list allows this column for %s, not for %s", join(rule.Uses), use), articleList, change)
+		return nil
+	}
+	if use == sandbox.UseAggregate && !rule.AllowsFunc(fn) {
 		d.refuse("column.func", ref, fmt.Sprintf("the list allows the functions %s on this column, not %s", join(rule.Funcs), fn), articleList,
 			fmt.Sprintf("have its unit add %q to the functions of %s", fn, ref))
 		return nil
@@ -160,10 +214,10 @@ func (d *deriver) use(i int, name string, use sandbox.Use, fn sandbox.MeasureFun
 			articleEvery, "join "+string(input.Dataset)+" by the protected subject, or scan it first")
 		return nil
 	}
-	u := d.used[ref]
+	u := d.column(i, name)
 	if u == nil {
-		u = &DerivedColumn{Column: ref, Title: c.Title, Type: c.Type, Grade: c.Effective(), Personal: c.Personal}
-		d.used[ref] = u
+		u = &DerivedColumn{Column: ref, Title: c.Title, Type: c.Type, Grade: c.Effective(), Personal: c.Personal, Rule: rule}
+		d.used[columnKey{input.Dataset, name}] = u
 	}
 	u.Uses = add(u.Uses, use)
 	if fn != "" {
@@ -242,6 +296,7 @@ func (d *deriver) label(ref string, id sandbox.BinID, use sandbox.Use, fn sandbo
 				articleNeed, d.binHint(input, name))
 			return nil, nil, false
 		}
+		d.column(i, name).Itself = true
 		return c, nil, true
 	}
 	b, ok := input.Described.Bin(id)
@@ -253,7 +308,7 @@ func (d *deriver) label(ref string, id sandbox.BinID, use sandbox.Use, fn sandbo
 		d.refuse("bin.column", at, "a bin groups the column it is registered on", articleNeed, d.binHint(input, name))
 		return nil, nil, false
 	}
-	u := d.used[at]
+	u := d.column(i, name)
 	u.Bins = add(u.Bins, id)
 	return c, b, true
 }
@@ -293,6 +348,13 @@ func (d *deriver) finish() {
 		d.out.Columns = append(d.out.Columns, *u)
 		d.out.Highest = max(d.out.Highest, u.Grade)
 		d.out.Personal = d.out.Personal || u.Personal
+		d.out.stricter(u.Rule)
+	}
+	for _, in := range d.out.Inputs {
+		// Every answer counts the first input's subject, whether or not a question names its column.
+		if rule, ok := d.item(in.Dataset).Rule(in.Described.Subject); ok && in.Subject {
+			d.out.stricter(rule)
+		}
 	}
 	slices.SortFunc(d.out.Columns, func(a, b DerivedColumn) int { return strings.Compare(a.Column, b.Column) })
 	for i := range d.out.Inputs {
@@ -302,6 +364,14 @@ func (d *deriver) finish() {
 		slices.Sort(d.out.Inputs[i].Needed)
 	}
 	d.out.complete = len(d.reasons) == 0
+}
+
+// stricter takes over what a rule asks of the gate.
+func (d *Derivation) stricter(r sandbox.ColumnRule) {
+	d.MinSubjects = max(d.MinSubjects, r.MinSubjects)
+	if r.MaxShare > 0 && (d.MaxShare == 0 || r.MaxShare < d.MaxShare) {
+		d.MaxShare = r.MaxShare
+	}
 }
 
 func add[T comparable](list []T, v T) []T {

@@ -227,7 +227,7 @@ func TestExplain(t *testing.T) {
 		"join 关联 persons, current version, by the protected subject of claims: opens birth_date, sex\n",
 		"where claims.hospital = hospitals.hospital: opens hospital, level\n",
 		"  claims.amount: grade 2 级; used for aggregate (sum, mean)\n",
-		"  persons.birth_date: grade 3 级, personal 个人信息; used for group through age\n",
+		"  persons.birth_date: grade 3 级, personal 个人信息; used for group through age, grouping 1 of 1\n",
 		"  persons.person_id: grade 3 级, personal 个人信息; used for join\n",
 		"strictest grade 最高级别 3, with personal information 含个人信息\n",
 	} {

@@ -25,6 +25,8 @@ type Output struct {
 	Part    string // label of a histogram, or PartIntercept, a regressor's column name, PartDF; empty otherwise
 	Unit    string
 	Scale   int
+
+	Structural bool // of min and max: the owner's rule lets the extreme leave
 }
 
 // Outputs lists what every cell of the answer holds, in the order of the measures. A histogram's parts stand in the order of
@@ -48,6 +50,9 @@ func (d *Derivation) outputs() []Output {
 			o := Output{Measure: i, Name: m.As, Func: m.Func, Part: part, Unit: unit, Scale: scale}
 			if part != "" {
 				o.Name += "." + part
+			}
+			if m.Func == sandbox.Min || m.Func == sandbox.Max {
+				o.Structural = d.structural(m.Column)
 			}
 			out = append(out, o)
 		}
@@ -106,6 +111,24 @@ func (d *Derivation) measured(ref string) (*catalog.Column, string, int) {
 		return c, cmp.Or(c.Unit, "元"), 2
 	}
 	return c, c.Unit, c.Scale
+}
+
+// structural says whether the rule of a measured column lets its extremes leave.
+func (d *Derivation) structural(ref string) bool {
+	i, name := d.Spec.split(ref)
+	if i < 0 || i >= len(d.Inputs) {
+		return false
+	}
+	at, structural := string(d.Inputs[i].Dataset)+"."+name, false
+	for _, c := range d.Columns {
+		if c.Column == at { // two where names with dots meet: both must say so
+			if !c.Rule.Structural {
+				return false
+			}
+			structural = true
+		}
+	}
+	return structural
 }
 
 // labels lists what a histogram counts: every label its bin gives to a value that is there.

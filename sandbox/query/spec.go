@@ -7,11 +7,46 @@
 // column, rule, article and the smallest change that would pass. Both depend on descriptions only, never on values, so
 // they may be shown to the asker in full.
 //
-// Units: a bin's edges and a measure's values are integers in the column's scaled unit (money in fen). Errors are
-// *sandbox.Error of kind Invalid or TooLarge and name the place and the rule, never a filter value.
+// What a question may do with a column is its owner's rule in the list (sandbox.ColumnRule), as far as the column's grade bears it
+// (ColumnRule.Within). Over the whole question the strictest rule holds: the largest number of people and the smallest share go to
+// the gate with the Derivation, whichever owner asked for them, and hold for the one cell over everything too. What the asker controls
+// counts as a filter wherever it stands: groupings, the other columns of a measure, and joins that drop rows. Rows that the asker or an
+// affiliate supplied are no input at all. A grouping of a value is a comparison with the edges its owner registered; their number is
+// bounded in a question, and in a day where the owner says so.
 //
-// It does not decide on roles, terms, grades or hosting (policy), does not read data (columnar), and has no text syntax
-// other than JSON.
+// # Measures
+//
+// Every measure is exact over the rows of a cell; a missing value counts nowhere, of several columns a row counts where all are
+// present. People are distinct protected subjects: ten rows of one person are one. "Adds" is what each person contributes, with the
+// two largest and the sum, exact in 128 bits. The arithmetic is the same whatever the order of rows, batches and workers, so that equal
+// questions on equal versions give equal bits. Under HE, ciphertexts of each unit are added and multiplied once, under MPC shares are
+// also compared; neither is in this release, and what they give is held to the same evidence.
+//
+//	function     evidence for the gate                     arithmetic                         bits     HE              MPC
+//	count        people; rows each adds                    int64                              exact    yes             yes
+//	subjects     people                                    int64                              exact    no: distinct    yes: sort, compare
+//	sum          people with a value; adds                 int64, checked, from 128 bits      exact    yes             yes
+//	mean         people with a value; adds                 sum ÷ rows, half away from zero    exact    yes, divided    yes
+//	distinct     people with a label; rows each adds       set of label codes                 exact    no              yes: sort
+//	variance     people with a value; adds; n − 1          Σx, Σx² in rationals, n − 1        exact    yes: squares    yes
+//	stddev       people with a value; adds; n − 1          integer root of the variance       exact    yes, rooted     yes
+//	min          people who hold it; redacted              comparison                         exact    no              yes: compare
+//	max          people who hold it; redacted              comparison                         exact    no              yes: compare
+//	quantile     people on the thinner side; adds          order statistic, a value that is   exact    no              yes: sort
+//	histogram    people and rows each adds, by label       int64 by label                     exact    yes: one-hot    yes
+//	covariance   people with both; adds; n − 1             Σx, Σy, Σxy in rationals           exact    yes: products   yes
+//	correlation  people with both; adds; n − 2             rational and integer root          exact    yes, divided    yes
+//	ratio        people with both; adds to either sum      Σx ÷ Σy, half away from zero       exact    yes, divided    yes
+//	linear       people with all; adds; n − parameters     moments, solved in rationals       exact    yes, solved     yes
+//	logistic     people with all; adds; n − parameters     Newton in float64, fixed order     exact    no              approximate
+//	plain        never: rows do not leave as class A       –                                  –        no              no
+//
+// A least or greatest value is redacted unless its rule calls it structural. "Divided", "rooted" and "solved" mean that the sums are opened to the gate and the last step is taken there.
+//
+// Units: a bin's edges and a measure's values are integers in the column's scaled unit (money in fen). Errors are *sandbox.Error of kind
+// Invalid or TooLarge and name the place and the rule, never a filter value.
+//
+// It does not decide on roles, terms, hosting or engines (policy), does not read data (columnar), and has no text syntax other than JSON.
 package query
 
 import "github.com/opdomain/opdomain/sandbox"
