@@ -308,19 +308,11 @@ type ConsentRequest struct {
 	Opening   []byte           `json:"opening"`
 }
 
-// Explanation (判定说明) is a decision before any key opens, with the derivation it rests on.
+// Explanation (判定说明) is a decision before any key opens, with the derivation it rests on, and both in words.
 type Explanation struct {
-	Decision sandbox.Decision  `json:"decision"`
-	Text     string            `json:"text"`
-	Columns  []ExplainedColumn `json:"columns,omitempty"`
-}
-
-// ExplainedColumn (字段推导) is how a question uses one column.
-type ExplainedColumn struct {
-	Column   string        `json:"column"` // dataset.column
-	Uses     []sandbox.Use `json:"uses"`
-	Grade    sandbox.Grade `json:"grade"` // effective
-	Personal bool          `json:"personal,omitempty"`
+	Decision   sandbox.Decision   `json:"decision"`
+	Text       string             `json:"text"`
+	Derivation *query.Explanation `json:"derivation,omitempty"`
 }
 
 // Question (查询) is one question as its asker sees it. Code is sandbox.CodeWithheld for every refusal that depends on

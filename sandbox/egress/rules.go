@@ -24,6 +24,16 @@ func (p Params) Validate() error {
 	return nil
 }
 
+// Stricter takes over what the owners' rules of a question ask beside the district: more people in a cell, a smaller share with its
+// largest contributors. Zero asks nothing, and nothing is ever loosened.
+func (p Params) Stricter(minSubjects, maxShare int) Params {
+	p.MinSubjects = max(p.MinSubjects, minSubjects)
+	if maxShare > 0 {
+		p.DominanceK = min(p.DominanceK, maxShare)
+	}
+	return p
+}
+
 // Rule names, as reviewers see them.
 const (
 	RuleFrequency = "frequency" // 人数不足

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/query"
 	"github.com/opdomain/opdomain/sandbox/run"
 	"github.com/opdomain/opdomain/sandbox/store"
+	"github.com/opdomain/opdomain/sandbox/workflow"
 )
 
 // States of a question as its asker sees them.
@@ -87,33 +89,77 @@ func (n *Node) facts(ctx context.Context, c api.Caller, s query.Spec, at time.Ti
 			}
 		}
 	}
-	f.Datasets, err = n.described(ctx, ids)
+	if f.Datasets, err = n.described(ctx, ids); err != nil {
+		return policy.Facts{}, nil, err
+	}
+	if f.Asker, err = n.affiliates(ctx, f.Asker, f.Datasets); err != nil {
+		return policy.Facts{}, nil, err
+	}
+	f.Compared, err = n.compared(ctx, sc, at)
 	return f, sc, err
+}
+
+// affiliates names in a party the units that declare it theirs: affiliation holds both ways.
+func (n *Node) affiliates(ctx context.Context, p sandbox.Party, in map[sandbox.DatasetID]catalog.Dataset) (sandbox.Party, error) {
+	p.Affiliates = slices.Clone(p.Affiliates)
+	seen := map[sandbox.PartyID]bool{}
+	for _, d := range in {
+		if seen[d.Unit] {
+			continue
+		}
+		seen[d.Unit] = true
+		unit, _, err := n.docs.parties.Get(ctx, string(d.Unit))
+		if err != nil {
+			return p, err
+		}
+		if sandbox.Affiliated(p, unit) && !slices.Contains(p.Affiliates, d.Unit) {
+			p.Affiliates = append(p.Affiliates, d.Unit)
+		}
+	}
+	return p, nil
+}
+
+// compared gives what a grant's questions of today held to groupings, for the columns whose owners bound that.
+func (n *Node) compared(ctx context.Context, sc *grant.Scenario, at time.Time) (map[string]int64, error) {
+	out := map[string]int64{}
+	if sc == nil || sc.Grant == nil {
+		return out, nil
+	}
+	for _, item := range sc.List {
+		for _, r := range item.Columns {
+			if r.PerDay == 0 {
+				continue
+			}
+			column := string(item.Dataset) + "." + r.Column
+			used, err := n.store.Counter(ctx, comparedOf(sc.Grant.ID, column, at))
+			if err != nil {
+				return nil, err
+			}
+			out[column] = used
+		}
+	}
+	return out, nil
 }
 
 func bitsOf(g sandbox.GrantID) string { return "bits." + string(g) }
 
+func comparedOf(g sandbox.GrantID, column string, at time.Time) string {
+	return "compared." + string(g) + "." + column + "." + at.In(workflow.Shanghai()).Format(time.DateOnly)
+}
+
 // Explain decides a question and shows the derivation, without charge and before any key opens.
 func (n *Node) Explain(ctx context.Context, c api.Caller, s query.Spec) (api.Explanation, error) {
-	f, sc, err := n.facts(ctx, c, s, n.now())
+	f, _, err := n.facts(ctx, c, s, n.now())
 	if err != nil {
 		return api.Explanation{}, err
 	}
-	out := api.Explanation{Decision: policy.Decide(f, s), Columns: []api.ExplainedColumn{}}
+	decision, x := policy.Explain(f, s)
 	var text strings.Builder
-	for _, r := range out.Decision.Reasons {
+	for _, r := range decision.Reasons {
 		fmt.Fprintf(&text, "refused %s %s: %s (%s)\n  smallest change: %s\n", r.Code, r.Column, r.Rule, r.Article, r.Change)
 	}
-	if sc != nil {
-		d, _ := query.Derive(s, f.Datasets, sc.List)
-		x := d.Explain()
-		text.WriteString(x.Text())
-		for _, col := range x.Columns {
-			out.Columns = append(out.Columns, api.ExplainedColumn{Column: col.Column, Uses: col.Uses, Grade: col.Grade, Personal: col.Personal})
-		}
-	}
-	out.Text = text.String()
-	return out, nil
+	text.WriteString(x.Text())
+	return api.Explanation{Decision: decision, Text: text.String(), Derivation: &x}, nil
 }
 
 // Ask is one question from decision to review: decide → charge and meter → compute → gate → ledger → submit. The same
@@ -126,11 +172,7 @@ func (n *Node) Ask(ctx context.Context, c api.Caller, s query.Spec) (api.Questio
 	if err != nil {
 		return api.Question{}, err
 	}
-	decision := policy.Decide(f, s)
-	var derived query.Derivation
-	if decision.Allow {
-		derived, _ = query.Derive(s, f.Datasets, sc.List)
-	}
+	decision, derived := policy.Evaluate(f, s)
 	q := questionRecord{Asker: c.Identity.ID, Party: c.Party.ID, Spec: s, Decision: decision, Asked: at, State: stateRefused}
 	if !decision.Allow {
 		return n.refuse(ctx, c, q)
@@ -149,7 +191,7 @@ func (n *Node) Ask(ctx context.Context, c api.Caller, s query.Spec) (api.Questio
 		q = *prior // the process ended while it was computed: compute it again, charged already
 	} else if err := n.standing(ctx, q.Inputs); err != nil {
 		return api.Question{}, err
-	} else if err := n.accept(ctx, c, sc, &q); err != nil {
+	} else if err := n.accept(ctx, c, sc, derived, &q); err != nil {
 		return api.Question{}, err
 	}
 	if err := n.compute(ctx, c, derived, &q); err != nil {
@@ -226,12 +268,19 @@ func (n *Node) refuse(ctx context.Context, c api.Caller, q questionRecord) (api.
 }
 
 // accept charges the bit budget, meters the use and records the decision, all before a key opens.
-func (n *Node) accept(ctx context.Context, c api.Caller, sc *grant.Scenario, q *questionRecord) error {
+func (n *Node) accept(ctx context.Context, c api.Caller, sc *grant.Scenario, d query.Derivation, q *questionRecord) error {
 	q.State = stateComputing
 	return n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
 		bits := n.profile.Bits
 		if _, err := n.store.Add(ctx, bitsOf(sc.Grant.ID), bits.PerQuestion.Value, bits.PerGrant.Value); err != nil {
 			return err
+		}
+		for _, col := range d.Columns {
+			if held := col.Compares(); held > 0 && col.Rule.PerDay > 0 {
+				if _, err := n.store.Add(ctx, comparedOf(sc.Grant.ID, col.Column, q.Asked), int64(held), int64(col.Rule.PerDay)); err != nil {
+					return err
+				}
+			}
 		}
 		if err := n.recordDecision(tx, c, q); err != nil {
 			return err
@@ -273,6 +322,7 @@ func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q 
 	}
 	params := egress.Params{MinSubjects: n.profile.Gate.MinSubjects.Value, DominanceN: n.profile.Gate.DominanceN.Value,
 		DominanceK: n.profile.Gate.DominanceK.Value, PPercent: n.profile.Gate.PPercent.Value}
+	params = params.Stricter(d.MinSubjects, d.MaxShare)
 	review, err := n.gate(ctx, d, q, sub, params)
 	if err != nil { // fails closed: the asker sees one code, reviewers and owners the cause
 		review = egress.Withhold(sub, nil, nil, err.Error())

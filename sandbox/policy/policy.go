@@ -37,11 +37,13 @@ const (
 	CodeDataset    = "dataset.not-listed"   // 数据不在清单
 	CodeUnknown    = "column.unknown"       // 无此字段
 	CodeColumn     = "column.not-listed"    // 字段不在清单
+	CodeGrantee    = "column.grantee"       // 字段限定使用方
 	CodeUse        = "column.use"           // 字段使用方式不符
 	CodeEngine     = "engine.class"         // 计算方式与类别不符
 	CodeGrade      = "engine.grade"         // 分级限制
 	CodeForm       = "engine.form"          // 数据形态限制
 	CodeRaised     = "grade.raised"         // 级别高于授权时
+	CodePerDay     = "column.per-day"       // 当日比较次数用尽
 	CodeBits       = "bits.spent"           // 信息量预算用尽
 )
 
@@ -49,7 +51,7 @@ const (
 // question.invalid to column.use do; those of consent.Order follow the last one in DecideClaim.
 func Order() []string {
 	return []string{CodeIncomplete, CodeRole, CodeScenario, CodeParty, CodePending, CodeRefused, CodeNotYet, CodeExpired, CodeEnded,
-		CodePurpose, CodeClass, CodeQuestion, CodeDataset, CodeUnknown, CodeColumn, CodeUse, CodeEngine, CodeGrade, CodeForm, CodeRaised, CodeBits}
+		CodePurpose, CodeClass, CodeQuestion, CodeDataset, CodeUnknown, CodeColumn, CodeGrantee, CodeUse, CodeEngine, CodeGrade, CodeForm, CodeRaised, CodePerDay, CodeBits}
 }
 
 const (
@@ -72,6 +74,7 @@ type Facts struct {
 	Datasets  map[sandbox.DatasetID]catalog.Dataset  // at least those asked for
 	Engine    sandbox.Engine                         // how the answer would be computed
 	BitsUsed  int64                                  // charged to the grant so far
+	Compared  map[string]int64                       // dataset.column: groupings its values were held to under the grant today
 }
 
 // reasons collects in the order of the checks.
@@ -84,38 +87,15 @@ func (r *reasons) no(code, column, rule, article, change string) {
 // Decide says whether a statistical question (class A) may be computed. It stops at the first reason that makes the next
 // check meaningless (no facts, role, scenario, party) and otherwise gives every reason, so that one correction is enough.
 func Decide(f Facts, s query.Spec) sandbox.Decision {
-	var why reasons
-	refuse := func() sandbox.Decision {
-		return sandbox.Decision{Engine: f.Engine, Class: sandbox.ClassA, Reasons: why}
-	}
-	if !f.complete(&why) {
-		return refuse()
-	}
-	if f.Asker.Role != sandbox.Operator && f.Asker.Role != sandbox.Partner {
-		why.no(CodeRole, "", fmt.Sprintf("an operator or a partner asks for statistics, not the role %q", f.Asker.Role), roleLaw, "have the scenario's operator or partner ask")
-		return refuse()
-	}
-	g := f.scenario(&why, s.Scenario)
-	if g == nil {
-		return refuse()
-	}
-	if f.Asker.Role == sandbox.Operator && f.Asker.ID != g.Operator || f.Asker.Role == sandbox.Partner && !slices.Contains(g.Partners, f.Asker.ID) {
-		why.no(CodeParty, "", "the asker is not a party of this scenario, and no right is passed on", roleLaw, "ask under a scenario of your own, or file one")
-		return refuse()
-	}
-	f.inForce(&why, g, s.Purpose, sandbox.ClassA)
-	d, more := query.Derive(s, f.Datasets, g.List)
-	why = append(why, more...)
-	if f.engine(&why, sandbox.ClassA) {
-		f.columns(&why, g, d)
-	}
-	if p := f.Profile.Bits; f.BitsUsed < 0 || f.BitsUsed > p.PerGrant.Value-p.PerQuestion.Value {
-		why.no(CodeBits, "", "the grant's bit budget does not cover one more question", p.PerGrant.Article, "file a new scenario, which the agency and the units decide on")
-	}
-	if len(why) > 0 {
-		return refuse()
-	}
-	return sandbox.Decision{Allow: d.Complete(), Engine: f.Engine, Class: sandbox.ClassA}
+	decision, _ := Evaluate(f, s)
+	return decision
+}
+
+// Evaluate is Decide, and gives the derivation that an engine runs, complete exactly where the decision rests on no other refusal of
+// query.Derive.
+func Evaluate(f Facts, s query.Spec) (sandbox.Decision, query.Derivation) {
+	decision, d, _ := evaluate(f, s)
+	return decision, d
 }
 
 // complete says whether every fact a decision needs is there.
@@ -163,12 +143,9 @@ func (f *Facts) inForce(why *reasons, g *grant.Scenario, purpose string, c sandb
 
 // columns holds every column a question opens to the matrix and the district's limit. The protected subject is opened as
 // a pseudonym to count by, so it counts as used with the grade of its column.
-func (f *Facts) columns(why *reasons, g *grant.Scenario, d query.Derivation) {
+func (f *Facts) columns(why *reasons, d query.Derivation) {
 	for _, c := range d.Columns {
 		f.column(why, sandbox.ClassA, c.Column, c.Grade, c.Personal, "ask without this column, or compute under MPC or HE")
-	}
-	for _, c := range d.Columns {
-		agreed(why, g, c.Column, c.Grade, c.Personal)
 	}
 	for i := range d.Inputs {
 		in := &d.Inputs[i]
@@ -305,6 +282,9 @@ func (f *Facts) fields(why *reasons, g *grant.Scenario, q ClaimQuestion) {
 			why.no(CodeUnknown, at, "a field is a column of the dataset", listLaw, "name columns as the catalogue lists them")
 		case !listed:
 			why.no(CodeColumn, at, "a column stands in the scenario's list", listLaw, "ask without "+at+", or have its unit add it to the list")
+		case !rule.AllowsParty(f.Asker.ID):
+			why.no(CodeGrantee, at, "the list gives this column to certain parties of the scenario, and the asker is none of them", listLaw,
+				"ask without "+at+", or have its unit add the asker to its grantees")
 		case !rule.Allows(sandbox.UseConsent):
 			why.no(CodeUse, at, "the list does not allow this column in an answer about a person", listLaw, "ask without "+at+", or have its unit add \"consent\" to its uses")
 		case able:
