@@ -52,7 +52,7 @@ func rate(name, goal string, n int, f func() error) (string, error) {
 
 func (s *spine) lines(ctx context.Context) ([]string, error) {
 	out := []string{spineHeader}
-	for _, f := range []func(context.Context) (string, error){s.prepare, s.oneByOne, s.batched, s.requests, s.changes} {
+	for _, f := range []func(context.Context) (string, error){s.prepare, s.oneByOne, s.batched, s.requests, s.changes, s.decisions} {
 		line, err := f(ctx)
 		if err != nil {
 			return nil, err
