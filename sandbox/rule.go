@@ -1,6 +1,10 @@
 package sandbox
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // Use (使用方式) is one way a question may use a column.
 type Use string
@@ -72,6 +76,48 @@ func (r ColumnRule) AllowsFunc(f MeasureFunc) bool {
 // AllowsParty says whether the rule holds for a party of the scenario.
 func (r ColumnRule) AllowsParty(p PartyID) bool {
 	return len(r.Grantees) == 0 || slices.Contains(r.Grantees, p)
+}
+
+// Text says in words what a rule allows and asks, for those who decide on it.
+func (r ColumnRule) Text() string {
+	var b strings.Builder
+	b.WriteString(words(r.Uses))
+	if len(r.Funcs) > 0 {
+		fmt.Fprintf(&b, " (%s)", words(r.Funcs))
+	}
+	if len(r.Grantees) > 0 {
+		fmt.Fprintf(&b, "; for %s only", words(r.Grantees))
+	}
+	if r.MinSubjects > 0 {
+		fmt.Fprintf(&b, "; at least %d people a cell", r.MinSubjects)
+	}
+	if r.MaxShare > 0 {
+		fmt.Fprintf(&b, "; at most %d%% of a cell with its largest", r.MaxShare)
+	}
+	if len(r.NoFilterOn) > 0 {
+		fmt.Fprintf(&b, "; never selected or weighed by %s", words(r.NoFilterOn))
+	}
+	if r.Compares > 0 {
+		fmt.Fprintf(&b, "; at most %d groupings a question", r.Compares)
+	}
+	if r.PerDay > 0 {
+		fmt.Fprintf(&b, "; at most %d groupings a day", r.PerDay)
+	}
+	if r.Structural {
+		b.WriteString("; its extremes may leave")
+	}
+	return b.String()
+}
+
+func words[T ~string](list []T) string {
+	if len(list) == 0 {
+		return "nothing"
+	}
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = string(v)
+	}
+	return strings.Join(out, ", ")
 }
 
 // bounds are what a rule may say at most at a grade, and what it says when it is silent.

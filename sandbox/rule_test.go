@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 )
@@ -92,5 +93,31 @@ func TestRuleWithin(t *testing.T) {
 	}
 	if r := (ColumnRule{Uses: []Use{UsePlain}}).Within(Grade1); !r.Structural {
 		t.Error("the extremes of a plain column are hidden")
+	}
+}
+
+// TestRuleText changes each field of a rule: those who decide on it must see the difference.
+func TestRuleText(t *testing.T) {
+	r := ColumnRule{Column: "c", Uses: []Use{UseAggregate, UseGroup}, Funcs: []MeasureFunc{Sum, Max}, Grantees: []PartyID{"op", "partner"}, MinSubjects: 20, MaxShare: 60,
+		NoFilterOn: []string{"a.b", "a.c"}, Compares: 2, PerDay: 9, Structural: true}
+	want := "aggregate, group (sum, max); for op, partner only; at least 20 people a cell; at most 60% of a cell with its largest; never selected or weighed by a.b, a.c; " +
+		"at most 2 groupings a question; at most 9 groupings a day; its extremes may leave"
+	if got := r.Text(); got != want {
+		t.Errorf("%s\n%s", got, want)
+	}
+	typ := reflect.TypeFor[ColumnRule]()
+	for i := range typ.NumField() {
+		x := r
+		f := reflect.ValueOf(&x).Elem().Field(i)
+		if typ.Field(i).Name == "Column" {
+			continue
+		}
+		f.SetZero()
+		if x.Text() == want {
+			t.Errorf("%s is not said", typ.Field(i).Name)
+		}
+	}
+	if got := (ColumnRule{}).Text(); got != "nothing" {
+		t.Error(got)
 	}
 }

@@ -46,6 +46,16 @@ func printScenario(w io.Writer, s grant.Scenario) {
 	}
 }
 
+// printList prints a scenario with its data list: what an owner decides on and signs.
+func printList(w io.Writer, s grant.Scenario) {
+	printScenario(w, s)
+	for _, item := range s.List {
+		for _, r := range item.Columns {
+			fmt.Fprintf(w, "  %s.%s: %s\n", item.Dataset, r.Column, r.Text())
+		}
+	}
+}
+
 func (a *app) grantCommand() *cobra.Command {
 	var path, reason string
 	var refuse bool
@@ -70,10 +80,10 @@ func (a *app) grantCommand() *cobra.Command {
 				}
 			})
 	})
-	one := verb("show SCENARIO", "Show one scenario", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+	one := verb("show SCENARIO", "Show one scenario with the rules of its data list", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 		return get(a, func(s *session) (grant.Scenario, error) {
 			return result[grant.Scenario](s.api.GetScenario(c.Context(), sandbox.ScenarioID(args[0])))
-		}, printScenario)
+		}, printList)
 	})
 	decide := verb("decide SCENARIO", "Approve, or refuse with --refuse, the step that waits for your party (审核)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 		return get(a, func(s *session) (grant.Scenario, error) {
