@@ -91,7 +91,8 @@ func (a *app) grantCommand() *cobra.Command {
 			if err != nil {
 				return sc, err
 			}
-			d := attest.ScenarioDecision{Scenario: sc.ID, ListDigest: sc.ListDigest, Party: s.id.Party, Approve: !refuse, Reason: reason, At: a.now()}
+			// Over what was shown, not over a digest that came with it.
+			d := attest.ScenarioDecision{Scenario: sc.ID, ListDigest: grant.ListDigest(sc.List), Party: s.id.Party, Approve: !refuse, Reason: reason, At: a.now()}
 			for _, st := range sc.Open() {
 				if st.Party == s.id.Party {
 					d.Step = st.Name
@@ -115,7 +116,7 @@ func (a *app) grantCommand() *cobra.Command {
 			if err != nil {
 				return sc, err
 			}
-			st, err := s.id.sign(attest.ContextAgreement, attest.AgreementSignature{Scenario: sc.ID, Digest: sc.AgreementDigest, Party: s.id.Party, At: a.now()})
+			st, err := s.id.sign(attest.ContextAgreement, attest.AgreementSignature{Scenario: sc.ID, Digest: grant.AgreementDigest(sc.Application, sc.Units()), Party: s.id.Party, At: a.now()})
 			if err != nil {
 				return sc, err
 			}

@@ -133,6 +133,25 @@ func TestEveryFieldOfARuleIsSigned(t *testing.T) {
 	}
 }
 
+// TestDigestsAreOfWhatIsShown: whoever reads a scenario can compute both digests from what it shows.
+func TestDigestsAreOfWhatIsShown(t *testing.T) {
+	in, a := ruled()
+	for _, a := range []Application{a, application()} {
+		s, err := rules(t, "futian").File(a, partner, in, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := json.Marshal(s)
+		var shown Scenario
+		if err != nil || json.Unmarshal(b, &shown) != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(ListDigest(shown.List), s.ListDigest) || !slices.Equal(AgreementDigest(shown.Application, shown.Units()), s.AgreementDigest) {
+			t.Error("a reader computes other digests")
+		}
+	}
+}
+
 // TestOwnerDecidesOverItsRules refuses a decision made over a list with one threshold less.
 func TestOwnerDecidesOverItsRules(t *testing.T) {
 	in, a := ruled()
