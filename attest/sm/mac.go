@@ -14,8 +14,8 @@ import (
 )
 
 // MAC (批量消息鉴别) is HMAC-SM3 (GB/T 15852.2, RFC 2104) under one key over many short messages: the key's two blocks are compressed once, rows of
-// equal block count go through the rounds together, two at a time in plain Go, sixteen in the build with lanes on a
-// processor that has AVX-512. Values are those of HMAC. Safe for concurrent use.
+// equal block count go through the rounds together, sixteen at a time on a processor with AVX-512, eight with AVX2, else two in
+// plain Go. Values are those of HMAC. Safe for concurrent use.
 type MAC struct {
 	key          []byte
 	inner, outer [8]uint32 // after the key's block
@@ -23,7 +23,7 @@ type MAC struct {
 
 const (
 	sm3Block   = 64
-	lanes      = 16
+	maxLanes   = 16
 	laneBlocks = 8 // of a message; longer ones, from 503 bytes on, go one at a time
 )
 
@@ -73,24 +73,19 @@ func (MAC) String() string { return "hmac-sm3 key(redacted)" }
 // Format keeps the key out of every verb.
 func (m MAC) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, m.String()) }
 
-// Lanes says how many rows Rows takes at a time on this machine in this build: 16 or 2.
-func Lanes() int {
-	if wide() {
-		return lanes
-	}
-	return 2
-}
+// Lanes says how many rows Rows takes at a time on this machine: 16, 8 or 2.
+func Lanes() int { return lanes }
 
 // Rows writes the first size bytes of each row's HMAC into dst, back to back. Row i is data[offsets[i]:offsets[i+1]], as in
 // an Arrow string column. size is 1 to 32, dst has size bytes a row; it panics otherwise, as on offsets outside data.
 func (m *MAC) Rows(dst []byte, size int, offsets []int32, data []byte) {
-	m.rows(dst, size, offsets, data, Lanes())
+	m.rows(dst, size, offsets, data, lanes)
 }
 
 // queue holds rows of one block count until a group is full.
 type queue struct {
 	n    int
-	rows [lanes]int32
+	rows [maxLanes]int32
 }
 
 func (m *MAC) rows(dst []byte, size int, offsets []int32, data []byte, width int) {
@@ -136,11 +131,14 @@ type group struct {
 	size    int
 	offsets []int32
 	data    []byte
+
+	blocks [laneBlocks * maxLanes][sm3Block]byte // of the lanes, padded
+	out    [maxLanes][Size]byte
 }
 
 func (g *group) run(q *queue, blocks, width int) {
-	if width == lanes {
-		g.wide(q, blocks)
+	if width > 2 {
+		g.wide(q, blocks, width)
 	} else {
 		g.pair(q, blocks)
 	}
@@ -150,13 +148,10 @@ func (g *group) run(q *queue, blocks, width int) {
 // pad writes block k of a row's padded message. The bit count includes the key's block.
 func (g *group) pad(buf *[sm3Block]byte, row int32, k, blocks int) {
 	msg := g.data[g.offsets[row]:g.offsets[row+1]]
-	rest := msg[min(k*sm3Block, len(msg)):]
-	n := copy(buf[:], rest)
-	if n < sm3Block {
-		clear(buf[n:])
-		if len(msg) >= k*sm3Block { // the mark stands right behind the message
-			buf[n] = 0x80
-		}
+	*buf = [sm3Block]byte{}
+	n := copy(buf[:], msg[min(k*sm3Block, len(msg)):])
+	if n < sm3Block && len(msg) >= k*sm3Block { // the mark stands right behind the message
+		buf[n] = 0x80
 	}
 	if k == blocks-1 {
 		binary.BigEndian.PutUint64(buf[sm3Block-8:], uint64(sm3Block+len(msg))*8)
