@@ -3,8 +3,10 @@ package sm
 import (
 	"bytes"
 	"crypto/aes"
+	"encoding/binary"
 	"fmt"
 	"math/big"
+	"math/bits"
 	"slices"
 	"strings"
 	"testing"
@@ -111,14 +113,20 @@ func TestFF1PathsAgree(t *testing.T) {
 			seed = seed*6364136223846793005 + 1442695040888963407
 			tweaks[i] = byte(seed >> 40)
 		}
-		x, y := slices.Clone(rows), slices.Clone(rows)
-		slow := *f
-		slow.fast = false
+		x, y, l := slices.Clone(rows), slices.Clone(rows), slices.Clone(rows)
+		slow, library := *f, *f
+		slow.fast, library.pairs = false, nil
 		if err := f.Strings(x, tweaks); err != nil {
 			rt.Fatal(err)
 		}
 		if err := slow.Strings(y, tweaks); err != nil || !slices.Equal(x, y) {
 			rt.Fatalf("radix %d, n %d, tweak %d: the paths differ: %v", radix, n, tweak, err)
+		}
+		if err := library.Strings(l, tweaks); err != nil || !slices.Equal(l, y) {
+			rt.Fatalf("radix %d, n %d, tweak %d: the library's path differs: %v", radix, n, tweak, err)
+		}
+		if err := library.OpenStrings(l, tweaks); err != nil || !slices.Equal(l, rows) {
+			rt.Fatal("strings do not come back from the library's path")
 		}
 		if domain.BitLen() <= 64 && f.fast {
 			z := make([]uint64, count)
@@ -142,6 +150,58 @@ func TestFF1PathsAgree(t *testing.T) {
 			rt.Fatal("strings do not come back")
 		}
 	})
+}
+
+// TestPairsEqualBlocks: 64 blocks at once against the library's one at a time, several groups, and a group that is not full.
+func TestPairsEqualBlocks(t *testing.T) {
+	if !hasPairs {
+		t.Log("SKIPPED ALOUD: this processor or build has no GFNI with AVX-512; only the library's path is tested")
+		return
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		key := rapid.SliceOfN(rapid.Byte(), KeySize, KeySize).Draw(rt, "key")
+		b, err := NewBlocks(key)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		p := newPairs(key, b)
+		if p == nil {
+			rt.Fatal("the library does not agree")
+		}
+		n := rapid.SampledFrom([]int{1, 15, 16, 63, 64, 65, 130, ff1Rows}).Draw(rt, "blocks")
+		var high, low, outHigh, outLow [ff1Rows]uint64
+		seed := rapid.Uint64().Draw(rt, "seed")
+		for i := range n {
+			seed = seed*6364136223846793005 + 1442695040888963407
+			high[i], low[i] = seed, bits.Reverse64(seed)
+		}
+		p.encrypt(&high, &low, &outHigh, &outLow, n)
+		for i := range n {
+			block := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, high[i]), low[i])
+			b.block.Encrypt(block, block)
+			if outHigh[i] != binary.BigEndian.Uint64(block) || outLow[i] != binary.BigEndian.Uint64(block[8:]) {
+				rt.Fatalf("block %d of %d", i, n)
+			}
+		}
+	})
+}
+
+func blocksOfZeroKey(t *testing.T) *Blocks {
+	b, err := NewBlocks(make([]byte, KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestPairsGiveWay to the library where the two do not agree.
+func TestPairsGiveWay(t *testing.T) {
+	if newPairs(make([]byte, KeySize), blocksOfZeroKey(t)) == nil && hasPairs {
+		t.Error("blocks of one key do not agree")
+	}
+	if newPairs(append(make([]byte, KeySize-1), 1), blocksOfZeroKey(t)) != nil {
+		t.Error("blocks of two keys agree")
+	}
 }
 
 // TestFF1IsAPermutation of a whole small domain, 10^6 numbers.

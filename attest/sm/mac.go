@@ -19,6 +19,7 @@ import (
 type MAC struct {
 	key          []byte
 	inner, outer [8]uint32 // after the key's block
+	width        int       // rows at a time
 }
 
 const (
@@ -64,7 +65,29 @@ func NewMAC(key []byte) (*MAC, error) {
 	}
 	m.inner, m.outer = sm3IV, sm3IV
 	compress2(&m.inner, &m.outer, &v, &w)
+	m.width = m.agreed(lanes)
 	return m, nil
+}
+
+// agreed gives width where the lanes agree with the library on a message of two blocks, and else 2: a processor that a virtual
+// machine describes wrongly must not make tokens that no other finds.
+func (m *MAC) agreed(width int) int {
+	var out [maxLanes * Size]byte
+	var offsets [maxLanes + 1]int32
+	text := make([]byte, maxLanes*60)
+	for i := range text {
+		text[i] = byte(i * 167)
+	}
+	for i := range offsets {
+		offsets[i] = int32(60 * i)
+	}
+	m.rows(out[:], Size, offsets[:], text, width)
+	for i := range maxLanes {
+		if want := HMAC(m.key, text[60*i:60*i+60]); !hmac.Equal(out[i*Size:(i+1)*Size], want[:]) {
+			return 2
+		}
+	}
+	return width
 }
 
 // String keeps the key out of logs.
@@ -79,7 +102,7 @@ func Lanes() int { return lanes }
 // Rows writes the first size bytes of each row's HMAC into dst, back to back. Row i is data[offsets[i]:offsets[i+1]], as in
 // an Arrow string column. size is 1 to 32, dst has size bytes a row; it panics otherwise, as on offsets outside data.
 func (m *MAC) Rows(dst []byte, size int, offsets []int32, data []byte) {
-	m.rows(dst, size, offsets, data, lanes)
+	m.rows(dst, size, offsets, data, m.width)
 }
 
 // queue holds rows of one block count until a group is full.

@@ -80,6 +80,21 @@ func TestMACSecondOpinion(t *testing.T) {
 	}
 }
 
+// TestMACGivesWay to plain Go where lanes and library do not agree.
+func TestMACGivesWay(t *testing.T) {
+	m, err := NewMAC(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.width != lanes {
+		t.Errorf("%d lanes, of %d this processor has", m.width, lanes)
+	}
+	m.outer[0]++
+	if got := m.agreed(lanes); got != 2 {
+		t.Errorf("%d lanes with a wrong state", got)
+	}
+}
+
 func TestMACRefuses(t *testing.T) {
 	_, err := NewMAC(make([]byte, 15))
 	is(t, err, sandbox.Invalid, "short key")
