@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -437,4 +439,53 @@ func wide(b *testing.B) (*arrow.Schema, arrow.Record) {
 		}
 	}
 	return schema, rb.NewRecord()
+}
+
+// TestValidUTF8 is the standard library's answer, whatever stands beside what.
+func TestValidUTF8(t *testing.T) {
+	pieces := []string{"a", "abcd", "é", "深", "圳市", "\u0800", "\u0fff", "\u1000", "\ud7ff", "\ue000", "\uffff", "𠮷", "\xe6", "\xe6\xb7", "\x80", "\xe0\x80\x80", "\xed\xa0\x80",
+		"\xc0\x80", "\xf5\x80\x80\x80", "\xe6\xb7\x41", "\xe6\x41\x80", "·"}
+	rapid.Check(t, func(rt *rapid.T) {
+		b := []byte(strings.Join(rapid.SliceOf(rapid.SampledFrom(pieces)).Draw(rt, "text"), ""))
+		if validUTF8(b) != utf8.Valid(b) {
+			rt.Fatalf("%x", b)
+		}
+		if isASCII(b) != !slices.ContainsFunc(b, func(c byte) bool { return c >= utf8.RuneSelf }) {
+			rt.Fatalf("ASCII: %x", b)
+		}
+	})
+}
+
+// TestTextOffsets: offsets that fall are refused when written, and each fault of them when read.
+func TestTextOffsets(t *testing.T) {
+	schema := arrow.NewSchema([]arrow.Field{{Name: "a", Type: arrow.BinaryTypes.String}}, nil)
+	record := func(offsets []int32, text string) arrow.Record {
+		data := array.NewData(arrow.BinaryTypes.String, len(offsets)-1, []*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(offsets)), memory.NewBufferBytes([]byte(text))}, nil, 0, 0)
+		return array.NewRecord(schema, []arrow.Array{array.NewStringData(data)}, int64(len(offsets)-1))
+	}
+	if _, err := Encode(nil, record([]int32{0, 4, 2, 6}, "abcdef")); !errors.Is(err, sandbox.Invalid) {
+		t.Error(err)
+	}
+	if _, err := Encode(nil, record([]int32{0, 1, 3}, "深")); !errors.Is(err, sandbox.Invalid) {
+		t.Error("a character cut in two:", err)
+	}
+	good, err := Encode(nil, record([]int32{0, 4, 4, 6}, "abcdef"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Decode(memory.DefaultAllocator, schema, good, Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	const first = headSize + entrySize
+	for _, c := range []struct {
+		at   int
+		to   uint32
+		rule string
+	}{{0, 1, "offsets start at zero"}, {1, 5, ruleRise}, {2, 3, ruleRise}, {2, 7, ruleRise}, {2, 1 << 31, ruleRise}, {3, 5, "the last offset is the length of the data"}, {3, 7, ruleRise}} {
+		b := slices.Clone(good)
+		binary.LittleEndian.PutUint32(b[first+4*c.at:], c.to)
+		if _, err := Decode(memory.DefaultAllocator, schema, b, Limits{}); err == nil || !strings.Contains(err.Error(), c.rule) {
+			t.Errorf("offset %d as %d: %v", c.at, c.to, err)
+		}
+	}
 }
