@@ -88,15 +88,16 @@ func chunkNonce(index uint64, last bool) (n [12]byte) {
 
 // fileWriter seals what is written to it in chunks. A full chunk is held back until it is known not to be the last.
 type fileWriter struct {
-	place  place
-	f      durable.File
-	id     [idSize]byte
-	head   [headerSize]byte
-	aead   cipher.AEAD
-	index  uint64
-	plain  []byte // at most one chunk
-	sealed []byte // chunks waiting to be written
-	room   func(object string, n int) error
+	place   place
+	f       durable.File
+	id      [idSize]byte
+	head    [headerSize]byte
+	aead    cipher.AEAD
+	index   uint64
+	written int64
+	plain   []byte // at most one chunk
+	sealed  []byte // chunks waiting to be written
+	room    func(object string, n int) error
 }
 
 // newFile begins a sealed file of the vault, while there is room.
@@ -164,6 +165,10 @@ func (w *fileWriter) chunk(plain []byte, last bool) error {
 		}
 		if _, err := w.f.Write(w.sealed); err != nil {
 			return unavailable("write", w.place.String(), err)
+		}
+		if !last {
+			durable.Ahead(w.f, w.written, int64(len(w.sealed))) // or the end waits for all of it at once
+			w.written += int64(len(w.sealed))
 		}
 		w.sealed = w.sealed[:0]
 	}
