@@ -52,81 +52,103 @@ func skip(v []byte, at int) int {
 // han is the length of a common Chinese character (U+4000 to U+9FFF).
 const han = 3
 
-// level finds the nearest ending of a level behind one to most-1 Chinese characters.
-func level(v []byte, at, most int, ends func(name []byte) bool) (int, bool) {
+// hanAt gives the common Chinese character that begins at a place of valid text.
+func hanAt(v []byte, i int) rune {
+	return rune(v[i]&0x0f)<<12 | rune(v[i+1]&0x3f)<<6 | rune(v[i+2]&0x3f)
+}
+
+// level finds the nearest ending of a level behind one to most-1 Chinese characters. ends looks at a name and its last
+// character.
+func level(v []byte, at, most int, ends func(name []byte, last rune) bool) (int, bool) {
 	for i, n := at, 0; n < most+4 && i+han <= len(v); n++ {
 		if v[i] < 0xe4 || v[i] > 0xe9 {
 			return 0, false // no Chinese character, or a rare one
 		}
 		i += han
-		if n > 0 && ends(v[at:i]) {
+		if n > 0 && ends(v[at:i], hanAt(v, i-han)) {
 			return i, true
 		}
 	}
 	return 0, false
 }
 
-// tail gives the last n characters of a name of Chinese characters, or nothing.
-func tail(name []byte, n int) string {
-	if len(name) <= n*han {
-		return ""
-	}
-	return string(name[len(name)-n*han:])
+// endsIn says whether a longer name ends in a word.
+func endsIn(name []byte, word string) bool {
+	return len(name) > len(word) && string(name[len(name)-len(word):]) == word
 }
 
-func endsProvince(name []byte) bool {
-	switch tail(name, 1) {
-	case "省":
+func endsProvince(name []byte, last rune) bool {
+	return last == '省' || last == '区' && (endsIn(name, "自治区") || endsIn(name, "特别行政区"))
+}
+
+func endsCity(name []byte, last rune) bool {
+	switch last {
+	case '市', '盟':
 		return true
-	case "区":
-		return tail(name, 3) == "自治区" || tail(name, 5) == "特别行政区"
+	case '州':
+		return endsIn(name, "自治州")
+	case '区':
+		return endsIn(name, "地区")
 	}
 	return false
 }
 
-func endsCity(name []byte) bool {
-	switch tail(name, 1) {
-	case "市", "盟":
-		return true
-	case "州":
-		return tail(name, 3) == "自治州"
-	case "区":
-		return tail(name, 2) == "地区"
-	}
-	return false
-}
+func endsCounty(_ []byte, last rune) bool { return last == '区' || last == '县' || last == '旗' }
 
-func endsCounty(name []byte) bool {
-	switch tail(name, 1) {
-	case "区", "县", "旗":
-		return true
-	}
-	return false
-}
+func endsDistrict(name []byte, last rune) bool { return last == '市' || endsCounty(name, last) }
 
-func endsDistrict(name []byte) bool { return tail(name, 1) == "市" || endsCounty(name) }
-
-// isDistrict refuses names that end like a district's and are none, and names that have a street's or building's word behind
-// their first character.
+// isDistrict refuses names that end like a district's and are none, alone or behind another name, and names that have a
+// street's or building's word behind their first character.
 func isDistrict(name []byte) bool {
-	switch tail(name, 2) {
-	case "小区", "社区", "园区", "片区", "校区", "厂区", "库区", "景区", "街区", "院区", "辖区", "特区", "业区", "发区", "宅区", "活区", "墅区", "税区", "作区", "范区", "验区", "假区", "技区",
-		"超市", "城市", "门市", "菜市", "夜市":
-		return false
+	before := rune(0)
+	last := len(name) - han
+	if last >= han {
+		before = hanAt(name, last-han)
 	}
-	switch string(name) { // without a name before it
-	case "小区", "社区", "园区", "片区", "校区", "厂区", "库区", "景区", "街区", "院区", "辖区", "特区", "城市", "超市", "菜市", "夜市", "门市":
-		return false
+	switch hanAt(name, last) {
+	case '区':
+		switch before {
+		case '小', '社', '园', '片', '校', '厂', '库', '景', '街', '院', '辖', '特':
+			return false
+		case '业', '发', '宅', '活', '墅', '税', '作', '范', '验', '假', '技':
+			if len(name) > 2*han {
+				return false
+			}
+		}
+	case '市':
+		switch before {
+		case '超', '城', '门', '菜', '夜':
+			return false
+		}
 	}
+	one := hanAt(name, 0)
 	for i := han; i < len(name); i += han {
-		switch string(name[i : i+han]) {
-		case "街", "路", "巷", "弄", "号", "栋":
+		two := hanAt(name, i)
+		switch two {
+		case '街', '路', '巷', '弄', '号', '栋':
 			return false
+		case '道':
+			if one == '大' {
+				return false
+			}
+		case '委':
+			if one == '村' {
+				return false
+			}
+		case '元':
+			if one == '单' {
+				return false
+			}
+		case '厦':
+			if one == '大' {
+				return false
+			}
+		case '园':
+			if one == '花' {
+				return false
+			}
 		}
-		switch string(name[i-han : i+han]) {
-		case "大道", "村委", "单元", "大厦", "花园":
-			return false
-		}
+		one = two
 	}
 	return true
 }

@@ -162,14 +162,14 @@ func (c *DateCut) cut(v arrow.Date32) arrow.Date32 {
 	case Month:
 		return arrow.Date32(d - dayOfMonth)
 	case Quarter:
-		month := (mp+2)%12 + 1
-		for first := d - dayOfMonth; ; {
-			if (month-1)%3 == 0 {
-				return arrow.Date32(first)
-			}
-			month--
-			first = int64((&DateCut{Month}).cut(arrow.Date32(first - 1)))
-		}
+		switch { // of a year that begins in March: April to June, and so on
+		case mp >= 1 && mp <= 3:
+			return arrow.Date32(d - doy + 31)
+		case mp >= 4 && mp <= 6:
+			return arrow.Date32(d - doy + 122)
+		case mp >= 7 && mp <= 9:
+			return arrow.Date32(d - doy + 214)
+		} // January to March begin with the year
 	}
 	year := yoe + era*400
 	if mp >= 10 {
