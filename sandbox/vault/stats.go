@@ -162,7 +162,13 @@ func textBounds(a *array.String) (least, greatest []byte) {
 		if nulls && a.IsNull(i) {
 			continue
 		}
-		x := textStartAt(b, int(offsets[i]), int(offsets[i+1]))
+		from, to := int(offsets[i]), int(offsets[i+1])
+		if to-from >= 8 { // most lie between the two by their first eight bytes
+			if hi := binary.BigEndian.Uint64(b[from:]); hi > low.hi && hi < high.hi {
+				continue
+			}
+		}
+		x := textStartAt(b, from, to)
 		if x.before(low) {
 			low = x
 		} else if high.before(x) {
