@@ -11,9 +11,6 @@ import (
 // hasPairs says whether this processor does what pairs_amd64.s asks.
 var hasPairs = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512GFNI
 
-//go:noescape
-func sm4Expand(rk *[32]uint32, key *[16]byte)
-
 // sm4Pairs encrypts n times 64 blocks, each of two numbers: its first eight bytes and its last, big-endian.
 //
 //go:noescape
