@@ -114,8 +114,8 @@ func TestFF1PathsAgree(t *testing.T) {
 			tweaks[i] = byte(seed >> 40)
 		}
 		x, y, l := slices.Clone(rows), slices.Clone(rows), slices.Clone(rows)
-		slow, library := *f, *f
-		slow.fast, library.pairs = false, nil
+		slow, library := *f, f.OnLibrary()
+		slow.fast = false
 		if err := f.Strings(x, tweaks); err != nil {
 			rt.Fatal(err)
 		}

@@ -96,8 +96,21 @@ func (MAC) String() string { return "hmac-sm3 key(redacted)" }
 // Format keeps the key out of every verb.
 func (m MAC) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, m.String()) }
 
-// Lanes says how many rows Rows takes at a time on this machine: 16, 8 or 2.
-func Lanes() int { return lanes }
+// AtMost gives the same MAC with at most so many lanes: what the widest is measured and tested against.
+func (m *MAC) AtMost(lanes int) *MAC {
+	n := *m
+	switch {
+	case lanes >= n.width:
+	case lanes >= 8:
+		n.width = 8
+	default:
+		n.width = 2
+	}
+	return &n
+}
+
+// Lanes says how many rows Rows takes at a time: 16, 8 or 2.
+func (m *MAC) Lanes() int { return m.width }
 
 // Rows writes the first size bytes of each row's HMAC into dst, back to back. Row i is data[offsets[i]:offsets[i+1]], as in
 // an Arrow string column. size is 1 to 32, dst has size bytes a row; it panics otherwise, as on offsets outside data.

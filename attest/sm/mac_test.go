@@ -89,6 +89,11 @@ func TestMACGivesWay(t *testing.T) {
 	if m.width != lanes {
 		t.Errorf("%d lanes, of %d this processor has", m.width, lanes)
 	}
+	for limit, want := range map[int]int{1: 2, 2: 2, 7: 2, 8: min(lanes, 8), 15: min(lanes, 8), 16: lanes, 99: lanes} {
+		if got := m.AtMost(limit).Lanes(); got != want {
+			t.Errorf("at most %d: %d lanes", limit, got)
+		}
+	}
 	m.outer[0]++
 	if got := m.agreed(lanes); got != 2 {
 		t.Errorf("%d lanes with a wrong state", got)

@@ -1,10 +1,12 @@
 package token
 
 import (
+	"encoding/binary"
 	"fmt"
+	"io"
+
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/memory"
-	"io"
 
 	"github.com/opdomain/opdomain/attest/sm"
 )
@@ -13,7 +15,6 @@ const (
 	tagSize   = 16
 	hexSize   = 2 * tagSize
 	chunkRows = 1024
-	hexDigits = "0123456789abcdef"
 )
 
 // Keyed (密钥杂凑令牌) is the irreversible token: the first 16 bytes of HMAC-SM3 over the value's bytes, as 32 lower-case
@@ -65,10 +66,16 @@ func (o *Keyed) encode(w *writer, t *texts) error {
 	return nil
 }
 
+// toHex writes b in hexadecimal, a multiple of four bytes at a time: nibbles into bytes of a word, then digits and letters.
 func toHex(out, b []byte) {
 	_ = out[2*len(b)-1]
-	for i, c := range b {
-		out[2*i], out[2*i+1] = hexDigits[c>>4], hexDigits[c&15]
+	for i := 0; i < len(b); i += 4 {
+		x := uint64(binary.BigEndian.Uint32(b[i:]))
+		x = (x | x<<16) & 0x0000ffff0000ffff
+		x = (x | x<<8) & 0x00ff00ff00ff00ff
+		x = (x | x<<4) & 0x0f0f0f0f0f0f0f0f
+		letters := (x + 0x0606060606060606) >> 4 & 0x0101010101010101
+		binary.BigEndian.PutUint64(out[2*i:], x+0x3030303030303030+letters*('a'-'0'-10))
 	}
 }
 
