@@ -1,6 +1,7 @@
 package token
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
 	"math/bits"
@@ -234,9 +235,13 @@ func digits(s []byte) (x uint64, ok bool) {
 
 // putDigits writes x with leading zeros.
 func putDigits(out []byte, x uint64) {
-	for i := len(out) - 1; i >= 0; i-- {
-		out[i] = '0' + byte(x%10)
-		x /= 10
+	i := len(out)
+	for ; i >= 2; i -= 2 {
+		binary.LittleEndian.PutUint16(out[i-2:], pairs[x%100])
+		x /= 100
+	}
+	if i == 1 {
+		out[0] = '0' + byte(x%10)
 	}
 }
 

@@ -1,6 +1,9 @@
 package token
 
 import (
+	"encoding/binary"
+	"math/bits"
+
 	"github.com/opdomain/opdomain/sandbox"
 )
 
@@ -26,9 +29,9 @@ var provincePlaces = func() (p [100]int8) {
 
 type identity struct {
 	Identity
-	start, end uint64 // day numbers of the first and last day
-	days       uint64 // days in the years, 1 where the date is kept
-	counties   uint64 // region codes with the kept digits
+	start, end uint64  // day numbers of the first and last day
+	days       divisor // days in the years, 1 where the date is kept
+	counties   uint64  // region codes with the kept digits
 }
 
 // NewResidentID (公民身份号码, GB 11643) makes the operation on 18-character numbers: region, birth date, order and check character;
@@ -42,7 +45,8 @@ func NewResidentID(k Key, c Identity) (*Format, error) {
 	if c.First == 0 && c.Last == 0 {
 		c.First, c.Last = 1900, 2049
 	}
-	l := identity{Identity: c, days: 1, counties: 1}
+	l := &identity{Identity: c, counties: 1}
+	days := uint64(1)
 	switch c.Region {
 	case 0:
 		l.counties = uint64(len(provinceCodes)) * 10000
@@ -56,12 +60,13 @@ func NewResidentID(k Key, c Identity) (*Format, error) {
 	}
 	l.start, l.end = dayNumber(c.First, 1, 1), dayNumber(c.Last, 12, 31)
 	if !c.Birth {
-		l.days = l.end - l.start + 1
+		days = l.end - l.start + 1
 	}
+	l.days = divide(days)
 	return newFormat(k, l)
 }
 
-func (l identity) name() []string {
+func (l *identity) name() []string {
 	birth := "no"
 	if l.Birth {
 		birth = "yes"
@@ -69,24 +74,22 @@ func (l identity) name() []string {
 	return []string{"resident-id", "region", text(l.Region), "birth", birth, "years", text(l.First), text(l.Last)}
 }
 
-func (l identity) integers() bool { return false }
+func (l *identity) integers() bool { return false }
 
-func (l identity) sizes() ([]uint64, int) {
+func (l *identity) sizes() ([]uint64, int) {
 	tweak := l.Region
 	if l.Birth {
 		tweak += 8
 	}
-	return []uint64{l.counties * l.days * 1000}, tweak
+	return []uint64{l.counties * l.days.by * 1000}, tweak
 }
 
-func (l identity) read(v, tweak []byte) (int, uint64, bool) {
+func (l *identity) read(v, tweak []byte) (int, uint64, bool) {
 	if len(v) != 18 {
 		return 0, 0, false
 	}
-	for _, c := range v[:17] {
-		if c-'0' > 9 {
-			return 0, 0, false
-		}
+	if c := v[16] - '0'; !eightDigits(v) || !eightDigits(v[8:]) || c > 9 {
+		return 0, 0, false
 	}
 	if c := checkCharacter(v); c != v[17] && (c != 'X' || v[17] != 'x') {
 		return 0, 0, false
@@ -104,19 +107,20 @@ func (l identity) read(v, tweak []byte) (int, uint64, bool) {
 	if l.Birth {
 		copy(tweak[n:], v[6:14])
 	} else {
-		x = x*l.days + day - l.start
+		x = x*l.days.by + day - l.start
 	}
-	order, _ := digits(v[14:17])
+	order := uint64(v[14]-'0')*100 + uint64(v[15]-'0')*10 + uint64(v[16]-'0')
 	return 0, x*1000 + order, true
 }
 
-func (l identity) write(out, v []byte, x uint64) {
+func (l *identity) write(out, v []byte, x uint64) {
 	copy(out, v[:17])
 	putDigits(out[14:17], x%1000)
 	x /= 1000
 	if !l.Birth {
-		writeDay(out[6:14], l.start+x%l.days)
-		x /= l.days
+		q := l.days.quotient(x)
+		writeDay(out[6:14], l.start+x-q*l.days.by)
+		x = q
 	}
 	if l.Region == 0 {
 		x = uint64(provinceCodes[x/10000])*10000 + x%10000
@@ -125,55 +129,121 @@ func (l identity) write(out, v []byte, x uint64) {
 	out[17] = checkCharacter(out)
 }
 
-// checkCharacter is ISO 7064 MOD 11-2 over 17 digits.
+// weights of every second digit of eight, the first one highest, in the order of checkCharacter's words.
+const (
+	weights0 = 7<<48 | 10<<32 | 8<<16 | 2
+	weights1 = 9<<48 | 5<<32 | 4<<16 | 1
+	weights2 = 6<<48 | 7<<32 | 10<<16 | 8
+	weights3 = 3<<48 | 9<<32 | 5<<16 | 4
+)
+
+// checkCharacter is ISO 7064 MOD 11-2 over 17 digits. Four digits at a time are multiplied by their weights: the highest quarter
+// of a product is their sum.
 func checkCharacter(v []byte) byte {
 	_ = v[16]
-	d := func(i int) uint { return uint(v[i] - '0') }
-	sum := 7*(d(0)+d(10)) + 9*(d(1)+d(11)) + 10*(d(2)+d(12)) + 5*(d(3)+d(13)) + 8*(d(4)+d(14)) + 4*(d(5)+d(15)) + 2*(d(6)+d(16)) + d(7) + 6*d(8) + 3*d(9)
+	a, b := binary.LittleEndian.Uint64(v)-zeros, binary.LittleEndian.Uint64(v[8:])-zeros
+	sum := a&evens*weights0>>48 + a>>8&evens*weights1>>48 + b&evens*weights2>>48 + b>>8&evens*weights3>>48 + 2*uint64(v[16]-'0')
 	return "10X98765432"[sum%11]
+}
+
+const (
+	zeros = 0x3030303030303030 // eight digits 0
+	evens = 0x00ff00ff00ff00ff
+)
+
+// eightDigits says whether the first eight bytes are ASCII digits.
+func eightDigits(v []byte) bool {
+	const high = 0xf0f0f0f0f0f0f0f0
+	x := binary.LittleEndian.Uint64(v)
+	return x&high == zeros && (x+0x0606060606060606)&high == zeros
+}
+
+// divisor divides by a fixed number of at least 1 with one multiplication.
+type divisor struct{ by, inv uint64 } // inv = floor((2^64-1) / by)
+
+func divide(by uint64) divisor { return divisor{by, (1<<64 - 1) / by} }
+
+// quotient is exact: the estimate is too small by at most one.
+func (d divisor) quotient(x uint64) uint64 {
+	q, _ := bits.Mul64(x, d.inv)
+	if x-q*d.by >= d.by {
+		q++
+	}
+	return q
 }
 
 // dayNumber counts days of the proleptic Gregorian calendar from 1 March of year 0.
 func dayNumber(y, m, d int) uint64 {
-	if m <= 2 {
-		y, m = y-1, m+12
-	}
-	return uint64(y*365 + y/4 - y/100 + y/400 + (153*(m-3)+2)/5 + d - 1)
+	y -= int(months[m].before)
+	return uint64(y*365 + y/4 - y/100 + y/400 + int(months[m].start) + d - 1)
 }
 
-// date undoes dayNumber.
-func date(n uint64) (y, m, d int) {
-	era, of := n/146097, n%146097
-	year := (of - of/1460 + of/36524 - of/146096) / 365
-	day := of - (365*year + year/4 - year/100)
-	month := (5*day + 2) / 153
-	y, m, d = int(year+400*era), int(month)+3, int(day-(153*month+2)/5)+1
-	if m > 12 {
-		y, m = y+1, m-12
-	}
-	return y, m, d
-}
+// months of the civil year, from 1: where each starts in a year that begins in March, whether that is the year before, and its
+// last day in common years and leap years.
+var months = [16]struct {
+	start  int16
+	before int8
+	last   [2]int8
+}{1: {306, 1, [2]int8{31, 31}}, {337, 1, [2]int8{28, 29}}, {0, 0, [2]int8{31, 31}}, {31, 0, [2]int8{30, 30}}, {61, 0, [2]int8{31, 31}}, {92, 0, [2]int8{30, 30}},
+	{122, 0, [2]int8{31, 31}}, {153, 0, [2]int8{31, 31}}, {184, 0, [2]int8{30, 30}}, {214, 0, [2]int8{31, 31}}, {245, 0, [2]int8{30, 30}}, {275, 0, [2]int8{31, 31}}}
 
 // readDay reads yyyymmdd and holds that the day exists.
 func readDay(s []byte) (uint64, bool) {
-	x, ok := digits(s)
-	y, m, d := int(x/10000), int(x/100%100), int(x%100)
-	if !ok || y < 1 || m < 1 || m > 12 || d < 1 || d > 31 {
+	if !eightDigits(s) {
 		return 0, false
 	}
-	if d > 28 {
-		last := [...]int{31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}[m-1]
-		if m == 2 && (y%4 == 0 && y%100 != 0 || y%400 == 0) {
-			last = 29
-		}
-		if d > last {
-			return 0, false
-		}
+	x := binary.LittleEndian.Uint64(s) - zeros
+	x = (x*10 + x>>8) & evens // four numbers of two digits
+	century, year, m, d := int(x&0xff), int(x>>16&0xff), int(x>>32&0xff), int(x>>48)
+	y := century*100 + year
+	if y < 1 || m > 12 {
+		return 0, false
+	}
+	leap := 0
+	if year%4 == 0 && (year != 0 || century%4 == 0) {
+		leap = 1
+	}
+	if d < 1 || d > int(months[m].last[leap]) { // month 0 has no day
+		return 0, false
 	}
 	return dayNumber(y, m, d), true
 }
 
+// calendarDay is a day of a year that begins in March: month and day as they are written, and whether it is in the next civil
+// year.
+type calendarDay struct {
+	text uint32
+	next uint32
+}
+
+var calendarDays = func() (all [366]calendarDay) {
+	for i := range all {
+		month := (5*i + 2) / 153
+		day, m := i-(153*month+2)/5+1, month+3
+		if m > 12 {
+			m -= 12
+			all[i].next = 1
+		}
+		all[i].text = uint32(pairs[m]) | uint32(pairs[day])<<16
+	}
+	return
+}()
+
+// pairs are the numbers of two digits as they are written, read little-endian.
+var pairs = func() (all [100]uint16) {
+	for i := range all {
+		all[i] = uint16('0'+i/10) | uint16('0'+i%10)<<8
+	}
+	return
+}()
+
+// writeDay undoes readDay.
 func writeDay(out []byte, n uint64) {
-	y, m, d := date(n)
-	putDigits(out, uint64(y*10000+m*100+d))
+	era, of := n/146097, n%146097
+	year := (of - of/1460 + of/36524 - of/146096) / 365
+	day := calendarDays[of-(365*year+year/4-year/100)]
+	y := year + 400*era + uint64(day.next)
+	binary.LittleEndian.PutUint16(out, pairs[y/100])
+	binary.LittleEndian.PutUint16(out[2:], pairs[y%100])
+	binary.LittleEndian.PutUint32(out[4:], day.text)
 }

@@ -515,3 +515,41 @@ func TestCalendar(t *testing.T) {
 		t.Errorf("%d days", count)
 	}
 }
+
+// TestWordsAgree holds what works on words of digits against one digit at a time.
+func TestWordsAgree(t *testing.T) {
+	weights := [17]int{7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2}
+	rapid.Check(t, func(rt *rapid.T) {
+		v := []byte(rapid.StringMatching(`[0-9]{18}`).Draw(rt, "number"))
+		sum := 0
+		for i, w := range weights {
+			sum += w * int(v[i]-'0')
+		}
+		if checkCharacter(v) != "10X98765432"[sum%11] {
+			rt.Fatal("check character")
+		}
+		x, _ := digits(v)
+		for n := range 19 {
+			out := make([]byte, n)
+			putDigits(out, x)
+			if want := fmt.Sprintf("%018d", x)[18-n:]; string(out) != want {
+				rt.Fatalf("%d digits", n)
+			}
+		}
+		at, c := rapid.IntRange(0, 17).Draw(rt, "place"), rapid.Byte().Draw(rt, "byte")
+		v[at] = c
+		if eightDigits(v) != (at >= 8 || c-'0' <= 9) {
+			rt.Fatalf("byte %x at %d", c, at)
+		}
+		d := divide(rapid.OneOf(rapid.Uint64Range(1, 100_000), rapid.Uint64Min(1)).Draw(rt, "divisor"))
+		y := rapid.OneOf(rapid.Uint64(), rapid.SampledFrom([]uint64{0, d.by - 1, d.by, ^uint64(0), ^uint64(0) / d.by * d.by, ^uint64(0)/d.by*d.by - 1})).Draw(rt, "number to divide")
+		if d.quotient(y) != y/d.by {
+			rt.Fatalf("%d by %d", y, d.by)
+		}
+		tag := rapid.SliceOfN(rapid.Byte(), tagSize, tagSize).Draw(rt, "tag")
+		var hex [hexSize]byte
+		if toHex(hex[:], tag); string(hex[:]) != fmt.Sprintf("%x", tag) {
+			rt.Fatal("hexadecimal")
+		}
+	})
+}
