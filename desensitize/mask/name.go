@@ -32,6 +32,15 @@ func (n name) mask(dst, v []byte, s Style) ([]byte, bool) {
 	}
 	runes, han, dots, part := 0, true, 0, 0
 	for i := 0; i < len(v); {
+		if c := v[i]; c >= 0xe4 && c <= 0xe9 { // U+4000 to U+9FFF
+			if runes++; isHan(hanAt(v, i)) {
+				part++
+			} else {
+				han = false
+			}
+			i += 3
+			continue
+		}
 		r, size := utf8.DecodeRune(v[i:])
 		switch {
 		case middleDot(r):
@@ -70,7 +79,7 @@ func (n name) mask(dst, v []byte, s Style) ([]byte, bool) {
 		return append(s.hide(dst, runes-1), v[at:]...), true
 	}
 	dst = append(dst, v[:head]...)
-	return s.hide(dst, utf8.RuneCount(v[head:])), true
+	return s.hide(dst, s.count(v[head:])), true
 }
 
 // dotted hides all but one character and the dots.

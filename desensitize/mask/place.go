@@ -19,7 +19,7 @@ func (address) mask(dst, v []byte, s Style) ([]byte, bool) {
 		return dst, false
 	}
 	dst = append(dst, v[:end]...)
-	return s.hide(dst, utf8.RuneCount(v[end:])), true
+	return s.hide(dst, s.count(v[end:])), true
 }
 
 // district gives where the district ends.
@@ -28,10 +28,9 @@ func district(v []byte) (int, bool) {
 	if end, ok := level(v, at, 8, endsProvince); ok {
 		at = skip(v, end)
 	}
-	near, found := level(v, at, 10, endsCounty)
-	end, ok := level(v, at, 10, endsCity)
-	if !ok || found && near < end {
-		return near, found && isDistrict(v[at:near])
+	end, ok := level(v, at, 10, endsCityOrCounty)
+	if !ok || !endsCity(v[at:end], hanAt(v, end-han)) {
+		return end, ok && isDistrict(v[at:end])
 	}
 	at = skip(v, end)
 	end, ok = level(v, at, 10, endsDistrict)
@@ -94,6 +93,10 @@ func endsCity(name []byte, last rune) bool {
 }
 
 func endsCounty(_ []byte, last rune) bool { return last == '区' || last == '县' || last == '旗' }
+
+func endsCityOrCounty(name []byte, last rune) bool {
+	return endsCounty(name, last) || endsCity(name, last)
+}
 
 func endsDistrict(name []byte, last rune) bool { return last == '市' || endsCounty(name, last) }
 

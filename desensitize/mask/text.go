@@ -54,6 +54,14 @@ func (s Style) hide(dst []byte, n int) []byte {
 	return dst
 }
 
+// count is what hide needs to know of how many characters v has.
+func (s Style) count(v []byte) int {
+	if s.Width > 0 {
+		return min(len(v), 1)
+	}
+	return utf8.RuneCount(v)
+}
+
 // bound is how long the result for n bytes may be: each byte kept or its mark of at most 3 bytes, or every second character a
 // hidden run of its own.
 func (s Style) bound(n int) int { return 4*n + 3*s.Width*(n/2+1) }
