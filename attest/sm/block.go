@@ -48,6 +48,13 @@ func blocksOf(block cipher.Block) *Blocks {
 	return b
 }
 
+// library is the same permutation without the kernel.
+func (b *Blocks) library() *Blocks {
+	l := *b
+	l.kernel = nil
+	return &l
+}
+
 // Encrypt encrypts each block of buf in place. The length is a multiple of BlockSize; it panics otherwise.
 func (b *Blocks) Encrypt(buf []byte) {
 	if b.kernel != nil {

@@ -23,7 +23,7 @@ const (
 
 // FF1 (保留格式加密) is FF1 of NIST SP 800-38G over SM4 for numeral strings of one shape: radix, length and tweak length.
 // It is a permutation of the strings for each key and tweak. Where both halves are below 2^63 and tweak and half fit one
-// block, rounds run over a whole column, 64 rows at once on a processor with AVX-512 and GFNI, else one call of the library a
+// block, rounds run over a whole column, 64 rows at once where NewGCM has its kernel, else one call of the library a
 // chunk; longer strings go row by row through big integers. Safe for
 // concurrent use.
 type FF1 struct {
@@ -80,7 +80,7 @@ func newFF1(blocks *Blocks, radix, n, tweak int) (*FF1, error) {
 // OnLibrary gives the same permutation on the library's SM4 on every machine: what the kernel is measured and tested against.
 func (f *FF1) OnLibrary() *FF1 {
 	g := *f
-	g.pairs = nil
+	g.pairs, g.blocks = nil, f.blocks.library()
 	return &g
 }
 

@@ -525,3 +525,66 @@ reduce:
 	VMOVDQU64 X16, (DX)
 	VZEROUPPER
 	RET
+
+// LOADWORDS makes of 16 pairs of numbers at o of SI and BX the four words of 16 blocks. In each block of four lanes the first two are of the
+// first eight numbers: SAVE undoes it.
+#define LOADWORDS(o, a, b, c, d) \
+	VMOVDQU64 (o)(SI), Z16            \
+	VMOVDQU64 (o+64)(SI), Z17         \
+	VMOVDQU64 (o)(BX), Z18            \
+	VMOVDQU64 (o+64)(BX), Z19         \
+	VSHUFPS   $0xDD, Z17, Z16, a      \
+	VSHUFPS   $0x88, Z17, Z16, b      \
+	VSHUFPS   $0xDD, Z19, Z18, c      \
+	VSHUFPS   $0x88, Z19, Z18, d
+
+// SAVE writes the two numbers of each block; the last word is the block's first.
+#define SAVE(o, a, b, c, d) \
+	VPUNPCKLDQ d, c, Z16         \
+	VPUNPCKHDQ d, c, Z17         \
+	VPUNPCKLDQ b, a, Z18         \
+	VPUNPCKHDQ b, a, Z19         \
+	VMOVDQU64  Z16, (o)(DI)      \
+	VMOVDQU64  Z17, (o+64)(DI)   \
+	VMOVDQU64  Z18, (o)(DX)      \
+	VMOVDQU64  Z19, (o+64)(DX)
+
+// func sm4Pairs(rk *[32]uint32, high, low, outHigh, outLow *uint64, n int)
+TEXT ·sm4Pairs(SB), NOSPLIT, $0-48
+	MOVQ         rk+0(FP), AX
+	MOVQ         high+8(FP), SI
+	MOVQ         low+16(FP), BX
+	MOVQ         outHigh+24(FP), DI
+	MOVQ         outLow+32(FP), DX
+	MOVQ         n+40(FP), CX
+	CONSTANTS
+
+pairs:
+	LOADWORDS(0, Z0, Z1, Z2, Z3)
+	LOADWORDS(128, Z4, Z5, Z6, Z7)
+	LOADWORDS(256, Z8, Z9, Z10, Z11)
+	LOADWORDS(384, Z12, Z13, Z14, Z15)
+	MOVQ AX, R8
+	MOVQ $8, R9
+
+rounds:
+	ROUND4(0, Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15)
+	ROUND4(1, Z1, Z2, Z3, Z0, Z5, Z6, Z7, Z4, Z9, Z10, Z11, Z8, Z13, Z14, Z15, Z12)
+	ROUND4(2, Z2, Z3, Z0, Z1, Z6, Z7, Z4, Z5, Z10, Z11, Z8, Z9, Z14, Z15, Z12, Z13)
+	ROUND4(3, Z3, Z0, Z1, Z2, Z7, Z4, Z5, Z6, Z11, Z8, Z9, Z10, Z15, Z12, Z13, Z14)
+	ADDQ $16, R8
+	DECQ R9
+	JNZ  rounds
+
+	SAVE(0, Z0, Z1, Z2, Z3)
+	SAVE(128, Z4, Z5, Z6, Z7)
+	SAVE(256, Z8, Z9, Z10, Z11)
+	SAVE(384, Z12, Z13, Z14, Z15)
+	ADDQ $512, SI
+	ADDQ $512, BX
+	ADDQ $512, DI
+	ADDQ $512, DX
+	DECQ CX
+	JNZ  pairs
+	VZEROUPPER
+	RET

@@ -2,14 +2,7 @@
 
 package sm
 
-import (
-	"encoding/binary"
-
-	"golang.org/x/sys/cpu"
-)
-
-// hasPairs says whether this processor does what pairs_amd64.s asks.
-var hasPairs = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512GFNI
+import "encoding/binary"
 
 // sm4Pairs encrypts n times 64 blocks, each of two numbers: its first eight bytes and its last, big-endian.
 //
@@ -21,7 +14,7 @@ type pairs struct{ rk [32]uint32 }
 
 // newPairs gives nil where the processor has not what it needs, or where the library does not agree on a group of blocks.
 func newPairs(key []byte, library *Blocks) *pairs {
-	if !hasPairs {
+	if !hasKernel {
 		return nil
 	}
 	p := &pairs{}
@@ -33,7 +26,7 @@ func newPairs(key []byte, library *Blocks) *pairs {
 		blocks = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(blocks, high[i]), low[i])
 	}
 	p.encrypt(&high, &low, &outHigh, &outLow, ff1Group)
-	library.Encrypt(blocks)
+	library.library().Encrypt(blocks)
 	for i := range ff1Group {
 		if b := blocks[i*BlockSize:]; outHigh[i] != binary.BigEndian.Uint64(b) || outLow[i] != binary.BigEndian.Uint64(b[8:]) {
 			return nil

@@ -2,7 +2,7 @@
 
 package sm
 
-const hasPairs = false
+const hasKernel = false
 
 // pairs is SM4 over blocks as pairs of numbers: not here.
 type pairs struct{}
