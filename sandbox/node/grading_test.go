@@ -270,7 +270,7 @@ func TestConfirmedGrades(t *testing.T) {
 		t.Errorf("confirmed: %+v", x)
 	}
 	e := o.explain("sc-1")
-	if i := slices.IndexFunc(e.Columns, func(c api.ExplainedColumn) bool { return c.Column == "ds-c.code" }); !e.Decision.Allow || i < 0 || e.Columns[i].Grade != 1 {
+	if i := slices.IndexFunc(e.Derivation.Columns, func(c query.ExplainedColumn) bool { return c.Column == "ds-c.code" }); !e.Decision.Allow || i < 0 || e.Derivation.Columns[i].Grade != 1 {
 		t.Errorf("the next decision does not go by the verdict: %+v", e)
 	}
 	revisions, err := o.n.Revisions(t.Context(), o.unit.Caller, "ds-c")
