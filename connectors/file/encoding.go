@@ -65,6 +65,7 @@ type detector struct {
 	in   *bufio.Reader
 	name string
 	line int       // of the next byte
+	last byte      // before it
 	out  io.Reader // set once decided
 }
 
@@ -78,6 +79,7 @@ func (d *detector) Read(p []byte) (int, error) {
 	b, _ := d.in.Peek(d.in.Buffered())
 	if n := min(asciiPrefix(b), len(p)); n > 0 || len(p) == 0 {
 		d.line += bytes.Count(b[:n], []byte{'\n'})
+		d.last = b[max(n-1, 0)]
 		copy(p, b[:n])
 		d.in.Discard(n)
 		return n, nil
@@ -86,14 +88,14 @@ func (d *detector) Read(p []byte) (int, error) {
 	if err != nil && err != io.EOF {
 		return 0, err
 	}
-	switch encodingOf(b, err == io.EOF) {
+	switch encodingOf(d.last, b, err == io.EOF) {
 	case UTF8:
 		d.out = d.in
 	case GB18030:
 		d.out = simplifiedchinese.GB18030.NewDecoder().Reader(d.in)
 	default:
 		return 0, &sandbox.Error{Op: op, Kind: sandbox.Invalid, Object: fmt.Sprintf("%s line %d", d.name, d.line),
-			Detail: "the text reads both as UTF-8 and as GB 18030", Hint: "declare the file's encoding"}
+			Detail: "the text reads both as UTF-8 and as GB 18030", Hint: "declare the file's encoding: --encoding utf-8, or --encoding gb18030"}
 	}
 	return d.out.Read(p)
 }
@@ -107,9 +109,9 @@ func asciiPrefix(b []byte) int {
 	return len(b)
 }
 
-// encodingOf tells the encoding of text that starts at a byte above 127, or Detect if both fit. Where neither fits, the
+// encodingOf tells the encoding of text that starts at a byte above 127, behind the given one, or Detect if both fit. Where neither fits, the
 // one that fits longer is taken, so that the error names the line of the first wrong byte.
-func encodingOf(b []byte, whole bool) Encoding {
+func encodingOf(before byte, b []byte, whole bool) Encoding {
 	u, wide, narrow := prefixUTF8(b, whole)
 	g := prefixGB18030(b, whole)
 	switch {
@@ -122,6 +124,9 @@ func encodingOf(b []byte, whole bool) Encoding {
 	// everyday character in five is also a Latin, Greek or Cyrillic letter. Then UTF-8 wins if only
 	// its reading is made of everyday characters, those of GB 2312. The reverse was tried and mistook rare characters.
 	if wide >= 4 || narrow >= 8 {
+		return UTF8
+	}
+	if wide == 0 && latin(before, b[:u]) {
 		return UTF8
 	}
 	everydayUTF8, everydayGB := wide > 0, true
@@ -142,6 +147,35 @@ func encodingOf(b []byte, whole bool) Encoding {
 		return UTF8
 	}
 	return Detect
+}
+
+// latin says whether every character beyond ASCII is a Latin letter beside an ASCII one, and two of them stand inside words: as
+// GB 18030 those would be Chinese characters inside English words. X光 and T恤 have their letter on one side only; one such
+// character alone, A铆b, is not decided.
+func latin(before byte, b []byte) bool {
+	letter := func(i int) bool {
+		c := before
+		if i >= len(b) {
+			return false
+		} else if i >= 0 {
+			c = b[i]
+		}
+		return c|0x20 >= 'a' && c|0x20 <= 'z'
+	}
+	inside := 0
+	for i := 0; i < len(b); {
+		r, size := utf8.DecodeRune(b[i:])
+		if r >= utf8.RuneSelf {
+			if r < 0xc0 || r > 0x17f || r == '×' || r == '÷' || !letter(i-1) && !letter(i+size) {
+				return false
+			}
+			if letter(i-1) && letter(i+size) {
+				inside++
+			}
+		}
+		i += size
+	}
+	return inside >= 2
 }
 
 // prefixUTF8 gives the length of the well-formed start of b and its characters of three or more and of two bytes. A

@@ -156,6 +156,7 @@ func TestForms(t *testing.T) {
 		"other order":    {in: "fee,x,note,id\n1,2,3,4\n", want: []string{"4|3|100"}},
 		"tab":            {in: "id\tnote\tfee\na\tb,c\t1\n", o: Options{Comma: '\t'}, want: []string{"a|b,c|100"}},
 		"quoted empty":   {in: "id,note,fee\na,\"\",\"\"\n", want: []string{"a|∅|∅"}},
+		"detect accents": {in: "id,note,fee\na,V\xc3\xadctor493 Ram\xc3\xb3n Jos\xc3\xa9,1\n", want: []string{"a|Víctor493 Ramón José|100"}},
 		"detect gb18030": {in: gb, want: []string{"甲|深圳市|150"}},
 		"detect utf-8":   {in: "id,note,fee\n甲,深圳市,1.5\n", want: []string{"甲|深圳市|150"}},
 		"round": {in: "id,note,fee\na,,49112.87100000001\nb,,-0.005\nc,,1.994999\nd,,12\ne,,-0.004\n",
