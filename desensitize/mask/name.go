@@ -18,7 +18,8 @@ type name struct{ keep NamePart }
 // Name (姓名) hides a personal name but for its surname, compound surnames as a whole, or but for its last character. It fits
 // with 2 to 4 Chinese characters, 6 behind a compound surname, that start with a known surname; and with parts of
 // Chinese characters joined by middle dots, of which the first character (or the last one) stays, and the dots. A
-// name with a surname that is not listed is hidden whole: a rare one points at a person.
+// name with a surname that is not listed is hidden whole: a rare one points at a person. Of a name in Latin script, one to four
+// words, the first letter of each stays under surname; under last it is hidden whole, for which of its words comes last is not known.
 func Name(keep NamePart, s Style) (*Text, error) {
 	if keep != Surname && keep != Last {
 		return nil, invalid("name", "what stays is surname or last")
@@ -57,6 +58,9 @@ func (n name) mask(dst, v []byte, s Style) ([]byte, bool) {
 		runes++
 		i += size
 	}
+	if !han && n.keep == Surname && isLatin(v) {
+		return initials(dst, v, s), true
+	}
 	if !han || part == 0 {
 		return dst, false
 	}
@@ -80,6 +84,62 @@ func (n name) mask(dst, v []byte, s Style) ([]byte, bool) {
 	}
 	dst = append(dst, v[:head]...)
 	return s.hide(dst, s.count(v[head:])), true
+}
+
+// isLatin accepts one to four words of Latin letters with one space between them, an apostrophe, a hyphen or a point inside or
+// behind, and up to four digits at the end; a word has two letters somewhere, or what stays would be the name.
+func isLatin(v []byte) bool {
+	words, letters, digits, most := 0, 0, 0, 0
+	for i := 0; i < len(v); {
+		r, size := utf8.DecodeRune(v[i:])
+		i += size
+		switch {
+		case r == ' ':
+			if letters == 0 {
+				return false
+			}
+			letters, digits = 0, 0
+		case r == '\'' || r == '’' || r == '-' || r == '.':
+			if letters == 0 || digits > 0 {
+				return false
+			}
+		case r >= '0' && r <= '9':
+			if digits++; letters < 2 || digits > 4 {
+				return false
+			}
+		case r < 0x250 && unicode.IsLetter(r):
+			if letters == 0 {
+				words++
+			}
+			if letters++; digits > 0 || words > 4 {
+				return false
+			}
+			most = max(most, letters)
+		default:
+			return false
+		}
+	}
+	return letters > 0 && most > 1
+}
+
+// initials hides all but the first letter of each word, and the spaces.
+func initials(dst, v []byte, s Style) []byte {
+	for i := 0; i < len(v); {
+		_, size := utf8.DecodeRune(v[i:])
+		dst = append(dst, v[i:i+size]...)
+		i += size
+		run := 0
+		for i < len(v) && v[i] != ' ' {
+			_, size := utf8.DecodeRune(v[i:])
+			i += size
+			run++
+		}
+		if dst = s.hide(dst, run); i < len(v) {
+			dst = append(dst, ' ')
+			i++
+		}
+	}
+	return dst
 }
 
 // dotted hides all but one character and the dots.

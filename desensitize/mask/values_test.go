@@ -54,7 +54,17 @@ surname|张三丰四五|*****
 surname|张|*
 surname|高血压病|高***
 surname|龘三|**
-surname|John Smith|**********
+surname|John Smith|J*** S****
+surname|Maynard46 Mosciski958|M******** M**********
+surname|Víctor493 O'Connell-Steuber|V******** O****************
+surname|J. R. Tolkien|J* R* T******
+surname|J|*
+surname|J S|***
+surname|One Two Three Four Five|***********************
+surname|John  Smith|***********
+surname|AB12345|*******
+surname|John 王|******
+last|John Smith|**********
 surname|张 三|***
 surname|张3|**
 surname|·张三|***
