@@ -4,7 +4,9 @@
 //
 // Standards: GB 11643 (resident identity numbers), GB 32100 and GB 11714 (organisation codes), GB 16735 (vehicle
 // identification numbers), GB/T 14396 (ICD-10 codes), GB/T 2260 (region codes), ISO/IEC 7812 (card numbers); mobile prefixes
-// as assigned by the ministry to 2024. Grades: see GradeOf. GB/T 43697-2024 and GB/T 45574-2025 were not read in full: the
+// as assigned by the ministry to 2024. The tables that generalise what is found here, the blocks of ICD-10 and the sections of GB/T
+// 4754, are in desensitize/generalize; a reader held them against public transcriptions: equal, but for A90-A99, kept wider than
+// A92-A99 for the old codes of dengue fever. Grades: see GradeOf. GB/T 43697-2024 and GB/T 45574-2025 were not read in full: the
 // kinds of sensitive personal information are those its readers list, and 重要 and 核心 data are never proposed.
 //
 // A check digit alone decides nothing: one random 18-digit number in eleven passes it. So a value needs every part of its
@@ -18,14 +20,19 @@
 // Findings carry kinds and counts, never values; the Sampler keeps no value, only what was found in it. Detection never
 // fails: text it does not understand has no finding. Nothing is allocated per value.
 //
-// It does not know landlines without their area code, names in Latin script, or addresses without any number or village;
-// its dictionaries are of everyday language, not a segmenter's; and it does not read images.
+// Running text is looked at in places: a column whose values are no single thing of a kind but have one in them contains that
+// kind, at its grade. A telling name proposes its kind even where no value matches. A column without a finding is not judged,
+// which is not the same as public.
+//
+// It does not know landlines without their area code, Latin names in running text, or addresses without any number or village;
+// of texts over 8 KiB it reads the first and last 4 KiB; its dictionaries are of everyday language, not a segmenter's; and it
+// does not read images.
 package classify
 
 import "bytes"
 
 // Version (规则版本) names the rules below; a finding is kept with it, so that re-grading after a change can be listed.
-const Version = "classify-2"
+const Version = "classify-3"
 
 // Kind (识别类型) is what a detector recognises.
 type Kind string
@@ -54,8 +61,12 @@ const (
 	Enterprise       Kind = "enterprise-name"   // 企业名称
 	BirthDate        Kind = "birth-date"        // 出生日期, told by the column's name
 
+	LatinName Kind = "latin-name" // 拉丁字母姓名: of columns, by their name or by common given names
+
 	// Told by the column's name alone.
 
+	OtherID         Kind = "other-id"         // 其他证件号码: driving licences, social security numbers of other countries
+	Ethnicity       Kind = "ethnicity"        // 民族、种族
 	Biometric       Kind = "biometric"        // 生物识别信息
 	Religion        Kind = "religion"         // 宗教信仰
 	SpecialIdentity Kind = "special-identity" // 特定身份
@@ -134,14 +145,20 @@ func (s set) has(i int) bool { return s>>i&1 == 1 }
 func (s *set) put(i int) { *s |= 1 << i }
 
 // match is what detection keeps of a value: the kinds, a trait whose variety tells a population from a counter, whether the
-// value lacks something that most of its kind have (a county in the table), whether a name's characters are those of names, and
-// whether it is written like a date.
+// value lacks something that most of its kind have (a county in the table), whether a name's characters are those of names,
+// whether it is written like a date, and what a Sampler finds in it beyond: places in running text, the place of an identity
+// number in a longer run of digits (see embedded).
 type match struct {
 	kinds  set
 	trait  uint32
 	weaker bool
 	likely bool
 	date   bool
+	within bool // the kinds stand inside longer text
+	latin  bool // written like a name in Latin script
+	given  bool // and begins with a common given name
+	offset uint8
+	inside places
 }
 
 // scanned bounds how much of one value is looked at, in bytes.
@@ -175,6 +192,7 @@ func (sc *Scanner) detect(s string) (m match) {
 	}
 	if m.kinds == 0 {
 		sc.within(text, class, &m)
+		m.within = m.kinds != 0
 	}
 	return m
 }
@@ -198,6 +216,7 @@ func (sc *Scanner) detectASCII(s string, class uint8) (m match) {
 	}
 	if m.kinds == 0 && b-a > 11 {
 		sc.within(sc.norm, class, &m)
+		m.within = m.kinds != 0
 	}
 	return m
 }
@@ -366,6 +385,14 @@ func hash(s []byte) uint32 {
 	h := uint32(2166136261)
 	for _, c := range s {
 		h = (h ^ uint32(c)) * 16777619
+	}
+	return h
+}
+
+func hashText(s string) uint32 {
+	h := uint32(2166136261)
+	for i := range len(s) {
+		h = (h ^ uint32(s[i])) * 16777619
 	}
 	return h
 }

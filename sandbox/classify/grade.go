@@ -52,8 +52,11 @@ var rules = map[Kind]rule{
 	Address:          {base: 60, alone: 0.50, hinted: 0.20, weak: true, grade: 3, personal: true, category: Personal, source: sourcePersonal},
 	ICD10:            {base: 50, alone: 0.70, hinted: 0.40, weak: true, variety: 3, grade: 3, personal: true, category: Personal, sensitive: MedicalHealth, source: "GB/T 45574-2025 医疗健康信息"},
 	Disease:          {base: 50, alone: 0.50, hinted: 0.30, weak: true, variety: 3, grade: 3, personal: true, category: Personal, sensitive: MedicalHealth, source: "GB/T 45574-2025 医疗健康信息"},
+	LatinName:        {base: 40, alone: 0.50, hinted: 0.40, weak: true, variety: 8, distinct: 0.3, grade: 3, personal: true, category: Personal, source: sourcePersonal},
 	BirthDate:        {base: 60, hinted: 0.5, named: true, grade: 3, personal: true, category: Personal, source: sourcePersonal},
 
+	OtherID:         {base: 40, named: true, grade: 3, personal: true, category: Personal, source: sourcePersonal},
+	Ethnicity:       {base: 40, named: true, grade: 3, personal: true, category: Personal, source: sourcePersonal + "; grade 3 is a position"},
 	Biometric:       {base: 50, named: true, grade: 3, personal: true, category: Personal, sensitive: BiometricData, source: "GB/T 45574-2025 生物识别信息"},
 	Religion:        {base: 50, named: true, grade: 3, personal: true, category: Personal, sensitive: ReligiousBelief, source: "GB/T 45574-2025 宗教信仰信息"},
 	SpecialIdentity: {base: 50, named: true, grade: 3, personal: true, category: Personal, sensitive: SpecificIdentity, source: "GB/T 45574-2025 特定身份信息"},
@@ -119,20 +122,20 @@ const (
 
 // GradeOf gives the grade a kind proposes, whether it is personal, and the source of that choice.
 func GradeOf(k Kind) (g sandbox.Grade, personal bool, source string) {
-	r := rules[k]
+	r := rules[k.Of()]
 	return r.grade, r.personal, r.source
 }
 
 // CategoryOf gives the category of a kind; General for None.
 func CategoryOf(k Kind) Category {
-	if c := rules[k].category; c != "" {
+	if c := rules[k.Of()].category; c != "" {
 		return c
 	}
 	return General
 }
 
 // SensitiveOf gives the type of sensitive personal information a kind is, or NotSensitive.
-func SensitiveOf(k Kind) Sensitive { return rules[k].sensitive }
+func SensitiveOf(k Kind) Sensitive { return rules[k.Of()].sensitive }
 
 // Apply writes findings into a copy of the description. A detected grade or a personal mark is never taken back by a
 // later push that happens not to show it; lowering one is a person's decision.

@@ -94,7 +94,7 @@ type tables struct {
 	diseases, diseaseEnds, notDiseases           *lexicon
 	companies                                    *lexicon
 	addressCues                                  *lexicon
-	plates, wordly, particles                    *hanSet
+	plates, wordly, working, particles           *hanSet
 }
 
 var loaded = sync.OnceValue(func() *tables {
@@ -102,7 +102,7 @@ var loaded = sync.OnceValue(func() *tables {
 		surnames: characters(surnames), given: characters(givenCharacters), lastNever: characters(lastNever), transliterated: characters(transliterated),
 		compounds: words(compounds), notNames: words(notNames), everyday: words(notNames, clinical), clinicalHeads: words(clinicalHeads), nameCues: words(nameCues), titles: words(personTitles), notAfterName: words(notAfterName),
 		diseases: words(diseases), diseaseEnds: words(diseaseEnds), notDiseases: words(notDiseases), companies: words(companyEnds),
-		addressCues: words(addressCues), plates: characters(plateProvinces), wordly: characters(wordly), particles: characters(particles)}
+		addressCues: words(addressCues), plates: characters(plateProvinces), wordly: characters(wordly), working: characters(working), particles: characters(particles)}
 	for line := range strings.Lines(regionText) {
 		line = strings.TrimSpace(line)
 		digits := 0

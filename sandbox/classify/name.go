@@ -9,6 +9,9 @@ const surnames = "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗�
 // before a title.
 const wordly = "平尚律归区费明满法游有和时元计全生来从自后前年月日水项向应关相包支解通连管国官文农单能空经真那红青银行言衣才修但次公门都养种户化回呼战油代信印危干坚勇福德仁圣益越隆广终居衡步习寿贡束充于"
 
+// working surnames end words that stand before a title: 担任主任, 值班医生, 主管护士, 随车医生.
+const working = "任班管车师官政校部"
+
 // particles are in hardly any given name.
 const particles = "在的了被是就都也把让给从到着过和与及或但而"
 
@@ -119,6 +122,13 @@ func (sc *Scanner) nameAt(i, n int, cued bool) (length, confidence int) {
 		}
 		return k, 60
 	}
+	if cued && n < len(sc.r) && sc.r[n] == ' ' { // 姓名 王 芳
+		if n == i+1 && sc.t.surnames.has(sc.r[i]) || n == i+2 && sc.longest(sc.t.compounds, i, n) == 2 {
+			if k := sc.spaced(i, n-i); k > 0 {
+				return k, 60
+			}
+		}
+	}
 	if cued { // what stands alone behind its label, whatever its characters
 		k := i
 		for k < n && isHan(sc.r[k]) && k-i < 5 {
@@ -132,6 +142,13 @@ func (sc *Scanner) nameAt(i, n int, cued bool) (length, confidence int) {
 	if n-i >= 3 && sc.longest(sc.t.compounds, i, min(n, i+2)) == 2 {
 		family = 2
 	} else if !sc.t.surnames.has(sc.r[i]) {
+		return 0, 0
+	}
+	if i+family < n && sc.longest(sc.t.titles, i+family, n) > 0 { // 赵主任, 王阿姨
+		if family == 2 || cued || i == 0 || !isHan(sc.r[i-1]) ||
+			!sc.t.wordly.has(sc.r[i]) && !sc.t.working.has(sc.r[i]) && sc.longest(sc.t.everyday, i-1, n) < 2 {
+			return family, 50
+		}
 		return 0, 0
 	}
 	most := 0
@@ -151,6 +168,9 @@ func (sc *Scanner) nameAt(i, n int, cued bool) (length, confidence int) {
 	}
 	end := i + family + most
 	titled := end < n && sc.longest(sc.t.titles, end, n) > 0
+	if cued && family == 1 && sc.longest(sc.t.everyday, i, n) > most { // 主任查房
+		return 0, 0
+	}
 	if family == 2 || cued || titled {
 		return family + most, 60
 	}
@@ -170,6 +190,37 @@ func (sc *Scanner) nameAt(i, n int, cued bool) (length, confidence int) {
 		return 0, 0
 	}
 	return family + most, 30
+}
+
+// spaced gives the length of a name at i with one space behind its surname, or 0; a word that announces a name stands before it.
+func (sc *Scanner) spaced(i, family int) int {
+	gap := i + family
+	if gap+1 >= len(sc.r) || sc.r[gap] != ' ' || sc.used[gap+1] || !isHan(sc.r[gap+1]) {
+		return 0
+	}
+	from := gap + 1
+	n := from
+	for n < len(sc.r) && n-from < 5 && !sc.used[n] && isHan(sc.r[n]) {
+		n++
+	}
+	if sc.longest(sc.t.titles, from, n) > 0 { // 王 医生
+		return family
+	}
+	given := 0
+	for given < 2 && from+given < n {
+		r := sc.r[from+given]
+		known := sc.t.given.has(r) && !sc.t.particles.has(r)
+		if n-from > 2 && (!known || given == 1 && sc.longest(sc.t.titles, from+given, n) > 0) {
+			break
+		}
+		given++
+	}
+	var word [24]byte
+	joined := append(append(word[:0], sc.text(i, gap)...), sc.text(from, from+given)...)
+	if given == 0 || sc.t.everyday.has(joined) || sc.longest(sc.t.everyday, from, from+given) > 1 || sc.longest(sc.t.nameCues, from, n) > 0 {
+		return 0
+	}
+	return family + 1 + given
 }
 
 // dotted gives the length of a name with a middle dot at i, all parts of which are Han.

@@ -65,7 +65,7 @@ func (r Rules) Grade(f ColumnFinding) ColumnFinding {
 	if f.Finding == None {
 		return f
 	}
-	l, ok := r.Levels[f.Finding]
+	l, ok := r.Levels[f.Finding.Of()]
 	if !ok {
 		l = Level{Grade: sandbox.Grade4, National: NationalGeneral, Category: f.Category, Personal: f.Personal, Sensitive: f.Sensitive}
 	}

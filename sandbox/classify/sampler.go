@@ -42,6 +42,7 @@ type Sampler struct {
 }
 
 type sample struct {
+	latin   bool  // the column's name speaks of names in Latin script
 	seen    int64 // values so far, missing ones not counted
 	stride  int64
 	matches []match
@@ -54,7 +55,7 @@ func NewSampler(d catalog.Dataset) *Sampler { return NewSamplerOf(d, SampleSize)
 func NewSamplerOf(d catalog.Dataset, size int) *Sampler {
 	s := &Sampler{dataset: d, columns: make([]sample, len(d.Columns)), scan: NewScanner(), limit: min(max(size, 2), SampleSize) &^ 1}
 	for i := range s.columns {
-		s.columns[i].stride = 1
+		s.columns[i].stride, s.columns[i].latin = 1, hinted(LatinName, &d.Columns[i])
 	}
 	return s
 }
@@ -69,7 +70,7 @@ func (s *Sampler) Observe(rec arrow.Record) {
 		}
 		switch col := rec.Column(at[0]).(type) {
 		case *array.String:
-			s.observe(i, col, func(row int) match { return s.scan.detect(col.Value(row)) })
+			s.observe(i, col, func(row int) match { return s.look(i, col.Value(row)) })
 		case *array.Int64:
 			if s.dataset.Columns[i].Type == catalog.Int {
 				s.observe(i, col, func(row int) match {
@@ -90,9 +91,30 @@ func (s *Sampler) ObserveText(i int, value string) {
 	}
 	c := &s.columns[i]
 	if c.wants(s.limit) {
-		c.matches = append(c.matches, s.scan.detect(value))
+		c.matches = append(c.matches, s.look(i, value))
 	}
 	c.seen++
+}
+
+// look finds what one value of column i is, or what stands in it if it is text.
+func (s *Sampler) look(i int, v string) match {
+	m := s.scan.detect(v)
+	if m.kinds == 0 || m.within {
+		switch text, coded := prose(v); {
+		case text && coded && len(v) <= textWindow:
+			s.scan.codes(&m, v)
+		case text:
+			s.scan.places(&m, v)
+		case m.kinds == 0:
+			m.offset = s.scan.embedded(v)
+		}
+	}
+	if m.kinds == 0 && (s.columns[i].latin || len(v) > 0 && v[0] >= 'A' && v[0] <= 'Z') {
+		if m.latin, m.given = isLatinName(v); m.latin {
+			m.trait = hashText(v)
+		}
+	}
+	return m
 }
 
 func (s *Sampler) observe(i int, col arrow.Array, look func(row int) match) {
@@ -136,14 +158,13 @@ func (s *Sampler) Grade() []ColumnFinding {
 func (c *sample) grade(col *catalog.Column) ColumnFinding {
 	best := ColumnFinding{Column: col.Name, Sampled: len(c.matches), Category: General, National: NationalGeneral}
 	consider := func(k Kind, share float64, telling bool) {
-		r := rules[k]
+		r := rules[k.Of()]
 		sure := int(math.Round(float64(r.base) * (0.5 + 0.5*share)))
 		if telling {
 			sure = min(sure+20, 99)
 		}
 		if r.grade > best.Grade || r.grade == best.Grade && sure > best.Confidence {
-			best.Finding, best.Share, best.Confidence, best.Grade, best.Personal = k, share, sure, r.grade, r.personal
-			best.Category, best.Sensitive = CategoryOf(k), r.sensitive
+			best.put(k, share, sure)
 		}
 	}
 	if col.Type == catalog.Date {
@@ -153,7 +174,7 @@ func (c *sample) grade(col *catalog.Column) ColumnFinding {
 		return best
 	}
 	for i, k := range kinds {
-		count, weaker, likely, traits := 0, 0, 0, map[uint32]struct{}{}
+		count, weaker, likely, within, traits := 0, 0, 0, 0, map[uint32]struct{}{}
 		for _, m := range c.matches {
 			if m.kinds.has(i) {
 				count++
@@ -163,6 +184,9 @@ func (c *sample) grade(col *catalog.Column) ColumnFinding {
 				}
 				if m.likely {
 					likely++
+				}
+				if m.within {
+					within++
 				}
 			}
 		}
@@ -175,13 +199,16 @@ func (c *sample) grade(col *catalog.Column) ColumnFinding {
 			continue
 		}
 		if r.accepts(share, telling, len(c.matches), len(traits)) {
+			if 2*within > count { // most stand inside longer text
+				k = Contains(k)
+			}
 			consider(k, share, telling)
 			if best.Finding == k {
 				best.Weaker = float64(weaker) / float64(count)
 			}
 		}
 	}
-	if best.Finding != ResidentID && best.Finding != ResidentID15 {
+	if of := best.Finding.Of(); of != ResidentID && of != ResidentID15 {
 		best.Weaker = 0
 	}
 	if best.Grade < sandbox.Grade3 {
@@ -193,8 +220,73 @@ func (c *sample) grade(col *catalog.Column) ColumnFinding {
 				consider(k, 0, true)
 			}
 		}
+		if share, telling, ok := c.latinNames(); ok {
+			consider(LatinName, share, telling)
+		}
+	}
+	if best.Grade < sandbox.Grade3 {
+		if k, share, sure := c.contained(); rules[k.Of()].grade > best.Grade {
+			best.put(k, share, sure)
+		}
+	}
+	if best.Grade < sandbox.Grade3 {
+		for _, k := range tellers {
+			if rules[k].grade > best.Grade && told(k, col) && tellable(k, col.Type) {
+				best.put(k, 0, toldConfidence)
+			}
+		}
 	}
 	return best
+}
+
+// toldConfidence is of a kind that the column's name tells and no value shows, in percent.
+const toldConfidence = 30
+
+// tellers are the kinds that a column's name proposes although its values do not, in order of precedence.
+var tellers = append(append([]Kind{}, kinds[:]...), LatinName, OtherID, Ethnicity, BirthDate)
+
+// tellable says whether values of a type may be of a kind: a count of telephones is none, a coordinate is a number.
+func tellable(k Kind, t catalog.Type) bool {
+	switch t {
+	case catalog.Text:
+		return true
+	case catalog.Int:
+		return k != PersonName && k != LatinName && k != Disease && k != Enterprise
+	case catalog.Number:
+		return k == Address
+	}
+	return false
+}
+
+// put makes k the finding.
+func (f *ColumnFinding) put(k Kind, share float64, sure int) {
+	r := rules[k.Of()]
+	f.Finding, f.Share, f.Confidence, f.Grade, f.Personal, f.Weaker = k, share, sure, r.grade, r.personal, 0
+	f.Category, f.Sensitive = CategoryOf(k), r.sensitive
+}
+
+// latinNames says whether the values are names in Latin script: by their form where the column's name says so and they vary,
+// and by common given names elsewhere.
+func (c *sample) latinNames() (share float64, telling, ok bool) {
+	latin, given, traits := 0, 0, map[uint32]struct{}{}
+	for i := range c.matches {
+		if m := &c.matches[i]; m.latin {
+			latin++
+			traits[m.trait] = struct{}{}
+			if m.given {
+				given++
+			}
+		}
+	}
+	r, n := rules[LatinName], float64(len(c.matches))
+	if latin == 0 {
+		return 0, false, false
+	}
+	if c.latin && float64(latin) >= r.hinted*n && float64(len(traits)) >= r.distinct*float64(latin) {
+		return float64(latin) / n, true, true
+	}
+	ok = len(c.matches) >= minSamples && len(traits) >= r.variety && float64(given) >= r.alone*n
+	return float64(given) / n, false, ok
 }
 
 // dates gives the share of values written like dates.

@@ -18,6 +18,8 @@ type Scanner struct {
 	np   []int32 // where each character begins in norm; one more for the end
 	used []bool  // characters that a span has
 	c    [48]byte
+
+	spans []Span // of the last text, for a Sampler
 }
 
 // NewScanner gives a scanner.
