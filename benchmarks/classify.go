@@ -17,6 +17,9 @@ func classifyCases() ([]benchmark, error) {
 	g := trapset.New(1)
 	var values, numbers []string
 	for _, c := range g.Columns(40) {
+		if c.Kind != c.Kind.Of() {
+			continue // texts are measured as notes
+		}
 		for i, v := range c.Values {
 			values = append(values, v)
 			if c.True[i] && strings.ContainsAny(v, "0123456789") {
@@ -55,7 +58,7 @@ func classifyCases() ([]benchmark, error) {
 		}
 	}
 	return []benchmark{
-		{name: "classify: values of all 19 kinds and 22 traps, written in several ways", rows: times * len(values), bytes: times * size(values), batches: times, run: scan(values)},
+		{name: "classify: values of all 19 kinds and 24 traps, written in several ways", rows: times * len(values), bytes: times * size(values), batches: times, run: scan(values)},
 		{name: "classify: values with digits of the kinds alone", rows: times * len(numbers), bytes: times * size(numbers), batches: times, run: scan(numbers)},
 		{name: "classify: places in clinical notes", rows: len(notes), bytes: size(notes), batches: 1, run: func(context.Context) error {
 			sc := classify.NewScanner()

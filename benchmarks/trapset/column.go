@@ -103,7 +103,28 @@ func populations() []population {
 		{classify.None, []string{"phrase"}, func(g *Generator) string {
 			return pick(g, []string{"同意", "不同意", "待审核", "已办结", "请补充材料", "应于三日内回复"})
 		}},
+		{classify.None, []string{"uuid"}, func(g *Generator) string {
+			const hex = "0123456789abcdef"
+			return g.letters(8, hex) + "-" + g.letters(4, hex) + "-" + g.letters(4, hex) + "-" + g.letters(4, hex) + "-" + g.letters(12, hex)
+		}},
+		{classify.None, []string{"run"}, func(g *Generator) string { return g.digits(30) }},
+
+		{classify.Contains(classify.ResidentID), []string{"诉求内容", "c1"}, func(g *Generator) string {
+			return g.sentence("本人证件" + g.parted(g.residentID(), 6, 8, 4))
+		}},
+		{classify.Contains(classify.ResidentID), []string{"回执", "c1"}, func(g *Generator) string { return g.digits(6) + g.residentID() + g.digits(6) }},
+		{classify.Contains(classify.ResidentID15), []string{"诉求内容", "c1"}, func(g *Generator) string { return g.sentence("旧证" + g.oldID()) }},
+		{classify.Contains(classify.BankCard), []string{"诉求内容", "c1"}, func(g *Generator) string { return g.sentence("退费至卡" + g.parted(g.card(), 4, 4, 4, 4, 4)) }},
+		{classify.Contains(classify.Passport), []string{"诉求内容", "c1"}, func(g *Generator) string { return g.sentence("持护照" + g.passport()) }},
+		{classify.Contains(classify.HKID), []string{"诉求内容", "c1"}, func(g *Generator) string { return g.sentence("香港身份证" + g.hkid()) }},
+		{classify.Contains(classify.PersonName), []string{"诉求内容", "c1"}, func(g *Generator) string { return g.sentence("联系人" + g.name()) }},
+		{classify.Contains(classify.Plate), []string{"诉求内容", "c1"}, func(g *Generator) string { return g.sentence("车牌" + g.plate() + "停在路口") }},
 	}
+}
+
+// sentence writes a part of a text between others.
+func (g *Generator) sentence(part string) string {
+	return pick(g, []string{"", "您好，", "尊敬的工作人员：", "反映如下，"}) + part + pick(g, []string{"。", "，请尽快处理。", "，谢谢", "；已提交材料。"})
 }
 
 var blanks = []string{"", "无", "不详", "****", "0", "-", "未提供", "N/A"}
