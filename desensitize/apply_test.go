@@ -83,6 +83,26 @@ func TestSubjectNeverPasses(t *testing.T) {
 	}
 }
 
+// TestRestOutsideCatalogue: what nobody declared does not pass unnamed, whether the table has a name or not.
+func TestRestOutsideCatalogue(t *testing.T) {
+	d := claims()
+	d.Subject, d.Columns = "", []catalog.Column{{Name: "a", Type: catalog.Text, Grade: 1}, {Name: "b", Type: catalog.Text, Grade: 1}}
+	const text = "plan: p\nversion: 1\nrest: pass\ncolumns: [{column: a, op: truncate, length: 1}]\n"
+	for _, c := range []struct {
+		extra string
+		id    sandbox.DatasetID
+		told  bool
+		allow bool
+	}{{"", d.ID, false, true}, {"", d.ID, true, false}, {"", "", false, false}, {"schema: [{name: a, type: text, grade: 1}]", d.ID, true, false},
+		{"schema: [{name: b, type: text, grade: 1}]", "", true, true}} {
+		d.ID = c.id
+		pipe, dec := Compile(parsed(t, text+c.extra), d, Options{Told: c.told})
+		if dec.Allow != c.allow || (pipe != nil) != c.allow || !c.allow && (len(dec.Reasons) != 1 || dec.Reasons[0].Code != "plan.rest") {
+			t.Errorf("%+v: %+v", c, dec)
+		}
+	}
+}
+
 // table streams records of the claims.
 type table struct {
 	recs []arrow.Record

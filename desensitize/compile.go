@@ -22,6 +22,7 @@ type Options struct {
 	Keys        Keys           // nil: none
 	Hierarchies Hierarchies    // nil: the built-in ones
 	Rand        io.Reader      // for noise; nil: none
+	Told        bool           // 目录外: no catalogue describes the table; what the plan's schema does not declare was told from the table itself
 	Authorised  *Authorisation // for a view of one subject's rows on route B
 }
 
@@ -92,6 +93,10 @@ func Compile(p *Plan, d catalog.Dataset, o Options) (*Pipeline, sandbox.Decision
 				c.refuse("plan.uncovered", c.name(col.Name), fmt.Sprintf("a %s is named in the plan, with an operation", sort(col)), "add a step for it, or drop it by name")
 				continue
 			}
+			if s.Op == Pass && (o.Told || d.ID == "") && !p.declares(col.Name) {
+				c.refuse("plan.rest", c.name(col.Name), "outside a catalogue only columns of the plan's schema pass unnamed: where nothing was found, nothing was judged", "declare it under schema with its grade, or give it a step")
+				continue
+			}
 		}
 		if s.Op == Pass && c.sensitive(col) && !c.authorised(col.Name) {
 			c.refuse("plan.passed", c.name(col.Name), fmt.Sprintf("a %s does not pass as it is", sort(col)), "give it an operation, or drop it")
@@ -117,6 +122,11 @@ func (c *compiler) finish(p *Pipeline) (*Pipeline, sandbox.Decision) {
 	}
 	p.schema = arrow.NewSchema(fields, nil)
 	return p, sandbox.Decision{Allow: true}
+}
+
+// declares says whether the plan's schema has a column.
+func (p *Plan) declares(column string) bool {
+	return slices.ContainsFunc(p.Schema, func(f Field) bool { return f.Name == column })
 }
 
 // steps finds the steps by column and refuses those of no column, of a column again, and of operations that are not known or

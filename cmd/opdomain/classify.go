@@ -22,7 +22,8 @@ type classified struct {
 	File     string                   `json:"file"`
 	Rules    string                   `json:"rules"` // 规则版本
 	Rows     int64                    `json:"rows"`
-	Standing classify.Standing        `json:"standing"` // 就高从严: of the table as a whole
+	Standing *classify.Standing       `json:"standing,omitempty"` // 就高从严: of what was found; none of a table without rows or findings
+	Unjudged int                      `json:"unjudged"`           // 未判定: columns without a finding, which says nothing about their grade
 	Columns  []classify.ColumnFinding `json:"columns"`
 }
 
@@ -46,8 +47,10 @@ func (a *app) classifyCommand() *cobra.Command {
 	c.Long = `Find what the columns of a CSV table hold and propose grades, without a domain (数据分类分级).
 
 The first line holds the headers, which count as hints. Of each column up to 10,000 values are looked at, evenly over the whole file,
-however long it is. Printed are kinds, shares and grades, never a value; a header that looks like an identifier itself is shown as its
-field number. The grades are proposals: a person confirms them, and until then the stricter of declared and proposed applies.
+however long it is. Printed are kinds, shares and grades, never a value; a header that looks like a value itself is shown as its field
+number, and a file whose first line is of values is refused. A column of text with a kind in it contains-KIND, at that kind's grade; a
+telling header proposes its kind at a share of 0. The grades are proposals: a person confirms them, and until then the stricter of declared
+and proposed applies. A column without a finding is not judged: nothing found is not the same as public.
 
 --selftest draws labelled tables and clinical notes with traps and prints precision and recall of each type at several thresholds.`
 	f := c.Flags()
@@ -84,19 +87,41 @@ func (a *app) classify(ctx context.Context, in string, o file.Options) error {
 		rec.Release()
 	}
 	out.Columns = s.Grade()
+	if err := hideHeaders(out.File, out.Columns); err != nil {
+		return err
+	}
 	var parts []classify.Standing
-	sc := classify.NewScanner()
-	for i := range out.Columns {
-		f := &out.Columns[i]
-		if found, ok := sc.Detect(f.Column); ok && found.Confidence >= 60 && found.Kind != classify.Disease && found.Kind != classify.Enterprise {
-			f.Column = fmt.Sprintf("field %d", i+1)
+	for _, f := range out.Columns {
+		if f.Finding == classify.None {
+			out.Unjudged++
+			continue
 		}
-		if f.Finding != classify.None {
-			parts = append(parts, classify.Standing{Grade: f.Grade, National: f.National, Personal: f.Personal, Category: f.Category})
+		parts = append(parts, classify.Standing{Grade: f.Grade, National: f.National, Personal: f.Personal, Category: f.Category})
+	}
+	if len(parts) > 0 && out.Rows > 0 {
+		whole := classify.Strictest(parts...)
+		out.Standing = &whole
+	}
+	return a.show(out, func(w io.Writer) { printClassified(w, out) })
+}
+
+// hideHeaders puts the number of the field where a header looks like a value, and refuses a file whose first line is of data.
+func hideHeaders(name string, columns []classify.ColumnFinding) error {
+	sc, data := classify.NewScanner(), 0
+	for i := range columns {
+		hide, own := sc.Header(columns[i].Column, columns[i].Finding)
+		if hide {
+			columns[i].Column = fmt.Sprintf("field %d", i+1)
+		}
+		if own {
+			data++
 		}
 	}
-	out.Standing = classify.Strictest(parts...)
-	return a.show(out, func(w io.Writer) { printClassified(w, out) })
+	if data >= 2 {
+		return &sandbox.Error{Op: "classify", Kind: sandbox.Invalid, Object: name + " line 1", Detail: fmt.Sprintf("line 1 looks like data: %d of its cells have the kind of their own column", data),
+			Hint: "put a line with the names of the columns before it"}
+	}
+	return nil
 }
 
 func printClassified(w io.Writer, c classified) {
@@ -124,19 +149,28 @@ func printClassified(w io.Writer, c classified) {
 		}
 		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
 	}
-	personal := "no personal column"
-	if c.Standing.Personal {
-		personal = "personal data 含个人信息"
+	grade := "not judged 未判定"
+	switch {
+	case c.Rows == 0:
+		grade += ": no rows"
+	case c.Standing == nil:
+	default:
+		grade = fmt.Sprintf("grade %s (就高从严), national 国家级别 %s", c.Standing.Grade, c.Standing.National)
+		if c.Standing.Personal {
+			grade += ", personal data 含个人信息"
+		}
 	}
-	fmt.Fprintf(w, "%s: %d rows; table 整表 grade %s (就高从严), national 国家级别 %s, %s; rules 规则版本 %s; proposals, a person confirms 须人工确认\n",
-		c.File, c.Rows, c.Standing.Grade, c.Standing.National, personal, c.Rules)
+	if c.Unjudged > 0 {
+		grade += fmt.Sprintf("; not judged 未判定: %d of %d columns without a finding", c.Unjudged, len(c.Columns))
+	}
+	fmt.Fprintf(w, "%s: %d rows; table 整表 %s; rules 规则版本 %s; proposals, a person confirms 须人工确认\n", c.File, c.Rows, grade, c.Rules)
 }
 
 // selftest measures the detectors on 3,500 columns and 5,000 notes.
 func (a *app) selftest(seed uint64) error {
 	g := trapset.New(seed)
 	var drawn []trapset.Column
-	for range 11 {
+	for range 9 {
 		drawn = append(drawn, g.Columns(200)...)
 	}
 	r := trapset.Measure(drawn, g.Notes(5000))

@@ -41,9 +41,9 @@ func (a *app) desensitizeCommand() *cobra.Command {
 	c.Long = `Desensitise a CSV table by a plan, without a domain (数据脱敏).
 
 The plan is YAML: plan, version, columns with an operation each; go doc ./desensitize Step lists the operations. Columns that the
-plan does not name are left out, or passed if it says "rest: pass". The table's schema stands in the plan under schema, or is told
-from the table: columns are text unless their operation is for numbers or dates, and what the detectors find to be personal must have
-an operation. What does not fit its operation is hidden whole and counted as failed.`
+plan does not name are left out, or, of those its schema declares, passed if it says "rest: pass". The table's schema stands in the plan
+under schema, or is told from the table: columns are text unless their operation is for numbers or dates. What the detectors find to be
+personal must have an operation, whatever the schema says of it (就高从严). What does not fit its operation is hidden whole and counted as failed.`
 	f := c.Flags()
 	f.StringVar(&d.plan, "plan", "", "the plan, YAML")
 	f.StringVar(&d.in, "in", "", "CSV file to read")
@@ -86,7 +86,7 @@ func (a *app) desensitize(ctx context.Context, d desensitizing) error {
 	if err != nil {
 		return err
 	}
-	pipe, decision := compilePlan(p, set, sandbox.Role(d.role), desensitize.Options{Keys: keys, Hierarchies: hierarchyFiles(d.hierarchies), Rand: a.rand})
+	pipe, decision := compilePlan(p, set, sandbox.Role(d.role), desensitize.Options{Keys: keys, Hierarchies: hierarchyFiles(d.hierarchies), Rand: a.rand, Told: true})
 	if !decision.Allow {
 		return &refused{numbers.in(decision)}
 	}

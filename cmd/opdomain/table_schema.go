@@ -33,15 +33,15 @@ func (n fieldNumbers) in(d sandbox.Decision) sandbox.Decision {
 	return d
 }
 
-// describeTable gives the table's columns: as the plan has them, or as the table and the plan's operations tell. A column that no
-// catalogue grades is grade 2, or what the detectors find in it.
+// describeTable gives the table's columns: as the plan has them, or as the table and the plan's operations tell, a column that no
+// catalogue grades being grade 2. Either way the detectors look at the table, and the stricter grade applies (就高从严).
 func describeTable(ctx context.Context, path string, p *desensitize.Plan, o file.Options) (catalog.Dataset, fieldNumbers, error) {
 	d := p.Described()
-	if len(d.Columns) > 0 {
+	declared := len(d.Columns) > 0
+	if declared {
 		d.ID, d.Unit = p.Dataset, p.Owner
-		return d, nil, nil
 	}
-	src, err := file.OpenTable(ctx, allocator(), path, nil, o)
+	src, err := file.OpenTable(ctx, allocator(), path, d.Columns, o)
 	if err != nil {
 		return d, nil, err
 	}
@@ -56,12 +56,24 @@ func describeTable(ctx context.Context, path string, p *desensitize.Plan, o file
 	}
 	numbers := fieldNumbers{}
 	for i, f := range src.Schema().Fields() {
-		d.Columns = append(d.Columns, catalog.Column{Name: f.Name, Type: catalog.Text, Nullable: true, Grade: sandbox.Grade2})
+		if declared {
+			break
+		}
+		d.Columns = append(d.Columns, catalog.Column{Name: f.Name, Title: f.Name, Type: catalog.Text, Nullable: true, Grade: sandbox.Grade2})
 		if _, named := steps[f.Name]; !named {
 			numbers[f.Name] = i + 1
 		}
 	}
-	sampler := classify.NewSampler(d)
+	sampled := d
+	if declared { // the header speaks as well where the schema gives no title
+		sampled.Columns = slices.Clone(d.Columns)
+		for i := range sampled.Columns {
+			if c := &sampled.Columns[i]; c.Title == "" {
+				c.Title = c.Name
+			}
+		}
+	}
+	sampler := classify.NewSampler(sampled)
 	forms := make([]form, len(d.Columns))
 	for {
 		rec, err := src.Next(ctx)
@@ -73,13 +85,16 @@ func describeTable(ctx context.Context, path string, p *desensitize.Plan, o file
 		}
 		sampler.Observe(rec)
 		for i := range forms {
-			if isNumeric(steps[d.Columns[i].Name]) {
+			if !declared && isNumeric(steps[d.Columns[i].Name]) {
 				forms[i].observe(rec.Column(i))
 			}
 		}
 		rec.Release()
 	}
 	d = classify.Apply(d, sampler.Grade())
+	if declared {
+		return d, nil, nil
+	}
 	for i := range d.Columns {
 		switch c := &d.Columns[i]; steps[c.Name].Op {
 		case "date", "date-shift":
