@@ -19,7 +19,8 @@ type places struct {
 	sure   set // every part of a standard, and nothing that touches it: one in a column is enough
 	likely set // of at least placeLikely percent
 	faint  set
-	coded  set // in one code with hyphens and the like, where chance has more room than in text
+	name   uint32 // the last faint name's characters
+	coded  set    // in one code with hyphens and the like, where chance has more room than in text
 }
 
 const (
@@ -32,6 +33,12 @@ const (
 	shareLikely = 0.01
 	shareFaint  = 0.10
 	shareCoded  = 0.50
+)
+
+// Faint places are names; they count if they differ. One phrase that is mistaken for a name is in many replies of an office.
+const (
+	faintVariety = 3
+	faintShare   = 0.05 // different ones per find
 )
 
 // textWindow is how much of the beginning and of the end of a long text is looked at, in bytes.
@@ -119,6 +126,7 @@ func (sc *Scanner) put(p *places, s string) {
 			p.likely.put(i)
 		case f.Kind == PersonName: // numbers that the text calls by another name are none
 			p.faint.put(i)
+			p.name = hashText(s[f.Start:f.End])
 		}
 	}
 }
@@ -168,6 +176,11 @@ const (
 	minEmbedded   = 3
 )
 
+// varied says whether n faint places differ enough.
+func varied(different, n int) bool {
+	return n > 0 && different >= min(n, faintVariety) && float64(different) >= faintShare*float64(n)
+}
+
 // contained gives what a column's texts contain, the strictest grade first and then the surest: its share of the values and its
 // confidence, or None.
 func (c *sample) contained() (k Kind, share float64, confidence int) {
@@ -177,6 +190,7 @@ func (c *sample) contained() (k Kind, share float64, confidence int) {
 	}
 	var sure, likely, faint, coded [len(kinds)]int
 	var at [65]int
+	names := map[uint32]struct{}{}
 	most, runs := 0, 0
 	for i := range c.matches {
 		m := &c.matches[i]
@@ -199,6 +213,7 @@ func (c *sample) contained() (k Kind, share float64, confidence int) {
 			}
 			if m.inside.faint.has(j) {
 				faint[j]++
+				names[m.inside.name] = struct{}{}
 			}
 			if m.inside.coded.has(j) {
 				coded[j]++
@@ -212,7 +227,7 @@ func (c *sample) contained() (k Kind, share float64, confidence int) {
 	for j, kind := range kinds {
 		places := likely[j]
 		found := sure[j] > 0 || likely[j] > 0 && float64(likely[j]) >= shareLikely*n
-		if !found && float64(likely[j]+faint[j]) >= shareFaint*n && faint[j] > 0 {
+		if !found && float64(likely[j]+faint[j]) >= shareFaint*n && varied(len(names), faint[j]) {
 			found, places = true, likely[j]+faint[j]
 		}
 		if !found && coded[j] > 0 && float64(coded[j]+likely[j]) >= shareCoded*n {

@@ -85,6 +85,9 @@ func TestTextContains(t *testing.T) {
 		{"c4", None, func(r *rand.Rand, _ int) string {
 			return fieldOf(r, "同意 不同意 待审核 已办结") + "，" + fieldOf(r, "请补充材料 应于三日内回复 项目水平 金额计划") + "。"
 		}},
+		{"c6", None, func(*rand.Rand, int) string { return "全家平安健康出行，高温补贴发放。" }},
+		{"c7", None, func(*rand.Rand, int) string { return "请尽快安排维修，感谢工作人员的帮助。" }},
+		{"names", Contains(PersonName), func(r *rand.Rand, _ int) string { return "反映人" + makeName(r) + "称楼上噪声扰民。" }},
 		{"c5", None, func(r *rand.Rand, _ int) string {
 			return fmt.Sprintf("No. %d of %d (%d.%02d)", r.IntN(1e6), r.IntN(1e4), r.IntN(1e5), r.IntN(100))
 		}},
