@@ -36,7 +36,8 @@ type Additive struct {
 
 const maxScale = 1 << 26
 
-// NewAdditive takes a law, its scale and the step, both in units of the values; scale is 1/16 to 2^26 steps.
+// NewAdditive takes a law, its scale and the step, both in units of the values; scale is 1/16 to 2^26 steps. Without a reader
+// there is Draw alone.
 func NewAdditive(law Law, scale, step float64, rand io.Reader) (*Additive, error) {
 	if law != Laplace && law != Gauss && law != Uniform {
 		return nil, refuse("additive", "law", "laplace, gauss or uniform")
@@ -45,10 +46,7 @@ func NewAdditive(law Law, scale, step float64, rand io.Reader) (*Additive, error
 	if !(step > 0) || math.IsInf(step, 0) || !(steps >= 1.0/16) || steps > maxScale {
 		return nil, refuse("additive", "scale", "the step is positive, the scale 1/16 to 2^26 steps")
 	}
-	if rand == nil {
-		return nil, refuse("additive", "randomness", "a reader is given")
-	}
-	o := &Additive{law: law, p: uint64(math.Round(steps * 16)), q: 16, step: step, source: &source{r: rand}}
+	o := &Additive{law: law, p: uint64(math.Round(steps * 16)), q: 16, step: step, source: sourceOf(rand)}
 	if steps >= 1<<20 || law == Uniform {
 		if o.p, o.q = uint64(math.Round(steps)), 1; o.p == 0 {
 			return nil, refuse("additive", "scale", "uniform noise has at least one step")
@@ -66,39 +64,51 @@ func (o *Additive) Scale() float64 { return float64(o.p) / float64(o.q) * o.step
 // Masked counts the values that could not be treated.
 func (o *Additive) Masked() int64 { return o.masked.Load() }
 
-func (o *Additive) draw() int64 {
+func (o *Additive) draw(s *source) int64 {
 	switch o.law {
 	case Laplace:
-		return o.source.laplace(o.p, o.q)
+		return s.laplace(o.p, o.q)
 	case Gauss:
-		return o.source.gauss(o.p, o.q)
+		return s.gauss(o.p, o.q)
 	}
-	return int64(o.source.below(2*o.p+1)) - int64(o.p)
+	return int64(s.below(2*o.p+1)) - int64(o.p)
 }
 
 // Apply adds noise to an Int64 column, whose step is an integer, or a Float64 column.
 func (o *Additive) Apply(mem memory.Allocator, a arrow.Array) (arrow.Array, error) {
-	if a.DataType().ID() == arrow.INT64 && o.whole == 0 {
-		return nil, refuse("additive", "step", "noise on integers has a whole step")
+	if o.source == nil {
+		return nil, unread("additive")
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.add(mem, a, o.source)
+}
+
+// Draw is Apply with randomness of its own; calls run side by side.
+func (o *Additive) Draw(mem memory.Allocator, a arrow.Array, rand io.Reader) (arrow.Array, error) {
+	return o.add(mem, a, &source{r: rand})
+}
+
+func (o *Additive) add(mem memory.Allocator, a arrow.Array, s *source) (arrow.Array, error) {
+	if a.DataType().ID() == arrow.INT64 && o.whole == 0 {
+		return nil, refuse("additive", "step", "noise on integers has a whole step")
+	}
 	out, masked, err := numbers("additive", mem, a, func(x int64) (int64, bool) {
 		x, ok := roundInt(x, o.whole, HalfEven)
-		n := o.draw()
+		n := o.draw(s)
 		d := n * o.whole
 		y := x + d
 		return y, ok && d/o.whole == n && (y > x) == (d > 0)
 	}, func(x float64) (float64, bool) {
-		n := math.RoundToEven(x/o.step) + float64(o.draw())
+		n := math.RoundToEven(x/o.step) + float64(o.draw(s))
 		return n * o.step, math.Abs(n) < 1<<52 && !math.IsInf(n*o.step, 0)
 	})
 	if err != nil {
 		return nil, err
 	}
-	if o.source.err != nil {
+	if s.err != nil {
 		out.Release()
-		return nil, o.source.err
+		return nil, s.err
 	}
 	o.masked.Add(masked)
 	return out, nil

@@ -5,7 +5,8 @@
 // Every operation is a struct made by a constructor with a method Apply over a whole Arrow column. Row count and nulls are
 // kept, except by Sample; slices are read from their offset. Randomness is an io.Reader: the same bytes give the same result.
 // Draws are exact: no floating-point logarithm, probabilities are ratios of integers. Operations with a reader serialise
-// their calls and so are safe, though not reproducible, under concurrent use; the others are safe.
+// their calls and so are safe, though not reproducible, under concurrent use; Draw takes a reader for each call instead. The
+// others are safe. A table that comes batch by batch is sampled by a Selector and micro-aggregated by a Tally, then a Grouping.
 //
 // Fails closed: a value the operation cannot treat (NaN, infinite, out of range, an unlisted category, a row without
 // subject) becomes null, or token-like "***" in a text column, and is counted by Masked().

@@ -209,10 +209,13 @@ func TestAdditive(t *testing.T) {
 		scale, step float64
 		r           io.Reader
 	}{{"cauchy", 1, 1, reader(1)}, {Gauss, 0, 1, reader(1)}, {Gauss, 1, 0, reader(1)}, {Gauss, math.NaN(), 1, reader(1)}, {Gauss, 1, math.Inf(1), reader(1)},
-		{Gauss, 1, math.NaN(), reader(1)}, {Gauss, 1 << 27, 1, reader(1)}, {Uniform, 0.3, 1, reader(1)}, {Gauss, 1, 1, nil}} {
+		{Gauss, 1, math.NaN(), reader(1)}, {Gauss, 1 << 27, 1, reader(1)}, {Uniform, 0.3, 1, reader(1)}} {
 		if _, err := NewAdditive(c.law, c.scale, c.step, c.r); !errors.Is(err, sandbox.Invalid) {
 			t.Errorf("%v: %v", c, err)
 		}
+	}
+	if _, err := must[*Additive](t)(NewAdditive(Gauss, 1, 1, nil)).Apply(mem, a); !errors.Is(err, sandbox.Invalid) {
+		t.Errorf("noise from nothing: %v", err)
 	}
 	half := must[*Additive](t)(NewAdditive(Gauss, 1, 0.5, reader(1)))
 	if _, err := half.Apply(mem, a); !errors.Is(err, sandbox.Invalid) {

@@ -26,16 +26,13 @@ type PRAM struct {
 }
 
 // NewPRAM takes categories and the matrix: matrix[i][j] is the probability that category i becomes j. Rows sum to 1 within
-// 10^-9 and are then held to multiples of 2^-53.
+// 10^-9 and are then held to multiples of 2^-53. Without a reader there is Draw alone.
 func NewPRAM(categories []string, matrix [][]float64, rand io.Reader) (*PRAM, error) {
 	n := len(categories)
 	if n < 2 || len(matrix) != n {
 		return nil, refuse("pram", "matrix", "at least two categories and a row for each")
 	}
-	if rand == nil {
-		return nil, refuse("pram", "randomness", "a reader is given")
-	}
-	o := &PRAM{categories: slices.Clone(categories), places: map[string]int{}, source: &source{r: rand}}
+	o := &PRAM{categories: slices.Clone(categories), places: map[string]int{}, source: sourceOf(rand)}
 	for i, c := range categories {
 		if _, double := o.places[c]; double {
 			return nil, refuse("pram", "categories", "a category stands twice")
@@ -85,15 +82,27 @@ func (o *PRAM) Expected(counts []int64) []float64 {
 // Masked counts the values that are no category.
 func (o *PRAM) Masked() int64 { return o.masked.Load() }
 
-func (o *PRAM) draw(i int) int {
-	x := o.source.word() >> 11
+func (o *PRAM) draw(s *source, i int) int {
+	x := s.word() >> 11
 	return sort.Search(len(o.categories)-1, func(j int) bool { return x < o.bounds[i][j] })
 }
 
 // Apply changes a String column or a dictionary of strings; a dictionary becomes one of int32 over the categories.
 func (o *PRAM) Apply(mem memory.Allocator, a arrow.Array) (arrow.Array, error) {
+	if o.source == nil {
+		return nil, unread("pram")
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.change(mem, a, o.source)
+}
+
+// Draw is Apply with randomness of its own; calls run side by side.
+func (o *PRAM) Draw(mem memory.Allocator, a arrow.Array, rand io.Reader) (arrow.Array, error) {
+	return o.change(mem, a, &source{r: rand})
+}
+
+func (o *PRAM) change(mem memory.Allocator, a arrow.Array, s *source) (arrow.Array, error) {
 	masked := int64(0)
 	var out arrow.Array
 	switch a := a.(type) {
@@ -105,7 +114,7 @@ func (o *PRAM) Apply(mem memory.Allocator, a arrow.Array) (arrow.Array, error) {
 			if a.IsNull(i) {
 				b.AppendNull()
 			} else if p, ok := o.places[a.Value(i)]; ok {
-				b.Append(o.categories[o.draw(p)])
+				b.Append(o.categories[o.draw(s, p)])
 			} else {
 				b.Append(maskedText)
 				masked++
@@ -124,7 +133,7 @@ func (o *PRAM) Apply(mem memory.Allocator, a arrow.Array) (arrow.Array, error) {
 			if a.IsNull(i) {
 				b.AppendNull()
 			} else if p, ok := o.places[words.Value(a.GetValueIndex(i))]; ok {
-				b.UnsafeAppend(int32(o.draw(p)))
+				b.UnsafeAppend(int32(o.draw(s, p)))
 			} else {
 				b.UnsafeAppend(int32(len(o.categories)))
 				masked++
@@ -144,9 +153,9 @@ func (o *PRAM) Apply(mem memory.Allocator, a arrow.Array) (arrow.Array, error) {
 	default:
 		return nil, refuse("pram", "column", "takes utf8 or a dictionary of utf8")
 	}
-	if o.source.err != nil {
+	if s.err != nil {
 		out.Release()
-		return nil, o.source.err
+		return nil, s.err
 	}
 	o.masked.Add(masked)
 	return out, nil

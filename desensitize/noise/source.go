@@ -18,6 +18,17 @@ type source struct {
 	err  error
 }
 
+// sourceOf gives nil for no reader.
+func sourceOf(r io.Reader) *source {
+	if r == nil {
+		return nil
+	}
+	return &source{r: r}
+}
+
+// unread is the error of an operation that was made without a reader.
+func unread(op string) error { return refuse(op, "randomness", "a reader is given") }
+
 func (s *source) word() uint64 {
 	if !s.full || s.at == len(s.buf) {
 		if s.err == nil {
