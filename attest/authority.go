@@ -359,6 +359,15 @@ func (c *checker) answered(e Event, b ClaimAnsweredBody) error {
 	if k == nil {
 		return c.shown(false, "consent uses", "of a given consent")
 	}
+	var masking []byte
+	if d := c.datasets[k.receipt.Dataset]; d != nil {
+		masking = d.masking
+	}
+	if masking != nil || b.Masking != nil {
+		if err := c.shown(bytes.Equal(masking, b.Masking), "masking", "a record is shown by the plan in force"); err != nil {
+			return err
+		}
+	}
 	next := b.Use == k.uses+1
 	if err := all(
 		c.want(b.Use > k.uses && b.Use <= k.receipt.MaxUses, "consent uses", "counted up to the consent's number"),

@@ -50,6 +50,7 @@ const (
 	ClassificationConfirmed Kind = "classification.confirmed" // 分级确认
 	ClassificationRegraded  Kind = "classification.regraded"  // 重新分级
 	RulesAdopted            Kind = "rules.adopted"            // 分级规则启用
+	MaskingSet              Kind = "masking.set"              // 动态脱敏设置
 )
 
 // Event (存证事件) is one state change. The domain signs it; Salt hides it inside its log entry.
@@ -142,6 +143,8 @@ func (e Event) open() (any, error) {
 		body = new(ClassificationRegradedBody)
 	case RulesAdopted:
 		body = new(RulesAdoptedBody)
+	case MaskingSet:
+		body = new(MaskingSetBody)
 	default:
 		return nil, &sandbox.Error{Op: "event", Kind: sandbox.Invalid, Object: "kind", Detail: "not a known kind"}
 	}
@@ -332,6 +335,7 @@ type (
 		Consent  sandbox.ConsentID  `json:"consent"`
 		Use      int                `json:"use"` // 1 for the first use of the consent
 		Release  sandbox.ReleaseID  `json:"release"`
+		Masking  []byte             `json:"masking,omitempty"` // digest of the plan that the record was shown by, where its dataset has one
 	}
 	// ClaimRefusedBody (单人查询拒绝): the cause, for subject and auditors; the asker saw one uniform code.
 	ClaimRefusedBody struct {
@@ -436,6 +440,16 @@ type (
 		Manifest      []byte               `json:"manifest"` // SM3 of the sealed manifest
 		Key           sandbox.KeyID        `json:"key"`
 		KeyCommitment []byte               `json:"key_commitment"`
+	}
+	// MaskingSetBody (动态脱敏设置): from here on records of a dataset are shown to roles by this plan, which its unit signed.
+	MaskingSetBody struct {
+		Dataset       sandbox.DatasetID  `json:"dataset"`
+		Plan          string             `json:"plan"`
+		PlanVersion   int                `json:"plan_version"`
+		PlanDigest    []byte             `json:"plan_digest"`
+		Signer        sandbox.IdentityID `json:"signer"`
+		PlanSignature json.RawMessage    `json:"plan_signature"`
+		Roles         []sandbox.Role     `json:"roles"` // those that see something
 	}
 	// CertificatesIssuedBody (证书签发): the pair of an identity by the domain's authority. Revoked are the serial numbers of the
 	// pair it takes the place of; an identity's revocation revokes its pair with it.

@@ -121,6 +121,9 @@ type datasetTrail struct {
 	revision uint64 // of the description
 	versions map[uint64]bool
 	grades   map[string]sandbox.Grade // in force, of the columns
+	masking  []byte                   // digest of the plan that records are shown by
+	plan     string
+	rank     int // its version
 }
 
 func newChecker(op string, head bundleHeader, key *sm.VerifyKey) *checker {
@@ -285,13 +288,15 @@ func (c *checker) replay(i uint64, e Event, body any) error {
 	case *WitnessesSetBody:
 		return c.witnessesSet(e, *b)
 	case *ViewSealedBody:
-		return c.viewed(*b)
+		return c.viewed(e, *b)
 	case *ClassificationConfirmedBody:
 		return c.confirmed(e, *b)
 	case *ClassificationRegradedBody:
 		return c.regraded(e, *b)
 	case *RulesAdoptedBody:
 		return c.adopted(e, *b)
+	case *MaskingSetBody:
+		return c.masked(e, *b)
 	}
 	return nil // ingest.refused and claim.refused claim nothing about other events
 }
@@ -416,14 +421,6 @@ func (c *checker) ingested(b IngestCommittedBody) error {
 	d.latest, d.versions[b.Version] = b.Version, true
 	return all(c.graded(d, b.Grades), c.affected(b.Affected), c.shown(next, "versions", "a dataset's versions follow each other"),
 		c.want(len(b.Manifest) == sm.Size && len(b.KeyCommitment) == sm.Size && b.Rows >= 0, "versions", "with the digests of manifest and key"))
-}
-
-// viewed: of a version that was committed before, on a route with its proof.
-func (c *checker) viewed(b ViewSealedBody) error {
-	d := c.datasets[b.Source.Dataset]
-	return all(c.shown(d != nil && d.versions[b.Source.Version], "view", "of a version that was committed before"),
-		c.want(len(b.PlanDigest) == sm.Size && (b.Route == "desensitised" && b.Consent == "" || b.Route == "authorised" && b.Consent != ""), "view", "desensitised by a plan, or authorised by the subject's receipt as well"),
-		c.want(len(b.Manifest) == sm.Size && len(b.KeyCommitment) == sm.Size && b.Rows >= 0, "view", "with the digests of manifest and key"))
 }
 
 // statement opens a statement under its signer's key, which must have been enrolled earlier in the log. ok is false when

@@ -68,12 +68,6 @@ func TestRulesOfUpkeep(t *testing.T) {
 	relabelled.Identity = "op-reviewer"
 	exchanged := renewal(t, "op-officer", fresh, fresh)
 	exchanged.EncryptKey = c.keys["agency-officer"].Public().Bytes()
-	view := func(change func(*ViewSealedBody)) []step {
-		b := &ViewSealedBody{View: "view-1", Use: "use-1", Source: sandbox.InputVersion{Dataset: "claims", Version: 1}, Route: "desensitised", Plan: "p", PlanVersion: 1, PlanDigest: digest("p"),
-			Signer: "med-officer", PlanSignature: json.RawMessage(`{}`), Rows: 3, Manifest: digest("m"), Key: "v-1", KeyCommitment: digest("k")}
-		change(b)
-		return []step{{kind: ViewSealed, actor: DomainActor, body: b}}
-	}
 	grant := "grant"
 	for _, x := range []struct {
 		name   string
@@ -116,14 +110,6 @@ func TestRulesOfUpkeep(t *testing.T) {
 		{"rotated to nothing", "export", []step{rotate(DomainActor, 0, 1)}, nil, "keys: the domain rotates"},
 		{"key erased", "export", []step{{kind: KeyErased, actor: DomainActor, body: &KeyErasedBody{Key: "key-1", Certificate: json.RawMessage(`{"driver":"file"}`)}}}, nil, ""},
 		{"key erased by a stranger", "export", []step{{kind: KeyErased, actor: "stranger", body: &KeyErasedBody{Key: "key-1", Certificate: json.RawMessage(`{}`)}}}, nil, "actor:"},
-		{"view", "export", view(func(*ViewSealedBody) {}), nil, ""},
-		{"view on authorisation", "export", view(func(b *ViewSealedBody) { b.Route, b.Consent = "authorised", "consent-1" }), nil, ""},
-		{"view of no version", "export", view(func(b *ViewSealedBody) { b.Source.Version = 99 }), nil, "view: of a version that was committed"},
-		{"view of no dataset", "export", view(func(b *ViewSealedBody) { b.Source.Dataset = "x" }), nil, "view: of a version that was committed"},
-		{"view without plan", "export", view(func(b *ViewSealedBody) { b.PlanDigest = nil }), nil, "view: desensitised by a plan"},
-		{"view on no route", "export", view(func(b *ViewSealedBody) { b.Route = "trusted" }), nil, "view: desensitised by a plan"},
-		{"view authorised by nobody", "export", view(func(b *ViewSealedBody) { b.Route = "authorised" }), nil, "view: desensitised by a plan"},
-		{"view without manifest", "export", view(func(b *ViewSealedBody) { b.Manifest = nil }), nil, "view: with the digests"},
 		{"witnesses", "export", []step{set(DomainActor, c.witnesses(t, 1, "a", "b")), set(DomainActor, c.witnesses(t, 2, "c", "b", "a"))}, nil, ""},
 		{"witnesses of an operator", "export", []step{set("op-officer", c.witnesses(t, 1, "a"))}, nil, "witnesses: set by the domain"},
 		{"no quorum", "export", []step{set(DomainActor, c.witnesses(t, 0, "a"))}, nil, "witnesses: set by the domain"},
