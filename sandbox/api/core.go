@@ -75,6 +75,7 @@ type core struct {
 	registrar Registrar
 	librarian Librarian // nil: no catalogue beyond the list
 	grader    Grader    // nil: no gradings
+	viewer    Viewer    // nil: no views
 }
 
 // NewCore gives the Core that runs calls in this process. Authorities must be given.
@@ -99,6 +100,7 @@ func newCore(c Config) (*core, error) {
 	k.registrar, _ = c.Service.(Registrar)
 	k.librarian, _ = c.Service.(Librarian)
 	k.grader, _ = c.Service.(Grader)
+	k.viewer, _ = c.Service.(Viewer)
 	HandlerWithOptions(operations{k}, StdHTTPServerOptions{BaseRouter: k.mux, ErrorHandlerFunc: k.badParameter})
 	k.mux.HandleFunc(routeHealth, k.health)
 	k.table[routeHealth] = anyone().quietly()

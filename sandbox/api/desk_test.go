@@ -327,3 +327,25 @@ func (d *desk) Regradings(_ context.Context, c Caller) ([]Regrading, error) {
 func (d *desk) AffectedGrants(_ context.Context, c Caller) ([]AffectedGrant, error) {
 	return nil, d.note("AffectedGrants", c)
 }
+
+var _ Viewer = (*desk)(nil)
+
+func (d *desk) MakeView(_ context.Context, c Caller, _ ViewRequest) (ViewOutcome, error) {
+	return ViewOutcome{}, d.note("MakeView", c)
+}
+
+func (d *desk) Views(_ context.Context, c Caller) ([]View, error) {
+	return nil, d.note("Views", c)
+}
+
+func (d *desk) EndView(_ context.Context, c Caller, _ sandbox.DatasetID) (View, error) {
+	return View{}, d.note("EndView", c)
+}
+
+func (d *desk) SetMasking(_ context.Context, c Caller, _ sandbox.DatasetID, _ MaskingRequest) (MaskingOutcome, error) {
+	return MaskingOutcome{}, d.note("SetMasking", c)
+}
+
+func (d *desk) Masking(_ context.Context, c Caller, _ sandbox.DatasetID) (Masking, error) {
+	return Masking{}, d.note("Masking", c)
+}

@@ -104,6 +104,9 @@ func TestSeparationOfDuties(t *testing.T) {
 		"POST /v1/classification/rules":              {sandbox.Agency},
 		"PUT /v1/pushes/{run}/frames":                {sandbox.Unit},
 		"POST /v1/reviews/{question}/votes":          {sandbox.Agency, sandbox.Operator, sandbox.Unit},
+		"PUT /v1/datasets/{dataset}/masking":         {sandbox.Unit},
+		"POST /v1/views":                             {sandbox.Unit, sandbox.Agency},
+		"DELETE /v1/views/{view}":                    {sandbox.Unit, sandbox.Agency},
 	} {
 		for _, role := range roles {
 			if got := may(pattern, role); got != slices.Contains(only, role) {
@@ -133,6 +136,7 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"Revision": catalog.Revision{}, "Scorecard": catalog.Scorecard{}, "ErasureRequest": ErasureRequest{}, "ErasureReport": ErasureReport{},
 		"Classification": Classification{}, "ConfirmationRequest": ConfirmationRequest{}, "GradingRules": GradingRules{}, "RegradeRequest": RegradeRequest{}, "Regrading": Regrading{},
 		"AffectedGrant": AffectedGrant{},
+		"ViewRequest":   ViewRequest{}, "ViewOutcome": ViewOutcome{}, "View": View{}, "MaskingRequest": MaskingRequest{}, "MaskingOutcome": MaskingOutcome{}, "Masking": Masking{},
 	} {
 		s := d.Components.Schemas[name]
 		if s == nil {

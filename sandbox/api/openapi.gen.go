@@ -147,6 +147,9 @@ type ReviseDatasetJSONRequestBody = Dataset
 // ConfirmClassificationJSONRequestBody defines body for ConfirmClassification for application/json ContentType.
 type ConfirmClassificationJSONRequestBody = ConfirmationRequest
 
+// SetMaskingJSONRequestBody defines body for SetMasking for application/json ContentType.
+type SetMaskingJSONRequestBody = MaskingRequest
+
 // EraseVersionJSONRequestBody defines body for EraseVersion for application/json ContentType.
 type EraseVersionJSONRequestBody = ErasureRequest
 
@@ -191,6 +194,9 @@ type SignAgreementJSONRequestBody = Statement
 
 // EnrolSubjectJSONRequestBody defines body for EnrolSubject for application/json ContentType.
 type EnrolSubjectJSONRequestBody = SubjectEnrolment
+
+// MakeViewJSONRequestBody defines body for MakeView for application/json ContentType.
+type MakeViewJSONRequestBody = ViewRequest
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -432,6 +438,25 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/datasets/{dataset}/classification (the `ConfirmClassification` operationId).
 	ConfirmClassification(ctx context.Context, dataset DatasetID, body ConfirmClassificationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetMasking 动态脱敏规则: the plan in force
+	//
+	// Corresponds with GET /v1/datasets/{dataset}/masking (the `GetMasking` operationId).
+	GetMasking(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetMaskingWithBody 动态脱敏设置: from now on records of the dataset are shown by the roles of this plan, which its unit signed
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /v1/datasets/{dataset}/masking (the `SetMasking` operationId).
+	SetMaskingWithBody(ctx context.Context, dataset DatasetID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetMasking 动态脱敏设置: from now on records of the dataset are shown by the roles of this plan, which its unit signed
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /v1/datasets/{dataset}/masking (the `SetMasking` operationId).
+	SetMasking(ctx context.Context, dataset DatasetID, body SetMaskingJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetQuality 质量报告: of the current version, for its owner and those who supervise
 	//
@@ -764,6 +789,30 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/usage (the `ListUsage` operationId).
 	ListUsage(ctx context.Context, params *ListUsageParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListViews 视图清单: views of the caller's own datasets or, for the agency and auditors, all
+	//
+	// Corresponds with GET /v1/views (the `ListViews` operationId).
+	ListViews(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// MakeViewWithBody 脱敏视图: makes a sealed view of a version for one use, by a plan its unit signed; a refusal says why before anything opens
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/views (the `MakeView` operationId).
+	MakeViewWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// MakeView 脱敏视图: makes a sealed view of a version for one use, by a plan its unit signed; a refusal says why before anything opens
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/views (the `MakeView` operationId).
+	MakeView(ctx context.Context, body MakeViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EraseView 视图销毁: destroys a view's key with a certificate and removes its files; asked again it gives the same one
+	//
+	// Corresponds with DELETE /v1/views/{view} (the `EraseView` operationId).
+	EraseView(ctx context.Context, view DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // GetAuthority 域证书机构: the certificate of the domain's authority and its newest revocation list
@@ -1193,6 +1242,55 @@ func (c *Client) ConfirmClassificationWithBody(ctx context.Context, dataset Data
 // Corresponds with POST /v1/datasets/{dataset}/classification (the `ConfirmClassification` operationId).
 func (c *Client) ConfirmClassification(ctx context.Context, dataset DatasetID, body ConfirmClassificationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewConfirmClassificationRequest(c.Server, dataset, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetMasking 动态脱敏规则: the plan in force
+//
+// Corresponds with GET /v1/datasets/{dataset}/masking (the `GetMasking` operationId).
+func (c *Client) GetMasking(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetMaskingRequest(c.Server, dataset)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetMaskingWithBody 动态脱敏设置: from now on records of the dataset are shown by the roles of this plan, which its unit signed
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /v1/datasets/{dataset}/masking (the `SetMasking` operationId).
+func (c *Client) SetMaskingWithBody(ctx context.Context, dataset DatasetID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetMaskingRequestWithBody(c.Server, dataset, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetMasking 动态脱敏设置: from now on records of the dataset are shown by the roles of this plan, which its unit signed
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /v1/datasets/{dataset}/masking (the `SetMasking` operationId).
+func (c *Client) SetMasking(ctx context.Context, dataset DatasetID, body SetMaskingJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetMaskingRequest(c.Server, dataset, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2075,6 +2173,70 @@ func (c *Client) ListUsage(ctx context.Context, params *ListUsageParams, reqEdit
 	return c.Client.Do(req)
 }
 
+// ListViews 视图清单: views of the caller's own datasets or, for the agency and auditors, all
+//
+// Corresponds with GET /v1/views (the `ListViews` operationId).
+func (c *Client) ListViews(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListViewsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// MakeViewWithBody 脱敏视图: makes a sealed view of a version for one use, by a plan its unit signed; a refusal says why before anything opens
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/views (the `MakeView` operationId).
+func (c *Client) MakeViewWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMakeViewRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// MakeView 脱敏视图: makes a sealed view of a version for one use, by a plan its unit signed; a refusal says why before anything opens
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/views (the `MakeView` operationId).
+func (c *Client) MakeView(ctx context.Context, body MakeViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMakeViewRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EraseView 视图销毁: destroys a view's key with a certificate and removes its files; asked again it gives the same one
+//
+// Corresponds with DELETE /v1/views/{view} (the `EraseView` operationId).
+func (c *Client) EraseView(ctx context.Context, view DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEraseViewRequest(c.Server, view)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // NewGetAuthorityRequest constructs an http.Request for the GetAuthority method
 func NewGetAuthorityRequest(server string) (*http.Request, error) {
 	var err error
@@ -2812,6 +2974,87 @@ func NewConfirmClassificationRequestWithBody(server string, dataset DatasetID, c
 	}
 
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetMaskingRequest constructs an http.Request for the GetMasking method
+func NewGetMaskingRequest(server string, dataset DatasetID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "dataset", dataset, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/datasets/%s/masking", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSetMaskingRequest calls the generic SetMasking builder with application/json body
+func NewSetMaskingRequest(server string, dataset DatasetID, body SetMaskingJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetMaskingRequestWithBody(server, dataset, "application/json", bodyReader)
+}
+
+// NewSetMaskingRequestWithBody constructs an http.Request for the SetMasking method, with any body, and a specified content type
+func NewSetMaskingRequestWithBody(server string, dataset DatasetID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "dataset", dataset, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/datasets/%s/masking", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
@@ -4261,6 +4504,107 @@ func NewListUsageRequest(server string, params *ListUsageParams) (*http.Request,
 	return req, nil
 }
 
+// NewListViewsRequest constructs an http.Request for the ListViews method
+func NewListViewsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/views")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewMakeViewRequest calls the generic MakeView builder with application/json body
+func NewMakeViewRequest(server string, body MakeViewJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewMakeViewRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewMakeViewRequestWithBody constructs an http.Request for the MakeView method, with any body, and a specified content type
+func NewMakeViewRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/views")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewEraseViewRequest constructs an http.Request for the EraseView method
+func NewEraseViewRequest(server string, view DatasetID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "view", view, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/views/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 func (c *Client) applyEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
 	for _, r := range c.RequestEditors {
 		if err := r(ctx, req); err != nil {
@@ -4493,6 +4837,27 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/datasets/{dataset}/classification (the `ConfirmClassification` operationId).
 	ConfirmClassificationWithResponse(ctx context.Context, dataset DatasetID, body ConfirmClassificationJSONRequestBody, reqEditors ...RequestEditorFn) (*ConfirmClassificationResponse, error)
+
+	// GetMaskingWithResponse 动态脱敏规则: the plan in force
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/datasets/{dataset}/masking (the `GetMasking` operationId).
+	GetMaskingWithResponse(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*GetMaskingResponse, error)
+
+	// SetMaskingWithBodyWithResponse 动态脱敏设置: from now on records of the dataset are shown by the roles of this plan, which its unit signed
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/datasets/{dataset}/masking (the `SetMasking` operationId).
+	SetMaskingWithBodyWithResponse(ctx context.Context, dataset DatasetID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetMaskingResponse, error)
+
+	// SetMaskingWithResponse 动态脱敏设置: from now on records of the dataset are shown by the roles of this plan, which its unit signed
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/datasets/{dataset}/masking (the `SetMasking` operationId).
+	SetMaskingWithResponse(ctx context.Context, dataset DatasetID, body SetMaskingJSONRequestBody, reqEditors ...RequestEditorFn) (*SetMaskingResponse, error)
 
 	// GetQualityWithResponse 质量报告: of the current version, for its owner and those who supervise
 	//
@@ -4871,6 +5236,34 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/usage (the `ListUsage` operationId).
 	ListUsageWithResponse(ctx context.Context, params *ListUsageParams, reqEditors ...RequestEditorFn) (*ListUsageResponse, error)
+
+	// ListViewsWithResponse 视图清单: views of the caller's own datasets or, for the agency and auditors, all
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/views (the `ListViews` operationId).
+	ListViewsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListViewsResponse, error)
+
+	// MakeViewWithBodyWithResponse 脱敏视图: makes a sealed view of a version for one use, by a plan its unit signed; a refusal says why before anything opens
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/views (the `MakeView` operationId).
+	MakeViewWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MakeViewResponse, error)
+
+	// MakeViewWithResponse 脱敏视图: makes a sealed view of a version for one use, by a plan its unit signed; a refusal says why before anything opens
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/views (the `MakeView` operationId).
+	MakeViewWithResponse(ctx context.Context, body MakeViewJSONRequestBody, reqEditors ...RequestEditorFn) (*MakeViewResponse, error)
+
+	// EraseViewWithResponse 视图销毁: destroys a view's key with a certificate and removes its files; asked again it gives the same one
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/views/{view} (the `EraseView` operationId).
+	EraseViewWithResponse(ctx context.Context, view DatasetID, reqEditors ...RequestEditorFn) (*EraseViewResponse, error)
 }
 
 type GetAuthorityResponse struct {
@@ -5779,6 +6172,102 @@ func (r ConfirmClassificationResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ConfirmClassificationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetMaskingResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Masking
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetMaskingResponse) GetJSON200() *Masking {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetMaskingResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetMaskingResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetMaskingResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetMaskingResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetMaskingResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SetMaskingResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *MaskingOutcome
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SetMaskingResponse) GetJSON200() *MaskingOutcome {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SetMaskingResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SetMaskingResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SetMaskingResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetMaskingResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SetMaskingResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7601,6 +8090,150 @@ func (r ListUsageResponse) ContentType() string {
 	return ""
 }
 
+type ListViewsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]View
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListViewsResponse) GetJSON200() *[]View {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListViewsResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListViewsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListViewsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListViewsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListViewsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type MakeViewResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *ViewOutcome
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r MakeViewResponse) GetJSON201() *ViewOutcome {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r MakeViewResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r MakeViewResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r MakeViewResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r MakeViewResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r MakeViewResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type EraseViewResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *View
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r EraseViewResponse) GetJSON200() *View {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r EraseViewResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r EraseViewResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EraseViewResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EraseViewResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EraseViewResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // GetAuthorityWithResponse 域证书机构: the certificate of the domain's authority and its newest revocation list
 //
 // Returns a wrapper object for the known response body format(s).
@@ -7950,6 +8583,45 @@ func (c *ClientWithResponses) ConfirmClassificationWithResponse(ctx context.Cont
 		return nil, err
 	}
 	return ParseConfirmClassificationResponse(rsp)
+}
+
+// GetMaskingWithResponse 动态脱敏规则: the plan in force
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/datasets/{dataset}/masking (the `GetMasking` operationId).
+func (c *ClientWithResponses) GetMaskingWithResponse(ctx context.Context, dataset DatasetID, reqEditors ...RequestEditorFn) (*GetMaskingResponse, error) {
+	rsp, err := c.GetMasking(ctx, dataset, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetMaskingResponse(rsp)
+}
+
+// SetMaskingWithBodyWithResponse 动态脱敏设置: from now on records of the dataset are shown by the roles of this plan, which its unit signed
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/datasets/{dataset}/masking (the `SetMasking` operationId).
+func (c *ClientWithResponses) SetMaskingWithBodyWithResponse(ctx context.Context, dataset DatasetID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetMaskingResponse, error) {
+	rsp, err := c.SetMaskingWithBody(ctx, dataset, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetMaskingResponse(rsp)
+}
+
+// SetMaskingWithResponse 动态脱敏设置: from now on records of the dataset are shown by the roles of this plan, which its unit signed
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/datasets/{dataset}/masking (the `SetMasking` operationId).
+func (c *ClientWithResponses) SetMaskingWithResponse(ctx context.Context, dataset DatasetID, body SetMaskingJSONRequestBody, reqEditors ...RequestEditorFn) (*SetMaskingResponse, error) {
+	rsp, err := c.SetMasking(ctx, dataset, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetMaskingResponse(rsp)
 }
 
 // GetQualityWithResponse 质量报告: of the current version, for its owner and those who supervise
@@ -8654,6 +9326,58 @@ func (c *ClientWithResponses) ListUsageWithResponse(ctx context.Context, params 
 	return ParseListUsageResponse(rsp)
 }
 
+// ListViewsWithResponse 视图清单: views of the caller's own datasets or, for the agency and auditors, all
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/views (the `ListViews` operationId).
+func (c *ClientWithResponses) ListViewsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListViewsResponse, error) {
+	rsp, err := c.ListViews(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListViewsResponse(rsp)
+}
+
+// MakeViewWithBodyWithResponse 脱敏视图: makes a sealed view of a version for one use, by a plan its unit signed; a refusal says why before anything opens
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/views (the `MakeView` operationId).
+func (c *ClientWithResponses) MakeViewWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MakeViewResponse, error) {
+	rsp, err := c.MakeViewWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMakeViewResponse(rsp)
+}
+
+// MakeViewWithResponse 脱敏视图: makes a sealed view of a version for one use, by a plan its unit signed; a refusal says why before anything opens
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/views (the `MakeView` operationId).
+func (c *ClientWithResponses) MakeViewWithResponse(ctx context.Context, body MakeViewJSONRequestBody, reqEditors ...RequestEditorFn) (*MakeViewResponse, error) {
+	rsp, err := c.MakeView(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMakeViewResponse(rsp)
+}
+
+// EraseViewWithResponse 视图销毁: destroys a view's key with a certificate and removes its files; asked again it gives the same one
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/views/{view} (the `EraseView` operationId).
+func (c *ClientWithResponses) EraseViewWithResponse(ctx context.Context, view DatasetID, reqEditors ...RequestEditorFn) (*EraseViewResponse, error) {
+	rsp, err := c.EraseView(ctx, view, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEraseViewResponse(rsp)
+}
+
 // ParseGetAuthorityResponse parses an HTTP response from a GetAuthorityWithResponse call
 func ParseGetAuthorityResponse(rsp *http.Response) (*GetAuthorityResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -9264,6 +9988,72 @@ func ParseConfirmClassificationResponse(rsp *http.Response) (*ConfirmClassificat
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Classification
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetMaskingResponse parses an HTTP response from a GetMaskingWithResponse call
+func ParseGetMaskingResponse(rsp *http.Response) (*GetMaskingResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetMaskingResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Masking
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSetMaskingResponse parses an HTTP response from a SetMaskingWithResponse call
+func ParseSetMaskingResponse(rsp *http.Response) (*SetMaskingResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetMaskingResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest MaskingOutcome
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -10524,6 +11314,105 @@ func ParseListUsageResponse(rsp *http.Response) (*ListUsageResponse, error) {
 	return response, nil
 }
 
+// ParseListViewsResponse parses an HTTP response from a ListViewsWithResponse call
+func ParseListViewsResponse(rsp *http.Response) (*ListViewsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListViewsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []View
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseMakeViewResponse parses an HTTP response from a MakeViewWithResponse call
+func ParseMakeViewResponse(rsp *http.Response) (*MakeViewResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &MakeViewResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest ViewOutcome
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseEraseViewResponse parses an HTTP response from a EraseViewWithResponse call
+func ParseEraseViewResponse(rsp *http.Response) (*EraseViewResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EraseViewResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest View
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
 	// GetAuthority 域证书机构: the certificate of the domain's authority and its newest revocation list
@@ -10583,6 +11472,12 @@ type ServerInterface interface {
 	// ConfirmClassification 分级确认: an officer's signed verdicts on the columns of a dataset of its unit, all taken or none; in force at once
 	// (POST /v1/datasets/{dataset}/classification)
 	ConfirmClassification(w http.ResponseWriter, r *http.Request, dataset DatasetID)
+	// GetMasking 动态脱敏规则: the plan in force
+	// (GET /v1/datasets/{dataset}/masking)
+	GetMasking(w http.ResponseWriter, r *http.Request, dataset DatasetID)
+	// SetMasking 动态脱敏设置: from now on records of the dataset are shown by the roles of this plan, which its unit signed
+	// (PUT /v1/datasets/{dataset}/masking)
+	SetMasking(w http.ResponseWriter, r *http.Request, dataset DatasetID)
 	// GetQuality 质量报告: of the current version, for its owner and those who supervise
 	// (GET /v1/datasets/{dataset}/quality)
 	GetQuality(w http.ResponseWriter, r *http.Request, dataset DatasetID)
@@ -10700,6 +11595,15 @@ type ServerInterface interface {
 	// ListUsage 用量: metered events of a month
 	// (GET /v1/usage)
 	ListUsage(w http.ResponseWriter, r *http.Request, params ListUsageParams)
+	// ListViews 视图清单: views of the caller's own datasets or, for the agency and auditors, all
+	// (GET /v1/views)
+	ListViews(w http.ResponseWriter, r *http.Request)
+	// MakeView 脱敏视图: makes a sealed view of a version for one use, by a plan its unit signed; a refusal says why before anything opens
+	// (POST /v1/views)
+	MakeView(w http.ResponseWriter, r *http.Request)
+	// EraseView 视图销毁: destroys a view's key with a certificate and removes its files; asked again it gives the same one
+	// (DELETE /v1/views/{view})
+	EraseView(w http.ResponseWriter, r *http.Request, view DatasetID)
 }
 
 // ServerInterfaceWrapper converts contexts to parameters.
@@ -11124,6 +12028,58 @@ func (siw *ServerInterfaceWrapper) ConfirmClassification(w http.ResponseWriter, 
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ConfirmClassification(w, r, dataset)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetMasking operation middleware
+func (siw *ServerInterfaceWrapper) GetMasking(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "dataset" -------------
+	var dataset DatasetID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "dataset", r.PathValue("dataset"), &dataset, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "dataset", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetMasking(w, r, dataset)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SetMasking operation middleware
+func (siw *ServerInterfaceWrapper) SetMasking(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "dataset" -------------
+	var dataset DatasetID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "dataset", r.PathValue("dataset"), &dataset, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "dataset", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SetMasking(w, r, dataset)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -11951,6 +12907,60 @@ func (siw *ServerInterfaceWrapper) ListUsage(w http.ResponseWriter, r *http.Requ
 	handler.ServeHTTP(w, r)
 }
 
+// ListViews operation middleware
+func (siw *ServerInterfaceWrapper) ListViews(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListViews(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// MakeView operation middleware
+func (siw *ServerInterfaceWrapper) MakeView(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.MakeView(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// EraseView operation middleware
+func (siw *ServerInterfaceWrapper) EraseView(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "view" -------------
+	var view DatasetID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "view", r.PathValue("view"), &view, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "view", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.EraseView(w, r, view)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 type UnescapedCookieParamError struct {
 	ParamName string
 	Err       error
@@ -12085,6 +13095,11 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/overdue", wrapper.ListOverdue)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/quarantine", wrapper.ListQuarantine)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/datasets/{dataset}/versions/{version}/erasure", wrapper.EraseVersion)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/views", wrapper.ListViews)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/views", wrapper.MakeView)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/v1/views/{view}", wrapper.EraseView)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}/masking", wrapper.GetMasking)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/v1/datasets/{dataset}/masking", wrapper.SetMasking)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets", wrapper.ListDatasets)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/datasets", wrapper.RegisterDataset)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}", wrapper.GetDataset)
