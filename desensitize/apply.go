@@ -1,12 +1,10 @@
 package desensitize
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
-	"sync"
+	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/opdomain/opdomain/desensitize/mask"
 	"github.com/opdomain/opdomain/sandbox"
-	"github.com/opdomain/opdomain/sandbox/batch"
 )
 
 // RouteKind (合规路径) is what a use of personal data rests on. 依据: 光明区管理办法 第二十条.
@@ -44,7 +41,8 @@ type Report struct {
 	Plan    string         `json:"plan"`
 	Version int            `json:"version"`
 	Route   Route          `json:"route"`
-	Rows    int64          `json:"rows"`
+	Rows    int64          `json:"rows"`             // of the view
+	Source  int64          `json:"source,omitempty"` // rows the view was sampled from, where it was
 	Columns []ColumnReport `json:"columns"`
 	Dropped []string       `json:"dropped,omitempty"`
 }
@@ -71,8 +69,11 @@ func (p *Pipeline) failures() []int64 {
 	out := make([]int64, len(p.columns))
 	for i, c := range p.columns {
 		var op any = c.apply
-		if c.whose != nil {
+		switch {
+		case c.whose != nil:
 			op = c.whose
+		case c.draw != nil:
+			op = c.draw
 		}
 		if f, ok := op.(Failing); ok {
 			out[i] = f.Masked()
@@ -90,8 +91,21 @@ func (r *Report) Failed() (n int64) {
 }
 
 // Apply desensitises one batch, whose columns are found by name, and gives what it counted. who names the subject of each row; nil
-// if the pipeline does not need them. The caller releases the record.
+// if the pipeline does not need them. The caller releases the record. Invalid for a plan that draws, samples or needs a column
+// whole: that one takes Run.
 func (p *Pipeline) Apply(mem memory.Allocator, rec arrow.Record, who []sandbox.Pseudonym) (arrow.Record, []mask.Count, error) {
+	if !p.Rowwise() {
+		return nil, nil, &sandbox.Error{Op: "desensitize", Kind: sandbox.Invalid, Object: p.plan, Detail: "a plan that draws, samples or needs a column whole is run over a whole table"}
+	}
+	return p.apply(mem, rec, who, part{})
+}
+
+// Rowwise says whether each row of the view follows from its row alone, as reading by role wants.
+func (p *Pipeline) Rowwise() bool {
+	return !p.Draws() && !slices.ContainsFunc(p.columns, column.whole)
+}
+
+func (p *Pipeline) apply(mem memory.Allocator, rec arrow.Record, who []sandbox.Pseudonym, here part) (arrow.Record, []mask.Count, error) {
 	out := make([]arrow.Array, 0, len(p.columns))
 	defer func() {
 		for _, a := range out {
@@ -115,6 +129,18 @@ func (p *Pipeline) Apply(mem memory.Allocator, rec arrow.Record, who []sandbox.P
 			counts[i].Masked = int64(in.Len() - in.NullN())
 		case c.apply != nil:
 			a, counts[i], err = counted(c.apply, mem, in)
+		case c.draw != nil:
+			var r io.Reader
+			if r, err = here.run.draws.reader("column", c.name, here.batch); err == nil {
+				a, err = c.draw.Draw(mem, in, r)
+			}
+			counts[i].Masked = int64(in.Len() - in.NullN())
+		case c.k > 0:
+			a, err = here.run.groups[i].Apply(mem, in)
+			counts[i].Masked = int64(in.Len() - in.NullN())
+		case c.shuffle:
+			a, err = here.shuffled(mem, i)
+			counts[i].Masked = int64(in.Len() - in.NullN())
 		default:
 			a = in
 			a.Retain()
@@ -144,102 +170,4 @@ func (c column) caused(err error) error {
 		return &sandbox.Error{Op: "desensitize", Kind: e.Kind, Object: c.name, Detail: e.Detail}
 	}
 	return &sandbox.Error{Op: "desensitize", Kind: sandbox.Internal, Object: c.name, Detail: fmt.Sprintf("operation %s failed", c.op)}
-}
-
-// Stream (流式脱敏参数) is how a table runs through a pipeline.
-type Stream struct {
-	Mem     memory.Allocator // nil: Go's; safe for concurrent use
-	Workers int              // batches at once; 0: as many as processors
-	// Subjects gives whose row each of a batch is; nil where the pipeline does not need it.
-	Subjects func(arrow.Record) ([]sandbox.Pseudonym, error)
-	// Sink takes the batches of the view in their order, one at a time, beside the batch each came from; both are released when
-	// it returns.
-	Sink func(in, out arrow.Record) error
-}
-
-// Run sends every batch of src through the pipeline, several at a time, and to the sink in order. No more than Workers+1 batches
-// are in memory on either side. The first error ends it. Operations of other packages than mask count failures over their life: of
-// two runs of one Pipeline at a time each counts the other's.
-func (p *Pipeline) Run(ctx context.Context, src batch.Reader, s Stream) (Report, error) {
-	report := p.Report()
-	if p.Subjects() && s.Subjects == nil {
-		return report, &sandbox.Error{Op: "desensitize", Kind: sandbox.Invalid, Object: p.plan, Detail: "the plan has an operation by subject, and the rows have none"}
-	}
-	if s.Mem == nil {
-		s.Mem = memory.NewGoAllocator()
-	}
-	if s.Workers <= 0 {
-		s.Workers = runtime.GOMAXPROCS(0)
-	}
-	before := p.failures()
-	ctx, stop := context.WithCancel(ctx)
-	type result struct {
-		in, out arrow.Record
-		counts  []mask.Count
-		err     error
-	}
-	queue := make(chan chan result, s.Workers) // in the order of the source
-	var all sync.WaitGroup
-	all.Go(func() {
-		defer close(queue)
-		for {
-			rec, err := src.Next(ctx)
-			if err == io.EOF {
-				return
-			}
-			done := make(chan result, 1)
-			select {
-			case queue <- done:
-			case <-ctx.Done():
-				if rec != nil {
-					rec.Release()
-				}
-				return
-			}
-			if err != nil {
-				done <- result{err: err}
-				return
-			}
-			all.Go(func() {
-				r := result{in: rec}
-				var who []sandbox.Pseudonym
-				if s.Subjects != nil {
-					who, r.err = s.Subjects(rec)
-				}
-				if r.err == nil {
-					r.out, r.counts, r.err = p.Apply(s.Mem, rec, who)
-				}
-				done <- r
-			})
-		}
-	})
-	var err error
-	for done := range queue {
-		r := <-done
-		if err == nil {
-			err = r.err
-		}
-		if err == nil {
-			report.add(r.in.NumRows(), r.counts)
-			err = s.Sink(r.in, r.out)
-		}
-		if err != nil {
-			stop()
-		}
-		for _, rec := range []arrow.Record{r.in, r.out} {
-			if rec != nil {
-				rec.Release()
-			}
-		}
-	}
-	if err == nil {
-		err = ctx.Err()
-	}
-	stop()
-	all.Wait()
-	for i, n := range p.failures() {
-		report.Columns[i].Failed += n - before[i]
-		report.Columns[i].Masked -= n - before[i]
-	}
-	return report, err
 }

@@ -3,13 +3,13 @@ package desensitize
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
 
 	"github.com/opdomain/opdomain/desensitize/mask"
+	"github.com/opdomain/opdomain/desensitize/noise"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
@@ -19,11 +19,15 @@ const article = "龙华区实施方案 三(四), 十二10: 三级及以上与个
 
 // Options (编译选项) are what a plan is compiled with.
 type Options struct {
-	Keys        Keys           // nil: none
-	Hierarchies Hierarchies    // nil: the built-in ones
-	Rand        io.Reader      // for noise; nil: none
-	Told        bool           // 目录外: no catalogue describes the table; what the plan's schema does not declare was told from the table itself
-	Authorised  *Authorisation // for a view of one subject's rows on route B
+	Keys        Keys        // nil: none
+	Hierarchies Hierarchies // nil: the built-in ones
+	// Seed is the key that draws follow from; nil: a plan that draws is refused. The draws of a run follow from it, the plan and
+	// Stream.Table: who has not the key cannot guess them, and the run can be repeated.
+	Seed       noise.Deriver
+	Told       bool           // 目录外: no catalogue describes the table; what the plan's schema does not declare was told from the table itself
+	Authorised *Authorisation // for a view of one subject's rows on route B
+
+	own map[string]string // hierarchies in the plan itself
 }
 
 // Authorisation (个人授权范围) is what a subject allowed: these columns of their own rows may pass as they are. That the receipt is
@@ -33,14 +37,20 @@ type Authorisation struct {
 	Columns []string
 }
 
-// column is a column of the view.
+// column is a column of the view. One of apply, whose, draw, k and shuffle says how it is made; none: it passes.
 type column struct {
-	name  string
-	op    string
-	apply Operation
-	whose SubjectOperation
-	out   arrow.Field
+	name    string
+	op      string
+	apply   Operation
+	whose   SubjectOperation
+	draw    Drawing
+	k       int // of micro-aggregation over the whole column
+	shuffle bool
+	out     arrow.Field
 }
+
+// whole says whether a column is made from all of its rows.
+func (c column) whole() bool { return c.k > 0 || c.shuffle }
 
 // Pipeline (脱敏流水线) is a plan compiled against one dataset. It is immutable and safe for concurrent use.
 type Pipeline struct {
@@ -49,6 +59,8 @@ type Pipeline struct {
 	version int
 	columns []column
 	dropped []string
+	sample  *Sampling
+	seed    noise.Deriver
 	schema  *arrow.Schema
 	view    []catalog.Column
 }
@@ -66,6 +78,7 @@ func (c *compiler) refuse(code, column, rule, change string) {
 
 // Compile holds a plan to a dataset's description. A refused plan gives no Pipeline and a Decision with every reason.
 func Compile(p *Plan, d catalog.Dataset, o Options) (*Pipeline, sandbox.Decision) {
+	o.own = p.Hierarchies
 	c := &compiler{d: &d, o: o}
 	if p.Dataset != "" && p.Dataset != d.ID {
 		c.refuse("plan.dataset", "", fmt.Sprintf("the plan is for dataset %s", p.Dataset), "apply it to that one, or write a plan for this one")
@@ -78,7 +91,10 @@ func Compile(p *Plan, d catalog.Dataset, o Options) (*Pipeline, sandbox.Decision
 	}
 	steps := c.steps(p.Columns)
 	digest := p.Digest()
-	out := &Pipeline{plan: p.ID, version: p.Version, route: Route{Kind: Desensitised, Plan: digest[:]}}
+	out := &Pipeline{plan: p.ID, version: p.Version, route: Route{Kind: Desensitised, Plan: digest[:]}, sample: p.Sample, seed: o.Seed}
+	if p.Sample != nil && o.Seed == nil {
+		c.refuse("plan.randomness", "", "a sample is drawn from a key", "give the key that draws follow from")
+	}
 	if o.Authorised != nil {
 		out.route = Route{Kind: Authorised, Plan: digest[:], Consent: o.Authorised.Consent}
 	}
@@ -170,9 +186,20 @@ func (c *compiler) add(p *Pipeline, s Step, col catalog.Column) {
 	if s.Op != Pass {
 		var op Operation
 		var err error
-		if s.Op == "date-shift" {
+		switch s.Op {
+		case "date-shift":
 			to.whose, err = s.shift(c.o)
-		} else {
+		case "noise", "pram":
+			to.draw, err = s.drawing(col, c.o)
+		case "micro":
+			to.k = s.K
+			_, err = noise.NewTally(s.K)
+		case "shuffle":
+			to.shuffle, err = true, s.seeded(c.o)
+			if col.Name == c.d.Subject {
+				err = refusal{"plan.shuffled", "the subject's column is not shuffled: every value stays a person's", "give it another operation, or drop it"}
+			}
+		default:
 			op, err = s.operation(col, c.o)
 		}
 		var r refusal
@@ -255,6 +282,25 @@ func (p *Pipeline) Reads() []string {
 		out = append(out, c.name)
 	}
 	return out
+}
+
+// Only gives the pipeline of some of its columns, so that no other has to be opened.
+func (p *Pipeline) Only(names []string) *Pipeline {
+	out := *p
+	out.columns, out.view = nil, nil
+	var fields []arrow.Field
+	for i, c := range p.columns {
+		if slices.Contains(names, c.name) {
+			out.columns, out.view, fields = append(out.columns, c), append(out.view, p.view[i]), append(fields, c.out)
+		}
+	}
+	out.schema = arrow.NewSchema(fields, nil)
+	return &out
+}
+
+// Twice says whether a run opens the table twice; see Stream.Again.
+func (p *Pipeline) Twice() bool {
+	return p.sample != nil || slices.ContainsFunc(p.columns, column.whole)
 }
 
 // Subjects says whether the pipeline needs to know whose row each is.

@@ -15,11 +15,16 @@
 //
 // # Applying
 //
-// A Pipeline keeps rows and their order. It works batch by batch, in parallel over a bounded number of batches. What an operation
-// gives is held to the type, length and nulls that were promised before it goes on. The Report counts, by column, values that
-// were masked and values that were hidden whole because they did not fit; it holds no value.
+// A Pipeline keeps rows and their order, unless the plan says "sample". It works batch by batch, in parallel over a bounded number
+// of batches; micro-aggregation and shuffling are over the whole column, which is read once before. What an operation gives is
+// held to the type, length and nulls that were promised before it goes on. The Report counts, by column, values that were masked
+// and values that were hidden whole because they did not fit, and the rows a sample was drawn from; it holds no value.
 //
-// Masking (动态脱敏) applies another pipeline for each role to the same table; a role without rules sees everything hidden.
+// What is drawn (noise, PRAM, shuffling, samples) follows from a key, the plan's digest and the table by HKDF-SM3 and the SM4 key
+// stream: a run can be repeated, by nobody who has not the key.
+//
+// Masking (动态脱敏) applies another pipeline for each role to the same table; a role without rules sees everything hidden. In a domain
+// the one place where a role reads a record is the answer about a consenting person; rows are shown to nobody.
 //
 // Errors are Invalid with the line for a plan that cannot be read, Tampered for a wrong signature. Not here: whether a view may be
 // made at all, which is the policy's; storing it, which is sandbox/run's.

@@ -3,6 +3,7 @@ package desensitize
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
 
@@ -10,7 +11,6 @@ import (
 	"github.com/opdomain/opdomain/desensitize/noise"
 	"github.com/opdomain/opdomain/desensitize/token"
 	"github.com/opdomain/opdomain/sandbox"
-	"github.com/opdomain/opdomain/sandbox/catalog"
 )
 
 // Keys (脱敏密钥) gives the token keys that steps name: each of one scenario and partner, so that views of two of them cannot be
@@ -19,7 +19,7 @@ type Keys interface {
 	Key(name string) (token.Key, bool)
 }
 
-// Hierarchies (泛化层次库) gives the hierarchies that steps name beside the built-in ones: NotFound for one that is not there,
+// Hierarchies (泛化层次库) gives the hierarchies that steps name beside the plan's own and the built-in ones: NotFound for one that is not there,
 // Invalid for one with a hole.
 type Hierarchies interface {
 	Hierarchy(name string) (*generalize.Hierarchy, error)
@@ -77,7 +77,9 @@ func (s Step) token(k token.Key) (Operation, error) {
 // generalized makes one level of a hierarchy. Level 0 would leave the values.
 func (s Step) generalized(o Options) (Operation, error) {
 	h, err := generalize.Rule(s.Hierarchy)
-	if err != nil && o.Hierarchies != nil {
+	if text, own := o.own[s.Hierarchy]; own {
+		h, err = generalize.ReadHierarchy(strings.NewReader(text), s.Hierarchy)
+	} else if err != nil && o.Hierarchies != nil {
 		h, err = o.Hierarchies.Hierarchy(s.Hierarchy)
 	}
 	if err != nil {
@@ -101,6 +103,8 @@ func (s Step) result(op Operation, in arrow.DataType) (arrow.DataType, bool) {
 		return arrow.BinaryTypes.String, text || in.ID() == arrow.INT64 || in.ID() == arrow.DATE32
 	case "noise", "limit", "micro":
 		return in, in.ID() == arrow.INT64
+	case "shuffle":
+		return in, true
 	default:
 		return in, text
 	}
@@ -113,30 +117,4 @@ func (s Step) shift(o Options) (SubjectOperation, error) {
 		return nil, err
 	}
 	return noise.NewDateShift(k, s.Days)
-}
-
-// disturbed makes an operation of package noise. What it cannot treat becomes null.
-func (s Step) disturbed(c catalog.Column, o Options) (Operation, error) {
-	if s.Op == "micro" {
-		return made(noise.NewMicroaggregation(s.K))
-	}
-	a, b := s.Scale, s.Step
-	if s.Op == "limit" {
-		a, b = s.Bottom, s.Top
-	}
-	x, err := stored(c, a)
-	if err != nil {
-		return nil, err
-	}
-	y, err := stored(c, b)
-	if err != nil {
-		return nil, err
-	}
-	if s.Op == "limit" {
-		return made(noise.NewCoding(float64(x), float64(y)))
-	}
-	if o.Rand == nil {
-		return nil, refusal{"plan.randomness", "noise is drawn from a source of randomness", "give one"}
-	}
-	return made(noise.NewAdditive(noise.Law(s.Law), float64(x), float64(y), o.Rand))
 }

@@ -2,7 +2,6 @@ package desensitize
 
 import (
 	"bytes"
-	"crypto/rand"
 	"slices"
 	"strings"
 	"testing"
@@ -55,10 +54,11 @@ func TestKeyedRefusals(t *testing.T) {
 		{"op: generalize, hierarchy: holed, level: 1", "plan.hierarchy", "a hole"},
 		{"op: generalize, hierarchy: torn, level: 1", "plan.hierarchy", "levels"},
 		{"op: generalize, hierarchy: wards, level: 9", "plan.parameter", "level"},
+		{"op: generalize, hierarchy: gap, level: 1", "plan.hierarchy", "a hole"},
 		{"op: generalize, hierarchy: wards", "plan.parameter", "level 0 leaves"},
 		{"op: redact-text, confidence: 200", "plan.parameter", "confidence"},
 	} {
-		p := parsed(t, strings.Replace(claimsPlan, "op: truncate, length: 3", c.op, 1))
+		p := parsed(t, strings.Replace(claimsPlan, "op: truncate, length: 3", c.op, 1)+"hierarchies:\n  gap: |\n    a;b;*\n    c;;*\n")
 		pipe, d := Compile(p, claims(), Options{Keys: keyring{"joint": 1}, Hierarchies: shelves})
 		if pipe != nil || d.Allow || len(d.Reasons) != 1 || d.Reasons[0].Code != c.code || d.Reasons[0].Column != "claims.icd10" || !strings.Contains(d.Reasons[0].Rule, c.words) || d.Reasons[0].Change == "" {
 			t.Errorf("%s: %+v", c.op, d.Reasons)
@@ -78,10 +78,10 @@ func TestKeyedRefusals(t *testing.T) {
 // TestKeyed: tokens of one key join two tables, those of another key do not; failures are counted; labels and redacted texts
 // come out as their packages make them.
 func TestKeyed(t *testing.T) {
-	text := strings.NewReplacer("op: resident-id", "op: token, key: joint", "op: name, width: 2", "op: token-id, key: joint", "op: truncate, length: 3", "op: generalize, hierarchy: wards, level: 1",
+	text := "hierarchies: {wards: \"I10.X00;I;*\\nJ20;J;*\\n\"}\n" + strings.NewReplacer("op: resident-id", "op: token, key: joint", "op: name, width: 2", "op: token-id, key: joint", "op: truncate, length: 3", "op: generalize, hierarchy: wards, level: 1",
 		"{column: note, op: drop}", "{column: note, op: redact-text}").Replace(claimsPlan)
 	column := func(key byte) (persons []string, rep Report, icd, note string) {
-		pipe, d := Compile(parsed(t, text), claims(), Options{Keys: keyring{"joint": key}, Hierarchies: shelves})
+		pipe, d := Compile(parsed(t, text), claims(), Options{Keys: keyring{"joint": key}})
 		if !d.Allow {
 			t.Fatal(d.Reasons)
 		}
@@ -122,7 +122,7 @@ func TestKeyed(t *testing.T) {
 func TestDisturbed(t *testing.T) {
 	text := strings.NewReplacer("op: date, to: month", "op: date-shift, key: joint, days: 90", `op: round, to: "100"`, `op: limit, bottom: "0", top: "150.25"`,
 		"{column: site, op: pass}", `{column: site, op: noise, law: laplace, scale: "8", step: "1"}`).Replace(claimsPlan)
-	o := Options{Keys: keyring{"joint": 1}, Rand: rand.Reader}
+	o := Options{Keys: keyring{"joint": 1}, Seed: seedOf(1)}
 	pipe, d := Compile(parsed(t, text), claims(), o)
 	if !d.Allow || !pipe.Subjects() {
 		t.Fatal(d.Reasons)
@@ -131,7 +131,7 @@ func TestDisturbed(t *testing.T) {
 		t.Error("rows without subjects were shifted")
 	}
 	shifts, changed := map[byte]int32{}, 0
-	rep, err := pipe.Run(t.Context(), rows(memory.DefaultAllocator, 4, 50), Stream{
+	rep, err := pipe.Run(t.Context(), rows(memory.DefaultAllocator, 4, 50), Stream{Table: "claims 1",
 		Subjects: func(r arrow.Record) ([]sandbox.Pseudonym, error) {
 			who := make([]sandbox.Pseudonym, r.NumRows())
 			for i := range who {

@@ -21,6 +21,7 @@ type Masking struct {
 // grade 3, since the owner names the role that may see it; columns without a step are hidden whole. Of a role that has no
 // rules every column is hidden whole.
 func CompileRoles(p *Plan, d catalog.Dataset, o Options) (*Masking, sandbox.Decision) {
+	o.own = p.Hierarchies
 	m := &Masking{roles: map[sandbox.Role]*Pipeline{}}
 	var reasons []sandbox.Reason
 	for _, r := range append([]RoleRules{{}}, p.Roles...) {
@@ -29,7 +30,7 @@ func CompileRoles(p *Plan, d catalog.Dataset, o Options) (*Masking, sandbox.Deci
 			c.refuse("plan.dataset", "", fmt.Sprintf("the plan is for dataset %s", p.Dataset), "apply it to that one, or write a plan for this one")
 		}
 		digest := p.Digest()
-		out := &Pipeline{plan: p.ID, version: p.Version, route: Route{Kind: Desensitised, Plan: digest[:]}}
+		out := &Pipeline{plan: p.ID, version: p.Version, route: Route{Kind: Desensitised, Plan: digest[:]}, seed: o.Seed}
 		steps := c.steps(r.Columns)
 		for _, col := range d.Columns {
 			s, named := steps[col.Name]

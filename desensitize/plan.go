@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"regexp"
 	"time"
 
@@ -35,8 +36,33 @@ type Plan struct {
 	Schema  []Field           `yaml:"schema,omitempty" json:"schema,omitempty"`   // of a table outside a catalogue
 	Subject string            `yaml:"subject,omitempty" json:"subject,omitempty"` // column of the protected subject, outside a catalogue
 	Rest    string            `yaml:"rest,omitempty" json:"rest,omitempty"`       // columns that are not named: "drop" (default) or "pass"
-	Columns []Step            `yaml:"columns,omitempty" json:"columns,omitempty"`
-	Roles   []RoleRules       `yaml:"roles,omitempty" json:"roles,omitempty"` // for reading the table itself, by role
+	Sample  *Sampling         `yaml:"sample,omitempty" json:"sample,omitempty"`   // of the rows; the only change of their number
+	// Hierarchies are texts in the form of ARX by the name that steps use; they are signed with the plan.
+	Hierarchies map[string]string `yaml:"hierarchies,omitempty" json:"hierarchies,omitempty"`
+	Columns     []Step            `yaml:"columns,omitempty" json:"columns,omitempty"`
+	Roles       []RoleRules       `yaml:"roles,omitempty" json:"roles,omitempty"` // for reading the table itself, by role
+}
+
+// Sampling (抽样) keeps a part of the table's rows, every set of so many rows alike, in their order: Rows of them, all where there are
+// no more, or a Share of them, "0.05" for one in twenty, rounded to the nearest number. Operations over the whole column see
+// the table before it is sampled. The Report counts both.
+type Sampling struct {
+	Rows  int64  `yaml:"rows,omitempty" json:"rows,omitempty"`
+	Share string `yaml:"share,omitempty" json:"share,omitempty"`
+}
+
+// of gives how many of so many rows are kept.
+func (s Sampling) of(total int64) int64 {
+	if s.Share == "" {
+		return min(s.Rows, total)
+	}
+	x, _ := probability(s.Share) // checked when it was read
+	return min(int64(math.Round(x*float64(total))), total)
+}
+
+func (s Sampling) fault() bool {
+	x, err := probability(s.Share)
+	return (s.Share == "") == (s.Rows == 0) || s.Rows < 0 || s.Share != "" && (err != nil || x <= 0 || x >= 1)
 }
 
 // RoleRules (角色脱敏规则) are what one role sees of the table; a column without a step is hidden whole.
@@ -120,6 +146,9 @@ func (p *Plan) fault() string {
 	}
 	if len(p.Columns) == 0 && len(p.Roles) == 0 {
 		return "a plan has columns or roles"
+	}
+	if p.Sample != nil && p.Sample.fault() {
+		return "\"sample\" has rows, from 1, or a share between 0 and 1, e.g. \"0.05\""
 	}
 	if len(p.Columns) > catalog.MaxColumns || len(p.Schema) > catalog.MaxColumns || len(p.Roles) > maxRole {
 		return fmt.Sprintf("at most %d columns and %d roles", catalog.MaxColumns, maxRole)

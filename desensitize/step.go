@@ -48,8 +48,14 @@ const (
 //	redact-text  text                 confidence, words: identifiers, names and addresses inside free text
 //	date-shift   date                 key, days: moved by up to so many days, a subject's dates all alike
 //	noise        int, money, number   law: laplace, gauss or uniform; scale, step as written
-//	limit        int, money, number   bottom, top as written: what is beyond becomes the bound
-//	micro        int, money, number   k: the mean of at least k near values of the batch
+//	limit        int, money, number   bottom, top as written, or one of them: what is beyond becomes the bound (top and bottom coding)
+//	micro        int, money, number   k, 3 to 1000: the mean of at least k rows with near values, of the whole column
+//	pram         text                 categories; stay, the probability that one stays, the others alike, or matrix, a row of probabilities for each
+//	shuffle      any                  no parameters: the column's values change places; not the subject's column
+//
+// Numbers in the plan are texts, written as in a table. noise, pram and shuffle, and the plan's sample, draw from a key: see
+// Options.Seed. micro and shuffle read their columns twice: a micro column has at most noise.MaxDistinct different values,
+// shuffled columns have at most MaxHeld bytes together.
 type Step struct {
 	Column string `yaml:"column" json:"column"`
 	Op     string `yaml:"op" json:"op"`
@@ -74,7 +80,7 @@ type Step struct {
 	Alphabet   string   `yaml:"alphabet,omitempty" json:"alphabet,omitempty"`
 	Shortest   int      `yaml:"shortest,omitempty" json:"shortest,omitempty"`
 	Longest    int      `yaml:"longest,omitempty" json:"longest,omitempty"`
-	Hierarchy  string   `yaml:"hierarchy,omitempty" json:"hierarchy,omitempty"` // name of a file, or a built-in: area, icd10, industry, date, age:5,10,20
+	Hierarchy  string   `yaml:"hierarchy,omitempty" json:"hierarchy,omitempty"` // of the plan's own, a built-in (area, icd10, industry, date, age:5,10,20) or one beside the plan
 	Level      int      `yaml:"level,omitempty" json:"level,omitempty"`
 	Confidence int      `yaml:"confidence,omitempty" json:"confidence,omitempty"`
 	Words      []string `yaml:"words,omitempty" json:"words,omitempty"`
@@ -85,12 +91,16 @@ type Step struct {
 	Bottom     string   `yaml:"bottom,omitempty" json:"bottom,omitempty"`
 	Top        string   `yaml:"top,omitempty" json:"top,omitempty"`
 	K          int      `yaml:"k,omitempty" json:"k,omitempty"`
+
+	Categories []string   `yaml:"categories,omitempty" json:"categories,omitempty"`
+	Stay       string     `yaml:"stay,omitempty" json:"stay,omitempty"`
+	Matrix     [][]string `yaml:"matrix,omitempty" json:"matrix,omitempty"`
 }
 
 // parameters lists what an operation takes beside column and op; false for an unknown operation.
 func parameters(op string) ([]string, bool) {
 	switch op {
-	case Drop, Pass, "redact":
+	case Drop, Pass, "redact", "shuffle":
 		return nil, true
 	case "keep":
 		return []string{"first", "last", "mark", "width"}, true
@@ -132,6 +142,8 @@ func parameters(op string) ([]string, bool) {
 		return []string{"bottom", "top"}, true
 	case "micro":
 		return []string{"k"}, true
+	case "pram":
+		return []string{"categories", "stay", "matrix"}, true
 	}
 	return nil, false
 }
@@ -214,8 +226,8 @@ func (s Step) operation(c catalog.Column, o Options) (Operation, error) {
 		return made(mask.TruncateDate(mask.DatePart(s.To)))
 	case "generalize":
 		return s.generalized(o)
-	case "noise", "limit", "micro":
-		return s.disturbed(c, o)
+	case "limit":
+		return s.limited(c)
 	case "redact-text":
 		return made(redact.New(redact.Rule{Confidence: s.Confidence, Words: s.Words}))
 	}

@@ -69,14 +69,7 @@ func (a *app) connect() (*session, error) {
 	if err := checkServer(a.server); err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Join(a.as, identityFile)); err != nil {
-		return nil, &sandbox.Error{Op: "identity", Kind: sandbox.NotFound, Object: a.as, Detail: "no identity in this folder", Hint: "name one with --as, e.g. DIR/identities/operator"}
-	}
-	p, err := a.passphraseFor(a.as)
-	if err != nil {
-		return nil, err
-	}
-	id, err := openIdentity(a.as, p, a.rand)
+	id, err := a.identity()
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +82,18 @@ func (a *app) connect() (*session, error) {
 		err = errors.Join(silence(), a.freshen(context.Background(), s))
 	}
 	return s, err
+}
+
+// identity opens the folder named by --as.
+func (a *app) identity() (*identity, error) {
+	if _, err := os.Stat(filepath.Join(a.as, identityFile)); err != nil {
+		return nil, &sandbox.Error{Op: "identity", Kind: sandbox.NotFound, Object: a.as, Detail: "no identity in this folder", Hint: "name one with --as, e.g. DIR/identities/operator"}
+	}
+	p, err := a.passphraseFor(a.as)
+	if err != nil {
+		return nil, err
+	}
+	return openIdentity(a.as, p, a.rand)
 }
 
 // maxAnswer bounds one answer of a domain in bytes.

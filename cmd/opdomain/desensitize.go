@@ -23,6 +23,7 @@ import (
 	"github.com/opdomain/opdomain/desensitize/generalize"
 	"github.com/opdomain/opdomain/desensitize/token"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/query"
 )
@@ -38,12 +39,15 @@ func (a *app) desensitizeCommand() *cobra.Command {
 	c := verb("desensitize", "Desensitise a CSV table by a plan, without a domain (数据脱敏)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		return a.desensitize(c.Context(), d)
 	})
+	c.AddCommand(a.checkPlanCommand(), a.signPlanCommand(), a.verifyPlanCommand())
 	c.Long = `Desensitise a CSV table by a plan, without a domain (数据脱敏).
 
-The plan is YAML: plan, version, columns with an operation each; go doc ./desensitize Step lists the operations. Columns that the
-plan does not name are left out, or, of those its schema declares, passed if it says "rest: pass". The table's schema stands in the plan
-under schema, or is told from the table: columns are text unless their operation is for numbers or dates. What the detectors find to be
-personal must have an operation, whatever the schema says of it (就高从严). What does not fit its operation is hidden whole and counted as failed.`
+The plan is YAML: plan, version, columns with an operation each; go doc ./desensitize Step lists the operations. What is drawn
+(noise, pram, shuffle, a sample) follows from the key file, the plan and the table, and is the same the next time; without a key file
+it is drawn anew. Columns that the plan does not name are left out, or, of those its schema declares, passed if it says "rest: pass".
+The table's schema stands in the plan under schema, or is told from the table: columns are text unless their operation is for numbers
+or dates. What the detectors find to be personal must have an operation, whatever the schema says of it (就高从严). What does not fit
+its operation is hidden whole and counted as failed.`
 	f := c.Flags()
 	f.StringVar(&d.plan, "plan", "", "the plan, YAML")
 	f.StringVar(&d.in, "in", "", "CSV file to read")
@@ -86,7 +90,13 @@ func (a *app) desensitize(ctx context.Context, d desensitizing) error {
 	if err != nil {
 		return err
 	}
-	pipe, decision := compilePlan(p, set, sandbox.Role(d.role), desensitize.Options{Keys: keys, Hierarchies: hierarchyFiles(d.hierarchies), Rand: a.rand, Told: true})
+	seed, ok := keys.(derivedKeys)
+	if !ok { // draws of a key that nobody keeps
+		if seed, err = a.drawnKey(); err != nil {
+			return err
+		}
+	}
+	pipe, decision := compilePlan(p, set, sandbox.Role(d.role), desensitize.Options{Keys: keys, Hierarchies: hierarchyFiles(d.hierarchies), Seed: seed, Told: true})
 	if !decision.Allow {
 		return &refused{numbers.in(decision)}
 	}
@@ -102,6 +112,18 @@ func (a *app) desensitize(ctx context.Context, d desensitizing) error {
 	for _, c := range set.Columns {
 		if slices.Contains(read, c.Name) {
 			columns = append(columns, c)
+		}
+	}
+	again := func(ctx context.Context, _ []string) (batch.Reader, error) {
+		return file.OpenTable(ctx, allocator(), d.in, columns, o)
+	}
+	if pipe.Twice() && d.in == "-" {
+		return invalid("--in", "a plan with micro, shuffle or a sample reads the table twice", "name a file")
+	}
+	table := ""
+	if pipe.Draws() {
+		if table, err = tableDigest(d.in); err != nil {
+			return err
 		}
 	}
 	src, err := file.OpenTable(ctx, allocator(), d.in, columns, o)
@@ -120,7 +142,7 @@ func (a *app) desensitize(ctx context.Context, d desensitizing) error {
 			return err
 		}
 		row := make([]string, len(names))
-		rep, err = pipe.Run(ctx, src, desensitize.Stream{Subjects: whose, Sink: func(_, rec arrow.Record) error { return writeRows(out, pipe.Columns(), rec, row) }})
+		rep, err = pipe.Run(ctx, src, desensitize.Stream{Table: table, Again: again, Subjects: whose, Sink: func(_, rec arrow.Record) error { return writeRows(out, pipe.Columns(), rec, row) }})
 		if err != nil {
 			return err
 		}
@@ -132,7 +154,11 @@ func (a *app) desensitize(ctx context.Context, d desensitizing) error {
 	}
 	rep.Dropped = slices.DeleteFunc(slices.Clone(rep.Dropped), func(name string) bool { return numbers.of(name) != 0 })
 	return a.show(desensitized{rep, d.out}, func(w io.Writer) {
-		fmt.Fprintf(w, "%d rows in %s by plan %s version %d\n", rep.Rows, d.out, rep.Plan, rep.Version)
+		of := ""
+		if rep.Source > 0 {
+			of = fmt.Sprintf(" of %d 抽样", rep.Source)
+		}
+		fmt.Fprintf(w, "%d rows%s in %s by plan %s version %d\n", rep.Rows, of, d.out, rep.Plan, rep.Version)
 		for _, c := range rep.Columns {
 			fmt.Fprintf(w, "  %-20s %-12s masked 已脱敏 %d", c.Column, c.Op, c.Masked)
 			if c.Failed > 0 {
@@ -171,13 +197,13 @@ func (a *app) planKeys(d desensitizing) (desensitize.Keys, error) {
 			return nil, usageError{errors.New("--key-file or --new-key, not both")}
 		}
 		path = d.newKey
-		key := make([]byte, sm.Size)
-		if _, err := io.ReadFull(a.rand, key); err != nil {
-			return nil, &sandbox.Error{Op: "key", Kind: sandbox.Unavailable, Object: "randomness", Err: err}
+		key, err := a.drawnKey()
+		if err != nil {
+			return nil, err
 		}
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		if err == nil {
-			_, err = f.WriteString(hex.EncodeToString(key) + "\n")
+			_, err = f.WriteString(hex.EncodeToString([]byte(key)) + "\n")
 			err = errors.Join(err, f.Sync(), f.Close())
 		}
 		if errors.Is(err, os.ErrExist) {
@@ -208,6 +234,29 @@ func (a *app) planKeys(d desensitizing) (desensitize.Keys, error) {
 	return derivedKeys(key), nil
 }
 
+// drawnKey draws a key.
+func (a *app) drawnKey() (derivedKeys, error) {
+	key := make([]byte, sm.Size)
+	if _, err := io.ReadFull(a.rand, key); err != nil {
+		return nil, &sandbox.Error{Op: "key", Kind: sandbox.Unavailable, Object: "randomness", Err: err}
+	}
+	return key, nil
+}
+
+// tableDigest names a table by its bytes.
+func tableDigest(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", &sandbox.Error{Op: "read", Kind: sandbox.NotFound, Object: path, Detail: "the file cannot be read"}
+	}
+	defer f.Close()
+	h := sm.NewHash()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", &sandbox.Error{Op: "read", Kind: sandbox.Unavailable, Object: path, Detail: "the file cannot be read"}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
 // derivedKeys gives a key for each name from one.
 type derivedKeys []byte
 
@@ -220,6 +269,18 @@ func (k derivedKeys) Key(name string) (token.Key, bool) {
 	out, err := token.NewKey(b)
 	return out, err == nil
 }
+
+// Derive gives n bytes for a use, as a key of a domain does.
+func (k derivedKeys) Derive(n int, context ...string) ([]byte, error) {
+	parts := [][]byte{[]byte("opdomain/desensitize-derive/v1")}
+	for _, c := range context {
+		parts = append(parts, []byte(c))
+	}
+	return sm.HKDF(k, nil, sm.Frame(parts...), n)
+}
+
+// Format keeps the key out of every verb.
+func (derivedKeys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "key(redacted)") }
 
 // subjects gives whose row each is: HMAC-SM3 of the subject's text. A row without one is nobody's.
 func (k derivedKeys) subjects(column string) func(arrow.Record) ([]sandbox.Pseudonym, error) {

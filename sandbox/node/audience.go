@@ -89,7 +89,7 @@ func (n *Node) audience(ctx context.Context, c api.Caller) (func(attest.Event) b
 // sees decides about one event; events come in the order of the log. An event that cannot be read is shown to nobody.
 func (a *audience) sees(e attest.Event) bool {
 	switch e.Kind {
-	case attest.DomainCreated, attest.DomainRestored, attest.DatasetRegistered, attest.DatasetRevised, attest.CatalogueSeeded, attest.KeyRotated, attest.KeyErased, attest.WitnessesSet, attest.RulesAdopted:
+	case attest.DomainCreated, attest.DomainRestored, attest.DatasetRegistered, attest.DatasetRevised, attest.CatalogueSeeded, attest.MaskingSet, attest.KeyRotated, attest.KeyErased, attest.WitnessesSet, attest.RulesAdopted:
 		return true
 	case attest.PartyEnrolled:
 		var b attest.PartyEnrolledBody

@@ -44,6 +44,7 @@ type collections struct {
 	pairs       store.Collection[pairRecord]
 	restored    store.Collection[restoration]
 	views       store.Collection[viewRecord]
+	maskings    store.Collection[maskingRecord]
 	entries     store.Collection[catalog.Entry]
 	revisions   store.Collection[catalog.Revision]
 	quality     store.Collection[catalog.Quality]
@@ -75,6 +76,7 @@ func newCollections(s *store.Store) collections {
 		pairs:       store.NewCollection[pairRecord](s, "certificates"),
 		restored:    store.NewCollection[restoration](s, "restored"),
 		views:       store.NewCollection[viewRecord](s, "view"),
+		maskings:    store.NewCollection[maskingRecord](s, "masking"),
 		entries:     store.NewCollection[catalog.Entry](s, "entry"),
 		revisions:   store.NewCollection[catalog.Revision](s, "revision"),
 		quality:     store.NewCollection[catalog.Quality](s, "quality"),

@@ -108,6 +108,9 @@ func (n *Node) RevokeConsent(ctx context.Context, c api.Caller, id sandbox.Conse
 		_, err = n.docs.consents.Update(ctx, string(id), rev, string(c.Party.ID), string(r.Record.State), r)
 		return err
 	})
+	if err == nil {
+		err = n.eraseViewsOn(ctx, id)
+	}
 	return out, err
 }
 
@@ -277,8 +280,12 @@ func (n *Node) answerClaim(ctx context.Context, j *claimJob) (json.RawMessage, s
 		return nil, "claim.no-record-key", nil
 	}
 	version := sandbox.InputVersion{Dataset: j.dataset.ID, Version: j.dataset.Version}
+	shown, masking, cause, err := n.shownTo(ctx, j.caller, j.dataset, j.request.Scenario, j.request.Fields)
+	if err != nil || cause != "" {
+		return nil, cause, err
+	}
 	found, err := run.Find(ctx, n.mem, n.vault, run.Claim{Dataset: j.dataset, Version: version, Subject: subject.Pseudonym, Column: j.dataset.RecordKey,
-		Number: j.asked.Claim, Fields: j.request.Fields})
+		Number: j.asked.Claim, Fields: j.request.Fields, Shown: shown})
 	if errors.Is(err, sandbox.NotFound) || errors.Is(err, sandbox.Conflict) || errors.Is(err, sandbox.Expired) { // Expired: the version was erased
 		return nil, "claim." + string(sandbox.KindOf(err)), nil
 	}
@@ -290,10 +297,13 @@ func (n *Node) answerClaim(ctx context.Context, j *claimJob) (json.RawMessage, s
 		return nil, "", err
 	}
 	var out json.RawMessage
-	cause := ""
 	err = n.change(ctx, j.caller.Identity.ID, func(ctx context.Context, tx *change) error {
 		cur, rev, err := n.docs.consents.Get(ctx, string(j.request.Consent))
 		if err != nil {
+			return err
+		}
+		if same, err := n.stillShown(ctx, j.dataset.ID, masking); err != nil || !same {
+			cause = "masking.changed" // since the record was read
 			return err
 		}
 		j.check.At = tx.at
@@ -319,7 +329,7 @@ func (n *Node) answerClaim(ctx context.Context, j *claimJob) (json.RawMessage, s
 		if err != nil {
 			return err
 		}
-		tx.record(attest.ClaimAnswered, "question/"+string(j.question), attest.ClaimAnsweredBody{Question: j.question, Consent: j.request.Consent, Use: cur.Record.Uses, Release: id}, to...)
+		tx.record(attest.ClaimAnswered, "question/"+string(j.question), attest.ClaimAnsweredBody{Question: j.question, Consent: j.request.Consent, Use: cur.Record.Uses, Release: id, Masking: masking}, to...)
 		r, _, err := n.docs.releases.Get(ctx, string(id))
 		out = r.Envelope
 		return err

@@ -77,7 +77,9 @@ func (n *Node) erase(ctx context.Context, id string) (api.ErasureReport, error) 
 	if r.Report != nil {
 		return *r.Report, nil
 	}
-	if err := n.eraseViewsOf(ctx, r.By, sandbox.InputVersion{Dataset: r.Dataset, Version: r.Version}); err != nil {
+	if err := n.eraseViewsOf(ctx, r.By, func(v viewRecord) bool {
+		return v.Source == sandbox.InputVersion{Dataset: r.Dataset, Version: r.Version}
+	}); err != nil {
 		return api.ErasureReport{}, err
 	}
 	cert, err := n.keys.Destroy(r.Key, r.By, r.At)

@@ -82,6 +82,7 @@ type Node struct {
 	profile  profile.Profile
 	calendar *workflow.Calendar
 	subjects *ingest.Pseudonymizer
+	viewKey  *keys.Key // of tokens and draws in views, by labels of their own
 	intake   *ingest.Intake
 	ledger   *egress.Ledger
 	// populations are the ledger's sealed entries; questionKey makes question ids.
@@ -284,6 +285,9 @@ func open(ctx context.Context, cfg Config, d description, create bool) (n *Node,
 	secret(audienceSecret(attest.IndexAudience), sm.KeySize)
 	subjectKey, ledgerKey, popKey := secret("pseudonym", sm.Size), secret("ledger", sm.Size), secret("population", sm.Size)
 	n.questionKey = secret("question", sm.Size)
+	if err == nil {
+		n.viewKey, err = n.keys.Secret("pseudonym") // the same secret: it is kept and lost with the data whose views it makes
+	}
 	if err != nil {
 		return n, err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
+	"github.com/opdomain/opdomain/desensitize"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
@@ -59,6 +60,7 @@ type Claim struct {
 	Column  string // the column that holds claim numbers
 	Number  string
 	Fields  []string
+	Shown   *desensitize.Pipeline // what the asker's role sees of the fields; nil: as they are. A field it drops is empty
 }
 
 // String keeps the claim number out of logs.
@@ -180,6 +182,12 @@ func match(b arrow.Record, c Claim) (n int, values []string, err error) {
 			continue
 		}
 		n++
+		if c.Shown != nil {
+			if values, err = c.shown(b, i); err != nil {
+				return 0, nil, err
+			}
+			continue
+		}
 		values = values[:0]
 		for k, f := range c.Fields {
 			d, _ := c.Dataset.Column(f)
@@ -191,6 +199,29 @@ func match(b arrow.Record, c Claim) (n int, values []string, err error) {
 		}
 	}
 	return n, values, nil
+}
+
+// shown gives a row's fields as the asker's role sees them.
+func (c Claim) shown(b arrow.Record, i int) ([]string, error) {
+	row := b.NewSlice(int64(i), int64(i)+1)
+	defer row.Release()
+	out, _, err := c.Shown.Apply(memory.DefaultAllocator, row, []sandbox.Pseudonym{c.Subject})
+	if err != nil {
+		return nil, err
+	}
+	defer out.Release()
+	view := c.Shown.Columns()
+	values := make([]string, len(c.Fields))
+	for k, f := range c.Fields {
+		at := slices.IndexFunc(view, func(v catalog.Column) bool { return v.Name == f })
+		if at < 0 {
+			continue
+		}
+		if values[k], err = label(&view[at], out.Column(at), 0); err != nil {
+			return nil, err
+		}
+	}
+	return values, nil
 }
 
 func label(c *catalog.Column, a arrow.Array, i int) (string, error) {

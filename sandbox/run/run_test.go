@@ -20,6 +20,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/opdomain/opdomain/attest/keys"
+	"github.com/opdomain/opdomain/desensitize"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
@@ -166,9 +167,42 @@ func TestFind(t *testing.T) {
 func TestFindSubjectField(t *testing.T) {
 	v, _ := openVault(t)
 	version := commit(t, v, sample, 100, "run-1")
-	got, err := Find(context.Background(), memory.DefaultAllocator, v, Claim{claims, version, sandbox.Pseudonym{1}, "no", "n-1", []string{"person", "no"}})
+	got, err := Find(context.Background(), memory.DefaultAllocator, v, Claim{Dataset: claims, Version: version, Subject: sandbox.Pseudonym{1}, Column: "no", Number: "n-1", Fields: []string{"person", "no"}})
 	if err != nil || !slices.Equal(got.Values, []string{"p1", "n-1"}) {
 		t.Errorf("%d values, %v", len(got.Values), err)
+	}
+}
+
+// TestFindShown: an asker sees of a record what the owner's plan shows to its role: fields without a rule hidden whole, what a rule
+// drops empty, in the order asked; and no column is opened for it that was not asked for.
+func TestFindShown(t *testing.T) {
+	v, dir := openVault(t)
+	version := commit(t, v, sample, 100, "run-1")
+	p, err := desensitize.Parse("plan", []byte(`{plan: p, version: 1, roles: [{role: insurer, columns: [{column: fee, op: round, to: "100"}, {column: day, op: date, to: year}, {column: site, op: pass}, {column: night, op: drop}]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, d := desensitize.CompileRoles(p, claims, desensitize.Options{})
+	if !d.Allow {
+		t.Fatal(d.Reasons)
+	}
+	fields := []string{"day", "fee", "person", "night", "site", "fee"}
+	// Columns that are not asked for need not be there at all.
+	for i, c := range append(claims.Columns, catalog.Column{Name: columnar.SubjectColumn}) {
+		if i < len(claims.Columns) && c.Name != "no" && !slices.Contains(fields, c.Name) {
+			if err := os.Remove(filepath.Join(dir, "claims", "v00000001", fmt.Sprintf("%03d.col", i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for role, want := range map[sandbox.Role][]string{
+		sandbox.Insurer: {"1970-01-01", "100.00", "***", "", "s1", "100.00"},
+		sandbox.Partner: {"", "", "***", "", "***", ""},
+	} {
+		got, err := Find(t.Context(), memory.DefaultAllocator, v, Claim{Dataset: claims, Version: version, Subject: sandbox.Pseudonym{1}, Column: "no", Number: "n-1", Fields: fields, Shown: m.For(role).Only(fields)})
+		if err != nil || !slices.Equal(got.Values, want) {
+			t.Errorf("%s sees %q, want %q: %v", role, got.Values, want, err)
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package run
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -25,8 +27,16 @@ type View struct {
 	Source   sandbox.InputVersion
 	Pipeline *desensitize.Pipeline
 	Subject  *sandbox.Pseudonym // on route B: only this person's rows
-	Workers  int                // batches at once; 0: as many as processors
+	Column   string             // with Number, of those only the rows with this number: what the person allowed
+	Number   string
+	Workers  int // batches at once; 0: as many as processors
 }
+
+// String keeps the number out of logs.
+func (View) String() string { return "view(redacted)" }
+
+// GoString keeps the number out of %#v.
+func (View) GoString() string { return "view(redacted)" }
 
 // SealView reads the columns that the plan needs, desensitises them and commits the result to the vault under a key of its own,
 // clustered as the source is. Only those columns are opened. When it fails nothing is kept and the key is gone. A view of one
@@ -40,17 +50,28 @@ func SealView(ctx context.Context, mem memory.Allocator, v *vault.Vault, w View)
 	if err != nil {
 		return vault.Snapshot{}, report, missing(w.Source, err)
 	}
-	columns := append(w.Pipeline.Reads(), columnar.SubjectColumn)
-	var src batch.Reader
-	if w.Subject != nil {
-		var r *vault.Scanner
-		r, err = v.ScanSubject(ctx, mem, snap, columns, *w.Subject)
-		src = &rowsOf{r, *w.Subject}
-	} else {
-		src, err = v.Scan(ctx, mem, snap, columns)
+	open := func(ctx context.Context, columns []string) (batch.Reader, error) {
+		if w.Subject == nil {
+			r, err := v.Scan(ctx, mem, snap, columns)
+			if err != nil {
+				return nil, missing(w.Source, err)
+			}
+			return r, nil
+		}
+		for _, c := range []string{columnar.SubjectColumn, w.Column} {
+			if c != "" && !slices.Contains(columns, c) {
+				columns = append(columns, c)
+			}
+		}
+		r, err := v.ScanSubject(ctx, mem, snap, columns, *w.Subject)
+		if err != nil {
+			return nil, missing(w.Source, err)
+		}
+		return &rowsOf{Scanner: r, view: w}, nil
 	}
+	src, err := open(ctx, append(w.Pipeline.Reads(), columnar.SubjectColumn))
 	if err != nil {
-		return vault.Snapshot{}, report, missing(w.Source, err)
+		return vault.Snapshot{}, report, err
 	}
 	defer src.Close()
 	grade := sandbox.Grade1
@@ -64,13 +85,18 @@ func SealView(ctx context.Context, mem memory.Allocator, v *vault.Vault, w View)
 	if err := to.Straight(); err != nil { // the source is clustered
 		return vault.Snapshot{}, report, errors.Join(err, to.Abort())
 	}
-	report, err = w.Pipeline.Run(ctx, src, desensitize.Stream{Mem: mem, Workers: w.Workers, Subjects: pseudonyms, Sink: func(in, out arrow.Record) error {
-		who, err := pseudonyms(in)
-		if err != nil {
-			return err
-		}
-		return to.Write(ctx, out, who)
-	}})
+	s := desensitize.Stream{Mem: mem, Workers: w.Workers, Table: fmt.Sprintf("%s version %d", w.Source.Dataset, w.Source.Version), Again: open, Subjects: pseudonyms,
+		Sink: func(in, out arrow.Record) error {
+			who, err := pseudonyms(in)
+			if err != nil {
+				return err
+			}
+			return to.Write(ctx, out, who)
+		}}
+	if w.Subject == nil {
+		s.Rows = snap.Rows
+	}
+	report, err = w.Pipeline.Run(ctx, src, s)
 	var view vault.Snapshot
 	if err == nil {
 		view, err = to.Commit(ctx)
@@ -95,45 +121,66 @@ func pseudonyms(rec arrow.Record) ([]sandbox.Pseudonym, error) {
 	return nil, &sandbox.Error{Op: "run: view", Kind: sandbox.Internal, Object: columnar.SubjectColumn, Detail: "the scan gives a pseudonym for each row"}
 }
 
-// rowsOf leaves one subject's rows of each batch, which stand together.
+// rowsOf leaves the rows of one subject, and of one number of theirs where the view names one.
 type rowsOf struct {
 	*vault.Scanner
-	subject sandbox.Pseudonym
+	view    View
+	waiting []arrow.Record // slices of the batch at hand
 }
 
-// Next gives the subject's rows of the next batch that has any.
+// Next gives the next of those rows that stand together.
 func (r *rowsOf) Next(ctx context.Context) (arrow.Record, error) {
-	for {
+	for len(r.waiting) == 0 {
 		rec, err := r.Scanner.Next(ctx)
 		if err != nil {
 			return nil, err
 		}
-		who, err := pseudonyms(rec)
-		from, to := 0, 0
-		for i, w := range who {
-			if w == r.subject {
-				if to == 0 {
-					from = i
-				}
-				to = i + 1
-			}
-		}
-		var out arrow.Record
-		if err == nil && to > from {
-			for _, w := range who[from:to] {
-				if w != r.subject {
-					err = &sandbox.Error{Op: "run: view", Kind: sandbox.Tampered, Object: columnar.SubjectColumn, Detail: "a version holds each subject's rows together"}
-				}
-			}
-			out = rec.NewSlice(int64(from), int64(to))
-		}
+		err = r.cut(rec)
 		rec.Release()
-		if err != nil && out != nil {
-			out.Release()
-			out = nil
-		}
-		if err != nil || out != nil {
-			return out, err
+		if err != nil {
+			return nil, err
 		}
 	}
+	out := r.waiting[0]
+	r.waiting = r.waiting[1:]
+	return out, nil
+}
+
+// cut parts the wanted rows of a batch from the others.
+func (r *rowsOf) cut(rec arrow.Record) error {
+	who, err := pseudonyms(rec)
+	if err != nil {
+		return err
+	}
+	var number *array.String
+	if r.view.Column != "" {
+		if at := rec.Schema().FieldIndices(r.view.Column); len(at) == 1 {
+			number, _ = rec.Column(at[0]).(*array.String)
+		}
+		if number == nil {
+			return &sandbox.Error{Op: "run: view", Kind: sandbox.Invalid, Object: r.view.Column, Detail: "a claim number column is text"}
+		}
+	}
+	wanted := func(i int) bool {
+		return who[i] == *r.view.Subject && (number == nil || number.IsValid(i) && number.Value(i) == r.view.Number)
+	}
+	for i := 0; i < len(who); i++ {
+		from := i
+		for i < len(who) && wanted(i) {
+			i++
+		}
+		if i > from {
+			r.waiting = append(r.waiting, rec.NewSlice(int64(from), int64(i)))
+		}
+	}
+	return nil
+}
+
+// Close lets go of what was not read.
+func (r *rowsOf) Close() error {
+	for _, rec := range r.waiting {
+		rec.Release()
+	}
+	r.waiting = nil
+	return r.Scanner.Close()
 }

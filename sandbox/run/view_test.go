@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/opdomain/opdomain/attest/keys"
+	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/desensitize"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/vault"
@@ -192,5 +194,88 @@ func TestViewFailsWhole(t *testing.T) {
 	}
 	if _, _, err := SealView(t.Context(), memory.DefaultAllocator, v, view); err != nil {
 		t.Errorf("tried again: %v", err)
+	}
+}
+
+// TestViewOfOneRecord: where the person allowed one record, that one alone is in the view.
+func TestViewOfOneRecord(t *testing.T) {
+	v, _ := openVault(t)
+	source := commit(t, v, sample, 2, "run-1")
+	own := pipeline(t, `{plan: p, version: 1, columns: [{column: person, op: pass}, {column: fee, op: pass}]}`,
+		desensitize.Options{Authorised: &desensitize.Authorisation{Consent: "consent-1", Columns: []string{"person", "fee"}}})
+	var numbers []string
+	for _, row := range sample.rows {
+		if no, ok := row[1].(string); ok && !slices.Contains(numbers, no) {
+			numbers = append(numbers, no)
+		}
+	}
+	of := func(who sandbox.Pseudonym, number string) (n int) {
+		for i, row := range sample.rows {
+			if sample.subjects[i] == who && row[1] == number {
+				n++
+			}
+		}
+		return n
+	}
+	seen := 0
+	for i, number := range append(numbers, "no such") {
+		for who := range byte(4) {
+			subject := sandbox.Pseudonym{who}
+			id := fmt.Sprintf("%d-%d", i, who)
+			s, _, err := SealView(t.Context(), memory.DefaultAllocator, v, View{ID: sandbox.DatasetID("view-" + id), Run: sandbox.RunID("use-" + id), Unit: "u", Source: source, Pipeline: own, Subject: &subject, Column: "no", Number: number})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := of(subject, number); s.Rows != int64(want) {
+				t.Errorf("%d rows of this number, want %d", s.Rows, want)
+			}
+			seen += int(s.Rows)
+		}
+	}
+	if seen == 0 {
+		t.Error("no number was found")
+	}
+	if _, _, err := SealView(t.Context(), memory.DefaultAllocator, v, View{ID: "view-x", Run: "use-x", Unit: "u", Source: source, Pipeline: own, Subject: &sandbox.Pseudonym{1}, Column: "fee", Number: "1"}); !errors.Is(err, sandbox.Invalid) {
+		t.Errorf("a number that is money: %v", err)
+	}
+}
+
+// derived is a key that draws follow from.
+type derived byte
+
+func (d derived) Derive(n int, context ...string) ([]byte, error) {
+	var parts [][]byte
+	for _, c := range context {
+		parts = append(parts, []byte(c))
+	}
+	return sm.HKDF([]byte{byte(d)}, nil, sm.Frame(parts...), n)
+}
+
+// TestDrawnView: what is drawn for a view out of the vault is drawn again for the next one of the same version, and differs under
+// another key and for another version.
+func TestDrawnView(t *testing.T) {
+	v, _ := openVault(t)
+	plan := `{plan: p, version: 1, sample: {rows: 5}, columns: [{column: person, op: keep, last: 1}, {column: site, op: shuffle}, {column: fee, op: noise, law: gauss, scale: "900.00", step: "0.01"}, {column: beds, op: micro, k: 3}]}`
+	n := 0
+	view := func(source sandbox.InputVersion, key byte) string {
+		n++
+		s, rep, err := SealView(t.Context(), memory.DefaultAllocator, v, View{ID: sandbox.DatasetID(fmt.Sprintf("view-%d", n)), Run: sandbox.RunID(fmt.Sprintf("use-%d", n)), Unit: "u", Source: source,
+			Pipeline: pipeline(t, plan, desensitize.Options{Seed: derived(key)})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Rows != 5 || rep.Rows != 5 || rep.Source != int64(len(sample.rows)) {
+			t.Errorf("%d rows, %+v", s.Rows, rep)
+		}
+		return shown(t, v, s)
+	}
+	one := commit(t, v, sample, 2, "run-1")
+	two := commit(t, v, sample, 2, "run-2")
+	a := view(one, 1)
+	if view(one, 1) != a {
+		t.Error("the same view came out in another way")
+	}
+	if view(one, 2) == a || view(two, 1) == a {
+		t.Error("another key or version gives the same view")
 	}
 }
