@@ -95,6 +95,29 @@ func TestScripts(t *testing.T) {
 			"writes": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[1], strings.TrimSpace(ts.ReadFile(args[0])))
 			},
+			// field FILE KEY NAME puts the text of the last "KEY" of a JSON file into an environment variable.
+			"field": func(ts *testscript.TestScript, _ bool, args []string) {
+				all := regexp.MustCompile(`"`+regexp.QuoteMeta(args[1])+`": "([^"]*)"`).FindAllStringSubmatch(ts.ReadFile(args[0]), -1)
+				if len(all) == 0 {
+					ts.Fatalf("%s has no field %s", args[0], args[1])
+				}
+				ts.Setenv(args[2], all[len(all)-1][1])
+			},
+			// patient puts the person of the tables whom the demo enrols, and the number of a claim of theirs, into PATIENT and CLAIM.
+			"patient": func(ts *testscript.TestScript, _ bool, args []string) {
+				s, err := loadStory("district")
+				ts.Check(err)
+				p, err := s.findPatient(context.Background(), ts.MkAbs(args[0]))
+				ts.Check(err)
+				ts.Setenv("PATIENT", p.id)
+				ts.Setenv("CLAIM", p.claim)
+			},
+			// filled FILE... puts environment variables in the place of their ${NAME}.
+			"filled": func(ts *testscript.TestScript, _ bool, args []string) {
+				for _, f := range args {
+					ts.Check(os.WriteFile(ts.MkAbs(f), []byte(os.Expand(ts.ReadFile(f), ts.Getenv)), 0o600))
+				}
+			},
 			// token makes a PKCS#11 token in the script's folder.
 			"token": func(ts *testscript.TestScript, _ bool, _ []string) {
 				tool, module := softHSM()
