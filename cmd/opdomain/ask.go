@@ -14,6 +14,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/egress"
 	"github.com/opdomain/opdomain/sandbox/query"
+	"github.com/opdomain/opdomain/sandbox/query/sql"
 )
 
 func (a *app) spec(path string) (query.Spec, error) {
@@ -36,33 +37,23 @@ func printQuestion(w io.Writer, q api.Question) {
 }
 
 func (a *app) queryCommand() *cobra.Command {
-	var path string
-	spec := func(c *cobra.Command) *cobra.Command {
-		c.Flags().StringVar(&path, "spec", "", "JSON question, - for standard input; fine and coarse of a shipped map show the form")
-		must(c.MarkFlagRequired("spec"))
-		return c
-	}
-	explain := spec(verb("explain", "Decide a question and show its derivation, before any key opens and without charge", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
-		q, err := a.spec(path)
-		if err != nil {
-			return err
-		}
-		return get(a, func(s *session) (api.Explanation, error) {
-			return result[api.Explanation](s.api.ExplainQuestion(c.Context(), q))
-		},
-			func(w io.Writer, x api.Explanation) {
-				if x.Decision.Allow {
-					fmt.Fprintln(w, "allowed 准予: engine", x.Decision.Engine, "class", x.Decision.Class)
-				}
-				fmt.Fprint(w, x.Text)
-			})
+	var from asked
+	explain := from.flags(verb("explain", "Decide a question and show its derivation, before any key opens and without charge", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		return get(a, func(s *session) (explained, error) {
+			q, err := from.question(c.Context(), a, s)
+			if err != nil {
+				return explained{}, err
+			}
+			x, err := result[api.Explanation](s.api.ExplainQuestion(c.Context(), q))
+			return explained{q, sql.Text(q), x}, err
+		}, func(w io.Writer, x explained) { x.print(w) })
 	}))
-	ask := spec(verb("ask", "Ask a question (查询)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
-		q, err := a.spec(path)
+	ask := from.flags(verb("ask", "Ask a question (查询)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		s, err := a.connect()
 		if err != nil {
 			return err
 		}
-		s, err := a.connect()
+		q, err := from.question(c.Context(), a, s)
 		if err != nil {
 			return err
 		}
@@ -93,7 +84,7 @@ func (a *app) queryCommand() *cobra.Command {
 			return result[api.Question](s.api.GetQuestion(c.Context(), sandbox.QuestionID(args[0])))
 		}, printQuestion)
 	})
-	return group("query", "Ask questions (查询)", explain, ask, list, one, a.claimCommand())
+	return group("query", "Ask questions (查询)", explain, ask, a.compileCommand(), list, one, a.claimCommand())
 }
 
 // claimFile is what query claim reads.

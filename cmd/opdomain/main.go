@@ -113,6 +113,10 @@ func (a *app) failed(err error, command string) int {
 		a.printReasons(a.err, r.decision)
 		return exitRefused
 	}
+	if u := (*uncompiled)(nil); errors.As(err, &u) {
+		u.print(a.err)
+		return exitRefused
+	}
 	fmt.Fprintln(a.err, "error:", err)
 	var e *sandbox.Error
 	if errors.As(err, &e) && e.Hint != "" {
@@ -122,7 +126,8 @@ func (a *app) failed(err error, command string) int {
 		fmt.Fprintln(a.err, "hint:", h.hint)
 	}
 	var u usageError
-	if errors.As(err, &u) || strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "required flag") {
+	if errors.As(err, &u) || strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "required flag") ||
+		strings.HasPrefix(err.Error(), "at least one of the flags") || strings.HasPrefix(err.Error(), "if any flags in the group") {
 		if e == nil || e.Hint == "" {
 			fmt.Fprintln(a.err, "hint:", command, "--help")
 		}

@@ -204,7 +204,7 @@ func (a *app) listen(ctx context.Context, n *node.Node, at address, log *slog.Lo
 		stop()
 		return nil, err
 	}
-	s, err := api.New(api.Config{Service: n, Authorities: authorities(sockets, at.names), Now: a.now, Sleep: sleep, Slot: slot, Log: log, Metrics: m})
+	s, err := api.New(api.Config{Service: n, Compile: compileSQL, Authorities: authorities(sockets, at.names), Now: a.now, Sleep: sleep, Slot: slot, Log: log, Metrics: m})
 	if err != nil {
 		stop()
 		for _, l := range listeners {

@@ -92,7 +92,7 @@ func (a *app) frontCommand() *cobra.Command {
 		}
 		k := seam.NewClient(func(ctx context.Context) (net.Conn, error) { return seam.Dial(ctx, socket, uid) })
 		log := slog.New(slog.NewJSONHandler(a.err, nil))
-		s, err := api.NewFront(api.FrontConfig{Core: k, Now: a.now, Log: log, Metrics: api.NewMetrics()})
+		s, err := api.NewFront(api.FrontConfig{Core: k, Compile: compileSQL, Now: a.now, Log: log, Metrics: api.NewMetrics()})
 		if err != nil {
 			return err
 		}

@@ -134,6 +134,7 @@ func routes() map[string]access {
 		"GET /v1/consents/{consent}":                             only("subject", "auditor"),
 		"POST /v1/consents/{consent}/revocation":                 only("subject/officer").upTo(signedForm),
 		"POST /v1/questions/explain":                             only("operator", "partner").costly(),
+		routeCompile:                                             only("operator", "partner").costly(),
 		"POST /v1/questions":                                     only("operator/officer", "partner/officer").costly(),
 		"GET /v1/questions":                                      asked,
 		"GET /v1/questions/{question}":                           asked,

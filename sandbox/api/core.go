@@ -24,6 +24,7 @@ import (
 // rest is required.
 type Config struct {
 	Service     Service
+	Compile     Compiler // of the front end that New makes; nil: no SQL is compiled
 	Authorities []string // host:port a request may be signed for; empty: the address of the listener given to Run
 	Now         func() time.Time
 	Sleep       func(context.Context, time.Duration) error // waits; the error of a context that ended first

@@ -18,6 +18,10 @@
 // A Server is a front end (HTTP, sizes, rates of addresses) before a Core (signature, role, rates of identities, nonce,
 // operation), joined by Core.Do; see Call for what may cross. Rates and bounds are Limits, answered 429 or 503.
 //
+// Text of a question in SQL is compiled by the front end (FrontConfig.Compile), once the Core has proven who signed it and said
+// which datasets that caller may see; the Core does not look at the text, and the compiled question is asked by a request
+// of its own, which its asker signs.
+//
 // It does not make TLS certificates or listeners, HTTP/2 or paging. A reverse proxy keeps the Host header, which is signed.
 //
 // Regenerate after a change of openapi.yaml; the generator is pinned in deploy/tools/go.mod.

@@ -129,7 +129,7 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"DomainInfo": DomainInfo{}, "Enrolment": Enrolment{}, "SubjectEnrolment": SubjectEnrolment{}, "Dataset": catalog.Dataset{}, "SchemaVersion": catalog.SchemaVersion{},
 		"PushOpening": PushOpening{}, "Push": Push{}, "PushReport": PushReport{}, "Statement": attest.Statement{},
 		"Application": grant.Application{}, "Scenario": grant.Scenario{}, "ConsentRequest": ConsentRequest{}, "ConsentRecord": consent.Record{},
-		"Spec": query.Spec{}, "Explanation": Explanation{}, "Question": Question{}, "ClaimRequest": ClaimRequest{}, "ClaimAnswer": ClaimAnswer{},
+		"Spec": query.Spec{}, "SQLRequest": SQLRequest{}, "Compiled": Compiled{}, "Explanation": Explanation{}, "Question": Question{}, "ClaimRequest": ClaimRequest{}, "ClaimAnswer": ClaimAnswer{},
 		"Review": Review{}, "ReleaseInfo": ReleaseInfo{}, "UsageEvent": meter.Event{}, "InvoiceRequest": InvoiceRequest{}, "Invoice": bill.Invoice{},
 		"GrowthRequest": GrowthRequest{}, "Problem": Problem{}, "CertificateRequests": CertificateRequests{}, "CertificatePair": CertificatePair{},
 		"AuthorityInfo": AuthorityInfo{}, "Overdue": Overdue{}, "Quarantine": Quarantine{}, "SearchPage": SearchPage{}, "SeedRequest": SeedRequest{}, "Entry": catalog.Entry{}, "Conflict": catalog.Conflict{},

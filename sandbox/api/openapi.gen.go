@@ -180,6 +180,9 @@ type AskQuestionJSONRequestBody = Spec
 // ExplainQuestionJSONRequestBody defines body for ExplainQuestion for application/json ContentType.
 type ExplainQuestionJSONRequestBody = Spec
 
+// CompileQuestionJSONRequestBody defines body for CompileQuestion for application/json ContentType.
+type CompileQuestionJSONRequestBody = SQLRequest
+
 // VoteJSONRequestBody defines body for Vote for application/json ContentType.
 type VoteJSONRequestBody = Statement
 
@@ -679,6 +682,20 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/questions/explain (the `ExplainQuestion` operationId).
 	ExplainQuestion(ctx context.Context, body ExplainQuestionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CompileQuestionWithBody SQL 编译: the question a text asks, or where and why it asks none; decides, asks and charges nothing
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/questions/sql (the `CompileQuestion` operationId).
+	CompileQuestionWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CompileQuestion SQL 编译: the question a text asks, or where and why it asks none; decides, asks and charges nothing
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/questions/sql (the `CompileQuestion` operationId).
+	CompileQuestion(ctx context.Context, body CompileQuestionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetQuestion 查询
 	//
@@ -1873,6 +1890,40 @@ func (c *Client) ExplainQuestionWithBody(ctx context.Context, contentType string
 // Corresponds with POST /v1/questions/explain (the `ExplainQuestion` operationId).
 func (c *Client) ExplainQuestion(ctx context.Context, body ExplainQuestionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewExplainQuestionRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CompileQuestionWithBody SQL 编译: the question a text asks, or where and why it asks none; decides, asks and charges nothing
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/questions/sql (the `CompileQuestion` operationId).
+func (c *Client) CompileQuestionWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCompileQuestionRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CompileQuestion SQL 编译: the question a text asks, or where and why it asks none; decides, asks and charges nothing
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/questions/sql (the `CompileQuestion` operationId).
+func (c *Client) CompileQuestion(ctx context.Context, body CompileQuestionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCompileQuestionRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4016,6 +4067,46 @@ func NewExplainQuestionRequestWithBody(server string, contentType string, body i
 	return req, nil
 }
 
+// NewCompileQuestionRequest calls the generic CompileQuestion builder with application/json body
+func NewCompileQuestionRequest(server string, body CompileQuestionJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCompileQuestionRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCompileQuestionRequestWithBody constructs an http.Request for the CompileQuestion method, with any body, and a specified content type
+func NewCompileQuestionRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/questions/sql")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewGetQuestionRequest constructs an http.Request for the GetQuestion method
 func NewGetQuestionRequest(server string, question QuestionID) (*http.Request, error) {
 	var err error
@@ -5110,6 +5201,20 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/questions/explain (the `ExplainQuestion` operationId).
 	ExplainQuestionWithResponse(ctx context.Context, body ExplainQuestionJSONRequestBody, reqEditors ...RequestEditorFn) (*ExplainQuestionResponse, error)
+
+	// CompileQuestionWithBodyWithResponse SQL 编译: the question a text asks, or where and why it asks none; decides, asks and charges nothing
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/questions/sql (the `CompileQuestion` operationId).
+	CompileQuestionWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CompileQuestionResponse, error)
+
+	// CompileQuestionWithResponse SQL 编译: the question a text asks, or where and why it asks none; decides, asks and charges nothing
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/questions/sql (the `CompileQuestion` operationId).
+	CompileQuestionWithResponse(ctx context.Context, body CompileQuestionJSONRequestBody, reqEditors ...RequestEditorFn) (*CompileQuestionResponse, error)
 
 	// GetQuestionWithResponse 查询
 	//
@@ -7473,6 +7578,54 @@ func (r ExplainQuestionResponse) ContentType() string {
 	return ""
 }
 
+type CompileQuestionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Compiled
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CompileQuestionResponse) GetJSON200() *Compiled {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CompileQuestionResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CompileQuestionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CompileQuestionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CompileQuestionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CompileQuestionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetQuestionResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -9090,6 +9243,32 @@ func (c *ClientWithResponses) ExplainQuestionWithResponse(ctx context.Context, b
 		return nil, err
 	}
 	return ParseExplainQuestionResponse(rsp)
+}
+
+// CompileQuestionWithBodyWithResponse SQL 编译: the question a text asks, or where and why it asks none; decides, asks and charges nothing
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/questions/sql (the `CompileQuestion` operationId).
+func (c *ClientWithResponses) CompileQuestionWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CompileQuestionResponse, error) {
+	rsp, err := c.CompileQuestionWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCompileQuestionResponse(rsp)
+}
+
+// CompileQuestionWithResponse SQL 编译: the question a text asks, or where and why it asks none; decides, asks and charges nothing
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/questions/sql (the `CompileQuestion` operationId).
+func (c *ClientWithResponses) CompileQuestionWithResponse(ctx context.Context, body CompileQuestionJSONRequestBody, reqEditors ...RequestEditorFn) (*CompileQuestionResponse, error) {
+	rsp, err := c.CompileQuestion(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCompileQuestionResponse(rsp)
 }
 
 // GetQuestionWithResponse 查询
@@ -10889,6 +11068,39 @@ func ParseExplainQuestionResponse(rsp *http.Response) (*ExplainQuestionResponse,
 	return response, nil
 }
 
+// ParseCompileQuestionResponse parses an HTTP response from a CompileQuestionWithResponse call
+func ParseCompileQuestionResponse(rsp *http.Response) (*CompileQuestionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CompileQuestionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Compiled
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetQuestionResponse parses an HTTP response from a GetQuestionWithResponse call
 func ParseGetQuestionResponse(rsp *http.Response) (*GetQuestionResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -11556,6 +11768,9 @@ type ServerInterface interface {
 	// ExplainQuestion 判定说明: what would be decided, before any key opens
 	// (POST /v1/questions/explain)
 	ExplainQuestion(w http.ResponseWriter, r *http.Request)
+	// CompileQuestion SQL 编译: the question a text asks, or where and why it asks none; decides, asks and charges nothing
+	// (POST /v1/questions/sql)
+	CompileQuestion(w http.ResponseWriter, r *http.Request)
 	// GetQuestion 查询
 	// (GET /v1/questions/{question})
 	GetQuestion(w http.ResponseWriter, r *http.Request, question QuestionID)
@@ -12622,6 +12837,20 @@ func (siw *ServerInterfaceWrapper) ExplainQuestion(w http.ResponseWriter, r *htt
 	handler.ServeHTTP(w, r)
 }
 
+// CompileQuestion operation middleware
+func (siw *ServerInterfaceWrapper) CompileQuestion(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CompileQuestion(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetQuestion operation middleware
 func (siw *ServerInterfaceWrapper) GetQuestion(w http.ResponseWriter, r *http.Request) {
 
@@ -13131,6 +13360,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/consents/{consent}", wrapper.GetConsent)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/consents/{consent}/revocation", wrapper.RevokeConsent)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/questions/explain", wrapper.ExplainQuestion)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/questions/sql", wrapper.CompileQuestion)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/questions", wrapper.ListQuestions)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/questions", wrapper.AskQuestion)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/questions/{question}", wrapper.GetQuestion)

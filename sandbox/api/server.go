@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	_ "embed"
@@ -36,6 +37,7 @@ const (
 // FrontConfig (前端配置) says what a front end whose Core is elsewhere serves and how. Zero values stand where noted; the rest is required.
 type FrontConfig struct {
 	Core    Core
+	Compile Compiler // nil: no SQL is compiled here
 	Now     func() time.Time
 	MaxPush int64         // bytes of sealed frames in one push; 0: 64 GiB
 	Grace   time.Duration // how long running requests may finish at a stop; 0: 30 s
@@ -61,7 +63,7 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := NewFront(FrontConfig{Core: k, Now: c.Now, MaxPush: c.MaxPush, Grace: c.Grace, Limits: c.Limits, Log: c.Log, Metrics: c.Metrics})
+	s, err := NewFront(FrontConfig{Core: k, Compile: c.Compile, Now: c.Now, MaxPush: c.MaxPush, Grace: c.Grace, Limits: c.Limits, Log: c.Log, Metrics: c.Metrics})
 	if err == nil {
 		s.local = k
 	}
@@ -225,7 +227,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body := s.open(w, r, s.table[route])
 	c.Body = body
+	var text bytes.Buffer
+	if route == routeCompile { // the Core reads it to prove who signed it
+		c.Body = io.TeeReader(body, &text)
+	}
 	a := s.config.Core.Do(r.Context(), c)
+	if route == routeCompile {
+		a, err = s.compile(text.Bytes(), a)
+		if err != nil {
+			own(a, err)
+			return
+		}
+	}
 	if body.left() {
 		w.Header().Set("Connection", "close") // the rest of the body is not waited for
 	}

@@ -57,6 +57,9 @@ func served(t *testing.T, s *site) []route {
 			if op.OperationID == "revokeIdentity" || op.OperationID == "eraseVersion" {
 				r.body = `{"reason":"left the unit"}`
 			}
+			if op.OperationID == "compileQuestion" {
+				r.body = `{"scenario":"sc-1","purpose":"p","text":"SELECT 1"}`
+			}
 			if op.OperationID == "issueInvoice" {
 				r.body = `{"party":"p-1","month":"2026-03"}`
 			}

@@ -96,7 +96,7 @@ func open(t testing.TB, change ...func(*Config)) *site {
 	}
 	s.domain, s.domainKey = domain, domain.Public().Bytes()
 	ts := httptest.NewUnstartedServer(nil)
-	config := Config{Service: s.desk, Authorities: []string{ts.Listener.Addr().String()}, Now: s.clock.Now, Sleep: s.clock.Sleep,
+	config := Config{Service: s.desk, Compile: compiled, Authorities: []string{ts.Listener.Addr().String()}, Now: s.clock.Now, Sleep: s.clock.Sleep,
 		Slot: 20 * time.Millisecond, MaxPush: 1000, Log: slog.New(slog.NewTextHandler(s, nil)), Metrics: s.metrics}
 	for _, f := range change {
 		f(&config)
