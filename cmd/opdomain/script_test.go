@@ -50,7 +50,16 @@ func TestScripts(t *testing.T) {
 			return err
 		},
 		// [softhsm]: SoftHSM is here; $MODULE is its library, $SOFTHSM2_CONF its own folder with a token "domain" of PIN 246813.
+		// [synthea], [adult]: OPDOMAIN_DATA names a folder that holds them.
 		Condition: func(cond string) (bool, error) {
+			if cond == "synthea" || cond == "adult" {
+				root := os.Getenv("OPDOMAIN_DATA")
+				_, err := os.Stat(filepath.Join(root, cond))
+				if (root == "" || err != nil) && os.Getenv("OPDOMAIN_REQUIRE") == "all" {
+					return false, fmt.Errorf("OPDOMAIN_DATA names no folder with %s, and OPDOMAIN_REQUIRE=all", cond)
+				}
+				return root != "" && err == nil, nil
+			}
 			if cond != "softhsm" {
 				return false, fmt.Errorf("no condition %s", cond)
 			}
@@ -127,6 +136,13 @@ func TestScripts(t *testing.T) {
 				ts.Setenv("SOFTHSM2_CONF", conf)
 				ts.Setenv("MODULE", module)
 				ts.Check(ts.Exec(tool, "--init-token", "--free", "--label", "domain", "--so-pin", "13572468", "--pin", "246813"))
+			},
+			// real NAME puts the folder of real tables and a map of them into $TABLES and $MAP.
+			"real": func(ts *testscript.TestScript, _ bool, args []string) {
+				tables, mapped, err := realData(os.Getenv("OPDOMAIN_DATA"), args[0], ts.MkAbs("."))
+				ts.Check(err)
+				ts.Setenv("TABLES", tables)
+				ts.Setenv("MAP", mapped)
 			},
 			// newest DIR NAME puts the path of the folder's last entry into an environment variable.
 			"newest": func(ts *testscript.TestScript, _ bool, args []string) {

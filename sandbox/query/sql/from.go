@@ -28,12 +28,12 @@ type source struct {
 
 // column resolves a name; the pseudo-column gives the subject's.
 func (s *source) column(n string) (string, bool) {
+	if n == Subject { // whatever was selected of a common table, its rows are someone's
+		return s.set.Subject, true
+	}
 	if s.columns != nil {
 		col, ok := s.columns[n]
 		return col, ok
-	}
-	if n == Subject {
-		return s.set.Subject, true
 	}
 	_, ok := s.set.Column(n)
 	return n, ok
@@ -177,7 +177,6 @@ func (c *compiler) flatten(at int, q *ast.SelectStmt) flat {
 				for i := range in.set.Columns {
 					names = append(names, in.set.Columns[i].Name)
 				}
-				names = append(names, Subject)
 			}
 			for _, n := range names {
 				col, _ := in.column(n)
