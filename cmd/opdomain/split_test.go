@@ -89,6 +89,11 @@ func TestSplit(t *testing.T) {
 	if _, err := result[[]catalog.Dataset](k.as("operator").api.ListDatasets(ctx)); err != nil {
 		t.Error(err)
 	}
+	// SQL is compiled by the front end, over what the core lets its asker see.
+	text := `SELECT COUNT(*) AS n FROM "` + string(table.Dataset.ID) + `"`
+	if c, err := result[api.Compiled](k.as("operator").api.CompileQuestion(ctx, api.SQLRequest{Scenario: "sc-1", Purpose: "p", Text: text})); err != nil || c.Spec == nil || c.Spec.Inputs[0].Dataset != table.Dataset.ID {
+		t.Errorf("SQL through the front end: %+v %v", c, err)
+	}
 
 	uid, err := strconv.Atoi(nobody.Uid)
 	if err != nil {

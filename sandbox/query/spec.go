@@ -46,7 +46,7 @@
 // Units: a bin's edges and a measure's values are integers in the column's scaled unit (money in fen). Errors are *sandbox.Error of kind
 // Invalid or TooLarge and name the place and the rule, never a filter value.
 //
-// It does not decide on roles, terms, hosting or engines (policy), does not read data (columnar), and has no text syntax other than JSON.
+// It does not decide on roles, terms, hosting or engines (policy), does not read data (columnar), and has no text syntax other than JSON: package sql compiles SQL to it, outside the core.
 package query
 
 import "github.com/opdomain/opdomain/sandbox"
