@@ -39,35 +39,75 @@ const (
 var MeasureFuncs = []MeasureFunc{Count, Subjects, Sum, Mean, Plain, Distinct, Variance, StdDev, Min, Max, Quantile, Histogram,
 	Covariance, Correlation, Ratio, Linear, Logistic}
 
-// Measure (度量) describes one output of an Answer. Values are integers scaled by 10^Scale in Unit.
+// Additive says whether the contributions of a cell's people add up to its value, so that cells of one question add up to
+// their total.
+func (f MeasureFunc) Additive() bool {
+	return f == Count || f == Subjects || f == Sum || f == Histogram
+}
+
+// Measure (度量) describes one output of an Answer. Values are integers scaled by 10^Scale in Unit. Part names the output of a
+// function that has several: a label of a histogram; of a regression "intercept", a regressor's column or "df".
 type Measure struct {
 	Name  string      `json:"name"`
 	Func  MeasureFunc `json:"func"`
+	Part  string      `json:"part,omitempty"`
 	Unit  string      `json:"unit,omitempty"`
 	Scale int         `json:"scale"`
 }
 
 // Cell (单元格) is one group of an Answer with the evidence the engine computed for it.
-// Contributors and Contributions are aligned: Contributions[m][i] is what subject Contributors[i] adds to measure m
-// (its row count for Count, 1 for Subjects, its sum for Sum and Mean), in the measure's scaled unit. Missing inputs do
-// not make a contributor.
+// Contributors and Contributions are aligned: Contributions[m][i] is what subject Contributors[i] adds to output m, in its
+// column's scaled unit: its row count for Count, Distinct and a label of a Histogram, 1 for Subjects, and for every other
+// function its sum of the first column over the rows that count. Missing inputs do not make a contributor.
+//
+// Thin[m] is, for functions that are not additive, the fewest distinct subjects that the value rests on from any side: of a
+// quantile those with a value up to it, or from it on; of an extreme those who hold it; of a logistic regression those with
+// either outcome; of variance and its kin and of regressions also the residual degrees of freedom, where these are fewer.
 type Cell struct {
 	Labels        []string
 	Values        []int64
+	None          []bool  // per measure: there is no value, whatever Values says; nil: every measure has one
 	Rows          int64   // rows in the cell
-	NonMissing    []int64 // per measure: rows with a non-missing input
+	NonMissing    []int64 // per measure: rows with no missing input
 	Contributors  []uint32
 	Contributions [][]int64
+	Divisors      [][]int64 // per measure, of a Ratio: what each adds to the divisor; nil otherwise
+	Thin          []int64   // per measure; nil when all are additive or means
 }
+
+// Missing says whether output m has no value.
+func (c *Cell) Missing(m int) bool { return c.None != nil && c.None[m] }
 
 // Answer (统计结果) is what an engine computed, before the gate. It never leaves the domain: contributors index
 // Population, the pseudonyms seen by this run in first-seen order. Cells are sorted by Labels.
 type Answer struct {
 	Dimensions []string
 	Measures   []Measure
+	Sources    [][]string // per measure: the "dataset.column" it is taken over, of a histogram with bin and label
+	Shown      Shown
 	Cells      []Cell
 	Population []Pseudonym
 	Inputs     []InputVersion
+}
+
+// Shown (展示条件) selects, after the gate, among the cells that may leave. Suppressed cells stay listed as such: a condition on
+// them would tell what was hidden.
+type Shown struct {
+	AtLeast []Least `json:"at_least,omitempty"`
+	Top     *Top    `json:"top,omitempty"`
+}
+
+// Least (下限) shows the cells in which a measure is at least so much.
+type Least struct {
+	Measure string `json:"measure"`
+	Value   int64  `json:"value"`
+}
+
+// Top (前若干组) shows the K cells in which a measure is largest, in that order; equal ones by their labels, those without a value
+// last.
+type Top struct {
+	Measure string `json:"measure"`
+	K       int    `json:"k"`
 }
 
 // String keeps cell values out of logs.

@@ -44,7 +44,9 @@ func printTable(w io.Writer, r egress.Result, limit int) {
 	}
 	table := [][]string{head}
 	rows := slices.Clone(r.Rows)
-	slices.SortStableFunc(rows, func(a, b egress.ResultRow) int { return slices.CompareFunc(a.Labels, b.Labels, compareLabels) })
+	if r.Shown == nil || r.Shown.Top == nil { // those are in their order
+		slices.SortStableFunc(rows, func(a, b egress.ResultRow) int { return slices.CompareFunc(a.Labels, b.Labels, compareLabels) })
+	}
 	for i, row := range rows {
 		if limit > 0 && i == limit {
 			break
@@ -58,7 +60,14 @@ func printTable(w io.Writer, r egress.Result, limit int) {
 				}
 				break
 			}
-			line = append(line, scaled(row.Values[m], r.Measures[m].Scale))
+			switch v := row.Values[m]; {
+			case v != nil:
+				line = append(line, scaled(*v, r.Measures[m].Scale))
+			case row.None[m] == egress.NoneRedacted:
+				line = append(line, "不出域 redacted")
+			default:
+				line = append(line, "无 none")
+			}
 		}
 		table = append(table, line)
 	}

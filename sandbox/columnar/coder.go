@@ -143,6 +143,9 @@ func (k *coder) name(l string) uint32 {
 	}
 	c := uint32(len(k.names))
 	k.byName[l], k.names = c, append(k.names, l)
+	if l == catalog.Missing {
+		k.missing = c // also where a public value spells it
+	}
 	return c
 }
 
@@ -347,7 +350,7 @@ func (f *filter) apply(b *inputBatch, sel []int32, codes []uint32) ([]int32, err
 	return sel[:n], nil
 }
 
-// coderFor makes the coder of one filter or dimension.
+// coderFor makes the coder of a filter or label.
 func (r *run) coderFor(input int, name string, id sandbox.BinID, keep []string, maxNames int) *coder {
 	in := &r.d.Inputs[input]
 	c, _ := in.Described.Column(name)
@@ -356,4 +359,10 @@ func (r *run) coderFor(input int, name string, id sandbox.BinID, keep []string, 
 		b, _ = in.Described.Bin(id)
 	}
 	return newCoder(r.mem, string(in.Dataset)+"."+name, c, b, keep, maxNames)
+}
+
+// newCoder makes the coder of a label column.
+func (r *run) newCoder(label, maxNames int) *coder {
+	l := r.labels[label]
+	return r.coderFor(l.input, l.name, l.bin, nil, maxNames)
 }

@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -51,22 +52,26 @@ type Open func(ctx context.Context, ds sandbox.DatasetID, columns []string) (bat
 
 // Limits (资源上限) bound what one run may hold. Zero means the default.
 type Limits struct {
-	MaxCells     int // groups of the answer; default 65,536
-	MaxSubjects  int // distinct subjects; default 16 Mi
-	MaxPairs     int // (cell, subject) pairs, about 50 bytes each; default 32 Mi
-	MaxBuildRows int // rows of all looked-up inputs together; default 16 Mi
+	MaxCells      int // groups of the answer; default 65,536
+	MaxSubjects   int // distinct subjects; default 16 Mi
+	MaxPairs      int // (cell, subject) pairs, about 50 bytes each; default 32 Mi
+	MaxBuildRows  int // rows of all looked-up inputs together; default 16 Mi
+	MaxBuildBytes int // memory of all looked-up inputs together; default 4 GiB
+	MaxJoined     int // rows that joins by keys of several rows give; default 4 Gi
+	MaxValues     int // distinct (cell, value) of quantiles, labels and logistic regressions, about 100 bytes each; default 16 Mi
 }
 
 func (l Limits) withDefaults() (Limits, error) {
 	for _, f := range []struct {
 		v        *int
 		def, max int
-	}{{&l.MaxCells, 1 << 16, 1 << 24}, {&l.MaxSubjects, 16 << 20, 1 << 30}, {&l.MaxPairs, 32 << 20, 1 << 30}, {&l.MaxBuildRows, 16 << 20, 1 << 30}} {
+	}{{&l.MaxCells, 1 << 16, 1 << 24}, {&l.MaxSubjects, 16 << 20, 1 << 30}, {&l.MaxPairs, 32 << 20, 1 << 30}, {&l.MaxBuildRows, 16 << 20, 1 << 30},
+		{&l.MaxBuildBytes, 4 << 30, 1 << 44}, {&l.MaxJoined, 4 << 30, 1 << 44}, {&l.MaxValues, 16 << 20, 1 << 30}} {
 		if *f.v == 0 {
 			*f.v = f.def
 		}
 		if *f.v < 0 || *f.v > f.max {
-			return l, fail(sandbox.Invalid, "limits", "a limit is positive and at most 2^30, of cells 2^24")
+			return l, fail(sandbox.Invalid, "limits", "a limit is positive and at most 2^30, of cells 2^24, of bytes and joined rows 2^44")
 		}
 	}
 	return l, nil
@@ -80,9 +85,14 @@ func wrap(object string, err error) error {
 	return &sandbox.Error{Op: "columnar", Kind: sandbox.KindOf(err), Object: object, Err: err}
 }
 
-// Run computes the answer to plan. Looked-up inputs are read first, in order, then the first input is scanned. mem pays
-// for tables that grow with data.
+// Run computes the answer to plan on one core. Looked-up inputs are read first, in order, then the first input is scanned. mem
+// pays for tables that grow with data.
 func Run(ctx context.Context, mem memory.Allocator, plan Plan, open Open, lim Limits) (*sandbox.Answer, error) {
+	return Execute(ctx, mem, plan, Source{Open: open}, lim, Goroutines{Workers: 1})
+}
+
+// newRun checks a plan and lays out what it computes.
+func newRun(mem memory.Allocator, plan Plan, lim Limits) (*run, error) {
 	d := plan.Derivation
 	if !d.Complete() {
 		return nil, fail(sandbox.Invalid, "plan", "an engine runs accepted questions only")
@@ -93,79 +103,35 @@ func Run(ctx context.Context, mem memory.Allocator, plan Plan, open Open, lim Li
 			return nil, fail(sandbox.Invalid, "plan", "names the version of every input, and the one the question asks for")
 		}
 	}
-	for _, m := range d.Spec.Measures {
-		switch m.Func {
-		case sandbox.Count, sandbox.Subjects, sandbox.Sum, sandbox.Mean:
-		default:
-			return nil, fail(sandbox.Invalid, "measure "+m.As, "this engine does not compute "+string(m.Func))
-		}
-	}
-	for _, in := range d.Inputs {
-		if in.Join != "" {
-			return nil, fail(sandbox.Invalid, string(in.Dataset), "this engine does inner joins only")
-		}
-	}
-	if len(d.Spec.Having) > 0 || d.Spec.Top != nil {
-		return nil, fail(sandbox.Invalid, "plan", "this engine shows every cell")
-	}
 	lim, err := lim.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	r := &run{mem: mem, d: d, lim: lim, texts: newTexts(mem), lookups: make([]*lookup, len(d.Inputs))}
-	defer r.free()
+	r := &run{mem: mem, buildMem: &metered{Allocator: mem}, d: d, lim: lim, lookups: make([]*lookup, len(d.Inputs))}
+	r.texts = newTexts(r.buildMem)
 	r.resolve()
-	for i := 1; i < len(d.Inputs); i++ {
-		if err := r.build(ctx, i, open); err != nil {
-			return nil, err
-		}
-	}
-	if err := r.scan(ctx, open); err != nil {
-		return nil, err
-	}
-	a, err := r.answer()
-	if err != nil {
-		return nil, err
-	}
-	a.Inputs = slices.Clone(plan.Inputs)
-	return a, nil
+	return r, nil
 }
 
-// run is the state of one Run.
+// run is what all parts of one Run share. It does not change once the lookups are built.
 type run struct {
-	mem     memory.Allocator
-	d       query.Derivation
-	lim     Limits
-	texts   *texts    // texts of join keys, shared by all lookups: equal ids are equal texts
-	dims    []place   // by dimension
-	slots   []slot    // value columns
-	slotOf  []int     // by measure: its slot, -1 for count and subjects
-	lookups []*lookup // by input, lookups[0] is nil
-	built   int       // rows in lookups so far
-	scanner *scanner
-	ev      *evidence
-}
-
-// resolve finds the columns of dimensions and measures.
-func (r *run) resolve() {
-	for _, dim := range r.d.Spec.Dimensions {
-		i, name := r.column(dim.Column)
-		r.dims = append(r.dims, place{i, name, r.find(i, name)})
-	}
-	for _, m := range r.d.Spec.Measures {
-		if m.Column == "" {
-			r.slotOf = append(r.slotOf, -1)
-			continue
-		}
-		i, name := r.column(m.Column)
-		at := slices.IndexFunc(r.slots, func(s slot) bool { return s.input == i && s.name == name })
-		if at < 0 {
-			c, _ := r.d.Inputs[i].Described.Column(name)
-			at = len(r.slots)
-			r.slots = append(r.slots, slot{place{i, name, r.find(i, name)}, c.Nullable})
-		}
-		r.slotOf = append(r.slotOf, at)
-	}
+	mem      memory.Allocator
+	buildMem *metered // of the lookups
+	d        query.Derivation
+	lim      Limits
+	texts    *texts        // texts of join keys, shared by all lookups: equal ids are equal texts
+	labels   []labelColumn // dimensions first
+	dims     int
+	values   []valueColumn
+	ops      []op // by word of a pair
+	slots    []slot
+	counted  []counted
+	moments  []momentSet
+	tallies  []tallySet
+	outputs  []output
+	everyone bool      // some output counts every row, so that every subject contributes
+	lookups  []*lookup // by input, lookups[0] is nil
+	built    int       // rows in lookups so far
 }
 
 func (r *run) free() {
@@ -175,31 +141,57 @@ func (r *run) free() {
 			l.free()
 		}
 	}
-	if r.scanner != nil {
-		r.scanner.free()
-	}
-	if r.ev != nil {
-		r.ev.free()
-	}
 }
 
-// each opens input i and calls f with its columns for every batch that has rows. The columns are valid within f.
-func (r *run) each(ctx context.Context, i int, open Open, f func(in *inputBatch) error) (err error) {
+// metered counts the bytes that are allocated from it.
+type metered struct {
+	memory.Allocator
+	used atomic.Int64
+}
+
+func (m *metered) Allocate(size int) []byte {
+	m.used.Add(int64(size))
+	return m.Allocator.Allocate(size)
+}
+
+func (m *metered) Reallocate(size int, b []byte) []byte {
+	m.used.Add(int64(size - len(b)))
+	return m.Allocator.Reallocate(size, b)
+}
+
+func (m *metered) Free(b []byte) {
+	m.used.Add(int64(-len(b)))
+	m.Allocator.Free(b)
+}
+
+// columns names what is opened of input i.
+func (r *run) columns(i int) []string {
 	in := r.d.Inputs[i]
-	object := string(in.Dataset)
 	names := slices.Clone(in.Needed)
 	if in.Subject {
 		names = append(names, SubjectColumn)
 	}
-	reader, err := open(ctx, in.Dataset, names)
+	return names
+}
+
+func (r *run) open(ctx context.Context, i int, open Open) (batch.Reader, error) {
+	reader, err := open(ctx, r.d.Inputs[i].Dataset, r.columns(i))
 	if err != nil {
-		return wrap(object, err)
+		return nil, wrap(string(r.d.Inputs[i].Dataset), err)
 	}
+	return reader, nil
+}
+
+// each calls f with the columns of input i for every batch that has rows, and closes the reader. The columns are valid within f.
+func (r *run) each(ctx context.Context, i int, reader batch.Reader, f func(in *inputBatch) error) (err error) {
+	in := r.d.Inputs[i]
+	object := string(in.Dataset)
 	defer func() {
 		if cerr := reader.Close(); err == nil && cerr != nil {
 			err = wrap(object, cerr)
 		}
 	}()
+	names := r.columns(i)
 	b := &inputBatch{dataset: object, names: names, cols: make([]column, len(names))}
 	at := make([]int, len(names))
 	for j, name := range names {

@@ -90,7 +90,7 @@ func everything(in map[sandbox.DatasetID]catalog.Dataset) []sandbox.ListItem {
 		for _, c := range d.Columns {
 			item.Columns = append(item.Columns, sandbox.ColumnRule{Column: c.Name,
 				Uses:  []sandbox.Use{sandbox.UseJoin, sandbox.UseGroup, sandbox.UseFilter, sandbox.UseAggregate, sandbox.UseCompare},
-				Funcs: []sandbox.MeasureFunc{sandbox.Sum, sandbox.Mean}})
+				Funcs: sandbox.MeasureFuncs})
 		}
 		list = append(list, item)
 	}
@@ -128,9 +128,16 @@ func genTables(t *rapid.T) map[sandbox.DatasetID]*table {
 	born := rapid.OneOf(number(-40000, 21000), text(int64(19782), int64(19781), int64(19417), int64(19416), int64(20512), int64(20148), int64(-800000), int64(2000000)))
 	site := text("s1", "s2", "", "a site with a long name", "another site, long name")
 	ts := map[sandbox.DatasetID]*table{}
+	most := rapid.IntRange(1, 3).Draw(t, "rows of a key")
 	v := &table{ds: visits()}
+	inOrder, who := rapid.Bool().Draw(t, "in order"), 0
 	for range rapid.IntRange(0, 60).Draw(t, "visits") {
-		v.subjects = append(v.subjects, pseudonym(rapid.IntRange(0, 12).Draw(t, "who")))
+		if inOrder {
+			who = min(12, who+rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "next"))
+		} else {
+			who = rapid.IntRange(0, 12).Draw(t, "who")
+		}
+		v.subjects = append(v.subjects, pseudonym(who))
 		v.rows = append(v.rows, map[string]any{"person": "x",
 			"icd":  maybe("icd", text("J", "J10", "J10.1", "A", "missing", "other", "Z-long-code-1", "Z-long", "", "B")),
 			"day":  maybe("day", number(16000, 20600)),
@@ -141,7 +148,7 @@ func genTables(t *rapid.T) map[sandbox.DatasetID]*table {
 	ts["visits"] = v
 	p := &table{ds: people()}
 	for n := range 13 {
-		if rapid.Bool().Draw(t, "known") {
+		for range rapid.SampledFrom([]int{0, 0, 1, 1, 1, most}).Draw(t, "known") {
 			p.subjects = append(p.subjects, pseudonym(n))
 			p.rows = append(p.rows, map[string]any{"person": "x", "street": maybe("street", text("k", "m", "street of long name")),
 				"born": maybe("born", born), "income": maybe("income", number(0, 90))})
@@ -151,7 +158,7 @@ func genTables(t *rapid.T) map[sandbox.DatasetID]*table {
 	s := &table{ds: sites()}
 	for _, a := range []any{nil, "s1", "s2", "", "a site with a long name"} {
 		for _, w := range []any{nil, int64(0), int64(1)} {
-			if rapid.Bool().Draw(t, "site") {
+			for range rapid.SampledFrom([]int{0, 0, 1, 1, 1, most}).Draw(t, "site") {
 				s.subjects = append(s.subjects, pseudonym(100+len(s.rows)))
 				s.rows = append(s.rows, map[string]any{"owner": "o", "site": a, "ward": w, "street": maybe("street", text("k", "m")),
 					"level": rapid.Int64Range(1, 3).Draw(t, "level"), "fee": maybe("fee", number(-9, 9))})
@@ -161,7 +168,7 @@ func genTables(t *rapid.T) map[sandbox.DatasetID]*table {
 	ts["sites"] = s
 	st := &table{ds: streets()}
 	for _, name := range []string{"k", "m", "street of long name"} {
-		if rapid.Bool().Draw(t, "street") {
+		for range rapid.SampledFrom([]int{0, 0, 1, 1, 1, most}).Draw(t, "street") {
 			st.subjects = append(st.subjects, pseudonym(200))
 			st.rows = append(st.rows, map[string]any{"owner": "o", "street": name, "zone": rapid.SampledFrom([]string{"n", "s", "missing"}).Draw(t, "zone")})
 		}
@@ -180,26 +187,27 @@ func genSpec(t *rapid.T) query.Spec {
 		"v.beds": {"0", "-2"}, "v.index": {"0.000", "-0.001", "missing"}, "v.night": {"true", "missing"},
 	}
 	values := []string{"v.cost", "v.beds", "v.index"}
+	join := func() query.JoinKind { return rapid.SampledFrom([]query.JoinKind{"", query.LeftJoin}).Draw(t, "join") }
 	if rapid.Bool().Draw(t, "people") {
-		s.Inputs = append(s.Inputs, query.Input{Alias: "p", Dataset: "people", With: "v"})
+		s.Inputs = append(s.Inputs, query.Input{Alias: "p", Dataset: "people", With: "v", Join: join()})
 		labels["p.street"], labels["p.born age"], labels["p.born year"] = []string{"k", "missing"}, []string{"<18", "missing"}, []string{"1990"}
 		values = append(values, "p.income")
 		if rapid.Bool().Draw(t, "again") {
-			s.Inputs = append(s.Inputs, query.Input{Alias: "q", Dataset: "people", With: "p"})
+			s.Inputs = append(s.Inputs, query.Input{Alias: "q", Dataset: "people", With: "p", Join: join()})
 			labels["q.born age"] = []string{"≥18"}
 		}
 	}
 	if rapid.Bool().Draw(t, "sites") {
-		s.Inputs = append(s.Inputs, query.Input{Alias: "s", Dataset: "sites", With: "v", On: []query.Key{{Left: "site", Right: "site"}, {Left: "ward", Right: "ward"}},
+		s.Inputs = append(s.Inputs, query.Input{Alias: "s", Dataset: "sites", With: "v", Join: join(), On: []query.Key{{Left: "site", Right: "site"}, {Left: "ward", Right: "ward"}},
 			Subject: rapid.IntRange(0, 3).Draw(t, "same subject") == 0})
 		labels["s.level"], labels["s.street"] = []string{"1", "2"}, []string{"k"}
 		values = append(values, "s.fee")
 		if rapid.Bool().Draw(t, "streets") {
-			s.Inputs = append(s.Inputs, query.Input{Alias: "z", Dataset: "streets", With: "s", On: []query.Key{{Left: "street", Right: "street"}}})
+			s.Inputs = append(s.Inputs, query.Input{Alias: "z", Dataset: "streets", With: "s", Join: join(), On: []query.Key{{Left: "street", Right: "street"}}})
 			labels["z.zone"] = []string{"n", "missing"}
 		}
 	} else if len(s.Inputs) > 1 && rapid.Bool().Draw(t, "streets") {
-		s.Inputs = append(s.Inputs, query.Input{Alias: "z", Dataset: "streets", With: "p", On: []query.Key{{Left: "street", Right: "street"}}})
+		s.Inputs = append(s.Inputs, query.Input{Alias: "z", Dataset: "streets", With: "p", Join: join(), On: []query.Key{{Left: "street", Right: "street"}}})
 		labels["z.zone"] = []string{"s"}
 	}
 	var refs []string
@@ -218,23 +226,72 @@ func genSpec(t *rapid.T) query.Spec {
 		col, bin, _ := strings.Cut(ref, " ")
 		s.Dimensions = append(s.Dimensions, query.Dimension{Column: col, Bin: sandbox.BinID(bin), As: fmt.Sprint("d", n)})
 	}
-	var all []query.Measure
-	for _, v := range values {
-		all = append(all, query.Measure{Func: sandbox.Sum, Column: v}, query.Measure{Func: sandbox.Mean, Column: v})
-	}
-	all = append(all, query.Measure{Func: sandbox.Count}, query.Measure{Func: sandbox.Subjects})
-	for n, m := range rapid.SliceOfNDistinct(rapid.SampledFrom(all), 1, 5, func(m query.Measure) string { return fmt.Sprint(m) }).Draw(t, "measures") {
+	for n := range rapid.IntRange(1, 5).Draw(t, "measures") {
+		m := genMeasure(t, values, refs)
 		m.As = fmt.Sprint("m", n)
-		s.Measures = append(s.Measures, m)
+		with := s
+		if with.Measures = append(slices.Clone(s.Measures), m); with.Validate() == nil { // a measure stands once
+			s = with
+		}
 	}
 	return s
+}
+
+// genMeasure draws a measure of any function.
+func genMeasure(t *rapid.T, values, refs []string) query.Measure {
+	m := query.Measure{Func: rapid.SampledFrom(sandbox.MeasureFuncs).Draw(t, "function")}
+	columns := rapid.SliceOfNDistinct(rapid.SampledFrom(values), 3, 3, rapid.ID[string]).Draw(t, "columns")
+	switch m.Func {
+	case sandbox.Plain:
+		m.Func = sandbox.Count
+	case sandbox.Count, sandbox.Subjects:
+	case sandbox.Distinct, sandbox.Histogram:
+		bins := slices.DeleteFunc(slices.Clone(refs), func(r string) bool {
+			return m.Func == sandbox.Histogram && (!strings.Contains(r, " ") || strings.HasSuffix(r, " year"))
+		})
+		var bin string
+		m.Column, bin, _ = strings.Cut(rapid.SampledFrom(bins).Draw(t, "labels"), " ")
+		m.Bin = sandbox.BinID(bin)
+	default:
+		m.Column = columns[0]
+		switch m.Func {
+		case sandbox.Quantile:
+			m.Q = rapid.SampledFrom([]int{1, 250, 500, 900, 999}).Draw(t, "q")
+		case sandbox.Covariance, sandbox.Correlation, sandbox.Ratio:
+			m.With = columns[1:2]
+		case sandbox.Linear:
+			m.With = columns[1:rapid.IntRange(2, 3).Draw(t, "regressors")]
+		case sandbox.Logistic:
+			m.Column, m.With = "v.night", columns[:rapid.IntRange(1, 2).Draw(t, "regressors")]
+		}
+	}
+	return m
+}
+
+// same takes the engine's coefficient of a logistic regression for the oracle's where they differ in the last place: they are
+// iterated in floating point, in another order of rows.
+func same(got, want *sandbox.Answer) {
+	if len(got.Cells) != len(want.Cells) {
+		return
+	}
+	for c := range want.Cells {
+		for m, x := range got.Measures {
+			g, w := &got.Cells[c], &want.Cells[c]
+			if x.Func != sandbox.Logistic || len(g.Values) != len(w.Values) {
+				continue
+			}
+			if d := g.Values[m] - w.Values[m]; d == 1 || d == -1 {
+				w.Values[m] = g.Values[m]
+			}
+		}
+	}
 }
 
 func TestEngineEqualsOracle(t *testing.T) {
 	cells := 0
 	rapid.Check(t, func(t *rapid.T) {
 		tables, s := genTables(t), genSpec(t)
-		want := render(oracle(s, tables))
+		want := oracle(s, tables)
 		for range 2 { // two cuts into batches, one answer
 			sizes := rapid.SliceOfN(rapid.IntRange(0, 70), 1, 6).Draw(t, "batches")
 			mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
@@ -243,7 +300,8 @@ func TestEngineEqualsOracle(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := render(a); got != want {
+			same(a, want)
+			if got, want := render(a), render(want); got != want {
 				t.Fatalf("engine:\n%s\noracle:\n%s", got, want)
 			}
 			if mem.CurrentAlloc() != 0 || open != 0 {
@@ -408,18 +466,6 @@ func TestLimits(t *testing.T) {
 	}
 	if _, err := run1(t, join, tables, Limits{MaxCells: 3, MaxSubjects: 3, MaxPairs: 3, MaxBuildRows: 3}); err != nil {
 		t.Errorf("at the limits: %v", err)
-	}
-}
-
-func TestLookupMustBeUnique(t *testing.T) {
-	s := question()
-	s.Inputs = append(s.Inputs, query.Input{Alias: "p", Dataset: "people", With: "v"})
-	tables := visitTable(int64(1))
-	row := map[string]any{"person": "x", "street": nil, "born": nil, "income": nil}
-	tables["people"] = &table{ds: people(), rows: []map[string]any{row, row, row}, subjects: []sandbox.Pseudonym{pseudonym(8), pseudonym(9), pseudonym(8)}}
-	_, err := run1(t, s, tables, Limits{})
-	if !errors.Is(err, sandbox.Invalid) || !strings.Contains(err.Error(), "people") {
-		t.Errorf("%v", err)
 	}
 }
 

@@ -1,25 +1,24 @@
 package columnar
 
 import (
-	"cmp"
-	"slices"
+	"math/bits"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
-
-	"github.com/opdomain/opdomain/sandbox"
-	"github.com/opdomain/opdomain/sandbox/catalog"
 )
 
 type allocator = memory.Allocator
 
-// evidence holds what every subject adds to every cell: for each (cell, subject) pair the rows, and for each value slot
-// the sum and, if the column is nullable, the non-missing rows. All of a pair's words stand together.
+// evidence holds what every subject adds to every cell: for each (cell, subject) pair the rows and whatever words the question's
+// measures lay out. All of a pair's words stand together.
 //
-// While each subject's rows come together, as the vault keeps them, the pair a row belongs to is either the last one of
-// its cell or new: no table of pairs is needed. The first subject that comes back builds one, and it is used from then on.
+// Versions are kept in the order of their subjects. While rows come so, a subject is either the one of the last row or a new one, and
+// the pair a row belongs to is either the last one of its cell or new: neither needs a table. The first subject out of order builds
+// a table of subjects, the first that comes back one of pairs, and they are used from then on.
 type evidence struct {
 	lim      Limits
-	subjects *index
+	ops      []op
+	known    int           // subjects
+	subjects *index        // nil while they come in order
 	people   pages         // two words a subject, in first-seen order
 	last     block[uint64] // by cell, while clustered: subject<<32 | pair+1 of its last row
 	current  int           // the subject whose rows are coming, while clustered
@@ -27,27 +26,20 @@ type evidence struct {
 	n        int           // pairs
 	keys     pages         // of each pair
 	acc      pages         // of each pair
-	at       []int         // word of each slot's sum
-	counted  []bool        // the next word counts its non-missing rows
 
 	ids, pair []uint32
 	key       []uint64
 }
 
-func newEvidence(mem allocator, slots []slot, lim Limits) *evidence {
-	e := &evidence{lim: lim, subjects: newIndex(mem), people: pages{mem: mem, stride: 2}, last: block[uint64]{mem: mem}, current: -1,
-		keys: pages{mem: mem, stride: 1}, acc: pages{mem: mem, stride: 1}, ids: make([]uint32, piece), pair: make([]uint32, piece), key: make([]uint64, piece)}
-	for _, s := range slots {
-		e.at, e.counted = append(e.at, e.acc.stride), append(e.counted, s.nullable)
-		if e.acc.stride++; s.nullable {
-			e.acc.stride++
-		}
-	}
-	return e
+func newEvidence(mem allocator, ops []op, lim Limits) *evidence {
+	return &evidence{lim: lim, ops: ops, people: pages{mem: mem, stride: 2}, last: block[uint64]{mem: mem}, current: -1,
+		keys: pages{mem: mem, stride: 1}, acc: pages{mem: mem, stride: len(ops)}, ids: make([]uint32, piece), pair: make([]uint32, piece), key: make([]uint64, piece)}
 }
 
 func (e *evidence) free() {
-	e.subjects.free()
+	if e.subjects != nil {
+		e.subjects.free()
+	}
 	e.people.free()
 	e.last.free()
 	if e.pairs != nil {
@@ -57,24 +49,84 @@ func (e *evidence) free() {
 	e.acc.free()
 }
 
-// rows counts one row for each (cell, subject), cells being below limit, and remembers the pairs for add.
-func (e *evidence) rows(cells []uint32, limit int, s0, s1 []uint64) error {
-	n := len(cells)
-	known := e.subjects.n
-	e.subjects.ids(s0, s1, e.ids)
-	if e.subjects.n > e.lim.MaxSubjects {
-		return tooLarge("answer", "subjects", e.lim.MaxSubjects)
+// follows says whether one pseudonym stands behind another in the order of their bytes.
+func follows(a0, a1, b0, b1 uint64) bool {
+	if a0 != b0 {
+		return bits.ReverseBytes64(a0) > bits.ReverseBytes64(b0)
 	}
-	if e.subjects.n > known {
-		e.people.reserve(e.subjects.n)
-		for j, id := range e.ids[:n] {
-			if int(id) == known {
+	return bits.ReverseBytes64(a1) > bits.ReverseBytes64(b1)
+}
+
+// number gives the subjects of a piece their numbers.
+func (e *evidence) number(s0, s1 []uint64) error {
+	n, done := len(s0), 0
+	e.people.reserve(e.known + n)
+	if e.subjects == nil {
+		var p0, p1 uint64
+		if e.known > 0 {
+			p := e.people.at(e.known - 1)
+			p0, p1 = p[0], p[1]
+		}
+		ids, known := e.ids[:n], e.known
+		for ; done < n; done++ {
+			if a, b := s0[done], s1[done]; a != p0 || b != p1 || known == 0 {
+				if known > 0 && !follows(a, b, p0, p1) {
+					break
+				}
 				p := e.people.at(known)
-				p[0], p[1] = s0[j], s1[j]
+				p[0], p[1] = a, b
+				p0, p1 = a, b
 				known++
+			}
+			ids[done] = uint32(known - 1)
+		}
+		if e.known = known; done < n {
+			e.tabulate()
+		}
+	}
+	if done < n {
+		ids, s0, s1 := e.ids[done:n], s0[done:], s1[done:]
+		e.subjects.ids(s0, s1, ids)
+		for j, id := range ids {
+			if int(id) == e.known {
+				p := e.people.at(e.known)
+				p[0], p[1] = s0[j], s1[j]
+				e.known++
 			}
 		}
 	}
+	if e.known > e.lim.MaxSubjects {
+		return tooLarge("answer", "subjects", e.lim.MaxSubjects)
+	}
+	return nil
+}
+
+// tabulate builds the table of the subjects so far.
+func (e *evidence) tabulate() {
+	e.subjects = newIndex(e.keys.mem)
+	e.subjects.reserve(e.known)
+	a, b, ids := make([]uint64, 0, piece), make([]uint64, 0, piece), make([]uint32, piece)
+	for i := range e.known {
+		p := e.people.at(i)
+		a, b = append(a, p[0]), append(b, p[1])
+		if len(a) == piece || i == e.known-1 {
+			e.subjects.ids(a, b, ids)
+			a, b = a[:0], b[:0]
+		}
+	}
+}
+
+// rows counts one row for each (cell, subject), cells being below limit, and remembers the pairs for what is added next.
+func (e *evidence) rows(cells []uint32, limit int, s0, s1 []uint64) error {
+	if err := e.number(s0, s1); err != nil {
+		return err
+	}
+	return e.place(cells, limit, false)
+}
+
+// place finds the pairs of numbered rows, and counts the rows unless they are counted.
+func (e *evidence) place(cells []uint32, limit int, counted bool) error {
+	n := len(cells)
 	e.keys.reserve(e.n + n)
 	e.acc.reserve(e.n + n)
 	done := 0
@@ -87,8 +139,10 @@ func (e *evidence) rows(cells []uint32, limit int, s0, s1 []uint64) error {
 	if e.n > e.lim.MaxPairs {
 		return tooLarge("answer", "pairs of cell and subject", e.lim.MaxPairs)
 	}
-	for _, p := range e.pair[:n] {
-		e.acc.at(int(p))[0]++
+	if !counted {
+		for _, p := range e.pair[:n] {
+			e.acc.at(int(p))[0]++
+		}
 	}
 	return nil
 }
@@ -145,22 +199,57 @@ func (e *evidence) hashed(cells []uint32, done int) {
 }
 
 // add adds one slot's values of the rows last given to rows; valid is nil when none is missing. False on overflow.
-func (e *evidence) add(slot int, values []int64, valid []uint8) bool {
-	at, over := e.at[slot], int64(0)
+func (e *evidence) add(s slot, values []int64, valid []uint8) bool {
+	over := int64(0)
 	for j, p := range e.pair[:len(values)] {
 		w := e.acc.at(int(p))
-		a, v := int64(w[at]), values[j]
+		a, v := int64(w[s.sum]), values[j]
+		if valid != nil {
+			v &= -int64(valid[j])
+		}
 		sum := a + v
 		over |= (sum ^ a) & (sum ^ v)
-		w[at] = uint64(sum)
+		w[s.sum] = uint64(sum)
 	}
-	if e.counted[slot] {
+	if s.rows > 0 {
+		e.count(s.rows, valid, len(values))
+	}
+	if s.least > 0 {
 		for j, p := range e.pair[:len(values)] {
-			n := uint64(1)
-			if valid != nil {
-				n = uint64(valid[j])
+			if valid != nil && valid[j] == 0 {
+				continue
 			}
-			e.acc.at(int(p))[at+1] += n
+			w, u := e.acc.at(int(p)), sortable(values[j])
+			w[s.least], w[s.least+1] = max(w[s.least], ^u), max(w[s.least+1], u)
+		}
+	}
+	return over >= 0
+}
+
+// count counts in one word the rows that are valid.
+func (e *evidence) count(word int, valid []uint8, n int) {
+	for j, p := range e.pair[:n] {
+		k := uint64(1)
+		if valid != nil {
+			k = uint64(valid[j])
+		}
+		e.acc.at(int(p))[word] += k
+	}
+}
+
+// merge makes two parts of a pair one, in w. False on overflow.
+func merge(ops []op, w, x []uint64) bool {
+	over := int64(0)
+	for k, o := range ops {
+		switch o {
+		case opCount:
+			w[k] += x[k]
+		case opSum:
+			a, b := int64(w[k]), int64(x[k])
+			over |= (a + b ^ a) & (a + b ^ b)
+			w[k] = uint64(a + b)
+		default:
+			w[k] = max(w[k], x[k])
 		}
 	}
 	return over >= 0
@@ -168,7 +257,7 @@ func (e *evidence) add(slot int, values []int64, valid []uint8) bool {
 
 // bySubject gives the pairs in the order of their subjects; nil when they stand so already.
 func (e *evidence) bySubject() []uint32 {
-	from := make([]uint32, e.subjects.n+1)
+	from := make([]uint32, e.known+1)
 	prev, sorted := uint32(0), true
 	for i := range e.n {
 		s := uint32(e.keys.at(i)[0])
@@ -187,56 +276,6 @@ func (e *evidence) bySubject() []uint32 {
 		s := uint32(e.keys.at(i)[0])
 		out[from[s]] = uint32(i)
 		from[s]++
-	}
-	return out
-}
-
-// answer turns the evidence into cells sorted by their labels.
-func (r *run) answer() (*sandbox.Answer, error) {
-	e, g := r.ev, r.scanner.grouper
-	a := &sandbox.Answer{Population: make([]sandbox.Pseudonym, e.subjects.n), Measures: r.described(), Cells: make([]sandbox.Cell, g.n)}
-	for i := range a.Population {
-		p := e.people.at(i)
-		putPseudonym(&a.Population[i], p[0], p[1])
-	}
-	for _, d := range r.d.Spec.Dimensions {
-		a.Dimensions = append(a.Dimensions, d.As)
-	}
-	t := r.newTotals()
-	order := e.bySubject()
-	for i := range e.n {
-		p := i
-		if order != nil {
-			p = int(order[i])
-		}
-		t.add(e.keys.at(p)[0], e.acc.at(p))
-	}
-	for c := range a.Cells {
-		if err := t.cell(&a.Cells[c], c, r.d.Spec.Measures); err != nil {
-			return nil, err
-		}
-		for d := range r.dims {
-			a.Cells[c].Labels[d] = r.scanner.coders[d].names[g.labels[c*len(r.dims)+d]]
-		}
-	}
-	slices.SortFunc(a.Cells, func(a, b sandbox.Cell) int { return slices.Compare(a.Labels, b.Labels) })
-	return a, nil
-}
-
-// described gives the measures with unit and scale.
-func (r *run) described() []sandbox.Measure {
-	var out []sandbox.Measure
-	for _, m := range r.d.Spec.Measures {
-		x := sandbox.Measure{Name: m.As, Func: m.Func}
-		if m.Column != "" {
-			i, name := r.column(m.Column)
-			c, _ := r.d.Inputs[i].Described.Column(name)
-			x.Unit, x.Scale = c.Unit, c.Scale
-			if c.Type == catalog.Money {
-				x.Unit, x.Scale = cmp.Or(c.Unit, "元"), 2
-			}
-		}
-		out = append(out, x)
 	}
 	return out
 }

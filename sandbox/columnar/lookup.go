@@ -2,29 +2,38 @@ package columnar
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/query"
 )
 
 const piece = 1024 // rows worked on at a time, so that every scratch array stays near the core
 
-// lookup is a joined input held in memory: row numbers by join key, and of each row only what the question needs. Rows
-// with a null key are left out, for they match nothing.
+// lookup is a joined input held in memory: its rows by join key, one or several, and of each row only what the question needs.
+// Rows with a null key are left out, for they match nothing. It does not change once it is built: scanners share it.
 type lookup struct {
-	parts    []keyPart
-	chain    []*index // key words → row number
-	rows     int
-	filters  []*filter
-	drop     *block[uint8]          // 1 where a filter refuses the row; nil without filters
-	coders   map[int]*coder         // by dimension
-	codes    map[int]*block[uint32] // by dimension
-	values   map[int]*stored        // by value slot
-	keys     map[string]*stored     // by column, for later joins
-	pass     []int32                // scratch
-	subjects *block[uint64]         // two words a row, for later joins
+	parts       []keyPart
+	chain       []*index // key words → key number
+	keyed       int      // distinct keys
+	rows        int
+	keyOf       *block[uint32] // by row: its key; nil while every key has one row, whose number is the key's
+	starts      *block[uint32] // by key: its first place in order, one more at the end; nil like keyOf
+	order       *block[uint32] // rows by key
+	from        int            // the input it joins
+	left        bool           // a row that finds nothing is kept
+	keepsMisses bool           // … and passes the filters
+	filters     []*filter
+	drop        *block[uint8]          // 1 where a filter refuses the row; nil without filters
+	coders      map[int]*coder         // by dimension
+	codes       map[int]*block[uint32] // by dimension
+	values      map[int]*stored        // by value slot
+	keys        map[string]*stored     // by column, for later joins
+	pass        []int32                // scratch
+	subjects    *block[uint64]         // two words a row, for later joins
 }
 
 // stored is a column of a lookup as words, and which of them are null.
@@ -91,6 +100,11 @@ func (l *lookup) free() {
 	for _, f := range l.filters {
 		f.coder.free()
 	}
+	for _, b := range []*block[uint32]{l.keyOf, l.starts, l.order} {
+		if b != nil {
+			b.free()
+		}
+	}
 	if l.drop != nil {
 		l.drop.free()
 	}
@@ -112,8 +126,10 @@ func (l *lookup) free() {
 // newLookup works out what input i must keep.
 func (r *run) newLookup(i int) *lookup {
 	in := r.d.Inputs[i]
-	l := &lookup{coders: map[int]*coder{}, codes: map[int]*block[uint32]{}, values: map[int]*stored{}, keys: map[string]*stored{}}
+	mem := r.buildMem
 	from := r.alias(in.With)
+	l := &lookup{coders: map[int]*coder{}, codes: map[int]*block[uint32]{}, values: map[int]*stored{}, keys: map[string]*stored{},
+		from: from, left: in.Join == query.LeftJoin}
 	if in.BySubject() {
 		p := keyPart{subject: true, right: r.find(i, SubjectColumn), from: from}
 		if from == 0 {
@@ -132,21 +148,28 @@ func (r *run) newLookup(i int) *lookup {
 		l.parts = append(l.parts, p)
 	}
 	for n := 0; n == 0 || n+1 < l.width(); n++ {
-		l.chain = append(l.chain, newIndex(r.mem))
+		l.chain = append(l.chain, newIndex(mem))
 	}
 	l.filters = r.filters(i)
-	if len(l.filters) > 0 {
-		l.drop, l.pass = &block[uint8]{mem: r.mem}, make([]int32, 0, piece)
+	l.keepsMisses = l.left
+	for _, f := range l.filters {
+		l.keepsMisses = l.keepsMisses && f.in[catalog.Missing] != f.not
 	}
-	for n, dim := range r.d.Spec.Dimensions {
-		if at, name := r.column(dim.Column); at == i {
-			l.coders[n] = r.coderFor(i, name, dim.Bin, nil, r.lim.MaxBuildRows)
-			l.codes[n] = &block[uint32]{mem: r.mem}
+	if len(l.filters) > 0 {
+		l.drop, l.pass = &block[uint8]{mem: mem}, make([]int32, 0, piece)
+	}
+	for n, x := range r.labels {
+		if x.input == i {
+			c := r.newCoder(n, r.lim.MaxBuildRows)
+			if l.left && c.missing == noCode {
+				c.missing = c.name(catalog.Missing)
+			}
+			l.coders[n], l.codes[n] = c, &block[uint32]{mem: mem}
 		}
 	}
-	for n, s := range r.slots {
-		if s.input == i {
-			l.values[n] = newStored(r.mem, s.col)
+	for n, v := range r.values {
+		if v.input == i {
+			l.values[n] = newStored(mem, v.col)
 		}
 	}
 	for _, later := range r.d.Inputs[i+1:] {
@@ -154,11 +177,11 @@ func (r *run) newLookup(i int) *lookup {
 			continue
 		}
 		if later.BySubject() && l.subjects == nil {
-			l.subjects = &block[uint64]{mem: r.mem}
+			l.subjects = &block[uint64]{mem: mem}
 		}
 		for _, k := range later.On {
 			if l.keys[k.Left] == nil {
-				l.keys[k.Left] = newStored(r.mem, r.find(i, k.Left))
+				l.keys[k.Left] = newStored(mem, r.find(i, k.Left))
 			}
 		}
 	}
@@ -172,7 +195,11 @@ func (r *run) build(ctx context.Context, i int, open Open) error {
 	subject := r.find(i, SubjectColumn)
 	k := newKeyWords(l.width())
 	sel, codes := make([]int32, piece), make([]uint32, piece)
-	err := r.each(ctx, i, open, func(b *inputBatch) error {
+	reader, err := r.open(ctx, i, open)
+	if err != nil {
+		return err
+	}
+	err = r.each(ctx, i, reader, func(b *inputBatch) error {
 		for lo := 0; lo < b.rows; lo += piece {
 			sel = sel[:min(piece, b.rows-lo)]
 			for j := range sel {
@@ -182,17 +209,44 @@ func (r *run) build(ctx context.Context, i int, open Open) error {
 			if r.built += n; r.built > r.lim.MaxBuildRows {
 				return tooLarge(b.dataset, "rows in looked-up inputs", r.lim.MaxBuildRows)
 			}
-			if !l.insert(k, n) {
-				return fail(sandbox.Invalid, b.dataset, "a looked-up input is unique in its join key")
-			}
+			l.insert(k, n)
 			if err := l.keep(r, b, sel[:n], codes, subject); err != nil {
 				return err
+			}
+			if r.buildMem.used.Load() > int64(r.lim.MaxBuildBytes) {
+				return fail(sandbox.TooLarge, b.dataset, fmt.Sprintf("looked-up inputs take at most %d bytes of memory", r.lim.MaxBuildBytes))
 			}
 			sel = sel[:cap(sel)]
 		}
 		return nil
 	})
+	if err == nil && l.keyOf != nil {
+		l.sort(r.buildMem)
+	}
 	return err
+}
+
+// sort lists the rows of each key, in the order they came.
+func (l *lookup) sort(mem allocator) {
+	l.starts, l.order = &block[uint32]{mem: mem}, &block[uint32]{mem: mem}
+	l.starts.resize(l.keyed + 1)
+	clear(l.starts.v)
+	l.order.resize(l.rows)
+	for _, k := range l.keyOf.v[:l.rows] {
+		l.starts.v[k]++
+	}
+	at := uint32(0)
+	for k, n := range l.starts.v {
+		l.starts.v[k] = at
+		at += n
+	}
+	for row, k := range l.keyOf.v[:l.rows] {
+		l.order.v[l.starts.v[k]] = uint32(row)
+		l.starts.v[k]++
+	}
+	copy(l.starts.v[1:], l.starts.v[:l.keyed])
+	l.starts.v[0] = 0
+	l.keyOf.free()
 }
 
 // rightKeys computes the key words of this input's rows and drops rows with a null key from sel and words.
@@ -222,8 +276,8 @@ rows:
 	return n
 }
 
-// insert numbers n new keys; false if one was there before.
-func (l *lookup) insert(k *keyWords, n int) bool {
+// insert numbers the keys of n further rows. From the first key that comes back on, each row says which is its own.
+func (l *lookup) insert(k *keyWords, n int) {
 	l.chain[0].ids(k.words[0][:n], k.second(l)[:n], k.ids)
 	for t, x := range l.chain[1:] {
 		for j, id := range k.ids[:n] {
@@ -231,12 +285,18 @@ func (l *lookup) insert(k *keyWords, n int) bool {
 		}
 		x.ids(k.wide[:n], k.words[t+2][:n], k.ids)
 	}
-	for j, id := range k.ids[:n] {
-		if int(id) != l.rows+j {
-			return false
+	l.keyed = l.chain[len(l.chain)-1].n
+	if l.keyOf == nil && l.keyed != l.rows+n {
+		l.keyOf = &block[uint32]{mem: l.chain[0].slots.mem}
+		l.keyOf.grow(l.rows)
+		for row := range l.rows {
+			l.keyOf.v[row] = uint32(row)
 		}
 	}
-	return true
+	if l.keyOf != nil {
+		l.keyOf.grow(l.rows + n)
+		copy(l.keyOf.v[l.rows:], k.ids[:n])
+	}
 }
 
 // keep stores what the question needs of the selected rows and counts them.
@@ -263,9 +323,8 @@ func (l *lookup) keep(r *run, b *inputBatch, sel []int32, codes []uint32, subjec
 		}
 	}
 	for d, c := range l.coders {
-		at := r.find(r.dims[d].input, r.dims[d].name)
 		l.codes[d].grow(n)
-		if err := c.encode(&b.cols[at], sel, l.codes[d].v[l.rows:]); err != nil {
+		if err := c.encode(&b.cols[r.labels[d].col], sel, l.codes[d].v[l.rows:]); err != nil {
 			return err
 		}
 	}
@@ -300,9 +359,9 @@ func (s *stored) put(r *run, c *column, sel []int32, at int) {
 	}
 }
 
-// match narrows sel to the rows that find a row in l, and writes its number to rows, by position in the piece that starts
-// at lo. found holds the numbers in earlier lookups.
-func (r *run) match(l *lookup, b *inputBatch, lo int, sel []int32, k *keyWords, rows []uint32, found [][]uint32) []int32 {
+// match finds the key of each of a frame's rows in l and writes its number to k.ids, or miss.
+func (r *run) match(l *lookup, b *inputBatch, f *frame, k *keyWords) {
+	sel := f.sel
 	n, keep := len(sel), k.keep[:len(sel)]
 	for j := range keep {
 		keep[j] = 1
@@ -313,18 +372,24 @@ func (r *run) match(l *lookup, b *inputBatch, lo int, sel []int32, k *keyWords, 
 		w++
 		switch {
 		case p.from > 0:
-			at := found[p.from]
+			at := f.found[p.from][:n]
 			if p.subject {
 				high, subjects := k.words[w], r.lookups[p.from].subjects.v
 				w++
-				for j, i := range sel {
-					row := 2 * int(at[int(i)-lo])
-					words[j], high[j] = subjects[row], subjects[row+1]
+				for j, row := range at {
+					if row == miss {
+						keep[j] = 0
+						continue
+					}
+					words[j], high[j] = subjects[2*int(row)], subjects[2*int(row)+1]
 				}
 				break
 			}
-			for j, i := range sel {
-				row := at[int(i)-lo]
+			for j, row := range at {
+				if row == miss {
+					keep[j] = 0
+					continue
+				}
 				words[j] = p.stored.words.v[row]
 				keep[j] &= 1 - p.stored.nulls.v[row]
 			}
@@ -356,15 +421,9 @@ func (r *run) match(l *lookup, b *inputBatch, lo int, sel []int32, k *keyWords, 
 		}
 		x.find(k.wide[:n], k.words[t+2][:n], k.ids)
 	}
-	out := 0
-	for j, i := range sel {
-		row := k.ids[j]
-		if keep[j] == 0 || row == miss || l.drop != nil && l.drop.v[row] != 0 {
-			continue
+	for j, ok := range keep {
+		if ok == 0 {
+			k.ids[j] = miss
 		}
-		rows[int(i)-lo] = row
-		sel[out] = i
-		out++
 	}
-	return sel[:out]
 }

@@ -27,30 +27,28 @@ type table struct {
 	subjects []sandbox.Pseudonym
 }
 
+// hit is a row of one input in a joined row; its row is nil where a left join found nothing.
+type hit struct {
+	row     map[string]any
+	subject sandbox.Pseudonym
+}
+
+// joined is one joined row, by input.
+type joined []hit
+
 // oracle answers a question one row at a time, the plain way.
 func oracle(s query.Spec, tables map[sandbox.DatasetID]*table) *sandbox.Answer {
-	type hit struct {
-		row     map[string]any
-		subject sandbox.Pseudonym
-	}
-	type group struct {
-		labels   []string
-		rows     int64
-		subjects []sandbox.Pseudonym
-		by       map[sandbox.Pseudonym]*[][2]*big.Int // per measure: sum and count of non-missing
-		counts   map[sandbox.Pseudonym]int64
-	}
 	input := func(alias string) int {
 		return slices.IndexFunc(s.Inputs, func(in query.Input) bool { return in.Alias == alias })
 	}
-	get := func(hits []hit, ref string) (any, *catalog.Dataset, *catalog.Column) {
+	get := func(hits joined, ref string) (any, *catalog.Dataset, *catalog.Column) {
 		alias, name, _ := strings.Cut(ref, ".")
 		i := input(alias)
 		t := tables[s.Inputs[i].Dataset]
 		c, _ := t.ds.Column(name)
 		return hits[i].row[name], &t.ds, c
 	}
-	label := func(hits []hit, ref string, bin sandbox.BinID) string {
+	label := func(hits joined, ref string, bin sandbox.BinID) string {
 		v, ds, c := get(hits, ref)
 		if v == nil {
 			return catalog.Missing
@@ -61,71 +59,62 @@ func oracle(s query.Spec, tables map[sandbox.DatasetID]*table) *sandbox.Answer {
 		b, _ := ds.Bin(bin)
 		return binLabel(b, v)
 	}
+	var join func(hits joined) []joined
+	join = func(hits joined) (out []joined) {
+		if len(hits) == len(s.Inputs) {
+			return []joined{hits}
+		}
+		in := s.Inputs[len(hits)]
+		left := hits[input(in.With)]
+		found := false
+		for m, r := range tables[in.Dataset].rows {
+			same := left.row != nil
+			if len(in.On) == 0 || in.Subject {
+				same = same && tables[in.Dataset].subjects[m] == left.subject
+			}
+			for _, k := range in.On {
+				same = same && left.row[k.Left] != nil && left.row[k.Left] == r[k.Right]
+			}
+			if same {
+				found = true
+				out = append(out, join(append(hits[:len(hits):len(hits)], hit{r, tables[in.Dataset].subjects[m]}))...)
+			}
+		}
+		if !found && in.Join == query.LeftJoin {
+			out = join(append(hits[:len(hits):len(hits)], hit{}))
+		}
+		return out
+	}
+	type group struct {
+		labels []string
+		rows   []joined
+	}
 	a := &sandbox.Answer{Population: []sandbox.Pseudonym{}}
 	groups := map[string]*group{}
 	seen := map[sandbox.Pseudonym]uint32{}
 	scan := tables[s.Inputs[0].Dataset]
-rows:
 	for n, row := range scan.rows {
-		hits := []hit{{row, scan.subjects[n]}}
-		for _, in := range s.Inputs[1:] {
-			left := hits[input(in.With)]
-			found := false
-			for m, r := range tables[in.Dataset].rows {
-				same := true
-				if len(in.On) == 0 || in.Subject {
-					same = tables[in.Dataset].subjects[m] == left.subject
-				}
-				for _, k := range in.On {
-					same = same && left.row[k.Left] != nil && left.row[k.Left] == r[k.Right]
-				}
-				if same {
-					hits, found = append(hits, hit{r, tables[in.Dataset].subjects[m]}), true
-					break
+	rows:
+		for _, hits := range join(joined{{row, scan.subjects[n]}}) {
+			for _, f := range s.Filters {
+				if slices.Contains(f.In, label(hits, f.Column, f.Bin)) == f.Not {
+					continue rows
 				}
 			}
-			if !found {
-				continue rows
+			labels := []string{}
+			for _, d := range s.Dimensions {
+				labels = append(labels, label(hits, d.Column, d.Bin))
 			}
-		}
-		for _, f := range s.Filters {
-			if slices.Contains(f.In, label(hits, f.Column, f.Bin)) == f.Not {
-				continue rows
+			key := fmt.Sprintf("%q", labels)
+			if groups[key] == nil {
+				groups[key] = &group{labels: labels}
 			}
-		}
-		labels := []string{}
-		for _, d := range s.Dimensions {
-			labels = append(labels, label(hits, d.Column, d.Bin))
-		}
-		key := fmt.Sprintf("%q", labels)
-		g := groups[key]
-		if g == nil {
-			g = &group{labels: labels, by: map[sandbox.Pseudonym]*[][2]*big.Int{}, counts: map[sandbox.Pseudonym]int64{}}
-			groups[key] = g
-		}
-		p := scan.subjects[n]
-		if _, ok := seen[p]; !ok {
-			seen[p] = uint32(len(a.Population))
-			a.Population = append(a.Population, p)
-		}
-		if g.by[p] == nil {
-			sums := make([][2]*big.Int, len(s.Measures))
-			for m := range sums {
-				sums[m] = [2]*big.Int{new(big.Int), new(big.Int)}
-			}
-			g.by[p] = &sums
-			g.subjects = append(g.subjects, p)
-		}
-		g.rows++
-		g.counts[p]++
-		for m, f := range s.Measures {
-			if f.Column == "" {
-				continue
-			}
-			if v, _, _ := get(hits, f.Column); v != nil {
-				x := (*g.by[p])[m]
-				x[0].Add(x[0], big.NewInt(v.(int64)))
-				x[1].Add(x[1], big.NewInt(1))
+			groups[key].rows = append(groups[key].rows, hits)
+			if p := hits[0].subject; len(seen) == len(a.Population) {
+				if _, ok := seen[p]; !ok {
+					seen[p] = uint32(len(a.Population))
+					a.Population = append(a.Population, p)
+				}
 			}
 		}
 	}
@@ -133,47 +122,75 @@ rows:
 		a.Dimensions = append(a.Dimensions, d.As)
 	}
 	for _, g := range groups {
-		c := sandbox.Cell{Labels: g.labels, Rows: g.rows, Contributors: []uint32{}}
-		slices.SortFunc(g.subjects, func(x, y sandbox.Pseudonym) int { return int(seen[x]) - int(seen[y]) })
-		everyone := slices.ContainsFunc(s.Measures, func(m query.Measure) bool { return m.Column == "" })
-		var who []sandbox.Pseudonym
-		for _, p := range g.subjects {
-			any := everyone
-			for _, x := range *g.by[p] {
-				any = any || x[1].Sign() > 0
+		c := sandbox.Cell{Labels: g.labels, Rows: int64(len(g.rows))}
+		var outs []plainOutput
+		for _, m := range s.Measures {
+			refs := append([]string{m.Column}, m.With...)
+			var rows []plainRow
+			for _, hits := range g.rows {
+				r := plainRow{who: seen[hits[0].subject], there: true}
+				switch m.Func {
+				case sandbox.Count, sandbox.Subjects:
+				case sandbox.Distinct, sandbox.Histogram:
+					r.label = label(hits, m.Column, m.Bin)
+					r.there = r.label != catalog.Missing
+				default:
+					for _, ref := range refs {
+						v, _, _ := get(hits, ref)
+						if b, ok := v.(bool); ok {
+							v = int64(0)
+							if b {
+								v = int64(1)
+							}
+						}
+						if r.there = r.there && v != nil; r.there {
+							r.values = append(r.values, v.(int64))
+						}
+					}
+				}
+				rows = append(rows, r)
 			}
-			if any {
-				who = append(who, p)
-				c.Contributors = append(c.Contributors, seen[p])
+			var scales []int
+			var labels []string
+			if m.Column != "" {
+				for _, ref := range refs {
+					_, _, col := get(joinedOf(s, tables), ref)
+					scales = append(scales, map[catalog.Type]int{catalog.Money: 2, catalog.Number: col.Scale}[col.Type])
+				}
+				_, ds, _ := get(joinedOf(s, tables), m.Column)
+				if b, ok := ds.Bin(m.Bin); ok && m.Func == sandbox.Histogram {
+					labels = b.Labels()
+					if labels == nil {
+						for _, gr := range b.Groups {
+							labels = append(labels, gr.Label)
+						}
+						labels = append(labels, catalog.Other)
+					}
+				}
+			}
+			outs = append(outs, measured(m, rows, scales, labels)...)
+		}
+		var who []uint32
+		for _, o := range outs {
+			for p := range o.adds {
+				if !slices.Contains(who, p) {
+					who = append(who, p)
+				}
 			}
 		}
-		for m, f := range s.Measures {
+		slices.Sort(who)
+		c.Contributors = append([]uint32{}, who...)
+		c.None, c.Thin, c.Divisors = make([]bool, len(outs)), make([]int64, len(outs)), make([][]int64, len(outs))
+		for m, o := range outs {
 			contribution := []int64{}
-			sum, n := new(big.Int), new(big.Int)
 			for _, p := range who {
-				x := (*g.by[p])[m]
-				v := x[0].Int64()
-				switch f.Func {
-				case sandbox.Count:
-					v = g.counts[p]
-				case sandbox.Subjects:
-					v = 1
+				contribution = append(contribution, o.adds[p])
+				if o.divisor != nil {
+					c.Divisors[m] = append(c.Divisors[m], o.divisor[p])
 				}
-				contribution = append(contribution, v)
-				sum.Add(sum, big.NewInt(v))
-				n.Add(n, x[1])
 			}
-			nonMissing := g.rows
-			if f.Column != "" {
-				nonMissing = n.Int64()
-			}
-			value := sum.Int64()
-			if f.Func == sandbox.Mean {
-				value = roundedMean(sum, n)
-			}
-			c.Values = append(c.Values, value)
-			c.NonMissing = append(c.NonMissing, nonMissing)
-			c.Contributions = append(c.Contributions, contribution)
+			c.Values, c.None[m], c.Thin[m] = append(c.Values, o.value), o.none, o.thin
+			c.NonMissing, c.Contributions = append(c.NonMissing, o.rows), append(c.Contributions, contribution)
 		}
 		a.Cells = append(a.Cells, c)
 	}
@@ -181,15 +198,9 @@ rows:
 	return a
 }
 
-// roundedMean is floor(|sum|/n + 1/2) with the sign of sum.
-func roundedMean(sum, n *big.Int) int64 {
-	if n.Sign() == 0 {
-		return 0
-	}
-	twice := new(big.Int).Abs(sum)
-	twice.Mul(twice, big.NewInt(2)).Add(twice, n)
-	q := twice.Div(twice, new(big.Int).Mul(n, big.NewInt(2)))
-	return q.Int64() * int64(sum.Sign())
+// joinedOf is a joined row of nothing, to describe columns by.
+func joinedOf(s query.Spec, _ map[sandbox.DatasetID]*table) joined {
+	return make(joined, len(s.Inputs))
 }
 
 func dayOf(v any) time.Time { return time.Unix(v.(int64)*86400, 0).UTC() }
@@ -338,7 +349,20 @@ func render(a *sandbox.Answer) string {
 		fmt.Fprintf(&b, "%x ", [16]byte(p))
 	}
 	for _, c := range a.Cells {
-		fmt.Fprintf(&b, "\n%q rows %d values %d nonmissing %d who %d what %d", c.Labels, c.Rows, c.Values, c.NonMissing, c.Contributors, c.Contributions)
+		none, thin, by := c.None, c.Thin, c.Divisors
+		if none == nil {
+			none = make([]bool, len(c.Values))
+		}
+		if thin == nil {
+			thin = make([]int64, len(c.Values))
+		}
+		if by == nil {
+			by = make([][]int64, len(c.Values))
+		}
+		fmt.Fprintf(&b, "\n%q rows %d nonmissing %d who %d", c.Labels, c.Rows, c.NonMissing, c.Contributors)
+		for m := range c.Values {
+			fmt.Fprintf(&b, "\n  %d: %d %v thin %d what %d by %d", m, c.Values[m], none[m], thin[m], c.Contributions[m], by[m])
+		}
 	}
 	return b.String()
 }

@@ -6,20 +6,8 @@ import (
 	"strings"
 
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/batch"
 )
-
-// place is one column a question groups by or measures.
-type place struct {
-	input int
-	name  string
-	col   int // position in the input's batch
-}
-
-// slot is one column that sums and means are made of; a sum and a mean of one column share it.
-type slot struct {
-	place
-	nullable bool
-}
 
 // column resolves "alias.column".
 func (r *run) column(ref string) (int, string) {
@@ -48,22 +36,45 @@ func (r *run) filters(input int) []*filter {
 	return out
 }
 
-// scanner carries the scanned input through filters, lookups and groups. All scratch is one piece long.
+// frame is a piece of joined rows: the scanned row of each, and by input its row in the lookup, or miss.
+type frame struct {
+	buf   []int32
+	sel   []int32
+	found [][]uint32
+	keys  []uint32 // scratch: the key each row finds in the next lookup
+}
+
+func newFrame(inputs int) *frame {
+	f := &frame{buf: make([]int32, piece), found: make([][]uint32, inputs), keys: make([]uint32, piece)}
+	f.sel = f.buf
+	for i := 1; i < inputs; i++ {
+		f.found[i] = make([]uint32, piece)
+	}
+	return f
+}
+
+// scanner carries rows of the scanned input through filters, lookups and groups into a Partial. All scratch is one piece long.
 type scanner struct {
+	r       *run
 	filters []*filter
-	coders  []*coder // by dimension; those of lookups belong to them
+	coders  []*coder // by label; those of lookups belong to them
 	own     []bool   // the coder is the scanner's
 	keys    *keyWords
-	found   [][]uint32 // by input: row number in its lookup, by position in the piece
+	frames  []*frame // by input: what comes out of a lookup that gives several rows; the first are the scanned ones
+	joined  int      // rows
+	p       *Partial
 	grouper *grouper
 
-	sel    []int32
-	codes  [][]uint32 // by dimension
+	codes  [][]uint32 // by label
 	scrap  []uint32
 	s0, s1 []uint64
 	cells  []uint32
-	values []int64
-	valid  []uint8
+	values [][]int64
+	valid  [][]uint8 // by value; nil when none is missing in the piece
+	flags  [][]uint8
+	mask   []uint8
+	words  [][]uint64
+	gather [][]int64
 }
 
 func (s *scanner) free() {
@@ -81,42 +92,64 @@ func (s *scanner) free() {
 }
 
 func (r *run) newScanner() *scanner {
-	s := &scanner{filters: r.filters(0), found: make([][]uint32, len(r.lookups)), sel: make([]int32, piece), scrap: make([]uint32, piece),
-		s0: make([]uint64, piece), s1: make([]uint64, piece), cells: make([]uint32, piece), values: make([]int64, piece), valid: make([]uint8, piece)}
-	r.scanner = s
+	s := &scanner{r: r, filters: r.filters(0), scrap: make([]uint32, piece), s0: make([]uint64, piece), s1: make([]uint64, piece),
+		cells: make([]uint32, piece), mask: make([]uint8, piece), p: r.newPartial(), frames: make([]*frame, len(r.lookups))}
 	width := 0
+	s.frames[0] = newFrame(len(r.lookups))
 	for i, l := range r.lookups {
 		if l != nil {
 			width = max(width, l.width())
-			s.found[i] = make([]uint32, piece)
+			if l.starts != nil {
+				s.frames[i] = newFrame(len(r.lookups))
+			}
 		}
 	}
 	s.keys = newKeyWords(width)
-	spaces := make([]uint64, len(r.dims))
-	for n, d := range r.dims {
+	spaces := make([]uint64, r.dims)
+	for n, d := range r.labels {
 		s.codes = append(s.codes, make([]uint32, piece))
 		if d.input > 0 {
 			s.coders, s.own = append(s.coders, r.lookups[d.input].coders[n]), append(s.own, false)
 		} else {
-			s.coders, s.own = append(s.coders, r.coderFor(0, d.name, r.d.Spec.Dimensions[n].Bin, nil, r.lim.MaxCells)), append(s.own, true)
+			s.coders, s.own = append(s.coders, r.newCoder(n, r.lim.MaxCells)), append(s.own, true)
 		}
-		c := s.coders[n]
-		spaces[n] = uint64(len(c.names))
-		if s.own[n] && !c.closed {
-			spaces[n] = uint64(r.lim.MaxCells) // encode refuses more labels
+		if n < r.dims {
+			c := s.coders[n]
+			spaces[n] = uint64(len(c.names))
+			if s.own[n] && !c.closed {
+				spaces[n] = uint64(r.lim.MaxCells) // encode refuses more labels
+			}
+		}
+	}
+	for range r.values {
+		s.values, s.flags = append(s.values, make([]int64, piece)), append(s.flags, make([]uint8, piece))
+	}
+	s.valid = make([][]uint8, len(r.values))
+	for _, t := range r.tallies {
+		for len(s.words) < t.width() {
+			s.words = append(s.words, make([]uint64, piece))
 		}
 	}
 	s.grouper = newGrouper(r.mem, spaces, r.lim.MaxCells)
 	return s
 }
 
-// scan reads the first input and fills the evidence.
-func (r *run) scan(ctx context.Context, open Open) error {
-	s := r.newScanner()
-	r.ev = newEvidence(r.mem, r.slots, r.lim)
-	return r.each(ctx, 0, open, func(b *inputBatch) error {
+// scan takes all batches of a part of the first input.
+func (s *scanner) scan(ctx context.Context, reader batch.Reader) error {
+	return s.r.each(ctx, 0, reader, func(b *inputBatch) error {
 		for lo := 0; lo < b.rows; lo += piece {
-			if err := r.piece(s, b, lo, min(lo+piece, b.rows)); err != nil {
+			f := s.frames[0]
+			f.sel = f.buf[:min(piece, b.rows-lo)]
+			for j := range f.sel {
+				f.sel[j] = int32(lo + j)
+			}
+			var err error
+			for _, x := range s.filters {
+				if f.sel, err = x.apply(b, f.sel, s.scrap); err != nil {
+					return err
+				}
+			}
+			if err := s.join(ctx, b, 1, f); err != nil {
 				return err
 			}
 		}
@@ -124,89 +157,260 @@ func (r *run) scan(ctx context.Context, open Open) error {
 	})
 }
 
-func (r *run) piece(s *scanner, b *inputBatch, lo, hi int) error {
-	sel := s.sel[:hi-lo]
-	for j := range sel {
-		sel[j] = int32(lo + j)
-	}
-	var err error
-	for _, f := range s.filters {
-		if sel, err = f.apply(b, sel, s.scrap); err != nil {
-			return err
+// join finds the partners of a frame's rows in the lookups from one on, and groups what comes out.
+func (s *scanner) join(ctx context.Context, b *inputBatch, from int, f *frame) error {
+	for i := from; i < len(s.r.lookups) && len(f.sel) > 0; i++ {
+		l := s.r.lookups[i]
+		s.r.match(l, b, f, s.keys)
+		if l.starts != nil {
+			return s.expand(ctx, b, i, f)
 		}
-	}
-	for i, l := range r.lookups {
-		if l != nil && len(sel) > 0 {
-			sel = r.match(l, b, lo, sel, s.keys, s.found[i], s.found)
+		n := 0
+		for j, row := range s.keys.ids[:len(f.sel)] {
+			if row == miss {
+				if !l.keepsMisses {
+					continue
+				}
+			} else if l.drop != nil && l.drop.v[row] != 0 {
+				continue
+			}
+			f.found[i][n] = row
+			if n != j {
+				for k := 1; k < i; k++ {
+					f.found[k][n] = f.found[k][j]
+				}
+				f.sel[n] = f.sel[j]
+			}
+			n++
 		}
+		f.sel = f.sel[:n]
 	}
-	n := len(sel)
-	if n == 0 {
+	if len(f.sel) == 0 {
 		return nil
 	}
-	for d, p := range r.dims {
+	return s.group(b, f)
+}
+
+// expand joins a frame's rows with all rows they find in lookup i, a frame of them at a time: a key that many rows share costs time,
+// not memory.
+func (s *scanner) expand(ctx context.Context, b *inputBatch, i int, f *frame) error {
+	l, g := s.r.lookups[i], s.frames[i]
+	keys := f.keys[:copy(f.keys, s.keys.ids[:len(f.sel)])]
+	g.sel = g.buf
+	n := 0
+	flush := func() error {
+		if s.joined += n; s.joined > s.r.lim.MaxJoined {
+			return tooLarge(string(s.r.d.Inputs[i].Dataset), "joined rows", s.r.lim.MaxJoined)
+		}
+		if err := ctx.Err(); err != nil {
+			return &sandbox.Error{Op: "columnar", Kind: sandbox.Unavailable, Object: b.dataset, Err: err}
+		}
+		g.sel = g.buf[:n]
+		n = 0
+		return s.join(ctx, b, i+1, g)
+	}
+	missing := [1]uint32{miss}
+	for j, key := range keys {
+		rows := missing[:]
+		if key != miss {
+			rows = l.order.v[l.starts.v[key]:l.starts.v[key+1]]
+		} else if !l.keepsMisses {
+			continue
+		}
+		for _, row := range rows {
+			if row != miss && l.drop != nil && l.drop.v[row] != 0 {
+				continue
+			}
+			g.buf[n] = f.sel[j]
+			for k := 1; k < i; k++ {
+				g.found[k][n] = f.found[k][j]
+			}
+			g.found[i][n] = row
+			if n++; n == piece {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if n > 0 {
+		return flush()
+	}
+	return nil
+}
+
+// group adds a frame's rows to their cells.
+func (s *scanner) group(b *inputBatch, f *frame) error {
+	r, sel, n := s.r, f.sel, len(f.sel)
+	for d, p := range r.labels {
 		if p.input == 0 {
 			if err := s.coders[d].encode(&b.cols[p.col], sel, s.codes[d]); err != nil {
 				return err
 			}
 			continue
 		}
-		codes, found, out := r.lookups[p.input].codes[d].v, s.found[p.input], s.codes[d]
-		for j, i := range sel {
-			out[j] = codes[found[int(i)-lo]]
+		l, out := r.lookups[p.input], s.codes[d]
+		codes := l.codes[d].v
+		for j, row := range f.found[p.input][:n] {
+			if row == miss {
+				out[j] = s.coders[d].missing
+			} else {
+				out[j] = codes[row]
+			}
 		}
 	}
 	cells := s.cells[:n]
-	if err := s.grouper.cells(s.codes, cells); err != nil {
+	if err := s.grouper.cells(s.codes[:r.dims], cells); err != nil {
 		return err
 	}
 	subject := &b.cols[r.find(0, SubjectColumn)]
 	for j, i := range sel {
 		s.s0[j], s.s1[j] = subject.subject(i)
 	}
-	if err := r.ev.rows(cells, s.grouper.n, s.s0[:n], s.s1[:n]); err != nil {
+	if err := s.p.ev.rows(cells, s.grouper.n, s.s0[:n], s.s1[:n]); err != nil {
 		return err
 	}
-	for at, v := range r.slots {
-		if err := r.measure(s, b, lo, sel, at, v); err != nil {
-			return err
+	return s.measure(b, f, cells)
+}
+
+// measure adds what the measures of a frame's rows keep.
+func (s *scanner) measure(b *inputBatch, f *frame, cells []uint32) error {
+	r, n, ev := s.r, len(cells), s.p.ev
+	for v := range r.values {
+		s.load(b, f, v)
+	}
+	for _, x := range r.slots {
+		if !ev.add(x, s.values[x.value][:n], s.together(x.value, x.given, n)) {
+			v := r.values[x.value]
+			return fail(sandbox.TooLarge, string(r.d.Inputs[v.input].Dataset)+"."+v.name, "a sum stays within 64 bits")
+		}
+	}
+	for _, c := range r.counted {
+		codes, missing := s.codes[c.label][:n], s.coders[c.label].missing
+		for j, code := range codes {
+			s.mask[j] = 1
+			if code == missing {
+				s.mask[j] = 0
+			}
+		}
+		ev.count(c.rows, s.mask, n)
+		if c.first > 0 {
+			for j, p := range ev.pair[:n] {
+				if at := c.part[codes[j]]; at >= 0 {
+					ev.acc.at(int(p))[c.first+at]++
+				}
+			}
+		}
+	}
+	for k, m := range r.moments {
+		values := s.gather[:0]
+		for _, v := range m.values {
+			values = append(values, s.values[v][:n])
+		}
+		s.gather = values
+		s.p.moments[k].add(cells, s.grouper.n, values, s.together(m.values[0], m.values[1:], n))
+	}
+	for k, t := range r.tallies {
+		var valid []uint8
+		if t.label < 0 {
+			valid = s.together(t.values[0], t.values[1:], n)
+		} else {
+			valid = s.mask[:n]
+			missing := s.coders[t.label].missing
+			for j, code := range s.codes[t.label][:n] {
+				valid[j] = 1
+				if code == missing {
+					valid[j] = 0
+				}
+			}
+		}
+		at := 0
+		for j, c := range cells {
+			if valid != nil && valid[j] == 0 {
+				continue
+			}
+			s.words[0][at] = uint64(c)
+			if t.label >= 0 {
+				s.words[1][at] = uint64(s.codes[t.label][j])
+			}
+			for w, v := range t.values {
+				s.words[w+1][at] = uint64(s.values[v][j])
+			}
+			at++
+		}
+		s.p.tallies[k].add(s.words, at, nil)
+		if s.p.tallies[k].n > r.lim.MaxValues {
+			return tooLarge("answer", "distinct values in its cells", r.lim.MaxValues)
 		}
 	}
 	return nil
 }
 
-// measure adds one value column of the selected rows to the evidence.
-func (r *run) measure(s *scanner, b *inputBatch, lo int, sel []int32, at int, v slot) error {
-	values, valid := s.values[:len(sel)], s.valid[:len(sel)]
-	some := false
-	if v.input == 0 {
-		c := &b.cols[v.col]
-		for j, i := range sel {
-			values[j] = c.ints[i]
+// load gets the values of one column for the rows of a frame.
+func (s *scanner) load(b *inputBatch, f *frame, at int) {
+	v, values, flags := s.r.values[at], s.values[at], s.flags[at]
+	s.valid[at] = nil
+	if v.input > 0 {
+		st, found := s.r.lookups[v.input].values[at], f.found[v.input]
+		if !v.nullable {
+			for j := range f.sel {
+				values[j] = int64(st.words.v[found[j]])
+			}
+			return
 		}
-		if some = c.valid != nil; some {
-			for j, i := range sel {
-				valid[j] = 1
-				if c.null(i) {
-					values[j], valid[j] = 0, 0
-				}
+		s.valid[at] = flags
+		for j := range f.sel {
+			values[j], flags[j] = 0, 0
+			if row := found[j]; row != miss {
+				values[j], flags[j] = int64(st.words.v[row]), 1-st.nulls.v[row]
 			}
 		}
+		return
+	}
+	c := &b.cols[v.col]
+	if c.ints != nil {
+		for j, i := range f.sel {
+			values[j] = c.ints[i]
+		}
 	} else {
-		st, found := r.lookups[v.input].values[at], s.found[v.input]
-		some = v.nullable
-		for j, i := range sel {
-			row := found[int(i)-lo]
-			values[j], valid[j] = int64(st.words.v[row]), 1-st.nulls.v[row]
+		for j, i := range f.sel {
+			values[j] = c.word(i)
 		}
 	}
-	if !some {
-		valid = nil
+	if c.valid != nil {
+		s.valid[at] = flags
+		for j, i := range f.sel {
+			flags[j] = 1
+			if c.null(i) {
+				values[j], flags[j] = 0, 0
+			}
+		}
 	}
-	if !r.ev.add(at, values, valid) {
-		return fail(sandbox.TooLarge, string(r.d.Inputs[v.input].Dataset)+"."+v.name, "a sum stays within 64 bits")
+}
+
+// together says in which rows a value and others are there; nil when they are in all.
+func (s *scanner) together(value int, others []int, n int) []uint8 {
+	out, column := s.valid[value], true
+	for _, o := range others {
+		v := s.valid[o]
+		switch {
+		case v == nil || o == value:
+		case out == nil:
+			out = v
+		default:
+			if column {
+				copy(s.mask, out[:n])
+				out, column = s.mask, false
+			}
+			for j, x := range v[:n] {
+				out[j] &= x
+			}
+		}
 	}
-	return nil
+	if out == nil {
+		return nil
+	}
+	return out[:n]
 }
 
 // grouper numbers label combinations from 0 in first-seen order.

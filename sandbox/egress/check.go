@@ -3,6 +3,7 @@ package egress
 import (
 	"math/bits"
 	"slices"
+	"strings"
 
 	"github.com/opdomain/opdomain/sandbox"
 )
@@ -16,6 +17,7 @@ type CellEvidence struct {
 	Top1       int      `json:"top1_permille"`
 	Top2       int      `json:"top2_permille"`
 	Suppressed bool     `json:"suppressed,omitempty"`
+	Unshown    bool     `json:"unshown,omitempty"` // may leave, and is not among the cells the question shows
 	Rules      []string `json:"rules,omitempty"`
 }
 
@@ -29,6 +31,7 @@ type Checked struct {
 
 	answer *sandbox.Answer
 	hidden []bool
+	shown  []int // cells of the result, in its order
 	params Params
 	digest []byte // of Result as Check wrote it
 }
@@ -68,10 +71,11 @@ func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params) (*Checked, 
 	for _, i := range added {
 		rules[i] = append(rules[i], RuleSecondary)
 	}
+	c.show()
 	names := map[string]bool{}
 	for i := range a.Cells {
 		e := evidence(a, i)
-		e.Rules, e.Suppressed = rules[i], c.hidden[i]
+		e.Rules, e.Suppressed, e.Unshown = rules[i], c.hidden[i], !slices.Contains(c.shown, i)
 		for _, r := range rules[i] {
 			names[r] = true
 		}
@@ -87,7 +91,7 @@ func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params) (*Checked, 
 	}
 	slices.Sort(c.Rules)
 	var err error
-	if c.Result, err = encode(question, a, c.hidden); err != nil {
+	if c.Result, err = c.encode(question); err != nil {
 		return nil, err
 	}
 	c.digest = Digest(c.Result)
@@ -111,6 +115,9 @@ func whole(a *sandbox.Answer) error {
 	if len(a.Dimensions) > maxDimensions {
 		return bad("more dimensions than margins can be checked for")
 	}
+	if !selectable(a) {
+		return bad("cells are shown by a count or people at least so much, and first by a measure with one value that leaves")
+	}
 	var last []string
 	seen := make([]int, len(a.Population)) // the last cell a person was seen in, from 1
 	for i := range a.Cells {
@@ -131,15 +138,22 @@ func whole(a *sandbox.Answer) error {
 			}
 			seen[s] = i + 1
 		}
+		if c.None != nil && len(c.None) != len(a.Measures) {
+			return bad("a measure has a value or has none")
+		}
 		for m, x := range c.Contributions {
+			f := a.Measures[m].Func
 			if len(x) != len(c.Contributors) {
 				return bad("contributions are one per contributor")
 			}
-			switch a.Measures[m].Func {
-			case sandbox.Count, sandbox.Subjects, sandbox.Sum:
-				if !addUp(x, c.Values[m]) {
-					return bad("what contributors add comes to the value")
-				}
+			if f == sandbox.Ratio && (len(c.Divisors) != len(a.Measures) || len(c.Divisors[m]) != len(c.Contributors)) {
+				return bad("a ratio has a divisor per contributor")
+			}
+			if f.Additive() && (!addUp(x, c.Values[m]) || c.Missing(m)) {
+				return bad("what contributors add comes to the value")
+			}
+			if !f.Additive() && f != sandbox.Mean && f != sandbox.Plain && len(c.Thin) != len(a.Measures) {
+				return bad("a value that is no total says on how few people it rests")
 			}
 		}
 	}
@@ -150,28 +164,40 @@ func whole(a *sandbox.Answer) error {
 // People who add zero to a weighed measure because they have no value for it cannot be told from those with value zero in
 // the evidence; counting neither is the strict reading.
 func of(a *sandbox.Answer, cells []int) group {
-	g := group{parts: make([][]int64, len(a.Measures))}
+	g := group{parts: make([][]int64, len(a.Measures)), divisors: make([][]int64, len(a.Measures))}
 	if len(cells) == 1 {
 		c := &a.Cells[cells[0]]
-		g.people = len(c.Contributors)
+		g.people, g.thin = len(c.Contributors), c.Thin
 		for m := range a.Measures {
-			if weighed(a.Measures[m].Func) {
+			switch {
+			case !weighed(a.Measures[m].Func):
+			case m > 0 && same(c.Contributions[m], c.Contributions[m-1]) && g.parts[m-1] != nil:
+				g.parts[m] = g.parts[m-1]
+			default:
 				g.parts[m] = nonZero(c.Contributions[m])
 			}
+			if a.Measures[m].Func == sandbox.Ratio {
+				g.divisors[m] = nonZero(c.Divisors[m])
+			}
 		}
+		g.rest = unlabelled(a, c)
 		return g
 	}
+	k := 2 * len(a.Measures)
 	merged := map[uint32][]int64{}
 	for _, i := range cells {
 		c := &a.Cells[i]
-		for k, s := range c.Contributors {
+		for j, s := range c.Contributors {
 			sums := merged[s]
 			if sums == nil {
-				sums = make([]int64, len(a.Measures))
+				sums = make([]int64, k)
 				merged[s] = sums
 			}
 			for m := range a.Measures {
-				sums[m] = plus(sums[m], c.Contributions[m][k])
+				sums[2*m] = plus(sums[2*m], c.Contributions[m][j])
+				if a.Measures[m].Func == sandbox.Ratio {
+					sums[2*m+1] = plus(sums[2*m+1], c.Divisors[m][j])
+				}
 			}
 		}
 	}
@@ -180,13 +206,53 @@ func of(a *sandbox.Answer, cells []int) group {
 		if !weighed(a.Measures[m].Func) {
 			continue
 		}
-		all := make([]int64, 0, len(merged))
+		all, by := make([]int64, 0, len(merged)), make([]int64, 0, len(merged))
 		for _, sums := range merged {
-			all = append(all, sums[m])
+			all, by = append(all, sums[2*m]), append(by, sums[2*m+1])
 		}
-		g.parts[m] = nonZero(all)
+		g.parts[m], g.divisors[m] = nonZero(all), nonZero(by)
 	}
 	return g
+}
+
+// unlabelled counts who a cell's histogram leaves out, because their label is missing: the rows of the cell less its labels' tell
+// how many. Where the cell counts rows it tells who; else their rows bound how many people there are.
+func unlabelled(a *sandbox.Answer, c *sandbox.Cell) int {
+	rows := slices.IndexFunc(a.Measures, func(m sandbox.Measure) bool { return m.Func == sandbox.Count })
+	fewest := 0
+	for first := 0; first < len(a.Measures); {
+		if a.Measures[first].Func != sandbox.Histogram {
+			first++
+			continue
+		}
+		end := first + 1
+		for end < len(a.Measures) && a.Measures[end].Func == sandbox.Histogram && sameHistogram(a, first, end) {
+			end++
+		}
+		left := int(min(c.Rows-c.NonMissing[first], 1<<31))
+		if rows >= 0 && left > 0 {
+			left = 0
+			for k, n := range c.Contributions[rows] {
+				for m := first; m < end; m++ {
+					n -= c.Contributions[m][k]
+				}
+				if n != 0 {
+					left++
+				}
+			}
+		}
+		if left > 0 && (fewest == 0 || left < fewest) {
+			fewest = left
+		}
+		first = end
+	}
+	return fewest
+}
+
+// sameHistogram says whether two outputs are of one histogram: what it is over is told before its labels.
+func sameHistogram(a *sandbox.Answer, x, y int) bool {
+	prefix := func(m int) string { return strings.TrimSuffix(a.Measures[m].Name, a.Measures[m].Part) }
+	return prefix(x) == prefix(y)
 }
 
 // addUp says whether contributions come to a total, whatever their order overflows on its way.

@@ -13,9 +13,19 @@
 //	all-equal    every contributor adds the same, or nobody anything      class disclosure, ACRO
 //	negative     contributions of both signs are judged by magnitude      ACRO
 //
-// Sums and means are held to all of them, row counts to all but all-equal, counts of people to frequency. Parameters come
-// from the district profile and stay secret from askers. A cell that breaks a rule is published as suppressed, never
+//	degrees      fewer than 10 residual degrees of freedom                ACRO
+//	function     a function without a rule                                fail closed
+//
+// Sums and means, and both sums of a ratio, are held to the first five; row counts, distinct counts and labels of a histogram to all but
+// all-equal; logistic regressions, whose outcome is the same for many, likewise; counts of people to frequency. A histogram must not
+// leave out few people whose label is missing either. A value that is no total is held to frequency by the people it rests on from
+// any side (a quantile by those at or below it and those at or above), and variance, its kin and regressions to degrees. Extremes
+// are one person's own value: their cell is judged, and they leave as redacted. Parameters come from the district profile and stay
+// secret from askers. A cell that breaks a rule is published as suppressed, never
 // dropped and never with a number; a group with no rows is no cell.
+//
+// The gate then selects what the question shows: groups of at least so many, the first so many. It selects among the cells that may
+// leave; suppressed ones stay listed, and the ledger keeps all that may leave.
 //
 // Secondary suppression looks at every margin of the table: the table as a whole, and the cells that agree on any of its
 // dimensions. In each, the suppressed cells taken together must themselves pass the primary rules, else the smallest

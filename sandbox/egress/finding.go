@@ -293,7 +293,7 @@ func (c *comparison) judge(whole place, parts []place) (Finding, bool) {
 			continue
 		}
 		f := sandbox.Sum
-		if n == countMeasure {
+		if n == countMeasure || strings.HasPrefix(n, countMeasure+":") {
 			f = sandbox.Count
 		}
 		measures, weighed = append(measures, sandbox.Measure{Name: n, Func: f}), append(weighed, left.parts[m])

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"math/bits"
 	"slices"
+	"strings"
 
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
@@ -28,7 +29,7 @@ func (*Ledger) GoString() string { return "ledger(redacted)" }
 type Entry struct {
 	Question sandbox.QuestionID
 	Datasets []sandbox.DatasetID // its lineage, over all versions
-	Measures []string            // additive measures, "sum:dataset.column" or countMeasure
+	Measures []string            // what people add: countMeasure, or "sum:" or "count:" and the columns it is taken over
 	Cells    []entryCell         // the published ones
 }
 
@@ -46,12 +47,70 @@ func (Entry) String() string { return "ledger entry(redacted)" }
 // GoString keeps populations out of %#v.
 func (Entry) GoString() string { return "ledger entry(redacted)" }
 
-// Entry makes the ledger's entry of a checked answer. columns names, per measure of the answer, the "dataset.column" it is
-// taken over; empty for count and subjects.
-func (l *Ledger) Entry(question sandbox.QuestionID, c *Checked, columns []string) (Entry, error) {
+// amounts is what people add to one measure of an entry.
+type amounts struct {
+	measure int
+	divisor bool
+}
+
+func (x amounts) of(c *sandbox.Cell) []int64 {
+	if x.divisor {
+		return c.Divisors[x.measure]
+	}
+	return c.Contributions[x.measure]
+}
+
+// added names what people add to each output of an answer. Functions over the rows in which one column is there are compared as its
+// sum, from which they follow the same people; those over rows in which others are there too have names of their own.
+func added(a *sandbox.Answer, m int) (names []string) {
+	from := a.Sources[m]
+	if len(from) == 0 {
+		if a.Measures[m].Func == sandbox.Count {
+			return []string{countMeasure}
+		}
+		return nil
+	}
+	given := func(column string) string {
+		var others []string
+		for _, x := range from {
+			if x != column {
+				others = append(others, x)
+			}
+		}
+		if len(others) == 0 {
+			return "sum:" + column
+		}
+		slices.Sort(others)
+		return "sum:" + column + " given " + strings.Join(others, ", ")
+	}
+	switch a.Measures[m].Func {
+	case sandbox.Distinct, sandbox.Histogram:
+		return []string{countMeasure + ":" + strings.Join(from, " ")}
+	case sandbox.Ratio:
+		return []string{given(from[0]), given(from[1])}
+	}
+	return []string{given(from[0])}
+}
+
+// Entry makes the ledger's entry of a checked answer: all of its published cells, shown or not.
+func (l *Ledger) Entry(question sandbox.QuestionID, c *Checked) (Entry, error) {
 	a := c.answer
-	if len(columns) != len(a.Measures) {
-		return Entry{}, &sandbox.Error{Op: "ledger", Kind: sandbox.Invalid, Object: string(question), Detail: "a column per measure"}
+	bad := len(a.Sources) != len(a.Measures)
+	for m, x := range a.Measures {
+		if bad {
+			break
+		}
+		columns := 1
+		switch x.Func {
+		case sandbox.Count, sandbox.Subjects:
+			columns = 0
+		case sandbox.Ratio:
+			columns = 2
+		}
+		bad = bad || len(a.Sources[m]) < columns
+	}
+	if bad {
+		return Entry{}, &sandbox.Error{Op: "ledger", Kind: sandbox.Invalid, Object: string(question), Detail: "columns per measure"}
 	}
 	e := Entry{Question: question}
 	for _, in := range a.Inputs {
@@ -60,17 +119,12 @@ func (l *Ledger) Entry(question sandbox.QuestionID, c *Checked, columns []string
 		}
 	}
 	slices.Sort(e.Datasets)
-	var kept []int
-	for m, x := range a.Measures {
-		name := ""
-		switch x.Func {
-		case sandbox.Sum, sandbox.Mean:
-			name = "sum:" + columns[m]
-		case sandbox.Count:
-			name = countMeasure
-		}
-		if name != "" && !slices.Contains(e.Measures, name) {
-			e.Measures, kept = append(e.Measures, name), append(kept, m)
+	var kept []amounts
+	for m := range a.Measures {
+		for k, name := range added(a, m) {
+			if !slices.Contains(e.Measures, name) {
+				e.Measures, kept = append(e.Measures, name), append(kept, amounts{m, k > 0})
+			}
 		}
 	}
 	tokens := make([]uint64, len(a.Population))
@@ -95,7 +149,7 @@ func (l *Ledger) Entry(question sandbox.QuestionID, c *Checked, columns []string
 		for k, at := range order {
 			ec.People[k] = tokens[cell.Contributors[at]]
 			for m, from := range kept {
-				ec.Adds[m][k] = cell.Contributions[from][at]
+				ec.Adds[m][k] = from.of(cell)[at]
 			}
 		}
 		e.Cells = append(e.Cells, ec)

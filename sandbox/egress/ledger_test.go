@@ -22,7 +22,7 @@ func (r *records) entry(q sandbox.QuestionID) Entry {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	e, err := ledger.Entry(q, c, columns)
+	e, err := ledger.Entry(q, c)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func TestCompareCountsLikeThePlainCount(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e, err := ledger.Entry(q, c, columns)
+			e, err := ledger.Entry(q, c)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -272,8 +272,12 @@ func TestEntryKeepsPublishedCellsOnly(t *testing.T) {
 			t.Error("tokens are not sorted")
 		}
 	}
-	if _, err := ledger.Entry("q-1", claims(t, rows).check("q-1"), columns[1:]); err == nil {
-		t.Error("a measure without its column passes")
+	for _, sources := range [][][]string{sources[1:], {nil, nil, nil}} {
+		c := claims(t, rows).check("q-1")
+		c.answer.Sources = sources
+		if _, err := ledger.Entry("q-1", c); err == nil {
+			t.Error("a measure without its column passes")
+		}
 	}
 	b, err := e.Encode()
 	if err != nil {
@@ -288,7 +292,7 @@ func TestEntryKeepsPublishedCellsOnly(t *testing.T) {
 }
 
 func tokensOf(t *testing.T, r *records, l *Ledger) []uint64 {
-	e, err := l.Entry("q-1", r.check("q-1"), columns)
+	e, err := l.Entry("q-1", r.check("q-1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +305,7 @@ func TestEntryRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := ledger.Entry("q-1", c, columns)
+		e, err := ledger.Entry("q-1", c)
 		if err != nil {
 			t.Fatal(err)
 		}

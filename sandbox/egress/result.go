@@ -19,15 +19,24 @@ type Result struct {
 	Question   sandbox.QuestionID `json:"question"`
 	Dimensions []string           `json:"dimensions"`
 	Measures   []sandbox.Measure  `json:"measures"`
-	Rows       []ResultRow        `json:"rows"` // sorted by labels
+	Shown      *sandbox.Shown     `json:"shown,omitempty"` // which of the groups that may leave are here
+	Rows       []ResultRow        `json:"rows"`            // sorted by labels, or as Shown says, suppressed ones last
 }
 
-// ResultRow (结果行) is one group. A suppressed group has its labels and no values.
+// ResultRow (结果行) is one group. A suppressed group has its labels and no values. A value that is not there is null, and None says
+// in its place why; None is left out where every value is there.
 type ResultRow struct {
 	Labels     []string `json:"labels"`
-	Values     []int64  `json:"values,omitempty"`
+	Values     []*int64 `json:"values,omitempty"`
+	None       []string `json:"none,omitempty"`
 	Suppressed bool     `json:"suppressed,omitempty"`
 }
+
+// Why a value is not there.
+const (
+	NoneUndefined = "undefined" // 无定义: too few rows, a divisor of zero, a regression that its rows do not determine
+	NoneRedacted  = "redacted"  // 不出域: the function's value is one person's own
+)
 
 // Record (单一主体结果) is what a recipient gets of class B: the consented fields of one record.
 type Record struct {
@@ -54,15 +63,20 @@ const (
 	MaxResult = 16 << 20
 )
 
-func encode(question sandbox.QuestionID, a *sandbox.Answer, hidden []bool) ([]byte, error) {
+// encode writes the outgoing bytes.
+func (c *Checked) encode(question sandbox.QuestionID) ([]byte, error) {
+	a := c.answer
 	r := Result{Format: formatResult, Question: question, Dimensions: slices.Clone(a.Dimensions), Measures: slices.Clone(a.Measures), Rows: []ResultRow{}}
 	if r.Dimensions == nil {
 		r.Dimensions = []string{}
 	}
-	for i := range a.Cells {
-		row := ResultRow{Labels: append([]string{}, a.Cells[i].Labels...), Suppressed: hidden[i]}
-		if !hidden[i] {
-			row.Values = slices.Clone(a.Cells[i].Values)
+	if len(a.Shown.AtLeast) > 0 || a.Shown.Top != nil {
+		r.Shown = &a.Shown
+	}
+	for _, i := range c.shown {
+		row := ResultRow{Labels: append([]string{}, a.Cells[i].Labels...), Suppressed: c.hidden[i]}
+		if !c.hidden[i] {
+			row.values(a, &a.Cells[i])
 		}
 		r.Rows = append(r.Rows, row)
 	}
@@ -71,6 +85,28 @@ func encode(question sandbox.QuestionID, a *sandbox.Answer, hidden []bool) ([]by
 		return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Withheld, Object: string(question), Detail: "more bytes than a result may have"}
 	}
 	return b, err
+}
+
+// values gives a row the values of a cell that may leave.
+func (r *ResultRow) values(a *sandbox.Answer, c *sandbox.Cell) {
+	for m := range a.Measures {
+		why := ""
+		switch {
+		case redacted(a.Measures[m].Func):
+			why = NoneRedacted
+		case c.Missing(m):
+			why = NoneUndefined
+		}
+		if why == "" {
+			v := c.Values[m]
+			r.Values = append(r.Values, &v)
+			continue
+		}
+		if r.None == nil {
+			r.None = make([]string, len(a.Measures))
+		}
+		r.Values, r.None[m] = append(r.Values, nil), why
+	}
 }
 
 // EncodeRecord writes the outgoing bytes of class B.
@@ -112,21 +148,36 @@ func decode[T any](b []byte, format string, whole func(T) bool) (T, error) {
 	return out, nil
 }
 
-// whole says whether the rows are sorted and fit their head: values exactly where a row is not suppressed.
+// whole says whether the rows are in order and fit their head: values exactly where a row is not suppressed, each of them or why it
+// is not there.
 func (r Result) whole() bool {
 	if r.Format != formatResult || len(r.Measures) == 0 || len(r.Rows) > MaxRows || r.Dimensions == nil || r.Rows == nil {
 		return false // null is another encoding of an empty list
 	}
-	for i, row := range r.Rows {
+	for _, row := range r.Rows {
 		values := len(r.Measures)
 		if row.Suppressed {
 			values = 0
 		}
-		if row.Labels == nil || len(row.Labels) != len(r.Dimensions) || len(row.Values) != values || i > 0 && slices.Compare(r.Rows[i-1].Labels, row.Labels) >= 0 {
+		if row.Labels == nil || len(row.Labels) != len(r.Dimensions) || len(row.Values) != values || row.None != nil && len(row.None) != values {
+			return false
+		}
+		some := false
+		for m, v := range row.Values {
+			why := ""
+			if row.None != nil {
+				why = row.None[m]
+			}
+			if why != "" && why != NoneUndefined && why != NoneRedacted || (why == "") != (v != nil) {
+				return false
+			}
+			some = some || why != ""
+		}
+		if row.None != nil && !some {
 			return false
 		}
 	}
-	return true
+	return r.ordered()
 }
 
 func (r Record) whole() bool {

@@ -36,13 +36,17 @@ func (p Params) Stricter(minSubjects, maxShare int) Params {
 
 // Rule names, as reviewers see them.
 const (
-	RuleFrequency = "frequency" // 人数不足
-	RuleDominance = "dominance" // (n,k) 占比过高
-	RulePPercent  = "p-percent" // p% 可推算
-	RuleAllEqual  = "all-equal" // 全部相同
-	RuleSecondary = "secondary" // 二次隐藏: hidden to protect another cell
-	RuleFunction  = "function"  // 函数不可出域
+	RuleFrequency = "frequency"          // 人数不足
+	RuleDominance = "dominance"          // (n,k) 占比过高
+	RulePPercent  = "p-percent"          // p% 可推算
+	RuleAllEqual  = "all-equal"          // 全部相同
+	RuleSecondary = "secondary"          // 二次隐藏: hidden to protect another cell
+	RuleFunction  = "function"           // 函数不可出域
+	RuleDegrees   = "degrees-of-freedom" // 自由度不足
 )
+
+// minDegrees is the least residual degrees of freedom of a statistic that leaves. Source: ACRO, SDC handbook on regressions.
+const minDegrees = 10
 
 // frequency is rule 1: fewer distinct subjects than the threshold. A cell of rows that are missing every value has nobody
 // in it and is the smallest of all.
@@ -132,47 +136,87 @@ func pPercent(m magnitudes, p Params) bool {
 // adds nothing is the commonest case of it.
 func allEqual(m magnitudes, contributors int) bool { return contributors == 0 || m.equal }
 
-// weighed says whether a measure's contributions are amounts, to which the dominance rules apply: sums, means, and row
-// counts, where one person may hold most of the rows.
+// weighed says whether a measure's contributions are amounts, to which the dominance rules apply: all but counts of people and
+// what is redacted; of rows too one person may hold most.
 func weighed(f sandbox.MeasureFunc) bool {
-	return f == sandbox.Sum || f == sandbox.Mean || f == sandbox.Count
+	return f != sandbox.Subjects && !redacted(f)
 }
+
+// redacted says whether a measure's value never leaves: it is one person's own.
+func redacted(f sandbox.MeasureFunc) bool { return f == sandbox.Min || f == sandbox.Max }
 
 // group is what the primary rules judge: people, and per weighed measure what each of them adds. A measure's
 // contributors are those with a non-missing input, so a measure may have fewer people than its group.
 type group struct {
-	people int
-	parts  [][]int64 // per measure, what each contributor adds where it is not zero; nil for measures that are not weighed
+	people   int
+	parts    [][]int64 // per measure, what each contributor adds where it is not zero; nil for measures that are not weighed
+	divisors [][]int64 // per measure, of ratios: likewise to the divisor
+	thin     []int64   // per measure; nil for several cells together, of which no such value is published
+	rest     int       // people, or rows if fewer cannot be told, that a histogram leaves out because their label is missing
 }
 
 // judge gives the rules a group breaks, in the order of the package doc. One row each is what most questions count, so
-// row counts are not held to the rule against equal contributions.
+// row counts are not held to the rule against equal contributions, nor are outcomes of yes and no.
 func judge(g group, measures []sandbox.Measure, p Params) []string {
-	broken := map[string]bool{RuleFrequency: frequency(g.people, p)}
+	broken := map[string]bool{RuleFrequency: frequency(g.people, p) || g.rest > 0 && frequency(g.rest, p)}
+	weigh := func(parts []int64, everybody, equal bool) {
+		mag := measure(parts, max(p.DominanceN, 2))
+		broken[RuleDominance] = broken[RuleDominance] || dominance(mag, p)
+		broken[RulePPercent] = broken[RulePPercent] || pPercent(mag, p)
+		broken[RuleFrequency] = broken[RuleFrequency] || everybody && len(parts) > 0 && frequency(len(parts), p)
+		broken[RuleAllEqual] = broken[RuleAllEqual] || equal && allEqual(mag, len(parts))
+	}
 	for i, m := range measures {
+		if !weighed(m.Func) {
+			continue
+		}
+		again := i > 0 && m.Func == measures[i-1].Func && same(g.parts[i], g.parts[i-1]) // another output of one measure
 		switch m.Func {
-		case sandbox.Subjects:
-		case sandbox.Count, sandbox.Sum, sandbox.Mean:
-			mag := measure(g.parts[i], max(p.DominanceN, 2))
-			broken[RuleDominance] = broken[RuleDominance] || dominance(mag, p)
-			broken[RulePPercent] = broken[RulePPercent] || pPercent(mag, p)
-			if m.Func == sandbox.Count {
-				continue
+		case sandbox.Count, sandbox.Distinct:
+			weigh(g.parts[i], false, false)
+		case sandbox.Histogram:
+			weigh(g.parts[i], true, false)
+		case sandbox.Sum, sandbox.Mean:
+			weigh(g.parts[i], true, true)
+		case sandbox.Ratio:
+			weigh(g.parts[i], true, true)
+			weigh(g.divisors[i], true, true)
+		case sandbox.Quantile, sandbox.Variance, sandbox.StdDev, sandbox.Covariance, sandbox.Correlation, sandbox.Linear:
+			if !again {
+				weigh(g.parts[i], false, true)
 			}
-			broken[RuleFrequency] = broken[RuleFrequency] || len(g.parts[i]) > 0 && frequency(len(g.parts[i]), p)
-			broken[RuleAllEqual] = broken[RuleAllEqual] || allEqual(mag, len(g.parts[i]))
+		case sandbox.Logistic:
+			if !again {
+				weigh(g.parts[i], false, false)
+			}
 		default:
 			broken[RuleFunction] = true
 		}
+		if g.thin != nil && !m.Func.Additive() && m.Func != sandbox.Mean {
+			broken[RuleFrequency] = broken[RuleFrequency] || g.thin[i] < int64(p.MinSubjects)
+			broken[RuleDegrees] = broken[RuleDegrees] || degrees(m.Func) && g.thin[i] < minDegrees
+		}
 	}
 	var out []string
-	for _, r := range []string{RuleFrequency, RuleDominance, RulePPercent, RuleAllEqual, RuleFunction} {
+	for _, r := range []string{RuleFrequency, RuleDominance, RulePPercent, RuleAllEqual, RuleDegrees, RuleFunction} {
 		if broken[r] {
 			out = append(out, r)
 		}
 	}
 	return out
 }
+
+// degrees says whether a function has residual degrees of freedom.
+func degrees(f sandbox.MeasureFunc) bool {
+	switch f {
+	case sandbox.Variance, sandbox.StdDev, sandbox.Covariance, sandbox.Correlation, sandbox.Linear, sandbox.Logistic:
+		return true
+	}
+	return false
+}
+
+// same says whether two lists are one.
+func same(a, b []int64) bool { return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] }
 
 // share gives a part of a whole in tenths of a percent, for reviewers.
 func share(part, whole wide) int {

@@ -361,17 +361,7 @@ func (n *Node) gate(ctx context.Context, d query.Derivation, q *questionRecord, 
 	if err != nil {
 		return egress.Review{}, err
 	}
-	columns := make([]string, len(d.Spec.Measures))
-	for i, m := range d.Spec.Measures {
-		if alias, name, ok := strings.Cut(m.Column, "."); ok {
-			for _, in := range d.Inputs {
-				if in.Alias == alias {
-					columns[i] = string(in.Dataset) + "." + name
-				}
-			}
-		}
-	}
-	entry, err := n.ledger.Entry(q.ID, checked, columns)
+	entry, err := n.ledger.Entry(q.ID, checked)
 	if err != nil {
 		return egress.Review{}, err
 	}
