@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -28,29 +29,71 @@ import (
 )
 
 // Answer computes an accepted question over the given versions of its inputs, one version of each dataset.
+//
+// The scanned input is computed in parts on all cores; neither their number nor that of the cores shows in the answer.
 func Answer(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query.Derivation, inputs []sandbox.InputVersion, lim columnar.Limits) (*sandbox.Answer, error) {
+	return answer(ctx, mem, v, d, inputs, lim, partRows, columnar.Goroutines{Workers: runtime.GOMAXPROCS(0)})
+}
+
+func answer(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query.Derivation, inputs []sandbox.InputVersion, lim columnar.Limits, rows int64, by columnar.Executor) (*sandbox.Answer, error) {
 	for i, in := range inputs {
 		if slices.ContainsFunc(inputs[:i], func(e sandbox.InputVersion) bool { return e.Dataset == in.Dataset && e.Version != in.Version }) {
 			return nil, &sandbox.Error{Op: "run", Kind: sandbox.Invalid, Object: string(in.Dataset), Detail: "a question sees one version of a dataset"}
 		}
 	}
-	open := func(ctx context.Context, ds sandbox.DatasetID, columns []string) (batch.Reader, error) {
-		i := slices.IndexFunc(inputs, func(in sandbox.InputVersion) bool { return in.Dataset == ds })
-		if i < 0 {
-			return nil, &sandbox.Error{Op: "run", Kind: sandbox.Internal, Object: string(ds), Detail: "an input without a version"}
+	version := func(ds sandbox.DatasetID) (in sandbox.InputVersion) {
+		if i := slices.IndexFunc(inputs, func(in sandbox.InputVersion) bool { return in.Dataset == ds }); i >= 0 {
+			in = inputs[i]
 		}
-		snap, err := v.Snapshot(ds, inputs[i].Version)
-		if err != nil {
-			return nil, missing(inputs[i], err)
+		return in
+	}
+	snapshot := func(ds sandbox.DatasetID) (vault.Snapshot, error) {
+		in := version(ds)
+		if in.Dataset == "" {
+			return vault.Snapshot{}, &sandbox.Error{Op: "run", Kind: sandbox.Internal, Object: string(ds), Detail: "an input without a version"}
 		}
-		r, err := v.Scan(ctx, mem, snap, columns)
+		snap, err := v.Snapshot(ds, in.Version)
 		if err != nil {
-			return nil, missing(inputs[i], err) // not a Reader that holds a nil Scanner
+			return vault.Snapshot{}, missing(in, err)
+		}
+		return snap, nil
+	}
+	if !d.Complete() {
+		return nil, &sandbox.Error{Op: "run", Kind: sandbox.Invalid, Object: "plan", Detail: "an accepted question only"}
+	}
+	scanned, err := snapshot(d.Inputs[0].Dataset)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := v.Parts(scanned, rows)
+	if err != nil {
+		return nil, err
+	}
+	opened := func(ds sandbox.DatasetID, r *vault.Scanner, err error) (batch.Reader, error) {
+		if err != nil {
+			return nil, missing(version(ds), err) // not a Reader that holds a nil Scanner
 		}
 		return r, nil
 	}
-	return columnar.Run(ctx, mem, columnar.Plan{Derivation: d, Inputs: inputs}, open, lim)
+	src := columnar.Source{Parts: parts.Len(),
+		Open: func(ctx context.Context, ds sandbox.DatasetID, columns []string) (batch.Reader, error) {
+			snap, err := snapshot(ds)
+			if err != nil {
+				return nil, err
+			}
+			r, err := v.Scan(ctx, mem, snap, columns)
+			return opened(ds, r, err)
+		},
+		OpenPart: func(ctx context.Context, ds sandbox.DatasetID, columns []string, part int) (batch.Reader, error) {
+			r, err := parts.Scan(ctx, mem, columns, part)
+			return opened(ds, r, err)
+		}}
+	return columnar.Execute(ctx, mem, columnar.Plan{Derivation: d, Inputs: inputs}, src, lim, by)
 }
+
+// partRows is how many rows of the scanned input are computed as one part: enough that what is made for each part costs little, and
+// few enough that two cores end together on a million rows.
+const partRows = 1 << 18
 
 // Claim (单笔查询) names one record: the person's pseudonym and the claim number in the dataset's number column.
 type Claim struct {

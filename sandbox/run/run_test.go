@@ -377,6 +377,51 @@ func clustered(x table) table {
 	return out
 }
 
+// TestAnswerInParts: a version of several batches, whose subjects go over from one to the next, gives the same answer in one part
+// and in many, on one goroutine and on several.
+func TestAnswerInParts(t *testing.T) {
+	v, _ := openVault(t)
+	d := ask(t)
+	x := rapid.Custom(drawTables).Example(3)
+	x.c = clustered(x.c)
+	ctx := context.Background()
+	w, err := v.Begin(ctx, x.c.d.Unit, x.c.d.ID, "run-1", batch.Schema(x.c.d), 3)
+	if err == nil {
+		err = w.Straight()
+	}
+	for from := 0; err == nil && from < len(x.c.rows); from += 3 {
+		to := min(from+3, len(x.c.rows))
+		rec := x.c.record(memory.DefaultAllocator, from, to)
+		err = w.Write(ctx, rec, x.c.subjects[from:to])
+		rec.Release()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := w.Commit(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inputs := []sandbox.InputVersion{{Dataset: x.c.d.ID, Version: s.Version}, commit(t, v, x.p, 4, "p-1")}
+	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	defer mem.AssertSize(t, 0)
+	want, err := answer(ctx, mem, v, d, inputs, columnar.Limits{}, 1<<40, columnar.Goroutines{})
+	if err != nil || len(want.Cells) == 0 {
+		t.Fatal(want, err)
+	}
+	for _, rows := range []int64{1, 7, 20} {
+		for _, workers := range []int{1, 3} {
+			got, err := answer(ctx, mem, v, d, inputs, columnar.Limits{}, rows, columnar.Goroutines{Workers: workers})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("parts of %d rows on %d goroutines give another answer", rows, workers)
+			}
+		}
+	}
+}
+
 // TestAnswer: an answer over sealed columns, cut in any batches, is the engine's answer over the same rows in memory, with
 // the same evidence.
 func TestAnswer(t *testing.T) {

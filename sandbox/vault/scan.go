@@ -35,31 +35,27 @@ type Scanner struct {
 // Scan opens the named columns of a snapshot, in the order named; SubjectColumn may be among them. No other column is
 // opened. The caller closes the scanner, which ends with ctx at the latest.
 func (v *Vault) Scan(ctx context.Context, mem memory.Allocator, s Snapshot, columns []string) (*Scanner, error) {
-	return v.scan(ctx, mem, s, columns, nil)
+	return v.scan(ctx, mem, s, columns, 0, len(s.Batches), nil)
 }
 
 // ScanSubject is Scan over the batches that may hold one subject's rows, about one of them whatever the size of the version.
 // They hold other subjects' rows too.
 func (v *Vault) ScanSubject(ctx context.Context, mem memory.Allocator, s Snapshot, columns []string, subject sandbox.Pseudonym) (*Scanner, error) {
-	return v.scan(ctx, mem, s, columns, &subject)
+	st, err := v.statistics(s)
+	if err != nil {
+		return nil, err
+	}
+	from, to := st.holding(subject)
+	return v.scan(ctx, mem, s, columns, from, to, st.Ends)
 }
 
-func (v *Vault) scan(ctx context.Context, mem memory.Allocator, s Snapshot, columns []string, subject *sandbox.Pseudonym) (*Scanner, error) {
+// scan reads the batches from one to another, all of them where their ends are not given.
+func (v *Vault) scan(ctx context.Context, mem memory.Allocator, s Snapshot, columns []string, from, to int, ends [][]int64) (*Scanner, error) {
 	if len(columns) == 0 || s.key == nil {
 		return nil, &sandbox.Error{Op: "vault: scan", Kind: sandbox.Invalid, Object: string(s.Dataset), Detail: "a scan names a snapshot of this vault and at least one column"}
 	}
-	from, to := 0, len(s.Batches)
-	var ends [][]int64
-	if subject != nil {
-		st, err := v.statistics(s)
-		if err != nil {
-			return nil, err
-		}
-		from, to = st.holding(*subject)
-		ends = st.Ends
-	}
 	ctx, stop := context.WithCancel(ctx)
-	r := &Scanner{mem: mem, rows: s.Batches[from:to], stop: stop, part: subject != nil}
+	r := &Scanner{mem: mem, rows: s.Batches[from:to], stop: stop, part: ends != nil}
 	var fields []arrow.Field
 	for i, name := range columns {
 		at := slices.IndexFunc(s.columns, func(c manifestColumn) bool { return c.Name == name })
