@@ -1,22 +1,41 @@
 // Package columnar is the engine that answers a query.Derivation over Arrow record batches in the domain (域内列式计算): scan,
-// filter, look up, group, measure, and with every cell the evidence (distinct subjects and what each adds) that the gate
+// filter, join, group, measure, and with every cell the evidence (distinct subjects and what each adds) that the gate
 // decides on.
 //
 // Method: batches are taken in pieces of 1,024 rows; a selection vector of int32 carries the rows that still count; bins
 // become label codes (through tables for dates, a hash table for texts); codes become a dense cell number by mixed radix,
-// or by open addressing when the space is wide; (cell, subject) pairs index accumulators by open addressing. Go maps keyed
-// by strings were four times slower per row. One run uses one core; the reader may decrypt ahead on others.
+// or by open addressing when the space is wide; (cell, subject) pairs index accumulators by open addressing, or without any table
+// while subjects come in order, as versions keep them. Go maps keyed by strings were four times slower per row.
 //
-// Units: sums are int64 in the column's scaled unit, fen for money. A mean is sum ÷ non-missing rows, rounded half away
-// from zero. Full years of an age bin are reached on the birthday, those of 29 February on 1 March in common years.
+// Joins are by hash: joined inputs are read into memory first, of each row only what the question needs, and shared by all workers. A
+// joined row is a row of the scanned input with one of each joined one, or with none where a left join finds none; the protected
+// subject is the scanned row's. Keys of several rows give their rows a piece at a time. Memory is bounded by MaxBuildBytes; what is
+// more is refused, nothing is written to disk.
 //
-// Promises: evidence is exact; the answer does not depend on how rows are cut into batches; nothing is computed in
-// floating point; a sum over 64 bits is an error and never wraps; memory in proportion to data comes from the caller's
-// allocator, is bounded by Limits, and is given back before Run returns. Steady state allocates nothing per batch beyond
-// what the reader does.
+// Parts: the scanned input is cut by its data alone; a Kernel computes a Partial of each, an Executor says where, and Partials
+// merge in the order of the parts. Parts in the order of their subjects are put side by side; others go through a table.
 //
-// Errors are *sandbox.Error: TooLarge over a limit, Invalid for a plan or lookup that breaks a rule, Tampered for batches
-// that are not what the catalogue describes. They name dataset, column and rule, never a value. Whether one occurs can
+//	count, subjects, sum, mean     of pairs, in 64 bits each, over subjects in 128
+//	histogram, distinct            of labels by code
+//	min, max                       of pairs
+//	quantile                       of counted (cell, value), exact
+//	variance, stddev, covariance,  of n, Σx and Σxy in 64, 128 and 192 bits; the last step in fractions,
+//	correlation, linear            least squares by Bareiss' elimination, exact
+//	ratio                          of two sums over the rows that have both
+//	logistic                       of counted (cell, row of values) in their order, Newton's method in float64
+//
+// Units: values are int64 in the output's scaled unit, fen for money, rounded half away from zero. Full years of an age bin are
+// reached on the birthday, those of 29 February on 1 March in common years. A cell says where an output has no value: too few rows, a
+// divisor of zero, columns that do not determine a regression, an iteration that does not converge.
+//
+// Promises: evidence is exact; the answer's bits do not depend on how rows are cut into batches and parts nor on who computes
+// them, and but for the order of Population not on the order of rows; nothing but logistic regressions is computed in floating point;
+// a value over 64 bits, or one subject's sum on its way, is an error and never wraps; memory in proportion to data comes from
+// the caller's allocator, is bounded by Limits, and is given back before Run returns. Steady state allocates nothing per batch
+// beyond what the reader does.
+//
+// Errors are *sandbox.Error: TooLarge over a limit, Invalid for a plan that breaks a rule or an outcome that is not 0 or 1, Tampered for
+// batches that are not what the catalogue describes. They name dataset, column and rule, never a value. Whether one occurs can
 // depend on data, so the caller shows the asker none of them.
 //
 // It does not decide who may ask (policy), and its answers do not leave: cells of one person are in them (egress).

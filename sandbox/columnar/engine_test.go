@@ -359,6 +359,13 @@ func question(dims ...query.Dimension) query.Spec {
 		Measures: []query.Measure{{Func: sandbox.Sum, Column: "v.cost", As: "sum"}, {Func: sandbox.Mean, Column: "v.cost", As: "mean"}}}
 }
 
+func measuring(m query.Measure) query.Spec {
+	s := question()
+	m.As = "m"
+	s.Measures = []query.Measure{m}
+	return s
+}
+
 func visit(who int, cost any) (map[string]any, sandbox.Pseudonym) {
 	return map[string]any{"person": "x", "icd": "J", "day": nil, "born": int64(0), "cost": cost, "beds": int64(who), "index": nil, "night": nil, "site": "s1", "ward": int64(1)}, pseudonym(who)
 }
@@ -459,6 +466,9 @@ func TestLimits(t *testing.T) {
 		{join, Limits{MaxBuildRows: 2}, sandbox.TooLarge},
 		{s, Limits{MaxCells: -1}, sandbox.Invalid},
 		{s, Limits{MaxPairs: 1 << 31}, sandbox.Invalid},
+		{join, Limits{MaxBuildBytes: 1000}, sandbox.TooLarge},
+		{measuring(query.Measure{Func: sandbox.Quantile, Column: "v.cost", Q: 500}), Limits{MaxValues: 2}, sandbox.TooLarge},
+		{measuring(query.Measure{Func: sandbox.Distinct, Column: "v.beds"}), Limits{MaxValues: 2}, sandbox.TooLarge},
 	} {
 		if _, err := run1(t, c.s, tables, c.lim); !errors.Is(err, c.kind) {
 			t.Errorf("%+v: %v", c.lim, err)
@@ -554,6 +564,13 @@ func TestBatchesMustBeAsDescribed(t *testing.T) {
 			short := binaries(mem, 8)
 			defer short.Release()
 			return build(func(c []arrow.Array, f []arrow.Field) { c[subject], f[subject].Type = short, short.DataType() })(mem)
+		},
+		"dictionary for a number": func(mem memory.Allocator) *badReader {
+			typ := &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int32, ValueType: arrow.PrimitiveTypes.Int64}
+			i := array.NewInt32Data(array.NewData(arrow.PrimitiveTypes.Int32, 2, []*memory.Buffer{nil, memory.NewBufferBytes([]byte{255, 255, 255, 127, 0, 0, 0, 128})}, nil, 0, 0))
+			v := array.NewInt64Data(array.NewData(arrow.PrimitiveTypes.Int64, 1, []*memory.Buffer{nil, memory.NewBufferBytes(make([]byte, 8))}, nil, 0, 0))
+			hostile := array.NewDictionaryArray(typ, i, v)
+			return build(func(c []arrow.Array, f []arrow.Field) { c[cost], f[cost].Type = hostile, typ })(mem)
 		},
 		"bytes for a number": build(func(c []arrow.Array, f []arrow.Field) { c[cost], f[cost].Type = c[subject], f[subject].Type }),
 		"subject null": func(mem memory.Allocator) *badReader {
