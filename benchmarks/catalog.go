@@ -44,7 +44,7 @@ func catalogSection(rows, repeat int) (string, error) {
 
 // qualityLine is the quality pass, by rows and by cells.
 func qualityLine(rows, repeat int) (string, error) {
-	t := generate(rows, func(row int) int { return row / rowsPerSubject })["claims"]
+	t := generate(rows, func(row int) int { return row / rowsPerSubject }, pseudonym)["claims"]
 	d := t.described
 	d.Columns = slices.Clone(d.Columns)
 	for i, values := range map[int]string{1: "len[1,12]", 2: "len[1,8]", 3: "[2000-01-01,2030-12-31]", 4: "[0,)", 5: "[0,)"} {

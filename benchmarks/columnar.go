@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"runtime"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -128,8 +129,13 @@ func pseudonym(n int) []byte {
 	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, r.Uint64()), r.Uint64())
 }
 
+// inOrder stands for the pseudonyms of a version, which is kept in their order.
+func inOrder(n int) []byte {
+	return binary.LittleEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(n)<<24), rand.NewPCG(uint64(n), 1).Uint64())
+}
+
 // generate builds the tables; subject gives the subject of each row. Nine rows in ten are in the subject's home region.
-func generate(rows int, subject func(row int) int) map[sandbox.DatasetID]*table {
+func generate(rows int, subject func(row int) int, pseudonym func(int) []byte) map[sandbox.DatasetID]*table {
 	rng := rand.New(rand.NewPCG(7, 7))
 	c := &table{described: claims()}
 	build(c, rows, func(b *array.RecordBuilder, who int) {
@@ -147,16 +153,16 @@ func generate(rows int, subject func(row int) int) map[sandbox.DatasetID]*table 
 		} else {
 			b.Field(5).(*array.Int64Builder).Append(rng.Int64N(500))
 		}
-	}, subject)
+	}, subject, pseudonym)
 	p := &table{described: persons()}
 	build(p, max(1, rows/rowsPerSubject), func(b *array.RecordBuilder, _ int) {
 		b.Field(0).(*array.StringBuilder).Append("")
 		b.Field(1).(*array.Date32Builder).Append(arrow.Date32(rng.IntN(firstDay)))
-	}, func(row int) int { return row })
+	}, func(row int) int { return row }, pseudonym)
 	return map[sandbox.DatasetID]*table{"claims": c, "persons": p}
 }
 
-func build(t *table, rows int, fill func(b *array.RecordBuilder, who int), subject func(row int) int) {
+func build(t *table, rows int, fill func(b *array.RecordBuilder, who int), subject func(row int) int, pseudonym func(int) []byte) {
 	fields := append(batch.Schema(t.described).Fields(), arrow.Field{Name: columnar.SubjectColumn, Type: &arrow.FixedSizeBinaryType{ByteWidth: 16}})
 	t.schema = arrow.NewSchema(fields, nil)
 	b := array.NewRecordBuilder(memory.DefaultAllocator, t.schema)
@@ -201,20 +207,29 @@ func columnarCases(rows int) ([]benchmark, error) {
 	subjects := max(1, rows/rowsPerSubject)
 	rng := rand.New(rand.NewPCG(1, 2))
 	var out []benchmark
+	clustered := func(row int) int { return min(row/rowsPerSubject, subjects-1) }
 	for _, layout := range []struct {
-		name    string
-		subject func(row int) int
+		name      string
+		subject   func(row int) int
+		pseudonym func(int) []byte
 	}{
-		{"clustered", func(row int) int { return min(row/rowsPerSubject, subjects-1) }},
-		{"scattered", func(int) int { return rng.IntN(subjects) }},
+		{"clustered", clustered, pseudonym},
+		{"in order", clustered, inOrder},
+		{"scattered", func(int) int { return rng.IntN(subjects) }, pseudonym},
 	} {
-		tables := generate(rows, layout.subject)
+		tables := generate(rows, layout.subject, layout.pseudonym)
 		for _, q := range questions() {
-			b, err := engineCase(q.name+"; "+layout.name, q.spec, tables)
+			b, err := engineCase(q.name+"; "+layout.name, q.spec, tables, 1)
 			if err != nil {
 				return nil, err
 			}
 			out = append(out, b)
+			if layout.name == "in order" {
+				if b, err = engineCase(q.name+"; in order, in parts on all cores", q.spec, tables, runtime.GOMAXPROCS(0)); err != nil {
+					return nil, err
+				}
+				out = append(out, b)
+			}
 		}
 	}
 	return out, nil
@@ -235,8 +250,11 @@ func everything(in map[sandbox.DatasetID]catalog.Dataset) []sandbox.ListItem {
 	return list
 }
 
-// engineCase prepares one question so that a run is nothing but the engine.
-func engineCase(name string, spec query.Spec, tables map[sandbox.DatasetID]*table) (benchmark, error) {
+// partRows is how many rows are one part, as package run cuts them.
+const partRows = 1 << 18
+
+// engineCase prepares one question so that a run is nothing but the engine, on so many goroutines.
+func engineCase(name string, spec query.Spec, tables map[sandbox.DatasetID]*table, workers int) (benchmark, error) {
 	described := map[sandbox.DatasetID]catalog.Dataset{}
 	for id, t := range tables {
 		described[id] = t.described
@@ -271,8 +289,17 @@ func engineCase(name string, spec query.Spec, tables map[sandbox.DatasetID]*tabl
 	open := func(_ context.Context, ds sandbox.DatasetID, _ []string) (batch.Reader, error) {
 		return readers[ds], nil
 	}
+	src := columnar.Source{Open: open}
+	if workers > 1 {
+		whole := readers[d.Inputs[0].Dataset].(*reader)
+		const batches = partRows / batchRows
+		src.Parts = (len(whole.records) + batches - 1) / batches
+		src.OpenPart = func(_ context.Context, _ sandbox.DatasetID, _ []string, part int) (batch.Reader, error) {
+			return &reader{schema: whole.schema, records: whole.records[part*batches : min(len(whole.records), (part+1)*batches)]}, nil
+		}
+	}
 	b.run = func(ctx context.Context) error {
-		_, err := columnar.Run(ctx, memory.DefaultAllocator, plan, open, columnar.Limits{})
+		_, err := columnar.Execute(ctx, memory.DefaultAllocator, plan, src, columnar.Limits{}, columnar.Goroutines{Workers: workers})
 		return err
 	}
 	return b, nil

@@ -243,7 +243,19 @@ func (m *Merger) translate(p *Partial, codes [][]uint32) ([]uint32, error) {
 			return nil, err
 		}
 	}
+	seen := make([]bool, m.grouper.n)
+	for _, c := range out {
+		if seen[c] {
+			return nil, notThis()
+		}
+		seen[c] = true
+	}
 	return out, nil
+}
+
+// notThis says that a decoded Partial is not what Encode wrote.
+func notThis() error {
+	return fail(sandbox.Tampered, "partial", "a partial of this question in its one encoding")
 }
 
 // tally adds what a part counted.
@@ -282,6 +294,12 @@ func (m *Merger) append(ev *evidence, cells []uint32) error {
 	}
 	n := len(m.segments)
 	if n == 0 {
+		for i, c := range cells {
+			if int(c) != i { // cells without pairs came before
+				ev.free()
+				return notThis()
+			}
+		}
 		m.segments = append(m.segments, segment{ev, nil, 0}) // its cells were numbered first
 		m.subjects = ev.known
 		m.rememberTail()

@@ -1,7 +1,9 @@
 package columnar
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
+	"github.com/opdomain/opdomain/sandbox/query"
 )
 
 // cutSource serves tables whole, and the scanned one in the parts that cuts, ascending row numbers, make of it. Any number of
@@ -74,8 +77,92 @@ func TestPartsDoNotShow(t *testing.T) {
 		if got, want := render(parts), render(whole); got != want {
 			t.Fatalf("in parts at %d:\n%s\nwhole:\n%s", cuts, got, want)
 		}
+		parts, err = Execute(context.Background(), mem, plan(t, s), src, Limits{}, carried{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := render(parts), render(whole); got != want {
+			t.Fatalf("carried, in parts at %d:\n%s\nwhole:\n%s", cuts, got, want)
+		}
 		if mem.CurrentAlloc() != 0 || left.Load() != 0 {
 			t.Fatalf("%d bytes and %d readers left", mem.CurrentAlloc(), left.Load())
 		}
 	})
+}
+
+// carried computes parts one by one and merges what comes out of their encoding.
+type carried struct{}
+
+func (carried) Partials(ctx context.Context, k *Kernel, src Source, merge func(*Partial) error) error {
+	for i := range src.Parts {
+		p, err := k.part(ctx, src, i)
+		if err != nil {
+			return err
+		}
+		b := k.Encode(p)
+		p.Free()
+		if p, err = k.Decode(b); err != nil {
+			return err
+		}
+		if again := k.Encode(p); !bytes.Equal(b, again) {
+			return errors.New("another encoding")
+		}
+		if err := merge(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestHostilePartials: cut or changed anywhere, bytes are refused or are a Partial that merges; nothing is read out of bounds, and
+// nothing is left.
+func TestHostilePartials(t *testing.T) {
+	tables := visitTable(int64(100), int64(200), nil, int64(-3), int64(5))
+	tables["visits"].subjects[4] = tables["visits"].subjects[0]
+	s := question(query.Dimension{Column: "v.icd", As: "d"}, query.Dimension{Column: "v.cost", Bin: "size", As: "e"})
+	s.Measures = append(s.Measures, query.Measure{Func: sandbox.Quantile, Column: "v.cost", Q: 500, As: "q"}, query.Measure{Func: sandbox.Variance, Column: "v.cost", As: "x"},
+		query.Measure{Func: sandbox.Distinct, Column: "v.beds", As: "y"})
+	mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+	defer mem.AssertSize(t, 0)
+	var left atomic.Int64
+	src := cutSource(mem, tables, nil, []int{9}, &left)
+	k, err := NewKernel(context.Background(), mem, plan(t, s), src.Open, Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Free()
+	p, err := k.part(context.Background(), src, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := k.Encode(p)
+	p.Free()
+	try := func(b []byte) error {
+		p, err := k.Decode(b)
+		if err != nil {
+			return err
+		}
+		m := k.Init()
+		defer m.Free()
+		if err := m.Merge(p); err == nil {
+			_, _ = k.Finalize(m)
+		}
+		return nil
+	}
+	if err := try(good); err != nil {
+		t.Fatal(err)
+	}
+	for n := range good {
+		if err := try(good[:n]); !errors.Is(err, sandbox.Tampered) {
+			t.Fatalf("cut at %d: %v", n, err)
+		}
+		for _, x := range []byte{0xff, good[n] + 1, good[n] ^ 0x80} {
+			b := slices.Clone(good)
+			b[n] = x
+			_ = try(b)
+		}
+	}
+	if err := try(append(slices.Clone(good), 0)); !errors.Is(err, sandbox.Tampered) {
+		t.Errorf("with more behind: %v", err)
+	}
 }

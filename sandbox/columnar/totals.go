@@ -143,6 +143,15 @@ func (t *totals) contributes(words []uint64) bool {
 func (t *totals) sum() error {
 	cells, ops := t.m.grouper.n, t.m.r.ops
 	t.shares = make([][]share, len(t.runs))
+	var counts, most []int
+	for w, o := range ops {
+		switch o {
+		case opCount:
+			counts = append(counts, w)
+		case opMost:
+			most = append(most, w)
+		}
+	}
 	err := parallel(len(t.runs), t.workers, func(k int) error {
 		shares, words := make([]share, cells), make([]uint64, cells*len(ops))
 		for c := range shares {
@@ -151,13 +160,11 @@ func (t *totals) sum() error {
 		t.shares[k] = shares
 		t.pairs(t.runs[k], func(cell int, _ uint32, words []uint64) {
 			x := &shares[cell]
-			for w, o := range ops {
-				switch o {
-				case opCount:
-					x.words[w] += words[w]
-				case opMost:
-					x.words[w] = max(x.words[w], words[w])
-				}
+			for _, w := range counts {
+				x.words[w] += words[w]
+			}
+			for _, w := range most {
+				x.words[w] = max(x.words[w], words[w])
 			}
 			if t.contributes(words) {
 				x.pairs++
@@ -545,7 +552,10 @@ func (v *valuer) thin(cells []sandbox.Cell) error {
 				case sandbox.Max:
 					low = unsortable(words[v.r.slots[o.slot].least+1]) == value
 				case sandbox.Logistic:
-					yes := int64(words[s.word]) / ones[m]
+					yes := int64(0) // an outcome of a scale that cannot say 1 is 0 everywhere
+					if ones[m] > 0 {
+						yes = int64(words[s.word]) / ones[m]
+					}
 					low, high = yes > 0, uint64(yes) < rows
 				}
 				if low {

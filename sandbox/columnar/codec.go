@@ -1,0 +1,246 @@
+package columnar
+
+import (
+	"encoding/binary"
+)
+
+// partialMagic starts an encoded Partial.
+const partialMagic = "ODP1"
+
+// Encode writes a Partial, for another process that runs the same question: magic, then numbers of 8 bytes, little endian:
+//
+//	names     by label column of the scanned input: how many, each its length and bytes padded to 8
+//	cells     how many, then the codes of their dimensions
+//	subjects  how many, then two words each
+//	pairs     how many, then cell<<32|subject each, then the words of each
+//	moments   by set: how many words, then them
+//	tallies   by set: how many combinations, then the words of each and its count
+//
+// It is grade-4 data in the clear: the caller seals it.
+func (k *Kernel) Encode(p *Partial) []byte {
+	b := []byte(partialMagic)
+	word := func(v uint64) { b = binary.LittleEndian.AppendUint64(b, v) }
+	words := func(v []uint64) {
+		for _, w := range v {
+			word(w)
+		}
+	}
+	for _, names := range p.names {
+		word(uint64(len(names)))
+		for _, n := range names {
+			word(uint64(len(n)))
+			b = append(b, n...)
+			for range -len(n) & 7 {
+				b = append(b, 0)
+			}
+		}
+	}
+	word(uint64(p.cells))
+	for _, c := range p.codes {
+		word(uint64(c))
+	}
+	word(uint64(p.ev.known))
+	for i := range p.ev.known {
+		words(p.ev.people.at(i))
+	}
+	word(uint64(p.ev.n))
+	for i := range p.ev.n {
+		words(p.ev.keys.at(i))
+	}
+	for i := range p.ev.n {
+		words(p.ev.acc.at(i))
+	}
+	for _, m := range p.moments {
+		n := min(p.cells*m.stride, len(m.v.v)) // what is behind is empty
+		word(uint64(n))
+		words(m.v.v[:n])
+	}
+	for _, t := range p.tallies {
+		word(uint64(t.n))
+		for i := range t.n {
+			words(t.words.at(i))
+			word(t.counts.v[i])
+		}
+	}
+	return b
+}
+
+// Decode reads what Encode wrote of a part of the same question. Every number is checked before it is used; bytes that are not a Partial
+// of this question are Tampered, more than the limits allow TooLarge. The caller has authenticated them.
+func (k *Kernel) Decode(b []byte) (p *Partial, err error) {
+	d := &cursor{b: b, ok: len(b) >= 4 && string(b[:4]) == partialMagic}
+	if d.ok {
+		d.b = b[4:]
+	}
+	r := k.r
+	p = r.newPartial()
+	defer func() {
+		if err == nil && (!d.ok || len(d.b) > 0) {
+			err = notThis()
+		}
+		if err != nil {
+			p.Free()
+			p = nil
+		}
+	}()
+	sizes := make([]uint64, len(r.labels)) // codes of each label column
+	for l, x := range r.labels {
+		p.names = append(p.names, nil)
+		if n := d.count(8); x.input == 0 {
+			for range n {
+				p.names[l] = append(p.names[l], d.text())
+			}
+			sizes[l] = uint64(n)
+		} else if d.ok = d.ok && n == 0; d.ok {
+			sizes[l] = uint64(len(r.lookups[x.input].coders[l].names))
+		}
+	}
+	if p.cells = d.count(8 * r.dims); p.cells > r.lim.MaxCells {
+		return p, tooLarge("answer", "cells", r.lim.MaxCells)
+	}
+	for i := range p.cells * r.dims {
+		c := d.word()
+		d.ok = d.ok && c < sizes[i%r.dims]
+		p.codes = append(p.codes, uint32(c))
+	}
+	if err := d.evidence(p, r.lim); err != nil {
+		return p, err
+	}
+	for _, m := range p.moments {
+		n := d.count(8)
+		if d.ok = d.ok && n%m.stride == 0 && n <= p.cells*m.stride; d.ok && n > 0 {
+			m.v.grow(n)
+			d.words(m.v.v[:n])
+		}
+	}
+	columns := make([][]uint64, 0, 16)
+	for i, t := range p.tallies {
+		for len(columns) < t.width {
+			columns = append(columns, make([]uint64, piece))
+		}
+		times := make([]uint64, piece)
+		n := d.count(8 * (t.width + 1))
+		if n > r.lim.MaxValues {
+			return p, tooLarge("answer", "distinct values in its cells", r.lim.MaxValues)
+		}
+		at := 0
+		for j := range n {
+			for w := range t.width {
+				columns[w][at] = d.word()
+			}
+			times[at] = d.word()
+			d.ok = d.ok && columns[0][at] < uint64(p.cells) && times[at] > 0
+			if l := r.tallies[i].label; l >= 0 {
+				d.ok = d.ok && columns[1][at] < sizes[l]
+			}
+			if !d.ok {
+				return p, nil
+			}
+			if at++; at == piece || j == n-1 {
+				t.add(columns, at, times)
+				at = 0
+			}
+		}
+		d.ok = d.ok && t.n == n // each stands once
+	}
+	return p, nil
+}
+
+// cursor reads words; once something is not there, all that follows is zero.
+type cursor struct {
+	b  []byte
+	ok bool
+}
+
+func (d *cursor) word() uint64 {
+	if d.ok = d.ok && len(d.b) >= 8; !d.ok {
+		return 0
+	}
+	v := binary.LittleEndian.Uint64(d.b)
+	d.b = d.b[8:]
+	return v
+}
+
+func (d *cursor) words(out []uint64) {
+	for i := range out {
+		out[i] = d.word()
+	}
+}
+
+// count reads how many entries of at least so many bytes follow; no more than there are bytes for.
+func (d *cursor) count(size int) int {
+	n := d.word()
+	if d.ok = d.ok && n <= 1<<30 && n*uint64(size) <= uint64(len(d.b)); !d.ok {
+		return 0
+	}
+	return int(n)
+}
+
+func (d *cursor) text() string {
+	n := d.count(1)
+	if d.ok = d.ok && (n+7)&^7 <= len(d.b); !d.ok {
+		return ""
+	}
+	s := string(d.b[:n])
+	for _, z := range d.b[n : (n+7)&^7] {
+		d.ok = d.ok && z == 0
+	}
+	d.b = d.b[(n+7)&^7:]
+	return s
+}
+
+// evidence reads subjects and pairs, and builds the tables that those out of order need.
+func (d *cursor) evidence(p *Partial, lim Limits) error {
+	e := p.ev
+	known := d.count(16)
+	if known > lim.MaxSubjects {
+		return tooLarge("answer", "subjects", lim.MaxSubjects)
+	}
+	a, b := make([]uint64, 0, piece), make([]uint64, 0, piece)
+	for i := range known {
+		a, b = append(a, d.word()), append(b, d.word())
+		if len(a) == piece || i == known-1 {
+			if err := e.number(a, b); err != nil {
+				return err
+			}
+			a, b = a[:0], b[:0]
+		}
+	}
+	d.ok = d.ok && e.known == known // each stands once
+	n := d.count(8 * (1 + len(e.ops)))
+	if n > lim.MaxPairs {
+		return tooLarge("answer", "pairs of cell and subject", lim.MaxPairs)
+	}
+	e.keys.reserve(n)
+	e.acc.reserve(n)
+	inOrder, last := e.subjects == nil, uint32(0)
+	for i := range n {
+		key := d.word()
+		d.ok = d.ok && key>>32 < uint64(p.cells) && key&0xffffffff < uint64(known)
+		inOrder = inOrder && uint32(key) >= last
+		last = uint32(key)
+		e.keys.at(i)[0] = key
+	}
+	for i := range n {
+		d.words(e.acc.at(i))
+	}
+	if e.n = n; !d.ok {
+		return nil
+	}
+	if inOrder { // the next rows may go on with the last subject
+		e.current = known - 1
+		e.last.grow(p.cells)
+		for i := n - 1; i >= 0 && int(uint32(e.keys.at(i)[0])) == e.current; i-- {
+			c := e.keys.at(i)[0] >> 32
+			d.ok = d.ok && e.last.v[c] == 0
+			e.last.v[c] = uint64(e.current)<<32 | uint64(i+1)
+		}
+		return nil
+	}
+	if e.subjects == nil {
+		e.tabulate()
+	}
+	e.hashed(nil, 0)
+	d.ok = d.ok && e.pairs.n == n
+	return nil
+}
