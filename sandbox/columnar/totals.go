@@ -109,13 +109,13 @@ func (m *Merger) newTotals(workers int) *totals {
 	return t
 }
 
-// pairs calls f for every pair of a run of segments in the order of subjects.
-func (t *totals) pairs(run []segment, f func(cell int, subject uint32, words []uint64)) {
+// pairs calls f for every pair of a run of segments, in the order of subjects where it is given.
+func (t *totals) pairs(run []segment, order []uint32, f func(cell int, subject uint32, words []uint64)) {
 	for _, s := range run {
 		for i := range s.ev.n {
 			p := i
-			if t.order != nil {
-				p = int(t.order[i])
+			if order != nil {
+				p = int(order[i])
 			}
 			if key := s.ev.keys.at(p)[0]; key != dead {
 				f(s.cell(uint32(key>>32)), uint32(s.subjects)+uint32(key), s.ev.acc.at(p))
@@ -156,7 +156,7 @@ func (t *totals) sum() error {
 			shares[c].words = words[c*len(ops):][:len(ops):len(ops)]
 		}
 		t.shares[k] = shares
-		t.pairs(t.runs[k], func(cell int, _ uint32, words []uint64) {
+		t.pairs(t.runs[k], nil, func(cell int, _ uint32, words []uint64) {
 			x := &shares[cell]
 			for _, w := range counts {
 				x.words[w] += words[w]
@@ -199,7 +199,7 @@ func (t *totals) sum() error {
 	}
 	return parallel(len(t.runs), t.workers, func(k int) error {
 		shares := t.shares[k]
-		t.pairs(t.runs[k], func(cell int, subject uint32, words []uint64) {
+		t.pairs(t.runs[k], t.order, func(cell int, subject uint32, words []uint64) {
 			if !t.contributes(words) {
 				return
 			}

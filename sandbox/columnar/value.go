@@ -236,7 +236,7 @@ func (v *valuer) thin(cells []sandbox.Cell) error {
 	err := parallel(len(t.runs), t.workers, func(run int) error {
 		count := make([]uint32, k*len(cells))
 		sides[run] = count
-		t.pairs(t.runs[run], func(cell int, _ uint32, words []uint64) {
+		t.pairs(t.runs[run], nil, func(cell int, _ uint32, words []uint64) {
 			at := count[k*cell:][:k]
 			for j, m := range which {
 				o, s := &v.r.outputs[m], &t.sources[m]
