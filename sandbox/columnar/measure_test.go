@@ -166,3 +166,12 @@ func TestPartsEnd(t *testing.T) {
 		mem.AssertSize(t, 0)
 	}
 }
+
+// TestRank: the least whole number of at least q·n/1000, also where the product is just above one.
+func TestRank(t *testing.T) {
+	for _, c := range [][3]uint64{{1, 1, 1}, {1001, 1, 2}, {1000, 1, 1}, {501, 501, 252}, {4, 500, 2}, {4, 501, 3}, {10, 999, 10}, {1 << 60, 500, 1 << 59}} {
+		if got := rank(c[0], int(c[1])); got != c[2] {
+			t.Errorf("rank of %d thousandths of %d: %d, want %d", c[1], c[0], got, c[2])
+		}
+	}
+}
