@@ -94,7 +94,7 @@ func (a *app) checkPlan(ctx context.Context, d desensitizing) error {
 		return err
 	}
 	keys := &namedKeys{any: any}
-	o := desensitize.Options{Keys: keys, Hierarchies: hierarchyFiles(d.hierarchies), Seed: any}
+	o := desensitize.Options{Keys: keys, Hierarchies: hierarchyFiles(d.hierarchies), Seed: any, Told: true}
 	digest := p.Digest()
 	out := checked{Plan: p.ID, Version: p.Version, Digest: digest[:], Columns: []checkedColumn{}}
 	var reasons []sandbox.Reason

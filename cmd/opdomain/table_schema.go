@@ -41,6 +41,9 @@ func describeTable(ctx context.Context, path string, p *desensitize.Plan, o file
 	if declared {
 		d.ID, d.Unit = p.Dataset, p.Owner
 	}
+	if path == "" { // a plan is checked alone: its headers speak
+		return classify.Apply(d, classify.NewSampler(titled(d)).Grade()), nil, nil
+	}
 	src, err := file.OpenTable(ctx, allocator(), path, d.Columns, o)
 	if err != nil {
 		return d, nil, err
@@ -64,16 +67,7 @@ func describeTable(ctx context.Context, path string, p *desensitize.Plan, o file
 			numbers[f.Name] = i + 1
 		}
 	}
-	sampled := d
-	if declared { // the header speaks as well where the schema gives no title
-		sampled.Columns = slices.Clone(d.Columns)
-		for i := range sampled.Columns {
-			if c := &sampled.Columns[i]; c.Title == "" {
-				c.Title = c.Name
-			}
-		}
-	}
-	sampler := classify.NewSampler(sampled)
+	sampler := classify.NewSampler(titled(d))
 	forms := make([]form, len(d.Columns))
 	for {
 		rec, err := src.Next(ctx)
@@ -110,6 +104,17 @@ func describeTable(ctx context.Context, path string, p *desensitize.Plan, o file
 		}
 	}
 	return d, numbers, nil
+}
+
+// titled has the header speak where a schema gives no title.
+func titled(d catalog.Dataset) catalog.Dataset {
+	d.Columns = slices.Clone(d.Columns)
+	for i := range d.Columns {
+		if c := &d.Columns[i]; c.Title == "" {
+			c.Title = c.Name
+		}
+	}
+	return d
 }
 
 // isNumeric says whether an operation is for numbers or dates.
