@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -60,11 +61,15 @@ type layout struct {
 	name string
 	draw func(i, subjects int64) int64
 	sql  func(subjects int64) string
+	// pseudonym gives the first half of a person's.
+	pseudonym func(who, subjects uint64) uint64
 }
 
 var layouts = []layout{
-	{"clustered", func(i, _ int64) int64 { return i / rowsPerSubject }, func(int64) string { return fmt.Sprintf("(i // %d)", rowsPerSubject) }},
-	{"scattered", func(i, n int64) int64 { return draw(i, 0, n) }, func(n int64) string { return drawn(0, n) }},
+	{"clustered, as the vault keeps them", func(i, _ int64) int64 { return i / rowsPerSubject }, func(int64) string { return fmt.Sprintf("(i // %d)", rowsPerSubject) },
+		func(who, subjects uint64) uint64 { return math.MaxUint64 / subjects * who }},
+	{"scattered", func(i, n int64) int64 { return draw(i, 0, n) }, func(n int64) string { return drawn(0, n) },
+		func(who, _ uint64) uint64 { return (who + 1) * 0x9e3779b97f4a7c15 }},
 }
 
 // regionOf is the home region of a person in nine rows of ten.
@@ -100,9 +105,9 @@ func load(ctx context.Context, db *sql.DB, l layout, rows int) ([]arrow.Record, 
 		b.Field(1).(*array.Date32Builder).Append(arrow.Date32(firstDay + draw(i, 3, days)))
 		b.Field(2).(*array.Int64Builder).Append(draw(i, 4, 20000))
 		b.Field(3).(*array.Int64Builder).Append(who)
-		// A keyed pseudonym looks random.
-		binary.LittleEndian.PutUint64(p[:], uint64(who+1)*0x9e3779b97f4a7c15)
-		binary.LittleEndian.PutUint64(p[8:], uint64(who+1)*0xc2b2ae3d27d4eb4f)
+		// A keyed pseudonym looks random; a version is kept in their order.
+		binary.BigEndian.PutUint64(p[:], l.pseudonym(uint64(who), uint64(subjects)))
+		binary.BigEndian.PutUint64(p[8:], uint64(who+1)*0xc2b2ae3d27d4eb4f)
 		b.Field(4).(*array.FixedSizeBinaryBuilder).Append(p[:])
 		if (i+1)%batchRows == 0 || i == int64(rows)-1 {
 			out = append(out, b.NewRecord())

@@ -1,6 +1,7 @@
 package columnar
 
 import (
+	"encoding/binary"
 	"math"
 	"slices"
 	"strconv"
@@ -33,6 +34,7 @@ type coder struct {
 	base  int64
 
 	texts    *texts            // seen texts
+	recent   *recentTexts      // of them, short ones
 	textCode []uint32          // → code
 	group    map[string]uint32 // Prefix, Codes: code list entry → code
 	longest  int               // longest entry
@@ -86,7 +88,7 @@ func newCoder(mem memory.Allocator, object string, c *catalog.Column, b *catalog
 	}
 	if b == nil && keep == nil {
 		if k.kind = byWord; c.Type == catalog.Text {
-			k.kind, k.texts = byText, newTexts(mem)
+			k.kind, k.texts, k.recent = byText, newTexts(mem), new(recentTexts)
 		} else {
 			k.words = newIndex64(mem)
 		}
@@ -108,7 +110,7 @@ func newCoder(mem memory.Allocator, object string, c *catalog.Column, b *catalog
 		}
 		return k
 	}
-	k.kind, k.group, k.texts = byExact, map[string]uint32{}, newTexts(mem)
+	k.kind, k.group, k.texts, k.recent = byExact, map[string]uint32{}, newTexts(mem), new(recentTexts)
 	if b == nil {
 		for _, l := range keep {
 			k.group[l] = k.name(l)
@@ -260,28 +262,63 @@ func (k *coder) encode(c *column, sel []int32, out []uint32) error {
 	return nil
 }
 
+// recentTexts remembers the codes of texts of up to 7 bytes by where their packed word falls, two in a place, so that most rows need
+// no table.
+type recentTexts [1 << 10]struct {
+	word [2]uint64 // of pack, with a bit that no packed word has
+	code [2]uint32
+}
+
+const (
+	recentBit = 1 << 63
+	golden    = 0x9e3779b97f4a7c15
+)
+
+// encodeTexts codes texts. An asker cannot choose what stands in the data: a place of recent that many words fall on costs time only.
 func (k *coder) encodeTexts(c *column, sel []int32, out []uint32) {
+	offs, data, recent := c.offs, c.data, k.recent
 	for j, i := range sel {
-		from, to := c.offs[i], c.offs[i+1]
-		if n, ok := k.texts.get(c.data, from, to); ok {
-			out[j] = k.textCode[n]
+		from, to := offs[i], offs[i+1]
+		if n := uint(to - from); n <= 7 && int(from)+8 <= len(data) {
+			w := binary.LittleEndian.Uint64(data[from:])&(1<<(8*n)-1) | uint64(n)<<56 | recentBit
+			r := &recent[w*golden>>54]
+			if r.word[0] == w {
+				out[j] = r.code[0]
+				continue
+			}
+			if r.word[1] == w {
+				out[j] = r.code[1]
+				continue
+			}
+			if c.null(i) {
+				continue
+			}
+			out[j] = k.encodeText(data, from, to)
+			r.word[1], r.code[1] = r.word[0], r.code[0]
+			r.word[0], r.code[0] = w, out[j]
 			continue
 		}
-		if c.null(i) {
-			continue
+		if !c.null(i) {
+			out[j] = k.encodeText(data, from, to)
 		}
-		var code uint32
-		if k.kind == byText {
-			code = k.name(string(c.data[from:to]))
-		} else {
-			code = k.grouped(c.data[from:to])
-		}
-		if !k.closed || k.texts.n < textCached {
-			k.texts.put(c.data, from, to)
-			k.textCode = append(k.textCode, code)
-		}
-		out[j] = code
 	}
+}
+
+func (k *coder) encodeText(data []byte, from, to int32) uint32 {
+	if n, ok := k.texts.get(data, from, to); ok {
+		return k.textCode[n]
+	}
+	var code uint32
+	if k.kind == byText {
+		code = k.name(string(data[from:to]))
+	} else {
+		code = k.grouped(data[from:to])
+	}
+	if !k.closed || k.texts.n < textCached {
+		k.texts.put(data, from, to)
+		k.textCode = append(k.textCode, code)
+	}
+	return code
 }
 
 // grouped finds the code list entry for s; of several prefixes the longest.
@@ -323,18 +360,18 @@ func (k *coder) word(v int64) uint32 {
 
 // filter keeps rows by the label of one column.
 type filter struct {
-	col   int // position in the input's batch
-	coder *coder
-	in    map[string]bool
-	not   bool
-	pass  []uint8 // by code
+	col    int // position in the input's batch
+	coder  *coder
+	in     map[string]bool
+	not    bool
+	pass   []uint8 // by code
+	days   []uint8 // by day of the coder's table: 1 passes; see byDay
+	ranged int8    // amounts that pass are those between two edges: 1 they are, -1 not
+	lo, hi int64   // of the edges, hi inclusive
 }
 
-// apply narrows sel in place.
-func (f *filter) apply(b *inputBatch, sel []int32, codes []uint32) ([]int32, error) {
-	if err := f.coder.encode(&b.cols[f.col], sel, codes); err != nil {
-		return nil, err
-	}
+// allows gives whether a code passes, as 0 or 1.
+func (f *filter) allows(code uint32) uint8 {
 	for n := len(f.pass); n < len(f.coder.names); n++ {
 		p := uint8(0)
 		if f.in[f.coder.names[n]] != f.not {
@@ -342,12 +379,126 @@ func (f *filter) apply(b *inputBatch, sel []int32, codes []uint32) ([]int32, err
 		}
 		f.pass = append(f.pass, p)
 	}
-	n := 0
+	return f.pass[code]
+}
+
+// apply narrows sel in place.
+func (f *filter) apply(b *inputBatch, sel []int32, codes []uint32) ([]int32, error) {
+	c := &b.cols[f.col]
+	if c.valid == nil {
+		switch f.coder.kind {
+		case byYear, byAge:
+			if f.coder.table != nil {
+				return f.byDay(c, sel, codes)
+			}
+		case byEdges:
+			if f.ranged == 0 {
+				f.edges()
+			}
+			if f.ranged > 0 {
+				return f.between(c, sel), nil
+			}
+		}
+	}
+	return f.byCode(c, sel, codes)
+}
+
+func (f *filter) byCode(c *column, sel []int32, codes []uint32) ([]int32, error) {
+	if err := f.coder.encode(c, sel, codes); err != nil {
+		return nil, err
+	}
+	if len(f.coder.names) > 0 {
+		f.allows(0)
+	}
+	n, pass := 0, f.pass
 	for j, i := range sel {
 		sel[n] = i
-		n += int(f.pass[codes[j]])
+		n += int(pass[codes[j]])
 	}
 	return sel[:n], nil
+}
+
+// byDay looks up whether a day passes, once that is known.
+func (f *filter) byDay(c *column, sel []int32, codes []uint32) ([]int32, error) {
+	const unknown, outside = 2, 4
+	if f.days == nil {
+		f.days = make([]uint8, len(f.coder.table)+1) // the last stands for all days outside the table
+		for i := range f.days {
+			f.days[i] = unknown
+		}
+		f.days[len(f.days)-1] = outside
+	}
+	base, days, n, seen := int32(f.coder.base), f.days, 0, uint8(0)
+	last := uint32(len(days) - 1)
+	for _, i := range sel {
+		seen |= days[min(uint32(c.days[i]-base), last)]
+	}
+	if seen&outside != 0 {
+		return f.byCode(c, sel, codes)
+	}
+	if seen&unknown != 0 {
+		if err := f.learn(c, sel, codes); err != nil {
+			return nil, err
+		}
+	}
+	for _, i := range sel {
+		sel[n] = i
+		n += int(days[min(uint32(c.days[i]-base), last)])
+	}
+	return sel[:n], nil
+}
+
+// learn finds out whether the days of the selected rows, all in the table, pass.
+func (f *filter) learn(c *column, sel []int32, codes []uint32) error {
+	if err := f.coder.encode(c, sel, codes); err != nil {
+		return err
+	}
+	for j, i := range sel {
+		f.days[c.days[i]-int32(f.coder.base)] = f.allows(codes[j])
+	}
+	return nil
+}
+
+// edges finds the interval of the amounts that pass, if it is one.
+func (f *filter) edges() {
+	k := f.coder
+	f.ranged, f.lo, f.hi = -1, math.MinInt64, math.MaxInt64
+	first, last := -1, -1
+	for n, code := range k.codes {
+		if f.allows(code) == 0 {
+			continue
+		}
+		if first < 0 {
+			first = n
+		} else if last != n-1 {
+			return
+		}
+		last = n
+	}
+	if first < 0 {
+		return
+	}
+	if first > 0 {
+		f.lo = k.edges[first-1]
+	}
+	if last < len(k.edges) {
+		if k.edges[last] == math.MinInt64 {
+			return
+		}
+		f.hi = k.edges[last] - 1
+	}
+	f.ranged = 1
+}
+
+func (f *filter) between(c *column, sel []int32) []int32 {
+	lo, span, n := f.lo, uint64(f.hi)-uint64(f.lo), 0
+	for _, i := range sel {
+		sel[n] = i
+		if uint64(c.ints[i])-uint64(lo) <= span {
+			n++
+		}
+	}
+	return sel[:n]
 }
 
 // coderFor makes the coder of a filter or label.

@@ -1,6 +1,7 @@
 package columnar
 
 import (
+	"encoding/binary"
 	"math/bits"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -22,6 +23,7 @@ type evidence struct {
 	people   pages         // two words a subject, in first-seen order
 	last     block[uint64] // by cell, while clustered: subject<<32 | pair+1 of its last row
 	current  int           // the subject whose rows are coming, while clustered
+	begin    int           // its first pair
 	pairs    *index64      // cell<<32 | subject; nil while clustered
 	n        int           // pairs
 	keys     pages         // of each pair
@@ -29,11 +31,13 @@ type evidence struct {
 
 	ids, pair []uint32
 	key       []uint64
+	s0, s1    []uint64
+	window    []uint64 // of the pairs of the rows last placed: the page of acc that all lie in; nil when they do not
 }
 
 func newEvidence(mem allocator, ops []op, lim Limits) *evidence {
 	return &evidence{lim: lim, ops: ops, people: pages{mem: mem, stride: 2}, last: block[uint64]{mem: mem}, current: -1,
-		keys: pages{mem: mem, stride: 1}, acc: pages{mem: mem, stride: len(ops)}, ids: make([]uint32, piece), pair: make([]uint32, piece), key: make([]uint64, piece)}
+		keys: pages{mem: mem, stride: 1}, acc: pages{mem: mem, stride: len(ops)}, ids: make([]uint32, piece), pair: make([]uint32, piece), key: make([]uint64, piece), s0: make([]uint64, piece), s1: make([]uint64, piece)}
 }
 
 func (e *evidence) free() {
@@ -62,14 +66,39 @@ func (e *evidence) number(s0, s1 []uint64) error {
 	n, done := len(s0), 0
 	e.people.reserve(e.known + n)
 	if e.subjects == nil {
+		for ; done < n; done++ {
+			a, b := s0[done], s1[done]
+			if e.known > 0 {
+				if p := e.people.at(e.known - 1); a == p[0] && b == p[1] {
+					e.ids[done] = uint32(e.known - 1)
+					continue
+				} else if !follows(a, b, p[0], p[1]) {
+					break
+				}
+			}
+			p := e.people.at(e.known)
+			p[0], p[1] = a, b
+			e.ids[done] = uint32(e.known)
+			e.known++
+		}
+	}
+	return e.numbered(s0, s1, done)
+}
+
+// numberColumn does the same for the selected rows of a column.
+func (e *evidence) numberColumn(c *column, sel []int32) error {
+	n, done := len(sel), 0
+	e.people.reserve(e.known + n)
+	if e.subjects == nil {
+		data, ids, known := c.data, e.ids[:n], e.known
 		var p0, p1 uint64
-		if e.known > 0 {
-			p := e.people.at(e.known - 1)
+		if known > 0 {
+			p := e.people.at(known - 1)
 			p0, p1 = p[0], p[1]
 		}
-		ids, known := e.ids[:n], e.known
 		for ; done < n; done++ {
-			if a, b := s0[done], s1[done]; a != p0 || b != p1 || known == 0 {
+			p := data[16*int(sel[done]):][:16]
+			if a, b := binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint64(p[8:]); a != p0 || b != p1 || known == 0 {
 				if known > 0 && !follows(a, b, p0, p1) {
 					break
 				}
@@ -80,12 +109,25 @@ func (e *evidence) number(s0, s1 []uint64) error {
 			}
 			ids[done] = uint32(known - 1)
 		}
-		if e.known = known; done < n {
+		e.known = known
+	}
+	if done == n {
+		return e.numbered(nil, nil, 0)
+	}
+	s0, s1 := e.s0[:n], e.s1[:n]
+	for j := done; j < n; j++ {
+		s0[j], s1[j] = c.subject(sel[j])
+	}
+	return e.numbered(s0, s1, done)
+}
+
+// numbered numbers the rows from done on, which are out of order, by the table.
+func (e *evidence) numbered(s0, s1 []uint64, done int) error {
+	if done < len(s0) {
+		if e.subjects == nil {
 			e.tabulate()
 		}
-	}
-	if done < n {
-		ids, s0, s1 := e.ids[done:n], s0[done:], s1[done:]
+		ids, s0, s1 := e.ids[done:len(s0)], s0[done:], s1[done:]
 		e.subjects.ids(s0, s1, ids)
 		for j, id := range ids {
 			if int(id) == e.known {
@@ -117,32 +159,33 @@ func (e *evidence) tabulate() {
 }
 
 // rows counts one row for each (cell, subject), cells being below limit, and remembers the pairs for what is added next.
-func (e *evidence) rows(cells []uint32, limit int, s0, s1 []uint64) error {
-	if err := e.number(s0, s1); err != nil {
+func (e *evidence) rows(cells []uint32, limit int, subject *column, sel []int32) error {
+	if err := e.numberColumn(subject, sel); err != nil {
 		return err
 	}
-	return e.place(cells, limit, false)
+	if err := e.place(cells, limit); err != nil {
+		return err
+	}
+	e.count(0, nil, len(cells))
+	return nil
 }
 
-// place finds the pairs of numbered rows, and counts the rows unless they are counted.
-func (e *evidence) place(cells []uint32, limit int, counted bool) error {
+// place finds the pairs of numbered rows.
+func (e *evidence) place(cells []uint32, limit int) error {
 	n := len(cells)
 	e.keys.reserve(e.n + n)
 	e.acc.reserve(e.n + n)
-	done := 0
+	done, first := 0, e.begin
 	if e.pairs == nil {
 		done = e.clustered(cells, limit)
 	}
-	if done < n {
+	if e.window = nil; done < n {
 		e.hashed(cells, done)
+	} else if e.n > 0 && first>>pageBits == (e.n-1)>>pageBits {
+		e.window = e.acc.v[first>>pageBits]
 	}
 	if e.n > e.lim.MaxPairs {
 		return tooLarge("answer", "pairs of cell and subject", e.lim.MaxPairs)
-	}
-	if !counted {
-		for _, p := range e.pair[:n] {
-			e.acc.at(int(p))[0]++
-		}
 	}
 	return nil
 }
@@ -150,24 +193,27 @@ func (e *evidence) place(cells []uint32, limit int, counted bool) error {
 // clustered numbers pairs until a subject comes back, and gives how many rows it numbered.
 func (e *evidence) clustered(cells []uint32, limit int) int {
 	e.last.grow(limit)
-	last, ids := e.last.v, e.ids[:len(cells)]
+	last, ids, pair := e.last.v, e.ids[:len(cells)], e.pair[:len(cells)]
+	n, current := e.n, e.current
 	for j, c := range cells {
 		id := ids[j]
-		if int(id) != e.current {
-			if int(id) < e.current {
+		if int(id) != current {
+			if int(id) < current {
+				e.n, e.current = n, current
 				return j
 			}
-			e.current = int(id)
+			current, e.begin = int(id), n
 		}
 		l := last[c]
 		if l&0xffffffff == 0 || uint32(l>>32) != id {
-			e.keys.at(e.n)[0] = uint64(c)<<32 | uint64(id)
-			e.n++
-			l = uint64(id)<<32 | uint64(e.n)
+			e.keys.v[n>>pageBits][n&pageMask] = uint64(c)<<32 | uint64(id)
+			n++
+			l = uint64(id)<<32 | uint64(n)
 			last[c] = l
 		}
-		e.pair[j] = uint32(l) - 1
+		pair[j] = uint32(l) - 1
 	}
+	e.n, e.current = n, current
 	return len(cells)
 }
 
@@ -200,22 +246,34 @@ func (e *evidence) hashed(cells []uint32, done int) {
 
 // add adds one slot's values of the rows last given to rows; valid is nil when none is missing. False on overflow.
 func (e *evidence) add(s slot, values []int64, valid []uint8) bool {
-	over := int64(0)
-	for j, p := range e.pair[:len(values)] {
-		w := e.acc.at(int(p))
-		a, v := int64(w[s.sum]), values[j]
-		if valid != nil {
-			v &= -int64(valid[j])
+	over, stride := int64(0), e.acc.stride
+	pair := e.pair[:len(values)]
+	if e.window != nil && valid == nil {
+		window := e.window[s.sum:]
+		for j, p := range pair {
+			w := &window[int(p&pageMask)*stride]
+			a, v := int64(*w), values[j]
+			sum := a + v
+			over |= (sum ^ a) & (sum ^ v)
+			*w = uint64(sum)
 		}
-		sum := a + v
-		over |= (sum ^ a) & (sum ^ v)
-		w[s.sum] = uint64(sum)
+	} else {
+		for j, p := range pair {
+			w := &e.acc.v[p>>pageBits][int(p&pageMask)*stride+s.sum]
+			a, v := int64(*w), values[j]
+			if valid != nil {
+				v &= -int64(valid[j])
+			}
+			sum := a + v
+			over |= (sum ^ a) & (sum ^ v)
+			*w = uint64(sum)
+		}
 	}
 	if s.rows > 0 {
 		e.count(s.rows, valid, len(values))
 	}
 	if s.least > 0 {
-		for j, p := range e.pair[:len(values)] {
+		for j, p := range pair {
 			if valid != nil && valid[j] == 0 {
 				continue
 			}
@@ -228,12 +286,21 @@ func (e *evidence) add(s slot, values []int64, valid []uint8) bool {
 
 // count counts in one word the rows that are valid.
 func (e *evidence) count(word int, valid []uint8, n int) {
-	for j, p := range e.pair[:n] {
-		k := uint64(1)
-		if valid != nil {
-			k = uint64(valid[j])
+	stride, pair := e.acc.stride, e.pair[:n]
+	switch {
+	case valid != nil:
+		for j, p := range pair {
+			e.acc.v[p>>pageBits][int(p&pageMask)*stride+word] += uint64(valid[j])
 		}
-		e.acc.at(int(p))[word] += k
+	case e.window != nil:
+		window := e.window[word:]
+		for _, p := range pair {
+			window[int(p&pageMask)*stride]++
+		}
+	default:
+		for _, p := range pair {
+			e.acc.v[p>>pageBits][int(p&pageMask)*stride+word]++
+		}
 	}
 }
 

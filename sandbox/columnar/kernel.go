@@ -433,7 +433,7 @@ func (e *evidence) absorb(o *evidence, cells []uint32, limit int) error {
 		if len(at) < piece && i < o.n-1 {
 			continue
 		}
-		if err := e.place(to, limit, true); err != nil {
+		if err := e.place(to, limit); err != nil {
 			return err
 		}
 		for j, p := range e.pair[:len(at)] {

@@ -65,16 +65,17 @@ type scanner struct {
 	p       *Partial
 	grouper *grouper
 
-	codes  [][]uint32 // by label
-	scrap  []uint32
-	s0, s1 []uint64
-	cells  []uint32
-	values [][]int64
-	valid  [][]uint8 // by value; nil when none is missing in the piece
-	flags  [][]uint8
-	mask   []uint8
-	words  [][]uint64
-	gather [][]int64
+	subject int        // position of SubjectColumn in the scanned input's batch
+	codes   [][]uint32 // by label
+	scrap   []uint32
+	cells   []uint32
+	scratch [][]int64 // by value
+	values  [][]int64 // by value: of the frame, in scratch or in the batch itself
+	valid   [][]uint8 // by value; nil when none is missing in the piece
+	flags   [][]uint8
+	mask    []uint8
+	words   [][]uint64
+	gather  [][]int64
 }
 
 func (s *scanner) free() {
@@ -92,7 +93,7 @@ func (s *scanner) free() {
 }
 
 func (r *run) newScanner() *scanner {
-	s := &scanner{r: r, filters: r.filters(0), scrap: make([]uint32, piece), s0: make([]uint64, piece), s1: make([]uint64, piece),
+	s := &scanner{r: r, filters: r.filters(0), scrap: make([]uint32, piece), subject: r.find(0, SubjectColumn),
 		cells: make([]uint32, piece), mask: make([]uint8, piece), p: r.newPartial(), frames: make([]*frame, len(r.lookups))}
 	width := 0
 	s.frames[0] = newFrame(len(r.lookups))
@@ -122,9 +123,9 @@ func (r *run) newScanner() *scanner {
 		}
 	}
 	for range r.values {
-		s.values, s.flags = append(s.values, make([]int64, piece)), append(s.flags, make([]uint8, piece))
+		s.scratch, s.flags = append(s.scratch, make([]int64, piece)), append(s.flags, make([]uint8, piece))
 	}
-	s.valid = make([][]uint8, len(r.values))
+	s.values, s.valid = make([][]int64, len(r.values)), make([][]uint8, len(r.values))
 	for _, t := range r.tallies {
 		for len(s.words) < t.width() {
 			s.words = append(s.words, make([]uint64, piece))
@@ -263,11 +264,7 @@ func (s *scanner) group(b *inputBatch, f *frame) error {
 	if err := s.grouper.cells(s.codes[:r.dims], cells); err != nil {
 		return err
 	}
-	subject := &b.cols[r.find(0, SubjectColumn)]
-	for j, i := range sel {
-		s.s0[j], s.s1[j] = subject.subject(i)
-	}
-	if err := s.p.ev.rows(cells, s.grouper.n, s.s0[:n], s.s1[:n]); err != nil {
+	if err := s.p.ev.rows(cells, s.grouper.n, &b.cols[s.subject], sel); err != nil {
 		return err
 	}
 	return s.measure(b, f, cells)
@@ -348,8 +345,8 @@ func (s *scanner) measure(b *inputBatch, f *frame, cells []uint32) error {
 
 // load gets the values of one column for the rows of a frame.
 func (s *scanner) load(b *inputBatch, f *frame, at int) {
-	v, values, flags := s.r.values[at], s.values[at], s.flags[at]
-	s.valid[at] = nil
+	v, values, flags := s.r.values[at], s.scratch[at], s.flags[at]
+	s.values[at], s.valid[at] = values, nil
 	if v.input > 0 {
 		st, found := s.r.lookups[v.input].values[at], f.found[v.input]
 		if !v.nullable {
@@ -368,6 +365,11 @@ func (s *scanner) load(b *inputBatch, f *frame, at int) {
 		return
 	}
 	c := &b.cols[v.col]
+	// Rows of the first frame rise, each standing once.
+	if n := len(f.sel); f == s.frames[0] && c.ints != nil && c.valid == nil && int(f.sel[n-1]-f.sel[0]) == n-1 {
+		s.values[at] = c.ints[f.sel[0]:][:n]
+		return
+	}
 	if c.ints != nil {
 		for j, i := range f.sel {
 			values[j] = c.ints[i]
@@ -416,7 +418,7 @@ func (s *scanner) together(value int, others []int, n int) []uint8 {
 // grouper numbers label combinations from 0 in first-seen order.
 type grouper struct {
 	spaces []uint64
-	direct []uint32         // combination → cell+1, when the whole space is small
+	direct []uint32         // combination → cell+1, when the whole space is small, or of one dimension as far as codes were seen
 	steps  map[int]*index64 // before dimension i: the combination so far is numbered, to keep it within 64 bits
 	last   *index64
 	max    int
@@ -436,7 +438,9 @@ func newGrouper(mem allocator, spaces []uint64, maxCells int) *grouper {
 		}
 		space *= max(n, 1)
 	}
-	if space <= 1<<16 {
+	if len(spaces) == 1 {
+		g.direct = make([]uint32, min(space, 1<<10))
+	} else if space <= 1<<16 {
 		g.direct = make([]uint32, space)
 	} else {
 		g.last = newIndex64(mem)
@@ -455,6 +459,9 @@ func (g *grouper) free() {
 
 // cells writes the cell of each row, given its codes by dimension.
 func (g *grouper) cells(codes [][]uint32, out []uint32) error {
+	if len(g.spaces) == 1 {
+		return g.single(codes[0], out)
+	}
 	mixed := g.mixed[:len(out)]
 	clear(mixed)
 	for d, space := range g.spaces {
@@ -474,21 +481,52 @@ func (g *grouper) cells(codes [][]uint32, out []uint32) error {
 	}
 	if g.direct == nil {
 		g.last.ids(mixed, out)
-	}
-	for j, m := range mixed {
-		if g.direct != nil {
+		for j, c := range out {
+			if int(c) == g.n {
+				g.add(codes, j)
+			}
+		}
+	} else {
+		for j, m := range mixed {
 			if g.direct[m] == 0 {
-				g.direct[m] = uint32(g.n) + 1
+				g.add(codes, j)
+				g.direct[m] = uint32(g.n)
 			}
 			out[j] = g.direct[m] - 1
 		}
-		if int(out[j]) == g.n {
-			g.n++
-			for d := range g.spaces {
-				g.labels = append(g.labels, codes[d][j])
-			}
-		}
 	}
+	return g.full()
+}
+
+// single does the same for one dimension, whose codes count from 0.
+func (g *grouper) single(codes, out []uint32) error {
+	direct := g.direct
+	for j, c := range codes[:len(out)] {
+		if int(c) >= len(direct) {
+			direct = append(direct, make([]uint32, int(c)+1)...)
+			g.direct = direct
+		}
+		x := direct[c]
+		if x == 0 {
+			g.labels = append(g.labels, c)
+			g.n++
+			x = uint32(g.n)
+			direct[c] = x
+		}
+		out[j] = x - 1
+	}
+	return g.full()
+}
+
+// add numbers the combination of row j.
+func (g *grouper) add(codes [][]uint32, j int) {
+	g.n++
+	for d := range g.spaces {
+		g.labels = append(g.labels, codes[d][j])
+	}
+}
+
+func (g *grouper) full() error {
 	if g.n > g.max {
 		return tooLarge("answer", "cells", g.max)
 	}

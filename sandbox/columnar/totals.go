@@ -1,9 +1,11 @@
 package columnar
 
 import (
+	"cmp"
 	"math/big"
 	"math/bits"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -151,23 +153,31 @@ func (t *totals) sum() error {
 		}
 	}
 	err := parallel(len(t.runs), t.workers, func(k int) error {
-		shares, words := make([]share, cells), make([]uint64, cells*len(ops))
+		shares, words, stride := make([]share, cells), make([]uint64, cells*len(ops)), len(ops)
 		for c := range shares {
-			shares[c].words = words[c*len(ops):][:len(ops):len(ops)]
+			shares[c].words = words[c*stride:][:stride:stride]
 		}
 		t.shares[k] = shares
-		t.pairs(t.runs[k], nil, func(cell int, _ uint32, words []uint64) {
-			x := &shares[cell]
-			for _, w := range counts {
-				x.words[w] += words[w]
-			}
-			for _, w := range most {
-				x.words[w] = max(x.words[w], words[w])
-			}
-			if t.contributes(words) {
-				x.pairs++
-			}
-		})
+		for _, s := range t.runs[k] {
+			s.each(func(keys, acc []uint64) {
+				for i, key := range keys {
+					if key == dead {
+						continue
+					}
+					cell, pair := s.cell(uint32(key>>32)), acc[i*stride:][:stride]
+					total := words[cell*stride:][:stride]
+					for _, w := range counts {
+						total[w] += pair[w]
+					}
+					for _, w := range most {
+						total[w] = max(total[w], pair[w])
+					}
+					if t.contributes(pair) {
+						shares[cell].pairs++
+					}
+				}
+			})
+		}
 		return nil
 	})
 	if err != nil {
@@ -197,29 +207,80 @@ func (t *totals) sum() error {
 			t.divisors[m] = make([]int64, at)
 		}
 	}
+	var columns []contribution
+	for m := range t.sources {
+		x := &t.sources[m]
+		if x.at == len(columns) {
+			columns = append(columns, contribution{t.contributions[x.at], x.word, x.one})
+		}
+	}
+	for m, x := range t.sources {
+		if x.divisor > 0 {
+			columns = append(columns, contribution{t.divisors[m], x.divisor, false})
+		}
+	}
 	return parallel(len(t.runs), t.workers, func(k int) error {
-		shares := t.shares[k]
-		t.pairs(t.runs[k], t.order, func(cell int, subject uint32, words []uint64) {
-			if !t.contributes(words) {
-				return
-			}
-			at := shares[cell].at
-			shares[cell].at++
-			t.contributors[at] = subject
-			for m := range t.sources {
-				s := &t.sources[m]
-				v := int64(words[s.word])
-				if s.one {
-					v = 1
+		next := make([]int, cells)
+		for c := range next {
+			next[c] = t.shares[k][c].at
+		}
+		if t.order != nil {
+			t.pairs(t.runs[k], t.order, func(cell int, subject uint32, words []uint64) {
+				if !t.contributes(words) {
+					return
 				}
-				t.contributions[s.at][at] = v
-				if s.divisor > 0 {
-					t.divisors[m][at] = int64(words[s.divisor])
+				at := next[cell]
+				next[cell]++
+				t.contributors[at] = subject
+				for c := range columns {
+					columns[c].put(at, words)
 				}
-			}
-		})
+			})
+			return nil
+		}
+		stride := len(ops)
+		for _, s := range t.runs[k] {
+			subjects := uint32(s.subjects)
+			s.each(func(keys, acc []uint64) {
+				for i, key := range keys {
+					pair := acc[i*stride:][:stride]
+					if key == dead || !t.contributes(pair) {
+						continue
+					}
+					cell := s.cell(uint32(key >> 32))
+					at := next[cell]
+					next[cell]++
+					t.contributors[at] = subjects + uint32(key)
+					for c := range columns {
+						columns[c].put(at, pair)
+					}
+				}
+			})
+		}
 		return nil
 	})
+}
+
+// contribution is a column of contributions, and where its values stand among a pair's words.
+type contribution struct {
+	to   []int64
+	word int
+	one  bool
+}
+
+func (c *contribution) put(at int, words []uint64) {
+	v := int64(words[c.word])
+	if c.one {
+		v = 1
+	}
+	c.to[at] = v
+}
+
+// each calls f for the pairs of a segment, a page of keys and of words at a time.
+func (s segment) each(f func(keys, acc []uint64)) {
+	for at := 0; at < s.ev.n; at += 1 << pageBits {
+		f(s.ev.keys.v[at>>pageBits][:min(1<<pageBits, s.ev.n-at)], s.ev.acc.v[at>>pageBits])
+	}
 }
 
 // word gives the total of a counting word, or the greatest of another, over a cell.
@@ -270,8 +331,49 @@ func (m *Merger) answer(workers int) (*sandbox.Answer, error) {
 	if err := v.thin(a.Cells); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(a.Cells, func(a, b sandbox.Cell) int { return slices.Compare(a.Labels, b.Labels) })
+	a.Cells = m.sorted(a.Cells)
 	return a, nil
+}
+
+// sorted gives the cells by their labels. Each label is ranked once, so that cells are compared as words as long as ranks fit.
+func (m *Merger) sorted(cells []sandbox.Cell) []sandbox.Cell {
+	dims := m.r.dims
+	ranks, widths, all := make([][]uint32, dims), make([]int, dims), 0
+	for d := range ranks {
+		names := m.names[d].names
+		order := make([]uint32, len(names))
+		for i := range order {
+			order[i] = uint32(i)
+		}
+		slices.SortFunc(order, func(a, b uint32) int { return strings.Compare(names[a], names[b]) })
+		ranks[d] = make([]uint32, len(names))
+		for r, i := range order {
+			ranks[d][i] = uint32(r)
+		}
+		widths[d] = bits.Len(uint(max(len(names)-1, 0)))
+		all += widths[d]
+	}
+	if all > 64 {
+		slices.SortFunc(cells, func(a, b sandbox.Cell) int { return slices.Compare(a.Labels, b.Labels) })
+		return cells
+	}
+	type place struct {
+		key  uint64
+		cell uint32
+	}
+	places := make([]place, len(cells))
+	for c := range places {
+		places[c].cell = uint32(c)
+		for d, code := range m.grouper.labels[c*dims:][:dims] {
+			places[c].key = places[c].key<<widths[d] | uint64(ranks[d][code])
+		}
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.key, b.key) })
+	out := make([]sandbox.Cell, len(cells))
+	for i, p := range places {
+		out[i] = cells[p.cell]
+	}
+	return out
 }
 
 // describe gives the answer's outputs, and what is shown of them.
