@@ -282,12 +282,13 @@ func (k *coder) encodeTexts(c *column, sel []int32, out []uint32) {
 		if n := uint(to - from); n <= 7 && int(from)+8 <= len(data) {
 			w := binary.LittleEndian.Uint64(data[from:])&(1<<(8*n)-1) | uint64(n)<<56 | recentBit
 			r := &recent[w*golden>>54]
-			if r.word[0] == w {
-				out[j] = r.code[0]
-				continue
+			// Which of the two it is cannot be foretold: both are looked at without a branch.
+			first, code := r.word[0]^w, r.code[1]
+			if first == 0 {
+				code = r.code[0]
 			}
-			if r.word[1] == w {
-				out[j] = r.code[1]
+			if min(first, r.word[1]^w) == 0 {
+				out[j] = code
 				continue
 			}
 			if c.null(i) {
