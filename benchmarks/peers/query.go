@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,11 +19,15 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
+	"github.com/opdomain/opdomain/attest/keys"
+	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/columnar"
 	"github.com/opdomain/opdomain/sandbox/query"
+	"github.com/opdomain/opdomain/sandbox/run"
+	"github.com/opdomain/opdomain/sandbox/vault"
 )
 
 const (
@@ -58,17 +66,18 @@ func claims() catalog.Dataset {
 
 // layout says in which order the rows of a person stand.
 type layout struct {
-	name string
-	draw func(i, subjects int64) int64
-	sql  func(subjects int64) string
+	name      string
+	clustered bool
+	draw      func(i, subjects int64) int64
+	sql       func(subjects int64) string
 	// pseudonym gives the first half of a person's.
 	pseudonym func(who, subjects uint64) uint64
 }
 
 var layouts = []layout{
-	{"clustered, as the vault keeps them", func(i, _ int64) int64 { return i / rowsPerSubject }, func(int64) string { return fmt.Sprintf("(i // %d)", rowsPerSubject) },
+	{"clustered, as the vault keeps them", true, func(i, _ int64) int64 { return i / rowsPerSubject }, func(int64) string { return fmt.Sprintf("(i // %d)", rowsPerSubject) },
 		func(who, subjects uint64) uint64 { return math.MaxUint64 / subjects * who }},
-	{"scattered", func(i, n int64) int64 { return draw(i, 0, n) }, func(n int64) string { return drawn(0, n) },
+	{"scattered", false, func(i, n int64) int64 { return draw(i, 0, n) }, func(n int64) string { return drawn(0, n) },
 		func(who, _ uint64) uint64 { return (who + 1) * 0x9e3779b97f4a7c15 }},
 }
 
@@ -190,6 +199,7 @@ func engine(ctx context.Context, db *sql.DB, rows, repeat int) (string, error) {
 	for _, c := range d.Columns {
 		list[0].Columns = append(list[0].Columns, sandbox.ColumnRule{Column: c.Name, Uses: []sandbox.Use{sandbox.UseGroup, sandbox.UseFilter, sandbox.UseAggregate}, Funcs: []sandbox.MeasureFunc{sandbox.Sum, sandbox.Mean}})
 	}
+	last := ""
 	for _, l := range layouts {
 		recs, err := load(ctx, db, l, rows)
 		if err != nil {
@@ -225,10 +235,84 @@ func engine(ctx context.Context, db *sql.DB, rows, repeat int) (string, error) {
 			}
 			fmt.Fprintf(&out, "| %s | %s | %.1f | %.1f | %.1f | %.2f | %.2f |\n", q.name, l.name, rates[0]/1e6, rates[1]/1e6, rates[2]/1e6, rates[2]/rates[1], rates[2]/rates[0])
 		}
+		if l.clustered {
+			lines, err := stored(ctx, db, recs, rows, repeat, list)
+			if err != nil {
+				return "", err
+			}
+			last = lines
+		}
 		for _, r := range recs {
 			r.Release()
 		}
 		runtime.GC()
+	}
+	return out.String() + last, nil
+}
+
+// stored measures the same questions from files: DuckDB's Parquet in plain, and a version in the vault under SM4-GCM, on one core.
+func stored(ctx context.Context, db *sql.DB, recs []arrow.Record, rows, repeat int, list []sandbox.ListItem) (string, error) {
+	dir, err := os.MkdirTemp("", "opdomain-peers-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	parquet := filepath.Join(dir, "claims.parquet")
+	if _, err := db.ExecContext(ctx, `COPY claims TO '`+parquet+`' (FORMAT parquet)`); err != nil {
+		return "", err
+	}
+	k, err := keys.Create(filepath.Join(dir, "keys"), []byte("benchmark"), keys.Params{Time: 1, Memory: 64, Threads: 1}, rand.Reader)
+	if err != nil {
+		return "", err
+	}
+	defer k.Close()
+	v, err := vault.Open(filepath.Join(dir, "vault"), k, rand.Reader)
+	if err != nil {
+		return "", err
+	}
+	d := claims()
+	w, err := v.Begin(ctx, d.Unit, d.ID, "run-1", batch.Schema(d), sandbox.Grade2)
+	if err != nil {
+		return "", err
+	}
+	for _, rec := range recs {
+		cols := make([]arrow.Array, 0, rec.NumCols())
+		empty := array.NewStringBuilder(memory.DefaultAllocator)
+		who := make([]sandbox.Pseudonym, rec.NumRows())
+		for i := range who {
+			empty.Append("")
+			copy(who[i][:], rec.Column(4).(*array.FixedSizeBinary).Value(i))
+		}
+		cols = append(cols, empty.NewArray())
+		cols = append(cols, rec.Columns()[:4]...)
+		if err := w.Write(ctx, array.NewRecord(batch.Schema(d), cols, rec.NumRows()), who); err != nil {
+			return "", errors.Join(err, w.Abort())
+		}
+	}
+	if _, err := w.Commit(ctx); err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	fmt.Fprintf(&out, "\nThe same table from files: Parquet in plain (snappy), and a version in the vault under SM4-GCM (%s), clustered; all cores.\n\n"+
+		"| question | DuckDB, Parquet | DuckDB, Parquet, with evidence | vault, with evidence | ÷ DuckDB with evidence | ÷ DuckDB without |\n|---|---:|---:|---:|---:|---:|\n", sm.GCMEngine())
+	for _, q := range questions() {
+		derived, _ := query.Derive(q.spec, map[sandbox.DatasetID]catalog.Dataset{d.ID: d}, list)
+		ours := func(ctx context.Context) error {
+			_, err := run.Answer(ctx, memory.DefaultAllocator, v, derived, []sandbox.InputVersion{{Dataset: d.ID, Version: 1}}, columnar.Limits{MaxCells: 1 << 24})
+			return err
+		}
+		from := func(text string) string {
+			return strings.ReplaceAll(text, "FROM claims", "FROM read_parquet('"+parquet+"')")
+		}
+		var rates []float64
+		for _, run := range []func(context.Context) error{drained(db, from(q.text)), drained(db, from(q.with)), ours} {
+			rate, err := best(ctx, run, rows, repeat)
+			if err != nil {
+				return "", err
+			}
+			rates = append(rates, rate)
+		}
+		fmt.Fprintf(&out, "| %s | %.1f | %.1f | %.1f | %.2f | %.2f |\n", q.name, rates[0]/1e6, rates[1]/1e6, rates[2]/1e6, rates[2]/rates[1], rates[2]/rates[0])
 	}
 	return out.String(), nil
 }
