@@ -288,6 +288,16 @@ func padFrom(dst []byte, start int) []byte {
 // Decode reads one encoded batch of the given schema. Every fault is Invalid naming the column and the rule, TooLarge if
 // over lim. A non-nullable column with nulls is a fault.
 func Decode(_ memory.Allocator, schema *arrow.Schema, b []byte, lim Limits) (arrow.Record, error) {
+	return decode(nil, schema, b, lim)
+}
+
+// DecodeBuffer is Decode over a buffer that the record's columns hold: it is freed when the last of them is released. The caller
+// keeps its own reference.
+func DecodeBuffer(b *memory.Buffer, schema *arrow.Schema, lim Limits) (arrow.Record, error) {
+	return decode(b, schema, b.Bytes(), lim)
+}
+
+func decode(whole *memory.Buffer, schema *arrow.Schema, b []byte, lim Limits) (arrow.Record, error) {
 	if len(b) > lim.bytes() {
 		return nil, &sandbox.Error{Op: "batch: decode", Kind: sandbox.TooLarge, Object: "batch", Detail: fmt.Sprintf("at most %d bytes", lim.bytes())}
 	}
@@ -309,9 +319,9 @@ func Decode(_ memory.Allocator, schema *arrow.Schema, b []byte, lim Limits) (arr
 		return nil, bad("header", "the stated length is the length of the bytes")
 	}
 	if uintptr(unsafe.Pointer(&b[0]))%8 != 0 {
-		b = append(make([]byte, 0, len(b)), b...) // Go aligns allocations of this size to 8 bytes
+		whole, b = nil, append(make([]byte, 0, len(b)), b...) // Go aligns allocations of this size to 8 bytes
 	}
-	d := decoder{b: b, at: headSize + cols*entrySize, rows: int(rows64)}
+	d := decoder{whole: whole, b: b, at: headSize + cols*entrySize, rows: int(rows64)}
 	arrays := make([]arrow.Array, 0, cols)
 	defer func() {
 		for _, a := range arrays {
@@ -334,6 +344,7 @@ func Decode(_ memory.Allocator, schema *arrow.Schema, b []byte, lim Limits) (arr
 }
 
 type decoder struct {
+	whole    *memory.Buffer // that b is of; nil: b belongs to the arrays
 	b        []byte
 	at, rows int
 }
@@ -351,6 +362,15 @@ func (d *decoder) take(column string, n int) ([]byte, error) {
 	}
 	d.at += pad(n)
 	return out, nil
+}
+
+// buffer makes a part of b an Arrow buffer.
+func (d *decoder) buffer(part []byte) *memory.Buffer {
+	if d.whole == nil || len(part) == 0 {
+		return memory.NewBufferBytes(part)
+	}
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(part))) - uintptr(unsafe.Pointer(unsafe.SliceData(d.b)))
+	return memory.SliceBuffer(d.whole, int(at), len(part))
 }
 
 func (d *decoder) bitmap(column string) ([]byte, error) {
@@ -385,9 +405,16 @@ func (d *decoder) column(f arrow.Field, nulls, length uint64) (arrow.Array, erro
 	}
 	buffers := []*memory.Buffer{nil}
 	if valid != nil {
-		buffers[0] = memory.NewBufferBytes(valid)
+		buffers[0] = d.buffer(valid)
 	}
-	add := func(b []byte) { buffers = append(buffers, memory.NewBufferBytes(b)) }
+	defer func() {
+		for _, b := range buffers {
+			if b != nil {
+				b.Release() // the array has its own reference
+			}
+		}
+	}()
+	add := func(b []byte) { buffers = append(buffers, d.buffer(b)) }
 	switch t := f.Type.(type) {
 	case *arrow.StringType:
 		offsets, data, err := d.text(f.Name, valid, length)

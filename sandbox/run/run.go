@@ -75,17 +75,19 @@ func answer(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query.D
 		}
 		return r, nil
 	}
+	scans := batch.NewRecycler(mem)
+	defer scans.Close()
 	src := columnar.Source{Parts: parts.Len(),
 		Open: func(ctx context.Context, ds sandbox.DatasetID, columns []string) (batch.Reader, error) {
 			snap, err := snapshot(ds)
 			if err != nil {
 				return nil, err
 			}
-			r, err := v.Scan(ctx, mem, snap, columns)
+			r, err := v.Scan(ctx, scans, snap, columns)
 			return opened(ds, r, err)
 		},
 		OpenPart: func(ctx context.Context, ds sandbox.DatasetID, columns []string, part int) (batch.Reader, error) {
-			r, err := parts.Scan(ctx, mem, columns, part)
+			r, err := parts.Scan(ctx, scans, columns, part)
 			return opened(ds, r, err)
 		}}
 	return columnar.Execute(ctx, mem, columnar.Plan{Derivation: d, Inputs: inputs}, src, lim, by)

@@ -184,12 +184,36 @@ func (c *columnScan) limit(ends []int64, from, to int) {
 	c.last = min(uint64((ends[to-1]+chunkSize-1)/chunkSize), c.file.chunks)
 }
 
+// groups are the buffers of scans that have ended, for those that begin: what held plaintext is cleared first.
+var groups = sync.Pool{New: func() any { return new([groupChunks * sealedSize]byte) }}
+
+func newGroup() []byte { return groups.Get().(*[groupChunks * sealedSize]byte)[:0] }
+
+func freeGroup(b []byte) {
+	if cap(b) == groupChunks*sealedSize {
+		groups.Put((*[groupChunks * sealedSize]byte)(b[:cap(b)]))
+	}
+}
+
 // forget clears what was opened.
 func (c *columnScan) forget() {
-	clear(c.now.plain)
+	drop := func(b []byte) {
+		clear(b)
+		freeGroup(b)
+	}
+	drop(c.now.plain)
+	c.now, c.rest = group{}, nil
 	for _, out := range c.ready {
 		for g := range out {
-			clear(g.plain)
+			drop(g.plain)
+		}
+	}
+	for {
+		select {
+		case b := <-c.free:
+			freeGroup(b)
+		default:
+			return
 		}
 	}
 }
@@ -212,18 +236,21 @@ func (c *columnScan) start(ctx context.Context, wait *sync.WaitGroup, n int) {
 // work opens every group from the chunk first on in strides until the file ends, fails or the scan stops.
 func (c *columnScan) work(ctx context.Context, out chan<- group, first, stride uint64) {
 	defer close(out)
-	var sealed []byte
+	sealed := newGroup()
+	defer func() { freeGroup(sealed) }()
 	for i := first; i < c.last; i += stride {
 		var g group
 		select {
 		case g.plain = <-c.free:
 		default:
+			g.plain = newGroup()
 		}
 		sealed, g.plain, g.err = c.file.open(sealed, g.plain, i, int(min(groupChunks, c.last-i)))
 		select {
 		case out <- g:
 		case <-ctx.Done():
 			clear(g.plain)
+			freeGroup(g.plain)
 			return
 		}
 		if g.err != nil {
@@ -256,6 +283,7 @@ func (c *columnScan) advance(ctx context.Context) error {
 		select {
 		case c.free <- c.now.plain:
 		default:
+			freeGroup(c.now.plain)
 		}
 		c.now = group{}
 	}
@@ -303,16 +331,24 @@ func (c *columnScan) record(ctx context.Context, mem memory.Allocator, i int, ro
 		if n > uint64(c.file.body) {
 			return nil, c.file.place.tampered(fmt.Sprintf("batch %d is longer than its file", i))
 		}
-		b = make([]byte, n)
+		b = mem.Allocate(int(n))
 		err = c.fill(ctx, b)
+	}
+	if b != nil {
+		whole := memory.NewBufferWithAllocator(b, mem) // the record's columns hold it
+		defer whole.Release()
+		if err == nil {
+			return c.decode(whole, i, rows)
+		}
 	}
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return nil, c.file.place.tampered(fmt.Sprintf("batch %d is cut off", i))
 	}
-	if err != nil {
-		return nil, err
-	}
-	rec, err := batch.Decode(mem, c.schema, b, batch.Limits{Rows: int(max(rows, 1)), Bytes: max(len(b), 1)})
+	return nil, err
+}
+
+func (c *columnScan) decode(whole *memory.Buffer, i int, rows int64) (arrow.Record, error) {
+	rec, err := batch.DecodeBuffer(whole, c.schema, batch.Limits{Rows: int(max(rows, 1)), Bytes: max(whole.Len(), 1)})
 	if err != nil || rec.NumRows() != rows {
 		if rec != nil {
 			rec.Release()
