@@ -138,7 +138,7 @@ func question(t *rapid.T) query.Spec {
 		default:
 			m.Column = column()
 		}
-		if slices.ContainsFunc(s.Measures, func(o query.Measure) bool { o.As = ""; return fmt.Sprint(o) == fmt.Sprint(m) }) {
+		if slices.ContainsFunc(s.Measures, func(o query.Measure) bool { return once(o) == once(m) }) {
 			continue
 		}
 		m.As = printed(t, "name", taken)
@@ -160,6 +160,17 @@ func question(t *rapid.T) query.Spec {
 		}
 	}
 	return s
+}
+
+// once says what a measure is of: the columns of a symmetric one and the regressors have no order.
+func once(m query.Measure) string {
+	of := slices.Clone(m.With)
+	first := m.Column
+	if m.Func == sandbox.Covariance || m.Func == sandbox.Correlation {
+		of, first = append(of, first), ""
+	}
+	slices.Sort(of)
+	return fmt.Sprint(m.Func, first, of, m.Bin, m.Q)
 }
 
 // plainColumn draws a column that is not the subject's.
