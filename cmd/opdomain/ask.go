@@ -163,6 +163,9 @@ func printPack(w io.Writer, b json.RawMessage) {
 		return
 	}
 	fmt.Fprintf(w, "  evidence 证据: %s\n", p.Summary)
+	if t := p.Params; t != (egress.Params{}) {
+		fmt.Fprintf(w, "  thresholds 门限: at least %d people a cell; its %d largest hold at most %d%%; no other within %d%% of the largest\n", t.MinSubjects, t.DominanceN, t.DominanceK, t.PPercent)
+	}
 	if p.Cause != "" {
 		fmt.Fprintf(w, "  cause 原因: %s\n", p.Cause)
 	}

@@ -180,7 +180,7 @@ func of(a *sandbox.Answer, cells []int) group {
 				g.divisors[m] = nonZero(c.Divisors[m])
 			}
 		}
-		g.rest = unlabelled(a, c)
+		g.rest = fewest(unlabelled(a, c))
 		return g
 	}
 	k := 2 * len(a.Measures)
@@ -202,6 +202,17 @@ func of(a *sandbox.Answer, cells []int) group {
 		}
 	}
 	g.people = len(merged)
+	var rest []int
+	for _, i := range cells {
+		for h, left := range unlabelled(a, &a.Cells[i]) {
+			if h == len(rest) {
+				rest = append(rest, 0)
+			}
+			rest[h] = max(rest[h], left) // together they leave out at least whom one of them does
+		}
+	}
+	g.rest = fewest(rest)
+	g.thin = make([]int64, len(a.Measures))
 	for m := range a.Measures {
 		if !weighed(a.Measures[m].Func) {
 			continue
@@ -211,15 +222,50 @@ func of(a *sandbox.Answer, cells []int) group {
 			all, by = append(all, sums[2*m]), append(by, sums[2*m+1])
 		}
 		g.parts[m], g.divisors[m] = nonZero(all), nonZero(by)
+		g.thin[m] = thinnest(a, cells, m, len(g.parts[m]))
 	}
 	return g
 }
 
-// unlabelled counts who a cell's histogram leaves out, because their label is missing: the rows of the cell less its labels' tell
+// thinnest bounds from below how many people a value over several cells would rest on; adds is how many add something to it. A cell's
+// people and degrees of freedom are the union's too. Of moments, which subtract from totals, rows and people add up besides; of a
+// quantile, or the outcomes of a logistic regression, one of the cells must rest on enough itself.
+func thinnest(a *sandbox.Answer, cells []int, m, adds int) int64 {
+	var out, rows int64
+	for _, i := range cells {
+		if c := &a.Cells[i]; c.Thin != nil {
+			out = max(out, c.Thin[m])
+		}
+		rows = plus(rows, a.Cells[i].NonMissing[m])
+	}
+	switch f := a.Measures[m].Func; {
+	case f == sandbox.Distinct || f == sandbox.Ratio:
+		return max(out, int64(adds))
+	case f != sandbox.Logistic && degrees(f):
+		parameters := 1
+		if m < len(a.Sources) {
+			parameters = max(parameters, len(a.Sources[m]))
+		}
+		return max(out, min(rows-int64(parameters), int64(adds)))
+	}
+	return out
+}
+
+// fewest gives the least of those that are not zero.
+func fewest(counts []int) int {
+	out := 0
+	for _, n := range counts {
+		if n > 0 && (out == 0 || n < out) {
+			out = n
+		}
+	}
+	return out
+}
+
+// unlabelled counts, per histogram, who a cell's histogram leaves out, because their label is missing: the rows of the cell less its labels' tell
 // how many. Where the cell counts rows it tells who; else their rows bound how many people there are.
-func unlabelled(a *sandbox.Answer, c *sandbox.Cell) int {
+func unlabelled(a *sandbox.Answer, c *sandbox.Cell) (out []int) {
 	rows := slices.IndexFunc(a.Measures, func(m sandbox.Measure) bool { return m.Func == sandbox.Count })
-	fewest := 0
 	for first := 0; first < len(a.Measures); {
 		if a.Measures[first].Func != sandbox.Histogram {
 			first++
@@ -241,12 +287,10 @@ func unlabelled(a *sandbox.Answer, c *sandbox.Cell) int {
 				}
 			}
 		}
-		if left > 0 && (fewest == 0 || left < fewest) {
-			fewest = left
-		}
+		out = append(out, left)
 		first = end
 	}
-	return fewest
+	return out
 }
 
 // sameHistogram says whether two outputs are of one histogram: what it is over is told before its labels.

@@ -229,3 +229,74 @@ func TestShownAfterTheGate(t *testing.T) {
 		}
 	}
 }
+
+// several makes an answer of one output by one dimension: a cell for each evidence of how few people it rests on, of people of its own.
+func several(f sandbox.MeasureFunc, people int, thin ...int64) *sandbox.Answer {
+	a := &sandbox.Answer{Dimensions: []string{"d"}, Measures: []sandbox.Measure{{Name: "m", Func: f}}, Sources: [][]string{{"claims.amount"}},
+		Inputs: []sandbox.InputVersion{{Dataset: "claims", Version: 1}}}
+	for i, n := range thin {
+		c := sandbox.Cell{Labels: []string{fmt.Sprint(i)}, Values: []int64{1}, Rows: int64(people + i), NonMissing: []int64{int64(people + i)}, Contributions: [][]int64{nil}, Thin: []int64{n}}
+		for k := range people + i {
+			c.Contributors = append(c.Contributors, uint32(len(a.Population)))
+			c.Contributions[0] = append(c.Contributions[0], spread(k))
+			a.Population = append(a.Population, pseudonym(len(a.Population)))
+		}
+		a.Cells = append(a.Cells, c)
+	}
+	return a
+}
+
+// TestSeveralThinCellsAreNoCover: suppressed cells protect each other only as far as together they rest on enough people. Moments add
+// up over cells; a quantile, or the outcomes of a logistic regression, do not, and another cell joins them.
+func TestSeveralThinCellsAreNoCover(t *testing.T) {
+	for _, c := range []struct {
+		f    sandbox.MeasureFunc
+		want []bool // hidden
+	}{
+		{sandbox.Quantile, []bool{true, true, true, false}},
+		{sandbox.Logistic, []bool{true, true, true, false}},
+		{sandbox.Variance, []bool{true, true, false, false}},
+		{sandbox.Linear, []bool{true, true, false, false}},
+	} {
+		got, err := Check("q-1", several(c.f, 14, 5, 6, 16, 17), limits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got.hidden, c.want) {
+			t.Errorf("%s hides %v, not %v", c.f, got.hidden, c.want)
+		}
+	}
+	// Six regressors on six people each leave a pair of cells no degrees of freedom, however many rows one of them has.
+	a := several(sandbox.Linear, 10, 5, 6, 16, 17)
+	a.Sources[0] = slices.Repeat([]string{"claims.amount"}, 14)
+	got, err := Check("q-1", a, limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []bool{true, true, true, false}; !slices.Equal(got.hidden, want) {
+		t.Errorf("regressions hide %v, not %v", got.hidden, want)
+	}
+}
+
+// TestSeveralHistogramsLeaveOutFew: whom suppressed cells leave out together are no few either.
+func TestSeveralHistogramsLeaveOutFew(t *testing.T) {
+	a := several(sandbox.Histogram, 14, 0, 0, 0, 0)
+	for i := range a.Cells {
+		c := &a.Cells[i]
+		c.Thin, c.Values[0] = nil, 0
+		for k := range c.Contributions[0] {
+			c.Contributions[0][k] = 1
+			c.Values[0]++
+		}
+		if i < 2 {
+			c.Rows += 3
+		}
+	}
+	got, err := Check("q-1", a, limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []bool{true, true, true, true}; !slices.Equal(got.hidden, want) {
+		t.Errorf("histograms hide %v, not %v", got.hidden, want)
+	}
+}

@@ -66,6 +66,7 @@ type Review struct {
 	Policy    string              `json:"policy"`
 	Result    []byte              `json:"result,omitempty"` // outgoing bytes
 	Digest    []byte              `json:"digest,omitempty"`
+	Params    Params              `json:"params,omitzero"` // what the cells were held to
 	Rules     []string            `json:"rules,omitempty"`
 	Cells     []CellEvidence      `json:"cells,omitempty"`
 	Finding   *Finding            `json:"finding,omitempty"`
@@ -92,6 +93,7 @@ type Submission struct {
 	Author, Recipient sandbox.IdentityID
 	Datasets          []sandbox.DatasetID
 	Policy            string
+	Params            Params
 	Now, Expires      time.Time
 }
 
@@ -118,7 +120,7 @@ func Withhold(s Submission, c *Checked, f *Finding, cause string) Review {
 }
 
 func (s Submission) review(state State) Review {
-	return Review{Question: s.Question, Author: s.Author, Recipient: s.Recipient, Datasets: s.Datasets, State: state, Submitted: s.Now, Expires: s.Expires, Policy: s.Policy}
+	return Review{Question: s.Question, Author: s.Author, Recipient: s.Recipient, Datasets: s.Datasets, State: state, Submitted: s.Now, Expires: s.Expires, Policy: s.Policy, Params: s.Params}
 }
 
 // Electorate (审核关系) is who a vote is judged against.
@@ -209,6 +211,7 @@ func (r Review) Sent() (Review, error) {
 // Pack (审核证据包) is what the agency and the owners see beside the outgoing bytes.
 type Pack struct {
 	Summary string         `json:"summary"`
+	Params  Params         `json:"params,omitzero"` // thresholds in force: the district's, and the owners' where stricter
 	Rules   []string       `json:"rules"`
 	Cells   []CellEvidence `json:"cells"`
 	Finding *Finding       `json:"finding,omitempty"`
@@ -223,7 +226,7 @@ func (r Review) Pack() ([]byte, error) {
 			hidden++
 		}
 	}
-	p := Pack{Rules: r.Rules, Cells: r.Cells, Finding: r.Finding, Cause: r.Cause,
+	p := Pack{Params: r.Params, Rules: r.Rules, Cells: r.Cells, Finding: r.Finding, Cause: r.Cause,
 		Summary: fmt.Sprintf("共 %d 个单元格，隐藏 %d 个 · %d cells, %d suppressed", len(r.Cells), hidden, len(r.Cells), hidden)}
 	if r.Finding != nil {
 		p.Summary += fmt.Sprintf("；与 %s 相差 %d 人，不予应答 · differs from %s on %d people: withheld", r.Finding.Earlier, r.Finding.People, r.Finding.Earlier, r.Finding.People)

@@ -7,12 +7,13 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 )
 
-// Params (出域门限) are the thresholds of one answer. They stay secret from askers.
+// Params (出域门限) are the thresholds of one answer: the district's, made stricter by the owners' rules. They stay secret from
+// askers.
 type Params struct {
-	MinSubjects int // least distinct subjects of a published cell
-	DominanceN  int // n of the (n,k) rule
-	DominanceK  int // k of it, percent
-	PPercent    int // p of the p% rule, percent
+	MinSubjects int `json:"min_subjects"` // least distinct subjects of a published cell
+	DominanceN  int `json:"dominance_n"`  // n of the (n,k) rule
+	DominanceK  int `json:"dominance_k"`  // k of it, percent
+	PPercent    int `json:"p_percent"`    // p of the p% rule, percent
 }
 
 // Validate refuses thresholds that protect nobody.
@@ -151,7 +152,7 @@ type group struct {
 	people   int
 	parts    [][]int64 // per measure, what each contributor adds where it is not zero; nil for measures that are not weighed
 	divisors [][]int64 // per measure, of ratios: likewise to the divisor
-	thin     []int64   // per measure; nil for several cells together, of which no such value is published
+	thin     []int64   // per measure; of several cells together at most what it is
 	rest     int       // people, or rows if fewer cannot be told, that a histogram leaves out because their label is missing
 }
 

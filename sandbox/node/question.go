@@ -323,6 +323,7 @@ func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q 
 	params := egress.Params{MinSubjects: n.profile.Gate.MinSubjects.Value, DominanceN: n.profile.Gate.DominanceN.Value,
 		DominanceK: n.profile.Gate.DominanceK.Value, PPercent: n.profile.Gate.PPercent.Value}
 	params = params.Stricter(d.MinSubjects, d.MaxShare)
+	sub.Params = params
 	review, err := n.gate(ctx, d, q, sub, params)
 	if err != nil { // fails closed: the asker sees one code, reviewers and owners the cause
 		review = egress.Withhold(sub, nil, nil, err.Error())
