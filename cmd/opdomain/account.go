@@ -80,11 +80,7 @@ func (a *app) releaseCommand() *cobra.Command {
 			printTable(a.out, res, 0)
 			return nil
 		}
-		var v any
-		if err := json.Unmarshal(plain, &v); err != nil {
-			return err
-		}
-		return a.show(v, nil)
+		return a.show(json.RawMessage(plain), nil) // numbers as they are: 64 bits, not a float's 53
 	})
 	open.Flags().StringVar(&in, "in", "", "envelope file, - for standard input")
 	open.Flags().StringVar(&key, "key", "", "file with the domain's signing key in hex (opdomain evidence key); default: ask the domain")

@@ -104,6 +104,11 @@ func TestScripts(t *testing.T) {
 			"writes": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[1], strings.TrimSpace(ts.ReadFile(args[0])))
 			},
+			// identify FILE NAME puts the file's first word, which is what was made, into an environment variable.
+			"identify": func(ts *testscript.TestScript, _ bool, args []string) {
+				word, _, _ := strings.Cut(ts.ReadFile(args[0]), " ")
+				ts.Setenv(args[1], word)
+			},
 			// field FILE KEY NAME puts the text of the last "KEY" of a JSON file into an environment variable.
 			"field": func(ts *testscript.TestScript, _ bool, args []string) {
 				all := regexp.MustCompile(`"`+regexp.QuoteMeta(args[1])+`": "([^"]*)"`).FindAllStringSubmatch(ts.ReadFile(args[0]), -1)
@@ -143,6 +148,49 @@ func TestScripts(t *testing.T) {
 				ts.Check(err)
 				ts.Setenv("TABLES", tables)
 				ts.Setenv("MAP", mapped)
+			},
+			// released DIR UNIT NAME... has reviewers of a unit and of the agency vote for the questions that were asked into NAME.asked,
+			// and opens what is released, into NAME.json. $NAME is then the release.
+			"released": func(ts *testscript.TestScript, _ bool, args []string) {
+				run := func(as string, words ...string) string {
+					ts.Check(ts.Exec("opdomain", append([]string{ts.Getenv("AT"), "--as=" + args[0] + "/identities/" + as}, words...)...))
+					return ts.ReadFile("stdout")
+				}
+				asked := map[string]string{}
+				for _, name := range args[2:] {
+					q, state, _ := strings.Cut(strings.TrimSpace(ts.ReadFile(name+".asked")), "  ")
+					if state != "in-review" {
+						ts.Fatalf("%s is %s", name, state)
+					}
+					run(args[1]+"-reviewer", "egress", "vote", q)
+					run("agency-reviewer", "egress", "vote", q)
+					asked[q] = name
+				}
+				opened := 0
+				for line := range strings.Lines(run("operator", "release", "list")) {
+					f := strings.Fields(line) // RELEASE class A of QUESTION for …
+					if len(f) < 5 || asked[f[4]] == "" {
+						continue
+					}
+					ts.Setenv(asked[f[4]], f[0])
+					ts.Check(os.WriteFile(ts.MkAbs(asked[f[4]]+".json"), []byte(run("operator", "release", "open", "--json", f[0])), 0o600))
+					opened++
+				}
+				if opened < len(asked) {
+					ts.Fatalf("%d of %d are released", opened, len(asked))
+				}
+			},
+			// true DATA FOLDER NAME... holds released results against a plain computation over the folder's tables.
+			"true": func(ts *testscript.TestScript, neg bool, args []string) {
+				for _, name := range args[2:] {
+					err := compareTruth(args[0]+"/"+name, ts.MkAbs(args[1]), []byte(ts.ReadFile(name+".json")))
+					if neg && err == nil {
+						ts.Fatalf("%s is true", name)
+					}
+					if !neg {
+						ts.Check(err)
+					}
+				}
 			},
 			// newest DIR NAME puts the path of the folder's last entry into an environment variable.
 			"newest": func(ts *testscript.TestScript, _ bool, args []string) {
