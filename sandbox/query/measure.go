@@ -47,7 +47,7 @@ func (d *deriver) labelled(m Measure) {
 func (d *deriver) numeric(m Measure) {
 	for n, ref := range append([]string{m.Column}, m.With...) {
 		i, name := d.out.Spec.split(ref)
-		c := d.use(i, name, sandbox.UseAggregate, m.Func)
+		c, unlisted := d.measurable(i, name, m.Func)
 		if c == nil {
 			continue
 		}
@@ -59,8 +59,22 @@ func (d *deriver) numeric(m Measure) {
 		}
 		if !ok {
 			d.refuse("measure.type", string(d.out.Inputs[i].Dataset)+"."+name, rule, articleNeed, change)
+		} else if unlisted {
+			d.use(i, name, sandbox.UseAggregate, m.Func)
 		}
 	}
+}
+
+// measurable resolves a column that is measured. Where all that stands against it is that the list does not name the function, it says so
+// instead of refusing: a column of another type would not pass with the function listed either.
+func (d *deriver) measurable(i int, name string, fn sandbox.MeasureFunc) (c *catalog.Column, unlisted bool) {
+	in := &d.out.Inputs[i]
+	c, ok := in.Described.Column(name)
+	if rule, listed := d.item(in.Dataset).Rule(name); ok && listed && name != in.Described.Subject && rule.AllowsParty(d.asker.ID) &&
+		rule.Within(c.Effective()).Allows(sandbox.UseAggregate) && !rule.AllowsFunc(fn) {
+		return c, true
+	}
+	return d.use(i, name, sandbox.UseAggregate, fn), false
 }
 
 // outputs checks that what comes back is bounded and that every output has a name of its own.

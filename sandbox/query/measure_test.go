@@ -142,4 +142,11 @@ func TestMeasuresRefused(t *testing.T) {
 			t.Errorf("%s: %+v", f, reasons)
 		}
 	}
+	// A type that no list mends is said first.
+	for i := range list[0].Columns {
+		list[0].Columns[i].Funcs = []sandbox.MeasureFunc{sandbox.Distinct}
+	}
+	if _, reasons := Derive(asking(Measure{Func: sandbox.Sum, Column: "a.icd10"}), in, list); len(reasons) != 1 || reasons[0].Code != "measure.type" {
+		t.Errorf("a text that is not listed for sums: %+v", reasons)
+	}
 }
