@@ -53,6 +53,8 @@ type Measure struct {
 	Part  string      `json:"part,omitempty"`
 	Unit  string      `json:"unit,omitempty"`
 	Scale int         `json:"scale"`
+
+	Structural bool `json:"structural,omitempty"` // of an extreme: its owner's rule says that it follows from the column's definition, so it may leave
 }
 
 // Cell (单元格) is one group of an Answer with the evidence the engine computed for it.

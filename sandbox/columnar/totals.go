@@ -382,7 +382,7 @@ func (r *run) describe(a *sandbox.Answer) {
 		a.Dimensions = append(a.Dimensions, d.As)
 	}
 	for _, o := range r.outputs {
-		a.Measures = append(a.Measures, sandbox.Measure{Name: o.Name, Func: o.Func, Part: o.Part, Unit: o.Unit, Scale: o.Scale})
+		a.Measures = append(a.Measures, sandbox.Measure{Name: o.Name, Func: o.Func, Part: o.Part, Unit: o.Unit, Scale: o.Scale, Structural: o.Structural})
 		var from []string
 		m := r.d.Spec.Measures[o.Measure]
 		switch {

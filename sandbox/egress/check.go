@@ -170,7 +170,7 @@ func of(a *sandbox.Answer, cells []int) group {
 		g.people, g.thin = len(c.Contributors), c.Thin
 		for m := range a.Measures {
 			switch {
-			case !weighed(a.Measures[m].Func):
+			case !weighed(a.Measures[m]):
 			case m > 0 && same(c.Contributions[m], c.Contributions[m-1]) && g.parts[m-1] != nil:
 				g.parts[m] = g.parts[m-1]
 			default:
@@ -214,7 +214,7 @@ func of(a *sandbox.Answer, cells []int) group {
 	g.rest = fewest(rest)
 	g.thin = make([]int64, len(a.Measures))
 	for m := range a.Measures {
-		if !weighed(a.Measures[m].Func) {
+		if !weighed(a.Measures[m]) {
 			continue
 		}
 		all, by := make([]int64, 0, len(merged)), make([]int64, 0, len(merged))
@@ -324,7 +324,7 @@ func evidence(a *sandbox.Answer, i int) CellEvidence {
 	c := &a.Cells[i]
 	e := CellEvidence{Labels: c.Labels, People: len(c.Contributors), Rows: c.Rows}
 	for m, x := range c.Contributions {
-		if weighed(a.Measures[m].Func) {
+		if weighed(a.Measures[m]) {
 			mag := measure(x, 2)
 			e.Top1 = max(e.Top1, share(mag.tops(1), mag.sum()))
 			e.Top2 = max(e.Top2, share(mag.tops(2), mag.sum()))

@@ -100,3 +100,35 @@ func TestStricterNeverLoosens(t *testing.T) {
 		}
 	}
 }
+
+// TestOnlyStructuralExtremesLeave: from the owner's rule through engine and gate, a least or greatest value leaves where the rule calls
+// the column's extremes structural, and nowhere else.
+func TestOnlyStructuralExtremesLeave(t *testing.T) {
+	in := map[sandbox.DatasetID]catalog.Dataset{"t": {ID: "t", Unit: "unit", Subject: "who", SubjectKind: catalog.Opaque,
+		Columns: []catalog.Column{{Name: "who", Type: catalog.Text, Grade: 2}, {Name: "amount", Type: catalog.Money, Grade: 2}}}}
+	for _, structural := range []bool{false, true} {
+		list := []sandbox.ListItem{{Dataset: "t", Columns: []sandbox.ColumnRule{{Column: "amount", Uses: []sandbox.Use{sandbox.UseAggregate}, Funcs: []sandbox.MeasureFunc{sandbox.Max}, Structural: structural}}}}
+		d, reasons := query.Derive(query.Spec{Scenario: "s", Purpose: "p", Inputs: []query.Input{{Alias: "t", Dataset: "t"}},
+			Measures: []query.Measure{{Func: sandbox.Max, Column: "t.amount", As: "most"}}}, in, list)
+		if len(reasons) > 0 {
+			t.Fatal(reasons)
+		}
+		mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+		answer, err := columnar.Run(t.Context(), mem, columnar.Plan{Derivation: d, Inputs: []sandbox.InputVersion{{Dataset: "t", Version: 1}}},
+			func(context.Context, sandbox.DatasetID, []string) (batch.Reader, error) {
+				return people(mem, slices.Repeat([]int{2}, 12)), nil
+			}, columnar.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checked, err := egress.Check("q", answer, egress.Params{MinSubjects: 10, DominanceN: 2, DominanceK: 90, PPercent: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := egress.DecodeResult(checked.Result)
+		if err != nil || r.Rows[0].Suppressed || (r.Rows[0].Values[0] != nil) != structural {
+			t.Errorf("structural %v: %s, %v", structural, checked.Result, err)
+		}
+		mem.AssertSize(t, 0)
+	}
+}

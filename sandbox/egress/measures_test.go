@@ -162,6 +162,21 @@ func TestMissingValuesSayWhy(t *testing.T) {
 			t.Errorf("%s: %s", c.f, got.Result)
 		}
 	}
+	// What the owner calls structural leaves, of enough people with a value, however few hold it.
+	for people, want := range map[int]bool{9: false, 10: true} {
+		got, err := Check("q-1", one(sandbox.Measure{Name: "m", Func: sandbox.Max, Structural: true}, 30, func(n int) int64 {
+			if n < people {
+				return spread(n)
+			}
+			return 0
+		}, func(x *sandbox.Cell) { x.Thin[0] = 1 }), limits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := DecodeResult(got.Result); err != nil || r.Rows[0].Suppressed == want || strings.Contains(string(got.Result), "77123") != want {
+			t.Errorf("structural extreme of %d people: %s, %v", people, got.Result, err)
+		}
+	}
 	for _, row := range []string{`"values":[null]`, `"values":[1],"none":["undefined"]`, `"values":[null],"none":["gone"]`, `"values":[null],"none":[""]`, `"values":[1],"none":[""]`, `"values":[null],"none":["redacted","redacted"]`} {
 		if _, err := DecodeResult([]byte(`{"format":"opdomain-result/1","question":"q-1","dimensions":[],"measures":[{"name":"m","func":"min","scale":0}],"rows":[{"labels":[],` + row + `}]}`)); err == nil {
 			t.Errorf("%s is read", row)

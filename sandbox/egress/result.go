@@ -35,7 +35,7 @@ type ResultRow struct {
 // Why a value is not there.
 const (
 	NoneUndefined = "undefined" // 无定义: too few rows, a divisor of zero, a regression that its rows do not determine
-	NoneRedacted  = "redacted"  // 不出域: the function's value is one person's own
+	NoneRedacted  = "redacted"  // 不出域: the function's value is one person's own, and its owner has not called it structural
 )
 
 // Record (单一主体结果) is what a recipient gets of class B: the consented fields of one record.
@@ -92,7 +92,7 @@ func (r *ResultRow) values(a *sandbox.Answer, c *sandbox.Cell) {
 	for m := range a.Measures {
 		why := ""
 		switch {
-		case redacted(a.Measures[m].Func):
+		case redacted(a.Measures[m]):
 			why = NoneRedacted
 		case c.Missing(m):
 			why = NoneUndefined

@@ -139,12 +139,14 @@ func allEqual(m magnitudes, contributors int) bool { return contributors == 0 ||
 
 // weighed says whether a measure's contributions are amounts, to which the dominance rules apply: all but counts of people and
 // what is redacted; of rows too one person may hold most.
-func weighed(f sandbox.MeasureFunc) bool {
-	return f != sandbox.Subjects && !redacted(f)
+func weighed(m sandbox.Measure) bool {
+	return m.Func != sandbox.Subjects && !redacted(m)
 }
 
-// redacted says whether a measure's value never leaves: it is one person's own.
-func redacted(f sandbox.MeasureFunc) bool { return f == sandbox.Min || f == sandbox.Max }
+// redacted says whether a measure's value does not leave: it is one person's own, unless the column's definition gives it.
+func redacted(m sandbox.Measure) bool { return extreme(m.Func) && !m.Structural }
+
+func extreme(f sandbox.MeasureFunc) bool { return f == sandbox.Min || f == sandbox.Max }
 
 // group is what the primary rules judge: people, and per weighed measure what each of them adds. A measure's
 // contributors are those with a non-missing input, so a measure may have fewer people than its group.
@@ -168,7 +170,7 @@ func judge(g group, measures []sandbox.Measure, p Params) []string {
 		broken[RuleAllEqual] = broken[RuleAllEqual] || equal && allEqual(mag, len(parts))
 	}
 	for i, m := range measures {
-		if !weighed(m.Func) {
+		if !weighed(m) {
 			continue
 		}
 		again := i > 0 && m.Func == measures[i-1].Func && same(g.parts[i], g.parts[i-1]) // another output of one measure
@@ -190,10 +192,12 @@ func judge(g group, measures []sandbox.Measure, p Params) []string {
 			if !again {
 				weigh(g.parts[i], false, false)
 			}
+		case sandbox.Min, sandbox.Max: // structural ones: whoever holds it, of enough people with a value
+			broken[RuleFrequency] = broken[RuleFrequency] || frequency(len(g.parts[i]), p)
 		default:
 			broken[RuleFunction] = true
 		}
-		if g.thin != nil && !m.Func.Additive() && m.Func != sandbox.Mean {
+		if g.thin != nil && !m.Func.Additive() && m.Func != sandbox.Mean && !extreme(m.Func) {
 			broken[RuleFrequency] = broken[RuleFrequency] || g.thin[i] < int64(p.MinSubjects)
 			broken[RuleDegrees] = broken[RuleDegrees] || degrees(m.Func) && g.thin[i] < minDegrees
 		}

@@ -35,7 +35,7 @@ func TestPrimaryRulesByExample(t *testing.T) {
 	seen := map[string]bool{}
 	for _, c := range cases {
 		g := group{people: c.People, parts: [][]int64{nil}}
-		if weighed(c.Func) {
+		if weighed(sandbox.Measure{Func: c.Func}) {
 			g.parts[0] = nonZero(c.Adds)
 		}
 		got := judge(g, []sandbox.Measure{{Name: "m", Func: c.Func}}, limits)

@@ -18,7 +18,7 @@ func selectable(a *sandbox.Answer) bool {
 	}
 	if top := a.Shown.Top; top != nil {
 		m := measureNamed(a.Measures, top.Measure)
-		return m >= 0 && a.Measures[m].Part == "" && !redacted(a.Measures[m].Func) && top.K > 0
+		return m >= 0 && a.Measures[m].Part == "" && !redacted(a.Measures[m]) && top.K > 0
 	}
 	return true
 }

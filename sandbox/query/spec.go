@@ -63,9 +63,9 @@ type Spec struct {
 	Top        *Top               `json:"top,omitempty"`    // after the gate and Having
 }
 
-// Input (输入) is one dataset. Every input but the first names the inner equi-join that attaches it to an earlier one:
+// Input (输入) is one dataset. Every input but the first names the inner or left equi-join that attaches it to an earlier one:
 // by the protected subject (On empty), by declared join keys, or by both together (Subject): rows of one person under one
-// record number. The looked-up side must be unique in what it is joined by.
+// record number. The looked-up side may hold several rows of one key: each pair of rows is a joined row.
 type Input struct {
 	Alias   string            `json:"alias"`
 	Dataset sandbox.DatasetID `json:"dataset"`
