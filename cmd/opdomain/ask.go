@@ -69,6 +69,7 @@ func (a *app) queryCommand() *cobra.Command {
 		}
 		return nil
 	}))
+	explain.Example, ask.Example = sqlExample, sqlExample
 	list := verb("list", "List your questions", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		return get(a, func(s *session) ([]api.Question, error) {
 			return result[[]api.Question](s.api.ListQuestions(c.Context()))
@@ -164,7 +165,7 @@ func printPack(w io.Writer, b json.RawMessage) {
 	}
 	fmt.Fprintf(w, "  evidence 证据: %s\n", p.Summary)
 	if t := p.Params; t != (egress.Params{}) {
-		fmt.Fprintf(w, "  thresholds 门限: at least %d people a cell; its %d largest hold at most %d%%; no other within %d%% of the largest\n", t.MinSubjects, t.DominanceN, t.DominanceK, t.PPercent)
+		fmt.Fprintf(w, "  thresholds 门限: at least %d people a cell; its %d largest hold at most %d%%; the second cannot tell the largest to %d%%\n", t.MinSubjects, t.DominanceN, t.DominanceK, t.PPercent)
 	}
 	if p.Cause != "" {
 		fmt.Fprintf(w, "  cause 原因: %s\n", p.Cause)

@@ -29,6 +29,17 @@ func (q *asked) flags(c *cobra.Command) *cobra.Command {
 	return c
 }
 
+// sqlExample shows what SQL may ask.
+const sqlExample = `  opdomain query explain --scenario sc-1 --purpose research --sql-file q.sql
+
+  SELECT BIN(p.birth_date, 'age-band') AS age, COUNT(*) AS n, AVG(c.amount) AS mean, PERCENTILE_DISC(c.amount, 0.5) AS median
+  FROM "ds-claims" AS c JOIN "ds-persons" AS p ON c._subject = p._subject
+  WHERE p.sex = '1' GROUP BY age HAVING COUNT(*) >= 20 ORDER BY n DESC LIMIT 10
+
+  measures: COUNT(*), COUNT(DISTINCT _subject | column | BIN(…)), SUM, AVG, VAR_SAMP, STDDEV_SAMP, MIN, MAX, PERCENTILE_DISC,
+  HISTOGRAM(BIN(…)), SUM(a) / SUM(b), CORR, COVAR_SAMP, LINEAR_REGRESSION(y, x, …), LOGISTIC_REGRESSION(y, x, …)
+  bins and columns of a dataset: opdomain catalog show DATASET`
+
 func (q *asked) textFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&q.text, "sql", "", "question in SQL: SELECT measure, … FROM \"dataset\" …; what compiles: go doc ./sandbox/query/sql")

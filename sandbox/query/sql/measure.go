@@ -2,6 +2,7 @@ package sql
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pingcap/tidb/pkg/parser/ast"
@@ -39,7 +40,11 @@ func (c *compiler) measure(sc *scope, e ast.ExprNode) query.Measure {
 		a, ok1 := bare(n.L).(*ast.AggregateFuncExpr)
 		b, ok2 := bare(n.R).(*ast.AggregateFuncExpr)
 		if n.Op == opcode.Div && ok1 && ok2 && strings.EqualFold(a.F, "sum") && strings.EqualFold(b.F, "sum") && !a.Distinct && !b.Distinct {
-			return query.Measure{Func: sandbox.Ratio, Column: c.argument(sc, a.Args[0]), With: []string{c.argument(sc, b.Args[0])}}
+			m := query.Measure{Func: sandbox.Ratio, Column: c.argument(sc, a.Args[0]), With: []string{c.argument(sc, b.Args[0])}}
+			if m.With[0] == m.Column {
+				c.again(b.Args[0], "SUM(a) / SUM(b)")
+			}
+			return m
 		}
 		c.refuse(at, "sql.arithmetic", "arithmetic", "a measure is one function; of arithmetic only one sum by another is, since it is judged as both", "SUM(a) / SUM(b), or ask the parts and calculate outside")
 	case *ast.UnaryOperationExpr:
@@ -110,6 +115,11 @@ func (c *compiler) count(sc *scope, at int, n *ast.AggregateFuncExpr) query.Meas
 	return query.Measure{Func: sandbox.Distinct, Column: l.of.ref(), Bin: l.id()}
 }
 
+// again refuses a column that a measure has already.
+func (c *compiler) again(e ast.ExprNode, form string) {
+	c.refuse(e.OriginTextPosition(), "sql.same", "column that stands before", "the columns of a measure are different ones", form)
+}
+
 func (c *compiler) function(sc *scope, at int, n *ast.FuncCallExpr) query.Measure {
 	takes := func(least, most int, form string) {
 		if len(n.Args) < least || len(n.Args) > most {
@@ -118,13 +128,21 @@ func (c *compiler) function(sc *scope, at int, n *ast.FuncCallExpr) query.Measur
 	}
 	two := func(fn sandbox.MeasureFunc, form string) query.Measure {
 		takes(2, 2, form)
-		return query.Measure{Func: fn, Column: c.argument(sc, n.Args[0]), With: []string{c.argument(sc, n.Args[1])}}
+		m := query.Measure{Func: fn, Column: c.argument(sc, n.Args[0]), With: []string{c.argument(sc, n.Args[1])}}
+		if m.With[0] == m.Column {
+			c.again(n.Args[1], form)
+		}
+		return m
 	}
 	regression := func(fn sandbox.MeasureFunc, form string) query.Measure {
 		takes(2, 1+query.MaxRegressors, form)
 		m := query.Measure{Func: fn, Column: c.argument(sc, n.Args[0])}
 		for _, x := range n.Args[1:] {
-			m.With = append(m.With, c.argument(sc, x))
+			w := c.argument(sc, x)
+			if w == m.Column || slices.Contains(m.With, w) {
+				c.again(x, form)
+			}
+			m.With = append(m.With, w)
 		}
 		return m
 	}

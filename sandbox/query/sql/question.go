@@ -206,6 +206,11 @@ func (c *compiler) having(sc *scope, outs []output, e ast.ExprNode) query.Having
 		bad()
 	}
 	i := c.measured(sc, outs, of)
+	if agg, ok := bare(of).(*ast.AggregateFuncExpr); i < 0 && ok {
+		if f := c.measure(sc, agg).Func; f != sandbox.Count && f != sandbox.Subjects {
+			bad() // to select it too would not do
+		}
+	}
 	if i < 0 {
 		c.refuse(at, "sql.having", "HAVING on what is not selected", "a condition on groups is on a measure that is shown", "put it into SELECT too")
 	}
