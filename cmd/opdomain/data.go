@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -267,10 +268,40 @@ func (a *app) catalogCommand() *cobra.Command {
 			}
 			for _, b := range d.Bins {
 				fmt.Fprintf(w, "  bin %-12s of %s (%s)  %s\n", b.ID, b.Column, b.Kind, b.Title)
+				if l := binLabels(d, b); l != "" {
+					fmt.Fprintf(w, "      labels 标签: %s\n", l)
+				}
 			}
 		})
 	})
 	return group("catalog", "Look into the catalogue (数据目录)", list, one, stale, erase, a.searchCommand(), a.seedCommand(), a.entriesCommand(), a.reviseCommand(),
 		a.historyCommand(), a.schemasCommand(), a.qualityCommand(), a.conflictsCommand(), a.findingsCommand(), a.confirmCommand(), a.rulesCommand(), a.regradeCommand(),
 		a.regradingsCommand(), a.affectedCommand())
+}
+
+// binLabels lists what a bin's groups are called in questions and answers, and in which unit their edges are: an amount's are in its
+// column's smallest one.
+func binLabels(d catalog.Dataset, b catalog.Bin) string {
+	labels := b.Labels()
+	for _, g := range b.Groups {
+		labels = append(labels, g.Label)
+	}
+	if len(b.Groups) > 0 {
+		labels = append(labels, catalog.Other)
+	}
+	for i, l := range labels {
+		labels[i] = "'" + l + "'"
+	}
+	out := strings.Join(labels, ", ")
+	c, ok := d.Column(b.Column)
+	if !ok || b.Kind != catalog.Amount {
+		return out
+	}
+	switch {
+	case c.Type == catalog.Money:
+		out += " in fen 分"
+	case c.Type == catalog.Number && c.Scale > 0:
+		out += fmt.Sprintf(" in units of 10^-%d", c.Scale)
+	}
+	return out
 }
