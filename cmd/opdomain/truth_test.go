@@ -45,7 +45,7 @@ var truths = map[string]func(dir string) ([]plainGroup, error){
 		}
 		out := []string{strconv.Itoa(len(t)), strconv.Itoa(t.distinct("resident_id")), strconv.Itoa(len(t.by(disease)))}
 		out = append(out, sumOf(amount).FloatString(2), mean(amount).FloatString(2), spread(amount, amount).FloatString(4), root(spread(amount, amount), 5), "redacted", "redacted",
-			quantile(amount, 500).FloatString(2), quantile(amount, 900).FloatString(2))
+			quantile(amount, 500).FloatString(2), quantile(amount, 995).FloatString(2))
 		return []plainGroup{{people: t.distinct("resident_id"), values: append(out, texts(bands)...)}}, err
 	},
 	"district/pairs": func(dir string) ([]plainGroup, error) {
