@@ -24,6 +24,8 @@ type Derivation struct {
 	MaxShare    int // percent
 
 	complete bool
+	asker    sandbox.Party      // whom it was derived for
+	list     []sandbox.ListItem // by which rules
 }
 
 // Complete says whether Derive accepted the whole question. The zero Derivation is not.
@@ -80,6 +82,7 @@ func Derive(s Spec, in map[sandbox.DatasetID]catalog.Dataset, list []sandbox.Lis
 func DeriveFor(asker sandbox.Party, s Spec, in map[sandbox.DatasetID]catalog.Dataset, list []sandbox.ListItem) (Derivation, []sandbox.Reason) {
 	d := &deriver{asker: asker, list: list, used: map[columnKey]*DerivedColumn{}, needed: map[int]map[string]bool{}, told: map[sandbox.Reason]bool{}}
 	d.out.Spec, d.out.Highest = s, sandbox.Grade1
+	d.out.asker, d.out.list = asker, list
 	if err := s.Validate(); err != nil {
 		d.refuse("question.invalid", "", "a question is well formed: "+err.Error(), articleList, "write the question as its schema says")
 		return d.out, d.reasons

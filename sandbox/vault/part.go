@@ -19,14 +19,18 @@ type Parts struct {
 
 // Parts cuts a version into parts of at least so many rows each, but for the last. A version without rows is one part.
 func (v *Vault) Parts(s Snapshot, rows int64) (*Parts, error) {
-	if s.key == nil || rows < 1 {
+	if !s.opens() || rows < 1 {
 		return nil, &sandbox.Error{Op: "vault: parts", Kind: sandbox.Invalid, Object: string(s.Dataset), Detail: "parts are of a snapshot of this vault, of at least one row"}
 	}
-	st, err := v.statistics(s)
-	if err != nil {
-		return nil, err
+	ends := s.ends
+	if ends == nil {
+		st, err := v.statistics(s)
+		if err != nil {
+			return nil, err
+		}
+		ends = st.Ends
 	}
-	p := &Parts{v: v, s: s, ends: st.Ends, cuts: []int{0}}
+	p := &Parts{v: v, s: s, ends: ends, cuts: []int{0}}
 	n := int64(0)
 	for i, k := range s.Batches {
 		if n >= rows {

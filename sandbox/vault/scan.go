@@ -51,7 +51,7 @@ func (v *Vault) ScanSubject(ctx context.Context, mem memory.Allocator, s Snapsho
 
 // scan reads the batches from one to another, all of them where their ends are not given.
 func (v *Vault) scan(ctx context.Context, mem memory.Allocator, s Snapshot, columns []string, from, to int, ends [][]int64) (*Scanner, error) {
-	if len(columns) == 0 || s.key == nil {
+	if len(columns) == 0 || !s.opens() {
 		return nil, &sandbox.Error{Op: "vault: scan", Kind: sandbox.Invalid, Object: string(s.Dataset), Detail: "a scan names a snapshot of this vault and at least one column"}
 	}
 	ctx, stop := context.WithCancel(ctx)

@@ -29,7 +29,11 @@ type Snapshot struct {
 	columns []manifestColumn
 	stats   []byte // id of the statistics
 	key     *keys.Key
+	ends    [][]int64 // by column, of a snapshot that a ticket opened
 }
+
+// opens says whether the snapshot came from a vault or a ticket with what opens its columns.
+func (s Snapshot) opens() bool { return s.key != nil || s.ends != nil }
 
 const (
 	manifestName = "_manifest" // in the place of a column
@@ -59,6 +63,8 @@ type manifestColumn struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 	File     string            `json:"file,omitempty"`
 	ID       []byte            `json:"id,omitempty"`
+
+	granted []byte // the file's key, of a snapshot that a ticket opened
 }
 
 // versionKey is the readable file of a version: what must be known when its key is gone.
@@ -131,7 +137,7 @@ func (v *Vault) open(dir string, d sandbox.DatasetID, version uint64) (Snapshot,
 
 // openColumn opens the file of one column.
 func (v *Vault) openColumn(s Snapshot, c manifestColumn) (*sealedFile, error) {
-	p := place{s.Dataset, s.Version, c.Name, s.Key, s.key}
+	p := place{s.Dataset, s.Version, c.Name, s.Key, s.key, c.granted}
 	return openSealed(v.fs, filepath.Join(v.versionPath(s.Dataset, s.Version), c.File), p, c.ID)
 }
 

@@ -190,7 +190,7 @@ func (w *Writer) keepStatistics() error {
 
 // statistics opens those of a version.
 func (v *Vault) statistics(s Snapshot) (statistics, error) {
-	p := place{s.Dataset, s.Version, statsName, s.Key, s.key}
+	p := place{s.Dataset, s.Version, statsName, s.Key, s.key, nil}
 	f, err := openSealed(v.fs, filepath.Join(v.versionPath(s.Dataset, s.Version), statsFile), p, s.stats)
 	if err != nil {
 		return statistics{}, err

@@ -179,7 +179,7 @@ func (v *Vault) release(d sandbox.DatasetID, run sandbox.RunID) {
 }
 
 func (w *Writer) place(column string) place {
-	return place{w.m.Dataset, w.m.Version, column, w.key.ID(), w.key}
+	return place{w.m.Dataset, w.m.Version, column, w.key.ID(), w.key, nil}
 }
 
 // Schema gives the declared columns.
