@@ -108,6 +108,8 @@ func TestReach(t *testing.T) {
 		{"sandbox/node", "github.com/pingcap/tidb/pkg/parser", "the core parses no text of an asker"},
 		{"sandbox/query/sql", "sandbox/vault", "the parser's process needs no data"},
 		{"sandbox/query/sql", "attest/keys", "the parser's process holds no keys"},
+		{"sandbox/fleet", "net", "workers are talked to over pipes"},
+		{"sandbox/fleet", "sandbox/node", "a worker process holds no domain"},
 		{"sandbox/store", "sandbox/vault", "rows of raw data never enter SQL"},
 		{"sandbox/egress", "sandbox/vault", "the gate decides on evidence, not on rows"},
 		{"cmd/opdomain-verify", "sandbox/vault", "an auditor's tool holds no data path"},

@@ -24,6 +24,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/columnar"
+	"github.com/opdomain/opdomain/sandbox/fleet"
 	"github.com/opdomain/opdomain/sandbox/query"
 	"github.com/opdomain/opdomain/sandbox/vault"
 )
@@ -33,6 +34,12 @@ import (
 // The scanned input is computed in parts on all cores; neither their number nor that of the cores shows in the answer.
 func Answer(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query.Derivation, inputs []sandbox.InputVersion, lim columnar.Limits) (*sandbox.Answer, error) {
 	return answer(ctx, mem, v, d, inputs, lim, partRows, columnar.Goroutines{Workers: runtime.GOMAXPROCS(0)})
+}
+
+// AnswerBy is Answer with the parts computed by worker processes, which hold the keys of the columns that the question needs and no
+// others. The answer is the same bits.
+func AnswerBy(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query.Derivation, inputs []sandbox.InputVersion, lim columnar.Limits, by fleet.Processes) (*sandbox.Answer, error) {
+	return answer(ctx, mem, v, d, inputs, lim, partRows, by)
 }
 
 func answer(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query.Derivation, inputs []sandbox.InputVersion, lim columnar.Limits, rows int64, by columnar.Executor) (*sandbox.Answer, error) {
@@ -90,7 +97,19 @@ func answer(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query.D
 			r, err := parts.Scan(ctx, scans, columns, part)
 			return opened(ds, r, err)
 		}}
-	return columnar.Execute(ctx, mem, columnar.Plan{Derivation: d, Inputs: inputs}, src, lim, by)
+	plan := columnar.Plan{Derivation: d, Inputs: inputs}
+	if p, ok := by.(fleet.Processes); ok {
+		job := fleet.Job{Plan: plan, Limits: lim, Vault: v, Rows: rows}
+		for _, in := range inputs {
+			snap, err := snapshot(in.Dataset)
+			if err != nil {
+				return nil, err
+			}
+			job.Snapshots = append(job.Snapshots, snap)
+		}
+		by = p.For(job)
+	}
+	return columnar.Execute(ctx, mem, plan, src, lim, by)
 }
 
 // partRows is how many rows of the scanned input are computed as one part: enough that what is made for each part costs little, and

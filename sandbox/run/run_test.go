@@ -25,6 +25,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/columnar"
+	"github.com/opdomain/opdomain/sandbox/fleet"
 	"github.com/opdomain/opdomain/sandbox/query"
 	"github.com/opdomain/opdomain/sandbox/vault"
 )
@@ -377,6 +378,17 @@ func clustered(x table) table {
 	return out
 }
 
+// TestMain makes the test's program a worker process when it is started as one.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "run-worker" {
+		if fleet.Work(context.Background(), memory.DefaultAllocator, os.Stdin, os.Stdout) != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
 // TestAnswerInParts: a version of several batches, whose subjects go over from one to the next, gives the same answer in one part
 // and in many, on one goroutine and on several.
 func TestAnswerInParts(t *testing.T) {
@@ -418,6 +430,14 @@ func TestAnswerInParts(t *testing.T) {
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("parts of %d rows on %d goroutines give another answer", rows, workers)
 			}
+		}
+		p, err := fleet.New(fleet.Config{Command: []string{os.Args[0], "run-worker"}, Workers: 2, Rand: rand.Reader})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := answer(ctx, mem, v, d, inputs, columnar.Limits{}, rows, p)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("parts of %d rows in two processes: another answer, %v", rows, err)
 		}
 	}
 }

@@ -52,6 +52,9 @@ func (t Ticket) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.String(
 // Dataset names what it opens.
 func (t Ticket) Dataset() sandbox.DatasetID { return t.dataset }
 
+// Version says which version it opens.
+func (t Ticket) Version() uint64 { return t.version }
+
 // Columns names what it opens.
 func (t Ticket) Columns() []string {
 	var out []string

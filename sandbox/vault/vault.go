@@ -181,6 +181,9 @@ func OpenConfig(c Config) (*Vault, error) {
 // and nothing of one concerns another.
 const openedAtOnce = 8
 
+// Dir gives the vault's folder.
+func (v *Vault) Dir() string { return v.dir }
+
 // Freeze keeps every version and HEAD as they are until the function it gives is called: a copy of the folder made meanwhile
 // is of one moment, stages apart.
 func (v *Vault) Freeze() (release func()) {
