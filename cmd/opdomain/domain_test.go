@@ -21,6 +21,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/fleet"
 	"github.com/opdomain/opdomain/sandbox/meter"
 	"github.com/opdomain/opdomain/sandbox/node"
 	"github.com/opdomain/opdomain/sandbox/query"
@@ -90,14 +91,16 @@ func (w *world) serve(n *node.Node, m *api.Metrics) {
 }
 
 // restart closes the domain, lets change touch its folder, and opens it again.
-func (w *world) restart(change func(dir string)) error {
+func (w *world) restart(change func(dir string)) error { return w.restartWith(nil, change) }
+
+func (w *world) restartWith(by *fleet.Processes, change func(dir string)) error {
 	w.t.Helper()
 	w.stop()
 	if change != nil {
 		change(w.dir)
 	}
 	m := api.NewMetrics()
-	n, err := node.Open(context.Background(), node.Config{Dir: w.dir, Passphrase: secretPhrase, Now: w.now, Rand: w.rand, Metrics: m})
+	n, err := node.Open(context.Background(), node.Config{Dir: w.dir, Passphrase: secretPhrase, Now: w.now, Rand: w.rand, Metrics: m, Workers: by})
 	if err != nil {
 		return err
 	}

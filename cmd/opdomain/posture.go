@@ -17,6 +17,9 @@ import (
 // and for a front end no way to gain privileges, which is a thread's until the program starts again; so it starts again
 // with both. Then no core dumps and no tracing. What cannot be had is an error.
 func harden(args []string) error {
+	if len(args) == 1 && args[0] == workerVerb { // started with the setting, by one that has no core dumps
+		return guard()
+	}
 	if !slices.Contains(args, "serve") || len(args) > 0 && slices.Contains(args, "--help") {
 		return nil
 	}
@@ -33,6 +36,11 @@ func harden(args []string) error {
 		err := syscall.Exec("/proc/self/exe", os.Args, append(env, doctor.ConstantTime+"=1"))
 		return &sandbox.Error{Op: "serve", Kind: sandbox.Unavailable, Object: "posture", Detail: "the program cannot start itself again", Err: err}
 	}
+	return guard()
+}
+
+// guard closes the process to core dumps and tracing.
+func guard() error {
 	if err := doctor.Guard(); err != nil {
 		return &sandbox.Error{Op: "serve", Kind: sandbox.Unavailable, Object: "core dumps", Detail: "the process cannot close itself to core dumps and tracing", Err: err}
 	}

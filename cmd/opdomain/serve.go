@@ -20,6 +20,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/doctor"
+	"github.com/opdomain/opdomain/sandbox/fleet"
 	"github.com/opdomain/opdomain/sandbox/node"
 )
 
@@ -222,12 +223,14 @@ type opening struct {
 	dir       string
 	check     bool
 	witnesses []string // URL=FILE
+	workers   int      // processes that compute; 0: none
 }
 
 func (o *opening) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.dir, "dir", "", "folder of the domain")
 	c.Flags().BoolVar(&o.check, "check", false, "first read every sealed file of the vault and ledger; name each that was changed and do not serve")
 	c.Flags().StringArrayVar(&o.witnesses, "witness", nil, "URL=FILE of a witness's witness.json kept outside the domain, asked beside those it knows; repeat for more")
+	c.Flags().IntVar(&o.workers, "workers", 0, "compute questions in so many processes, which hold the keys of the columns asked for only; 0: in this process")
 	must(c.MarkFlagRequired("dir"))
 }
 
@@ -236,11 +239,19 @@ func (a *app) domain(ctx context.Context, o opening, m *api.Metrics) (*node.Node
 	if err := node.Holds(o.dir); err != nil {
 		return nil, err
 	}
+	var by *fleet.Processes
+	if o.workers != 0 {
+		w, err := workers(o.workers, a.rand)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--workers: %w", err)}
+		}
+		by = &w
+	}
 	p, err := a.passphraseFor(o.dir)
 	if err != nil {
 		return nil, err
 	}
-	cfg := node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Steady: a.steady, Space: doctor.Space, Rand: a.rand, Metrics: m}
+	cfg := node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Steady: a.steady, Space: doctor.Space, Rand: a.rand, Metrics: m, Workers: by}
 	if cfg.Device, err = a.device(filepath.Join(o.dir, "keys"), p); err != nil {
 		return nil, err
 	}

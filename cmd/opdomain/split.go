@@ -201,6 +201,9 @@ func (a *app) serveSplit(ctx context.Context, o opening, at address, front strin
 	if o.check {
 		args = append(args, "--check")
 	}
+	if o.workers != 0 {
+		args = append(args, "--workers", strconv.Itoa(o.workers))
+	}
 	for _, w := range o.witnesses {
 		url, path, _ := strings.Cut(w, "=")
 		if path, err = filepath.Abs(path); err != nil {

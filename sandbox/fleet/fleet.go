@@ -44,7 +44,8 @@ import (
 
 // Config (集群参数) says what a worker is and how many compute. Zero values stand where noted.
 type Config struct {
-	Command   []string // program and arguments of a worker, which calls Work on its standard files
+	Program   string   // path of a worker's program, which calls Work on its standard files
+	Command   []string // the name it is called by and its arguments
 	Env       []string // its variables, all of them
 	Workers   int      // processes at once; 0: 1
 	Copies    int      // different processes that compute each part, at most Workers; 0: 1
@@ -77,8 +78,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.After == nil {
 		c.After = time.After
 	}
-	if len(c.Command) == 0 || c.Rand == nil || c.Lease < 0 || c.Copies > c.Workers {
-		return c, fail(sandbox.Invalid, "config", "has a command, randomness, a lease, and no more copies than workers")
+	if c.Program == "" || len(c.Command) == 0 || c.Rand == nil || c.Lease < 0 || c.Copies > c.Workers {
+		return c, fail(sandbox.Invalid, "config", "has a program, a command, randomness, a lease, and no more copies than workers")
 	}
 	return c, nil
 }

@@ -301,7 +301,7 @@ func (w *world) execute(t *testing.T, ctx context.Context, by columnar.Executor)
 
 func (w *world) fleet(t *testing.T, c Config, args ...string) Processes {
 	t.Helper()
-	c.Command, c.Rand = append([]string{os.Args[0]}, args...), rand.Reader
+	c.Program, c.Command, c.Rand = os.Args[0], append([]string{os.Args[0]}, args...), rand.Reader
 	if c.Workers == 0 {
 		c.Workers = 2
 	}
@@ -414,7 +414,7 @@ func TestLost(t *testing.T) {
 		}
 	}
 	p := w.fleet(t, Config{}, "fleet-worker")
-	p.config.Command = []string{filepath.Join(t.TempDir(), "absent")}
+	p.config.Program = filepath.Join(t.TempDir(), "absent")
 	if _, err := w.execute(t, t.Context(), p); !errors.Is(err, sandbox.Unavailable) {
 		t.Errorf("a program that is not there: %v", err)
 	}

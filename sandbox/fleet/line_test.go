@@ -187,12 +187,12 @@ func TestOrder(t *testing.T) {
 
 // TestConfig: what makes no sense is refused before a process starts.
 func TestConfig(t *testing.T) {
-	ok := Config{Command: []string{"x"}, Rand: rand.Reader}
+	ok := Config{Program: "x", Command: []string{"x"}, Rand: rand.Reader}
 	if _, err := New(ok); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*Config){
-		"no command": func(c *Config) { c.Command = nil }, "no randomness": func(c *Config) { c.Rand = nil },
+		"no program": func(c *Config) { c.Program = "" }, "no command": func(c *Config) { c.Command = nil }, "no randomness": func(c *Config) { c.Rand = nil },
 		"more copies than workers": func(c *Config) { c.Copies = 2 }, "fewer than none": func(c *Config) { c.Workers = -1 },
 		"a lease that is over": func(c *Config) { c.Lease = -1 },
 	} {

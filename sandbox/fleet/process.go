@@ -32,7 +32,8 @@ type process struct {
 // what it prints about its own end is dropped: it might hold values.
 func (j *job) start(number int) (*process, error) {
 	c := j.config
-	cmd := exec.Command(c.Command[0], c.Command[1:]...)
+	cmd := exec.Command(c.Program)
+	cmd.Args = c.Command
 	cmd.Env = append([]string{}, c.Env...) // nil would be this process's own
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

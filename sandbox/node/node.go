@@ -23,6 +23,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/classify"
 	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/fleet"
 	"github.com/opdomain/opdomain/sandbox/ingest"
 	"github.com/opdomain/opdomain/sandbox/profile"
 	"github.com/opdomain/opdomain/sandbox/store"
@@ -46,6 +47,8 @@ type Config struct {
 	Space   durable.Space
 	Rand    io.Reader
 	Metrics *api.Metrics
+	// Workers compute questions in processes that hold no key but those of the columns asked for; nil: goroutines of this process do.
+	Workers *fleet.Processes
 }
 
 // Founding (设立要素) is what init decides once: it is signed into the first events of the log.

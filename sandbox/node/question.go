@@ -352,9 +352,17 @@ func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q 
 	return err
 }
 
+// answer computes in worker processes, where the domain has them.
+func (n *Node) answer(ctx context.Context, d query.Derivation, inputs []sandbox.InputVersion) (*sandbox.Answer, error) {
+	if n.cfg.Workers != nil {
+		return run.AnswerBy(ctx, n.mem, n.vault, d, inputs, limits, *n.cfg.Workers)
+	}
+	return run.Answer(ctx, n.mem, n.vault, d, inputs, limits)
+}
+
 // gate computes the answer, applies the rules and compares it with every earlier answer.
 func (n *Node) gate(ctx context.Context, d query.Derivation, q *questionRecord, sub egress.Submission, params egress.Params) (egress.Review, error) {
-	answer, err := run.Answer(ctx, n.mem, n.vault, d, q.Inputs, limits)
+	answer, err := n.answer(ctx, d, q.Inputs)
 	if err != nil {
 		return egress.Review{}, fmt.Errorf("not computed: %w", err)
 	}

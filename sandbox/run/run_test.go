@@ -431,7 +431,7 @@ func TestAnswerInParts(t *testing.T) {
 				t.Errorf("parts of %d rows on %d goroutines give another answer", rows, workers)
 			}
 		}
-		p, err := fleet.New(fleet.Config{Command: []string{os.Args[0], "run-worker"}, Workers: 2, Rand: rand.Reader})
+		p, err := fleet.New(fleet.Config{Program: os.Args[0], Command: []string{os.Args[0], "run-worker"}, Workers: 2, Rand: rand.Reader})
 		if err != nil {
 			t.Fatal(err)
 		}
