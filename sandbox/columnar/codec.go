@@ -2,6 +2,7 @@ package columnar
 
 import (
 	"encoding/binary"
+	"slices"
 )
 
 // partialMagic starts an encoded Partial.
@@ -17,8 +18,11 @@ const partialMagic = "ODP1"
 //	tallies   by set: how many combinations, then the words of each and its count
 //
 // It is grade-4 data in the clear: the caller seals it.
-func (k *Kernel) Encode(p *Partial) []byte {
-	b := []byte(partialMagic)
+func (k *Kernel) Encode(p *Partial) []byte { return k.AppendEncode(nil, p) }
+
+// AppendEncode is Encode to the end of b, which grows at most once.
+func (k *Kernel) AppendEncode(b []byte, p *Partial) []byte {
+	b = append(slices.Grow(b, k.encodedSize(p)), partialMagic...)
 	word := func(v uint64) { b = binary.LittleEndian.AppendUint64(b, v) }
 	words := func(v []uint64) {
 		for _, w := range v {
@@ -63,6 +67,23 @@ func (k *Kernel) Encode(p *Partial) []byte {
 		}
 	}
 	return b
+}
+
+// encodedSize gives the bytes of an encoded Partial.
+func (k *Kernel) encodedSize(p *Partial) int {
+	words := len(p.names) + 1 + len(p.codes) + 2 + 2*p.ev.known + p.ev.n*(1+len(p.ev.ops))
+	for _, names := range p.names {
+		for _, n := range names {
+			words += 1 + (len(n)+7)/8
+		}
+	}
+	for _, m := range p.moments {
+		words += 1 + min(p.cells*m.stride, len(m.v.v))
+	}
+	for _, t := range p.tallies {
+		words += 1 + t.n*(t.width+1)
+	}
+	return len(partialMagic) + 8*words
 }
 
 // Decode reads what Encode wrote of a part of the same question. Every number is checked before it is used; bytes that are not a Partial

@@ -153,7 +153,7 @@ func (w *worker) compute(ctx context.Context, mem memory.Allocator, l *line, b b
 		return report(l, b, part, err)
 	}
 	defer p.Free()
-	encoded := append([]byte{isPartial}, w.kernel.Encode(p)...)
+	encoded := w.kernel.AppendEncode([]byte{isPartial}, p)
 	defer clear(encoded)
 	return l.send(b.to(part), encoded)
 }
