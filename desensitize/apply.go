@@ -148,6 +148,11 @@ func (p *Pipeline) apply(mem memory.Allocator, rec arrow.Record, who []sandbox.P
 		if err != nil {
 			return nil, nil, c.caused(err)
 		}
+		if a.Len() == in.Len() && (c.op != Pass && c.op != "") {
+			if a, counts[i], err = c.settle(mem, in, a, counts[i]); err != nil {
+				return nil, nil, c.caused(err)
+			}
+		}
 		out = append(out, a)
 		if a.Len() != in.Len() || !arrow.TypeEqual(a.DataType(), c.out.Type) {
 			return nil, nil, c.fault("an operation keeps rows and gives the type it promised")

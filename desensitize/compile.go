@@ -46,6 +46,7 @@ type column struct {
 	draw    Drawing
 	k       int // of micro-aggregation over the whole column
 	shuffle bool
+	hide    string // what stands where the operation left a value of a sensitive column as it was; "": it may stay
 	out     arrow.Field
 }
 
@@ -184,6 +185,13 @@ func (c *compiler) add(p *Pipeline, s Step, col catalog.Column) {
 	to := column{name: col.Name, op: s.Op}
 	view := catalog.Column{Name: col.Name, Title: col.Title, Type: col.Type, Scale: col.Scale, Unit: col.Unit, Nullable: col.Nullable, Grade: col.Effective(), Personal: col.Personal}
 	if s.Op != Pass {
+		if rule, change := c.unhidden(s, col); rule != "" {
+			c.refuse("plan.identifier", c.name(col.Name), rule, change)
+			return
+		}
+		if c.sensitive(col) {
+			to.hide = s.hides()
+		}
 		var op Operation
 		var err error
 		switch s.Op {

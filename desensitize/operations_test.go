@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -149,7 +150,7 @@ func TestEveryOperation(t *testing.T) {
 				}
 				return nil
 			}})
-		if err != nil || rows != 5 || rep.Failed() != 0 || name != "redact" && rep.Columns[0].Masked < 4 {
+		if err != nil || rows != 5 || rep.Failed() != 0 || !slices.Contains([]string{"redact", "micro", "shuffle", "noise"}, name) && rep.Columns[0].Masked < 4 {
 			t.Errorf("%s: %v; %d rows, %+v", c.op, err, rows, rep.Columns)
 		}
 	}

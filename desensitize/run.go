@@ -299,7 +299,7 @@ func (p *Pipeline) Run(ctx context.Context, src batch.Reader, s Stream) (Report,
 	}
 	for i, n := range after {
 		report.Columns[i].Failed += n - before[i]
-		report.Columns[i].Masked -= n - before[i]
+		report.Columns[i].Masked = max(0, report.Columns[i].Masked-(n-before[i]))
 	}
 	return report, err
 }

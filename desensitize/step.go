@@ -53,6 +53,11 @@ const (
 //	pram         text                 categories; stay, the probability that one stays, the others alike, or matrix, a row of probabilities for each
 //	shuffle      any                  no parameters: the column's values change places; not the subject's column
 //
+// On a column in which direct identifiers were found (resident identity numbers, mobiles, cards, passports, names …) only drop, redact,
+// constant, the masks that are made for them, tokens, and keep and pattern that show at most half
+// of the shortest form are taken; on one of texts with identifiers in them redact-text too, without confidence, which no sensitive
+// column takes. What keep to truncate, tokens, generalize or limit leave as it was on a sensitive column is hidden and counted failed.
+//
 // Numbers in the plan are texts, written as in a table. noise, pram and shuffle, and the plan's sample, draw from a key: see
 // Options.Seed. micro and shuffle read their columns twice: a micro column has at most noise.MaxDistinct different values,
 // shuffled columns have at most MaxHeld bytes together.

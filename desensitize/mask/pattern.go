@@ -137,3 +137,22 @@ func (c cell) takes(r rune) bool {
 
 func isDigit(r rune) bool  { return r >= '0' && r <= '9' }
 func isLetter(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' }
+
+// Extent (模式长度) is how many characters a pattern has and how many of them stay.
+type Extent struct{ Length, Shown int }
+
+// Shown gives the extents of patterns; of one that is none, all stay.
+func Shown(list []string) []Extent {
+	var out []Extent
+	for _, text := range list {
+		cells, rule := parsePattern(text)
+		e := Extent{Length: len(cells)}
+		for _, c := range cells {
+			if c.show || rule != "" {
+				e.Shown++
+			}
+		}
+		out = append(out, e)
+	}
+	return out
+}
