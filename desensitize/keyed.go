@@ -6,8 +6,10 @@ import (
 	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/opdomain/opdomain/desensitize/generalize"
+	"github.com/opdomain/opdomain/desensitize/mask"
 	"github.com/opdomain/opdomain/desensitize/noise"
 	"github.com/opdomain/opdomain/desensitize/token"
 	"github.com/opdomain/opdomain/sandbox"
@@ -88,7 +90,16 @@ func (s Step) generalized(o Options) (Operation, error) {
 	if s.Level < 1 {
 		return nil, errors.New("a level from 1 on: level 0 leaves the values")
 	}
-	return made(generalize.NewColumn(h, s.Level))
+	c, err := generalize.NewColumn(h, s.Level)
+	return level{c}, err
+}
+
+// level counts as failed the values that its hierarchy does not know, which became *.
+type level struct{ generalize.Column }
+
+func (l level) Run(mem memory.Allocator, a arrow.Array) (arrow.Array, mask.Count, error) {
+	out, unknown, err := l.Counted(mem, a)
+	return out, mask.Count{Masked: int64(a.Len()-a.NullN()) - unknown, Failed: unknown}, err
 }
 
 // result gives the type that the step's operation makes of a type, and whether it takes it.

@@ -44,7 +44,7 @@ const (
 //	token-id     text                 key, region: 0, 2, 4 or 6 digits kept, birth: kept; a resident identity number again
 //	token-card, token-mobile   text   key, prefix: digits kept; a number of the same form again
 //	token-text   text                 key, alphabet, shortest, longest: a text of the same alphabet and length again
-//	generalize   text, int, date      hierarchy, level from 1; the column becomes text
+//	generalize   text, int, date      hierarchy, level from 1; the column becomes text; a value that the hierarchy does not hold becomes *, counted failed
 //	redact-text  text                 confidence, words: identifiers, names and addresses inside free text
 //	date-shift   date                 key, days: moved by up to so many days, a subject's dates all alike
 //	noise        int, money, number   law: laplace, gauss or uniform; scale, step as written

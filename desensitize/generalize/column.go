@@ -33,21 +33,27 @@ func NewColumn(h *Hierarchy, level int) (Column, error) {
 // with its dictionary generalised once. Text, dictionaries of text, int32, int64 and date32 (as 2006-01-02) are taken. A
 // value the hierarchy does not know becomes "*". The caller releases the result.
 func (c Column) Apply(mem memory.Allocator, a arrow.Array) (arrow.Array, error) {
+	out, _, err := c.Counted(mem, a)
+	return out, err
+}
+
+// Counted is Apply, and counts the values that the hierarchy does not know; of a dictionary, its entries.
+func (c Column) Counted(mem memory.Allocator, a arrow.Array) (out arrow.Array, unknown int64, err error) {
 	if c.h == nil {
-		return nil, bad("column", "it is bound to no hierarchy", "make it with NewColumn")
+		return nil, 0, bad("column", "it is bound to no hierarchy", "make it with NewColumn")
 	}
 	if d, ok := a.(*array.Dictionary); ok {
-		values, err := c.Apply(mem, d.Dictionary())
+		values, unknown, err := c.Counted(mem, d.Dictionary())
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		defer values.Release()
 		t := &arrow.DictionaryType{IndexType: d.DataType().(*arrow.DictionaryType).IndexType, ValueType: values.DataType()}
-		return array.NewDictionaryArray(t, d.Indices(), values), nil
+		return array.NewDictionaryArray(t, d.Indices(), values), unknown, nil
 	}
 	value, err := valuesOf(a)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	b := array.NewStringBuilder(mem)
 	defer b.Release()
@@ -58,9 +64,13 @@ func (c Column) Apply(mem memory.Allocator, a arrow.Array) (arrow.Array, error) 
 			b.AppendNull()
 			continue
 		}
-		b.BinaryBuilder.Append(m.label(value(i)))
+		label, known := m.label(value(i))
+		if !known {
+			unknown++
+		}
+		b.BinaryBuilder.Append(label)
 	}
-	return b.NewStringArray(), nil
+	return b.NewStringArray(), unknown, nil
 }
 
 // memo remembers labels of values lately seen in one batch: real columns repeat few values, and comparing one is several times
@@ -70,6 +80,7 @@ type memo struct {
 	seen [256]struct {
 		value string
 		label []byte // in kept
+		known bool
 	}
 	fresh, kept []byte
 }
@@ -77,20 +88,20 @@ type memo struct {
 // maxMemo bounds the labels kept; a column of many values is not remembered on.
 const maxMemo = 16 << 10
 
-func (m *memo) label(v string) []byte {
+func (m *memo) label(v string) (label []byte, known bool) {
 	e := &m.seen[mixed(v)]
 	if e.label != nil && e.value == v {
-		return e.label
+		return e.label, e.known
 	}
-	m.fresh, _ = m.c.h.Append(m.fresh[:0], v, m.c.level)
+	m.fresh, known = m.c.h.Append(m.fresh[:0], v, m.c.level)
 	if m.kept == nil {
 		m.kept = make([]byte, 0, maxMemo)
 	}
 	if start := len(m.kept); start+len(m.fresh) <= maxMemo {
 		m.kept = append(m.kept, m.fresh...)
-		e.value, e.label = v, m.kept[start:]
+		e.value, e.label, e.known = v, m.kept[start:], known
 	}
-	return m.fresh
+	return m.fresh, known
 }
 
 // mixed picks a place by the length and the outer bytes.
