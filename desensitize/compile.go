@@ -106,8 +106,8 @@ func Compile(p *Plan, d catalog.Dataset, o Options) (*Pipeline, sandbox.Decision
 			if s.Op == "" {
 				s.Op = Drop
 			}
-			if c.sensitive(col) {
-				c.refuse("plan.uncovered", c.name(col.Name), fmt.Sprintf("a %s is named in the plan, with an operation", sort(col)), "add a step for it, or drop it by name")
+			if c.sensitive(col) && p.Rest != Drop { // a plan that says drop means it
+				c.refuse("plan.uncovered", c.name(col.Name), fmt.Sprintf("a %s is named in the plan, with an operation", sort(col)), "add a step for it, drop it by name, or say rest: drop")
 				continue
 			}
 			if s.Op == Pass && (o.Told || d.ID == "") && !p.declares(col.Name) {

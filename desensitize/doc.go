@@ -8,8 +8,8 @@
 //
 // # What a plan must do
 //
-// Every personal column and every column of grade 3 or above is named, with an operation or with "drop"; "pass" leaves a
-// column as it is and is refused for those. Columns that are not named are dropped, or passed if the plan says "rest: pass" and
+// Every personal column and every column of grade 3 or above is named, with an operation or with "drop", unless the plan says
+// "rest: drop"; "pass" leaves a column as it is and is refused for those. A column of direct identifiers takes only what hides them. Columns that are not named are dropped, or passed if the plan says "rest: pass" and
 // they may be; outside a catalogue only those that the plan's schema declares may. The operations are those of package mask and, by their own names, of the other packages below this one; the
 // list is at Step.
 //

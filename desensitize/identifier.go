@@ -26,10 +26,17 @@ var identifiers = map[classify.Kind]struct {
 	classify.VIN: {17, ""}, classify.Plate: {7, "plate"}, classify.PersonName: {2, "name"}, classify.LatinName: {3, ""},
 }
 
+// Identifies (直接标识符) says whether a kind singles out a person by itself: numbers of documents, cards and telephones, names, mail
+// addresses, vehicles.
+func Identifies(k classify.Kind) bool {
+	_, ok := identifiers[k.Of()]
+	return ok
+}
+
 // identifier gives the direct identifier that a column holds or contains.
 func (c *compiler) identifier(col catalog.Column) (classify.Kind, bool) {
 	k := classify.Kind(col.Finding)
-	if _, ok := identifiers[k.Of()]; ok {
+	if Identifies(k) {
 		return k, true
 	}
 	if col.Name == c.d.Subject && c.d.SubjectKind == catalog.ResidentID {

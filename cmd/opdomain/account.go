@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -115,10 +114,10 @@ func (a *app) write(path string, b []byte) error {
 		_, err := a.out.Write(b)
 		return err
 	}
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		return &sandbox.Error{Op: "write", Kind: sandbox.Unavailable, Object: path, Err: err}
-	}
-	return nil
+	return a.writeFile("write", path, func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	})
 }
 
 func (a *app) meterCommand() *cobra.Command {

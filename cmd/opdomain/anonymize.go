@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/spf13/cobra"
 
 	"github.com/opdomain/opdomain/desensitize/generalize"
@@ -78,10 +78,11 @@ The table is a text file with a header line. Each quasi-identifier of --qi needs
 a built-in one: area, icd10, industry, date, age:5,10,20 or age:5,10,20,≥80.
 
 With --out the published rows are written: the quasi-identifiers generalised, the columns of --sensitive and --keep as they
-are, no other column. Suppressed rows are left out. A name, number or address must not stand in --keep.`
+are, no other column. Suppressed rows are left out. What the detectors find to be
+personal is refused in --keep, and direct identifiers and addresses in --sensitive too.`
 	f := c.Flags()
 	f.StringVar(&q.in, "in", "", "the table")
-	f.StringVar(&q.out, "out", "", "file for the published rows; must not exist")
+	f.StringVar(&q.out, "out", "", "file for the published rows; must not exist without --force")
 	f.StringVar(&q.hierarchies, "hierarchies", "", "folder of hierarchy files")
 	f.StringSliceVar(&q.quasi, "qi", nil, "quasi-identifiers (准标识符), by comma")
 	f.StringArrayVar(&q.rules, "rule", nil, "COLUMN=RULE: a built-in hierarchy; may be given several times")
@@ -128,9 +129,12 @@ func (a *app) anonymize(ctx context.Context, q *anonymizing) (*anonymized, error
 		}
 		cfg.Quasi = append(cfg.Quasi, generalize.Quasi{Name: name, Hierarchy: h})
 	}
+	if err := q.apart(); err != nil {
+		return nil, err
+	}
 	if q.out != "" {
-		if _, err := os.Lstat(q.out); err == nil {
-			return nil, &sandbox.Error{Op: "anonymize", Kind: sandbox.Conflict, Object: q.out, Detail: "it exists", Hint: "name a new file; nothing is written over"}
+		if err := a.writable("anonymize", q.out); err != nil {
+			return nil, err
 		}
 	}
 	table, err := generalize.NewTable(cfg)
@@ -144,8 +148,15 @@ func (a *app) anonymize(ctx context.Context, q *anonymizing) (*anonymized, error
 	if err != nil {
 		return nil, err
 	}
-	if err := text.each(ctx, table.Add); err != nil {
+	published := newPublished(q)
+	if err := text.each(ctx, func(rec arrow.Record) error {
+		published.Observe(rec)
+		return table.Add(rec)
+	}); err != nil {
 		return nil, err
+	}
+	if reasons := published.refused(); len(reasons) > 0 {
+		return nil, &refused{sandbox.Decision{Reasons: reasons}}
 	}
 	if q.population != "" {
 		people, err := newText(ctx, q.population, q.delimiter, q.encoding, q.quasi)
@@ -166,6 +177,9 @@ func (a *app) anonymize(ctx context.Context, q *anonymizing) (*anonymized, error
 	if err != nil {
 		return nil, err
 	}
+	if s.Risk.Suppressed == table.Rows() {
+		return nil, &sandbox.Error{Op: "anonymize", Kind: sandbox.Conflict, Object: q.in, Detail: "every row would be suppressed, and nothing published", Hint: "a smaller k or l, a larger t, or fewer quasi-identifiers"}
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, &sandbox.Error{Op: "anonymize", Kind: sandbox.Unavailable, Object: q.in, Detail: "interrupted"}
 	}
@@ -175,7 +189,7 @@ func (a *app) anonymize(ctx context.Context, q *anonymizing) (*anonymized, error
 		r.Columns = append(r.Columns, generalized{c.Name, c.Hierarchy.Name(), s.Levels[i], c.Hierarchy.Levels() - 1})
 	}
 	if q.out != "" {
-		if err := q.write(ctx, r, text); err != nil {
+		if err := a.writeFile("anonymize", q.out, func(w io.Writer) error { return q.write(ctx, w, r, text) }); err != nil {
 			return nil, err
 		}
 		r.Out, r.Published = q.out, text.names()
@@ -277,38 +291,16 @@ func (q *anonymizing) hierarchy(column string) (*generalize.Hierarchy, error) {
 	return generalize.ReadHierarchy(f, found[0])
 }
 
-// write makes the published rows in a second reading, beside their place, and puts them there when they are whole.
-func (q *anonymizing) write(ctx context.Context, r *anonymized, text *textTable) (err error) {
+// write makes the published rows in a second reading.
+func (q *anonymizing) write(ctx context.Context, w io.Writer, r *anonymized, text *textTable) error {
 	release, err := r.table.Release(r.solution, q.keep...)
 	if err != nil {
 		return err
 	}
-	unwritable := func(error) error {
-		return &sandbox.Error{Op: "anonymize", Kind: sandbox.Unavailable, Object: q.out, Detail: "it cannot be written"}
-	}
-	f, err := os.CreateTemp(filepath.Dir(q.out), ".anonymize-*")
-	if err != nil {
-		return unwritable(err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	defer f.Close()
-	if err := text.publish(ctx, f, release); err != nil {
+	if err := text.publish(ctx, w, release); err != nil {
 		return err
 	}
-	if err := release.Close(); err != nil {
-		return err
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return unwritable(err)
-	}
-	if err := os.Link(f.Name(), q.out); err != nil { // unlike a rename it writes over nothing
-		return unwritable(err)
-	}
-	return os.Remove(f.Name())
+	return release.Close()
 }
 
 func (r *anonymized) print(w io.Writer) {

@@ -24,27 +24,34 @@ type textTable struct {
 	columns []catalog.Column
 }
 
-// newText settles the delimiter: the given one, or of comma, semicolon and tab the one whose header line has most of the columns.
+// newText names the columns, and settles the delimiter.
 func newText(ctx context.Context, path, delimiter, encoding string, columns []string) (*textTable, error) {
 	t := &textTable{path: path, options: file.Options{Encoding: file.Encoding(encoding)}}
 	for _, c := range columns {
 		t.columns = append(t.columns, catalog.Column{Name: c, Type: catalog.Text, Nullable: true})
 	}
+	var err error
+	t.options.Comma, err = delimiterOf(ctx, path, delimiter, t.options, columns)
+	return t, err
+}
+
+const delimiterHelp = "character between fields; empty: the one of , ; tab whose header line has most of the named columns"
+
+// delimiterOf settles the delimiter: the given one, or of comma, semicolon and tab the one whose header line has most of the columns.
+func delimiterOf(ctx context.Context, path, delimiter string, o file.Options, columns []string) (rune, error) {
 	if delimiter != "" {
 		c, size := utf8.DecodeRuneInString(delimiter)
 		if size != len(delimiter) {
-			return nil, invalid("--delimiter", "one character", `--delimiter ";"`)
+			return 0, invalid("--delimiter", "one character", `--delimiter ";"`)
 		}
-		t.options.Comma = c
-		return t, nil
+		return c, nil
 	}
-	most := -1
+	most, best := -1, ','
 	for _, c := range []rune{',', ';', '\t'} {
-		o := t.options
 		o.Comma = c
 		r, err := file.OpenTable(ctx, allocator(), path, nil, o)
 		if errors.Is(err, sandbox.NotFound) || errors.Is(err, sandbox.Unavailable) {
-			return nil, err
+			return 0, err
 		}
 		found := 0
 		if err == nil { // a fault of the header under another delimiter than its own is no fault
@@ -52,14 +59,14 @@ func newText(ctx context.Context, path, delimiter, encoding string, columns []st
 				found += len(r.Schema().FieldIndices(want))
 			}
 			if err := r.Close(); err != nil {
-				return nil, err
+				return 0, err
 			}
 		}
 		if found > most {
-			most, t.options.Comma = found, c
+			most, best = found, c
 		}
 	}
-	return t, nil
+	return best, nil
 }
 
 // each gives the rows in records, released after f.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/csv"
@@ -32,6 +31,7 @@ import (
 type desensitizing struct {
 	plan, in, out, encoding, role string
 	keyFile, newKey, hierarchies  string
+	delimiter                     string
 }
 
 func (a *app) desensitizeCommand() *cobra.Command {
@@ -51,8 +51,9 @@ its operation is hidden whole and counted as failed.`
 	f := c.Flags()
 	f.StringVar(&d.plan, "plan", "", "the plan, YAML")
 	f.StringVar(&d.in, "in", "", "CSV file to read")
-	f.StringVar(&d.out, "out", "", "CSV file to write; one that exists is replaced when the new one is whole")
+	f.StringVar(&d.out, "out", "", "CSV file to write, put there when it is whole; must not exist without --force")
 	f.StringVar(&d.encoding, "encoding", "", "of the table: utf-8 or gb18030; default: detected")
+	f.StringVar(&d.delimiter, "delimiter", "", delimiterHelp)
 	f.StringVar(&d.role, "role", "", "show the table as this role sees it, by the plan's roles")
 	f.StringVar(&d.keyFile, "key-file", "", "file with the key that the plan's keys are derived from, mode 0600")
 	f.StringVar(&d.hierarchies, "hierarchies", "", "folder of hierarchies, NAME.csv in the form of ARX")
@@ -69,7 +70,7 @@ type desensitized struct {
 	Out string `json:"out"`
 }
 
-func (a *app) desensitize(ctx context.Context, d desensitizing) error {
+func (a *app) desensitize(ctx context.Context, d desensitizing) (err error) {
 	text, err := a.readFile(d.plan)
 	if err != nil {
 		return err
@@ -81,11 +82,17 @@ func (a *app) desensitize(ctx context.Context, d desensitizing) error {
 	if same(d.in, d.out) || same(d.plan, d.out) {
 		return invalid("--out", "the result is a file of its own", "name another file")
 	}
+	if err := a.writable("desensitize", d.out); err != nil {
+		return err
+	}
 	keys, err := a.planKeys(d)
 	if err != nil {
 		return err
 	}
-	o := file.Options{Encoding: file.Encoding(d.encoding)}
+	o, err := d.reading(ctx, p)
+	if err != nil {
+		return err
+	}
 	set, numbers, err := describeTable(ctx, d.in, p, o)
 	if err != nil {
 		return err
@@ -126,14 +133,28 @@ func (a *app) desensitize(ctx context.Context, d desensitizing) error {
 			return err
 		}
 	}
-	src, err := file.OpenTable(ctx, allocator(), d.in, columns, o)
+	unfit := make([]int64, len(columns)) // fields that do not fit their column: null, as hidden as any that does not fit its operation
+	once := o
+	once.Unfit = func(column int) { unfit[column]++ }
+	src, err := file.OpenTable(ctx, allocator(), d.in, columns, once)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
+	if d.newKey != "" {
+		if err := keys.(derivedKeys).save(d.newKey); err != nil {
+			return err
+		}
+		defer func() {
+			if err != nil {
+				_ = os.Remove(d.newKey) // nothing was made under it
+			}
+		}()
+	}
 	var rep desensitize.Report
-	err = replaceWith(d.out, func(w io.Writer) error {
+	err = a.writeFile("desensitize", d.out, func(w io.Writer) error {
 		out := csv.NewWriter(w)
+		out.Comma = o.Comma
 		var names []string
 		for _, c := range pipe.Columns() {
 			names = append(names, c.Name)
@@ -151,6 +172,13 @@ func (a *app) desensitize(ctx context.Context, d desensitizing) error {
 	})
 	if err != nil {
 		return err
+	}
+	for i, c := range columns {
+		for k := range rep.Columns {
+			if rep.Columns[k].Column == c.Name {
+				rep.Columns[k].Failed += unfit[i]
+			}
+		}
 	}
 	rep.Dropped = slices.DeleteFunc(slices.Clone(rep.Dropped), func(name string) bool { return numbers.of(name) != 0 })
 	return a.show(desensitized{rep, d.out}, func(w io.Writer) {
@@ -201,17 +229,10 @@ func (a *app) planKeys(d desensitizing) (desensitize.Keys, error) {
 		if err != nil {
 			return nil, err
 		}
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err == nil {
-			_, err = f.WriteString(hex.EncodeToString([]byte(key)) + "\n")
-			err = errors.Join(err, f.Sync(), f.Close())
+		if _, err := os.Lstat(path); err == nil {
+			return nil, keyExists(path)
 		}
-		if errors.Is(err, os.ErrExist) {
-			return nil, &sandbox.Error{Op: "key", Kind: sandbox.Conflict, Object: path, Detail: "the file exists", Hint: "use it with --key-file: another key gives other tokens"}
-		}
-		if err != nil {
-			return nil, &sandbox.Error{Op: "key", Kind: sandbox.Unavailable, Object: path, Detail: "the file cannot be written"}
-		}
+		return key, nil
 	}
 	if path == "" {
 		return nil, nil
@@ -232,6 +253,45 @@ func (a *app) planKeys(d desensitizing) (desensitize.Keys, error) {
 		return nil, invalid(path, "a key file is one line of 64 hexadecimal digits", "make one with --new-key")
 	}
 	return derivedKeys(key), nil
+}
+
+func keyExists(path string) error {
+	return &sandbox.Error{Op: "key", Kind: sandbox.Conflict, Object: path, Detail: "the file exists", Hint: "use it with --key-file: another key gives other tokens"}
+}
+
+// save writes a key file, over nothing.
+func (k derivedKeys) save(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return keyExists(path)
+	}
+	if err == nil {
+		_, err = f.WriteString(hex.EncodeToString([]byte(k)) + "\n")
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if err != nil {
+		return &sandbox.Error{Op: "key", Kind: sandbox.Unavailable, Object: path, Detail: "the file cannot be written"}
+	}
+	return nil
+}
+
+// reading gives how the table is read: the delimiter is the given one, or the one whose header line has most of the plan's columns.
+func (d desensitizing) reading(ctx context.Context, p *desensitize.Plan) (file.Options, error) {
+	o := file.Options{Encoding: file.Encoding(d.encoding), Unfit: func(int) {}}
+	var wanted []string
+	for _, f := range p.Schema {
+		wanted = append(wanted, f.Name)
+	}
+	for _, list := range append([]desensitize.RoleRules{{Columns: p.Columns}}, p.Roles...) {
+		for _, s := range list.Columns {
+			if !slices.Contains(wanted, s.Column) {
+				wanted = append(wanted, s.Column)
+			}
+		}
+	}
+	var err error
+	o.Comma, err = delimiterOf(ctx, d.in, d.delimiter, o, wanted)
+	return o, err
 }
 
 // drawnKey draws a key.
@@ -322,34 +382,6 @@ func (dir hierarchyFiles) Hierarchy(name string) (*generalize.Hierarchy, error) 
 	}
 	defer f.Close()
 	return generalize.ReadHierarchy(f, name+".csv")
-}
-
-// replaceWith writes a file beside path and renames it when it is whole and durable; a failed one leaves nothing.
-func replaceWith(path string, write func(w io.Writer) error) (err error) {
-	unwritten := func(error) error {
-		return &sandbox.Error{Op: "desensitize", Kind: sandbox.Unavailable, Object: path, Detail: "the file cannot be written", Hint: "name a file in a folder that you may write to"}
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return unwritten(err)
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	b := bufio.NewWriterSize(f, 1<<20)
-	if err := write(b); err != nil {
-		return err
-	}
-	if err := errors.Join(b.Flush(), f.Sync(), f.Close()); err != nil {
-		return unwritten(err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return unwritten(err)
-	}
-	return nil
 }
 
 // writeRows writes a batch as people write it: money in yuan, dates 2006-01-02, nulls empty.

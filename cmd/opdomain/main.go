@@ -59,6 +59,7 @@ type app struct {
 	as         string
 	passphrase string // file
 	json       bool
+	force      bool // files that exist may be written over
 
 	moduleMu sync.Mutex
 	modules  map[string]*pkcs11.Module // of devices, by path
@@ -139,14 +140,16 @@ func (a *app) failed(err error, command string) int {
 // printReasons prints a refusal: column, rule, article and the smallest change that would pass.
 func (a *app) printReasons(w io.Writer, d sandbox.Decision) {
 	fmt.Fprintln(w, "refused 不予受理:")
+	article := "" // said once where one follows another
 	for _, r := range d.Reasons {
 		fmt.Fprintf(w, "  %s\n", r.Code)
 		if r.Column != "" {
 			fmt.Fprintf(w, "    column 字段   %s\n", r.Column)
 		}
 		fmt.Fprintf(w, "    rule 规则     %s\n", r.Rule)
-		if r.Article != "" {
+		if r.Article != "" && r.Article != article {
 			fmt.Fprintf(w, "    article 依据  %s\n", r.Article)
+			article = r.Article
 		}
 		if r.Change != "" {
 			fmt.Fprintf(w, "    change 可改为 %s\n", r.Change)
@@ -169,6 +172,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.as, "as", "", "folder of the identity to sign with, e.g. DIR/identities/operator")
 	f.StringVar(&a.passphrase, "passphrase-file", "", "file with the passphrase, - for standard input; else $OPDOMAIN_PASSPHRASE, else DIR.passphrase beside the domain")
 	f.BoolVar(&a.json, "json", false, "print results as JSON")
+	f.BoolVar(&a.force, "force", false, "let --out write over a regular file that exists")
 	root.AddCommand(a.initCommand(), a.serveCommand(), a.demoCommand(), a.sourceCommand(), a.ingestCommand(), a.catalogCommand(), a.grantCommand(),
 		a.consentCommand(), a.queryCommand(), a.egressCommand(), a.releaseCommand(), a.meterCommand(), a.billCommand(), a.evidenceCommand(),
 		a.identityCommand(), a.keysCommand(), a.witnessCommand(), a.vaultCommand(), a.backupCommand(), a.restoreCommand(), a.doctorCommand(), a.anonymizeCommand(), a.classifyCommand(), a.desensitizeCommand(), a.viewCommand(), a.workerCommand())

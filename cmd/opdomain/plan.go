@@ -72,6 +72,7 @@ func (a *app) checkPlanCommand() *cobra.Command {
 	f.StringVar(&d.plan, "plan", "", "the plan, YAML")
 	f.StringVar(&d.in, "in", "", "CSV file; not needed where the plan has the schema")
 	f.StringVar(&d.encoding, "encoding", "", "of the table: utf-8 or gb18030; default: detected")
+	f.StringVar(&d.delimiter, "delimiter", "", delimiterHelp)
 	f.StringVar(&d.hierarchies, "hierarchies", "", "folder of hierarchies, NAME.csv in the form of ARX")
 	must(c.MarkFlagRequired("plan"))
 	return c
@@ -85,7 +86,13 @@ func (a *app) checkPlan(ctx context.Context, d desensitizing) error {
 	if d.in == "" && len(p.Schema) == 0 {
 		return invalid(filepath.Base(d.plan), "the plan has no schema", "name the table with --in, or describe it in the plan under schema")
 	}
-	set, numbers, err := describeTable(ctx, d.in, p, file.Options{Encoding: file.Encoding(d.encoding)})
+	var o file.Options
+	if d.in != "" {
+		if o, err = d.reading(ctx, p); err != nil {
+			return err
+		}
+	}
+	set, numbers, err := describeTable(ctx, d.in, p, o)
 	if err != nil {
 		return err
 	}
@@ -94,12 +101,12 @@ func (a *app) checkPlan(ctx context.Context, d desensitizing) error {
 		return err
 	}
 	keys := &namedKeys{any: any}
-	o := desensitize.Options{Keys: keys, Hierarchies: hierarchyFiles(d.hierarchies), Seed: any, Told: true}
+	with := desensitize.Options{Keys: keys, Hierarchies: hierarchyFiles(d.hierarchies), Seed: any, Told: true}
 	digest := p.Digest()
 	out := checked{Plan: p.ID, Version: p.Version, Digest: digest[:], Columns: []checkedColumn{}}
 	var reasons []sandbox.Reason
 	if len(p.Columns) > 0 {
-		pipe, decision := desensitize.Compile(p, set, o)
+		pipe, decision := desensitize.Compile(p, set, with)
 		reasons = decision.Reasons
 		if decision.Allow {
 			out.Draws, out.Twice = pipe.Draws(), pipe.Twice()
@@ -111,7 +118,7 @@ func (a *app) checkPlan(ctx context.Context, d desensitizing) error {
 		}
 	}
 	if len(p.Roles) > 0 {
-		_, decision := desensitize.CompileRoles(p, set, o)
+		_, decision := desensitize.CompileRoles(p, set, with)
 		reasons = append(reasons, decision.Reasons...)
 	}
 	if len(reasons) > 0 {

@@ -17,7 +17,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/classify"
 )
 
-// fieldNumbers stand for headers that the plan does not name: a file without a header line has values there.
+// fieldNumbers stand for headers that the plan does not name and that look like values: a file without a header line has them there.
 type fieldNumbers map[string]int
 
 func (n fieldNumbers) of(header string) int { return n[header] }
@@ -40,9 +40,6 @@ func describeTable(ctx context.Context, path string, p *desensitize.Plan, o file
 	declared := len(d.Columns) > 0
 	if declared {
 		d.ID, d.Unit = p.Dataset, p.Owner
-		if path == "" { // a check of the plan alone
-			return d, nil, nil
-		}
 	}
 	if path == "" { // a plan is checked alone: its headers speak
 		return classify.Apply(d, classify.NewSampler(titled(d)).Grade()), nil, nil
@@ -61,14 +58,11 @@ func describeTable(ctx context.Context, path string, p *desensitize.Plan, o file
 		}
 	}
 	numbers := fieldNumbers{}
-	for i, f := range src.Schema().Fields() {
+	for _, f := range src.Schema().Fields() {
 		if declared {
 			break
 		}
 		d.Columns = append(d.Columns, catalog.Column{Name: f.Name, Title: f.Name, Type: catalog.Text, Nullable: true, Grade: sandbox.Grade2})
-		if _, named := steps[f.Name]; !named {
-			numbers[f.Name] = i + 1
-		}
 	}
 	sampler := classify.NewSampler(titled(d))
 	forms := make([]form, len(d.Columns))
@@ -88,9 +82,23 @@ func describeTable(ctx context.Context, path string, p *desensitize.Plan, o file
 		}
 		rec.Release()
 	}
-	d = classify.Apply(d, sampler.Grade())
+	findings := sampler.Grade()
+	d = classify.Apply(d, findings)
 	if declared {
 		return d, nil, nil
+	}
+	sc, data := classify.NewScanner(), 0
+	hidden := make([]bool, len(findings))
+	for i, f := range findings {
+		var own bool
+		if hidden[i], own = sc.Header(f.Column, f.Finding); own {
+			data++
+		}
+	}
+	for i, c := range d.Columns {
+		if _, named := steps[c.Name]; !named && (hidden[i] || data >= 2) { // of a first line of values none is shown
+			numbers[c.Name] = i + 1
+		}
 	}
 	for i := range d.Columns {
 		switch c := &d.Columns[i]; steps[c.Name].Op {
@@ -141,12 +149,16 @@ func (f *form) observe(a arrow.Array) {
 		if v == "" || texts.IsNull(i) {
 			continue
 		}
-		if strings.ContainsAny(strings.TrimLeft(v, "-"), "-/") {
+		if digit := strings.IndexAny(v, "0123456789"); digit >= 0 && strings.ContainsAny(v[digit:], "-/") {
 			f.dates = true
 			continue
 		}
+		whole, decimals, dotted := strings.Cut(strings.TrimLeft(v, "+-"), ".")
+		if strings.Trim(whole+decimals, "0123456789") != "" || whole+decimals == "" { // neither: it is hidden when it is read
+			continue
+		}
 		f.numbers = true
-		if _, decimals, ok := strings.Cut(v, "."); ok {
+		if dotted {
 			f.scale = min(9, max(f.scale, len(decimals)))
 		}
 	}

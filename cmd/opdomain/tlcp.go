@@ -99,6 +99,9 @@ type certified struct {
 func (a *app) serverPairCommand() *cobra.Command {
 	var dir, out string
 	c := verb("certify", "Have the domain certify new keys for its TLCP listener, into a file for serve --tlcp-pair (签发服务端证书)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		if err := a.writable("certify", out); err != nil {
+			return err
+		}
 		sign, err := sm.NewSigningKey(a.rand)
 		if err != nil {
 			return err

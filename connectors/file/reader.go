@@ -54,6 +54,9 @@ type Options struct {
 	BatchRows  int  // rows of one batch, 0: DefaultBatchRows
 	BatchBytes int  // bytes of one batch in memory, 0: DefaultBatchBytes; at least MaxRecord
 	MaxRecord  int  // bytes of one row as UTF-8, 0: DefaultMaxRecord
+	// Unfit is told the column, by its place, of each field that does not fit one that may be null, and the field is null; nil: the
+	// file is refused there.
+	Unfit func(column int)
 }
 
 // Defaults of Options. A default batch fits one push frame of 1 MiB.
@@ -307,8 +310,13 @@ func (r *Reader) fill(ctx context.Context) (rows int, err error) {
 			return rows, nil
 		}
 		r.held = nil
-		for _, c := range r.columns {
+		for i, c := range r.columns {
 			if rule := c.append(record[c.at]); rule != "" {
+				if r.opts.Unfit != nil && rule != ruleEmpty && r.schema.Field(i).Nullable {
+					r.build.Field(i).AppendNull()
+					r.opts.Unfit(i)
+					continue
+				}
 				line, _ := r.csv.FieldPos(c.at)
 				return rows, r.invalid(line, c.name, rule)
 			}
