@@ -3,6 +3,8 @@ package mask
 import (
 	"bytes"
 	"unicode/utf8"
+
+	"github.com/opdomain/opdomain/sandbox/classify"
 )
 
 type address struct{}
@@ -10,7 +12,8 @@ type address struct{}
 // Address (地址) keeps an address to its district (区、县、旗、县级市) and hides what follows. It fits when the levels stand in their
 // order (province, city, district; the first two may be missing) with their own endings; "深圳龙华" does not. A district's
 // name has at most 9 Chinese characters before its ending and is no street, housing estate, park or zone (小区, 工业区 …), so
-// that nothing below the district passes for one. An address that ends with its district has nothing to hide.
+// that nothing below the district passes for one. Each name that stays is a region's in full (classify.IsRegion): what else stands
+// before a district may be a person's name. An address that ends with its district has nothing to hide.
 func Address(s Style) (*Text, error) { return newText("address", s, address{}) }
 
 func (address) mask(dst, v []byte, s Style) ([]byte, bool) {
@@ -26,15 +29,20 @@ func (address) mask(dst, v []byte, s Style) ([]byte, bool) {
 func district(v []byte) (int, bool) {
 	at := skip(v, 0)
 	if end, ok := level(v, at, 8, endsProvince); ok {
+		if !classify.IsRegion(v[at:end]) {
+			return 0, false
+		}
 		at = skip(v, end)
 	}
 	end, ok := level(v, at, 10, endsCityOrCounty)
-	if !ok || !endsCity(v[at:end], hanAt(v, end-han)) {
-		return end, ok && isDistrict(v[at:end])
+	if ok && endsCity(v[at:end], hanAt(v, end-han)) {
+		if !classify.IsRegion(v[at:end]) {
+			return 0, false
+		}
+		at = skip(v, end)
+		end, ok = level(v, at, 10, endsDistrict)
 	}
-	at = skip(v, end)
-	end, ok = level(v, at, 10, endsDistrict)
-	return end, ok && isDistrict(v[at:end])
+	return end, ok && isDistrict(v[at:end]) && classify.IsRegion(v[at:end])
 }
 
 func skip(v []byte, at int) int {

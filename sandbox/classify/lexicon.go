@@ -129,6 +129,9 @@ var loaded = sync.OnceValue(func() *tables {
 	return t
 })
 
+// IsRegion (行政区划名称) says whether a name is that of a province, city or county in full, after GB/T 2260. Withdrawn names are not known.
+func IsRegion(name []byte) bool { return loaded().regions.has(name) }
+
 // knowsCounty says whether a six-digit region code is in the table. A code that is not may have been withdrawn.
 func (t *tables) knowsCounty(c []byte) bool {
 	n := number(c[:6])
