@@ -49,6 +49,9 @@ func NewAlphabet(k Key, alphabet string, shortest, longest int) (*Alphabet, erro
 		if _, double := o.places[r]; double {
 			return nil, &sandbox.Error{Op: "token: alphabet", Kind: sandbox.Invalid, Object: "alphabet", Detail: "a character stands twice"}
 		}
+		if Normal(string(r)) != string(r) {
+			return nil, &sandbox.Error{Op: "token: alphabet", Kind: sandbox.Invalid, Object: "alphabet", Detail: "characters are in normal form: half-width, in NFC, no space"}
+		}
 		o.places[r] = uint16(i)
 		if r < 128 {
 			o.ascii[r] = int32(i)

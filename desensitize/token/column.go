@@ -77,7 +77,7 @@ func refuse(op, detail string) error {
 func toText(op string, mem memory.Allocator, a arrow.Array, e encoder) (arrow.Array, error) {
 	switch a := a.(type) {
 	case *array.String:
-		return encode(op, mem, textsOf(a), e)
+		return encode(op, mem, textsOf(a).normalised(), e)
 	case *array.Int64:
 		if a.Len() > maxColumn/20 {
 			return nil, refuse(op, "too many rows for one column")
@@ -116,7 +116,7 @@ func dictionary(op string, mem memory.Allocator, a *array.Dictionary, e encoder)
 	if !ok {
 		return nil, refuse(op, "takes utf8, int64 or a dictionary of utf8")
 	}
-	out, err := encode(op, mem, textsOf(values), e)
+	out, err := encode(op, mem, textsOf(values).normalised(), e)
 	if err != nil {
 		return nil, err
 	}

@@ -8,8 +8,8 @@
 //
 // Promises. The same value has the same token in every table of one scenario and partner; other scopes have unrelated
 // tokens, because their keys are. Different values have different tokens: SM4 and FF1 are permutations, HMAC is cut to 128
-// bits, so two of 2^40 values meet with probability below 2^-48. Values are compared as bytes: the caller brings them to
-// one form (NFC, half-width) first.
+// bits, so two of 2^40 values meet with probability below 2^-48. Values are brought to one form first (see Normal): the
+// same in it, the same token, and Reverse gives that form back.
 //
 // A token never equals its value. For HMAC and SM4 tokens the text's form makes that certain or 2^-128 (see the types). A
 // permutation of a format has one fixed point on average in its whole domain; which one is known only when the value is
@@ -22,7 +22,7 @@
 // column it becomes null. A format of fewer than 1,000,000 values is refused by the constructor (Denied). Errors name the
 // operation and the rule, never a value.
 //
-// Not here: normal forms, which columns get which operation (the plan's), approval and record of a reversal (the caller's).
+// Not here: which columns get which operation (the plan's), approval and record of a reversal (the caller's).
 // Tokens are still personal information (GB/T 35273, 3.15 and its de-identification guide GB/T 37964, both known by name
 // only): whoever holds the key can link them.
 package token

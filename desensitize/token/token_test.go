@@ -218,6 +218,9 @@ func TestLaws(t *testing.T) {
 					fit[i] = true
 				}
 				for _, b := range c.bad {
+					if Normal(b) != b { // its form may fit
+						continue
+					}
 					at := rapid.IntRange(0, len(values)).Draw(rt, "at")
 					values, fit = slices.Insert(values, at, b), slices.Insert(fit, at, false)
 				}
@@ -247,7 +250,7 @@ func TestLaws(t *testing.T) {
 						}
 					case w == v || w == Masked:
 						rt.Fatalf("row %d is its own token or masked", i)
-					case !c.kept(v, w):
+					case !c.kept(Normal(v), w):
 						rt.Fatalf("row %d does not keep its format", i)
 					}
 				}
@@ -255,7 +258,7 @@ func TestLaws(t *testing.T) {
 					rt.Fatalf("%d counted, %d masked", o.Masked(), masked)
 				}
 				// Again, in another column, alone: the same token; distinct values, distinct tokens.
-				if tokens := apply(rt, o, good...); len(distinct(tokens)) != len(distinct(good)) {
+				if tokens := apply(rt, o, good...); len(distinct(tokens)) != len(distinct(forms(good))) {
 					rt.Fatal("two values have one token")
 				} else if len(good) > 0 && apply(rt, o, good[0])[0] != tokens[0] {
 					rt.Fatal("a value has two tokens")
@@ -275,7 +278,7 @@ func TestLaws(t *testing.T) {
 					back := must[arrow.Array](rt)(Reverse(mem, keyOf(rt, scope), r, out))
 					defer back.Release()
 					for i, v := range strs(back) {
-						if want := valid == nil || valid[i]; want && fit[i] && v != values[i] || !(want && fit[i]) && v != "null" {
+						if want := valid == nil || valid[i]; want && fit[i] && v != Normal(values[i]) || !(want && fit[i]) && v != "null" {
 							rt.Fatalf("row %d does not come back", i)
 						}
 					}
@@ -283,6 +286,14 @@ func TestLaws(t *testing.T) {
 			})
 		})
 	}
+}
+
+func forms(values []string) []string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = Normal(v)
+	}
+	return out
 }
 
 func TestDictionaries(t *testing.T) {
