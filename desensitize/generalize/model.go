@@ -126,6 +126,9 @@ func (t *Table) checkOf(g *Goal) (*check, error) {
 	if !(g.Suppression >= 0 && g.Suppression <= 1) {
 		return nil, bad("goal", "the suppression limit is a share from 0 to 1", "0.04 for 4 %")
 	}
+	if err := t.checkEarlier(g.Earlier); err != nil {
+		return nil, err
+	}
 	if (g.KMap > 0 || g.Presence != nil) && !t.cfg.Population {
 		return nil, bad("goal", "k-map and δ-presence compare with a population", "give the population the table was drawn from")
 	}

@@ -22,6 +22,7 @@ type Goal struct {
 	Metric      Metric  // empty: Discernibility
 	MaxNodes    int     // nodes evaluated before the search gives up on a proof; 0 for no bound
 	CacheBytes  int64   // 0: DefaultCacheBytes
+	Earlier     []Earlier
 }
 
 // Solution (匿名化方案) is a generalisation that satisfies a goal, with its loss and risk. It holds no value of the table.
@@ -32,6 +33,7 @@ type Solution struct {
 	Loss       Loss     `json:"loss"`
 	Risk       Risk     `json:"risk"`
 	Search     Searched `json:"search"`
+	Left       []int    `json:"suppressed_classes"` // what Earlier wants of this release
 	goal       Goal
 	suppressed int64
 }
@@ -71,6 +73,7 @@ type search struct {
 	f      *frozen
 	goal   Goal
 	check  *check
+	joint  *joint // nil: no earlier releases
 	simple bool  // no model beyond those that grow
 	limit  int64 // rows
 
@@ -108,6 +111,10 @@ func (t *Table) Search(ctx context.Context, g Goal) (*Solution, error) {
 		if stopped {
 			return nil, &sandbox.Error{Op: "generalize", Kind: sandbox.Unavailable, Object: "search", Detail: "it was ended before it met a solution", Hint: "give it more time or nodes"}
 		}
+		if s.joint != nil {
+			return nil, &sandbox.Error{Op: "generalize", Kind: sandbox.Conflict, Object: "goal", Detail: "no generalisation satisfies it together with the earlier release",
+				Hint: "ask no more than the earlier release did, or give that one again"}
+		}
 		return nil, &sandbox.Error{Op: "generalize", Kind: sandbox.Conflict, Object: "goal", Detail: "no generalisation satisfies it, not even the coarsest",
 			Hint: "a smaller k, l or larger t, or a larger share to suppress"}
 	}
@@ -137,7 +144,11 @@ func (t *Table) newSearch(g Goal) (*search, error) {
 		g.CacheBytes = DefaultCacheBytes
 	}
 	f := t.frozen
-	s := &search{f: f, goal: g, check: c, limit: int64(g.Suppression*float64(f.n) + slack), entropy: f.entropyTables(),
+	together, err := t.newJoint(g.Earlier, c)
+	if err != nil {
+		return nil, err
+	}
+	s := &search{f: f, joint: together, goal: g, check: c, limit: int64(g.Suppression*float64(f.n) + slack), entropy: f.entropyTables(),
 		roller: newRoller(f, f.base.len()), scratch: &classes{}, cache: []*classes{&f.base}}
 	s.simple = c.presence == nil && len(c.closeness) == 0
 	for _, d := range c.diversity {
@@ -220,7 +231,7 @@ func (s *search) evaluate(at int) verdict {
 	v := s.judge(cl)
 	s.out.Evaluated++
 	s.marks[at] |= markEvaluated
-	if v.feasible && (s.best == nil || v.loss < s.bestLoss) {
+	if v.feasible && (s.best == nil || v.loss < s.bestLoss) && s.joint.holds(cl.levels) {
 		s.best, s.bestLoss, s.bestIndex = append([]uint8(nil), cl.levels...), v.loss, at
 		kept := s.pending[:0]
 		for _, p := range s.pending {
@@ -327,6 +338,7 @@ func (t *Table) solution(s *search) *Solution {
 		out.Levels = append(out.Levels, int(l))
 	}
 	out.Risk = s.riskOf(cl)
+	out.Left = t.left(s.check, s.best)
 	return out
 }
 
