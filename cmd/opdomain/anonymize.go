@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +16,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/spf13/cobra"
 
+	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/desensitize/generalize"
 	"github.com/opdomain/opdomain/sandbox"
 )
@@ -22,7 +25,7 @@ import (
 type anonymizing struct {
 	in, out, population, hierarchies string
 	delimiter, encoding              string
-	quasi, sensitive, keep           []string
+	quasi, sensitive, keep, earlier  []string
 	rules                            []string
 	order                            []string
 	unknownStar                      bool
@@ -35,6 +38,7 @@ type anonymizing struct {
 
 // anonymized is its answer. It names columns and levels, never a value.
 type anonymized struct {
+	Input        string          `json:"input,omitempty"` // SM3 of the table's bytes: --earlier tells versions by it
 	Rows         int64           `json:"rows"`
 	Combinations int             `json:"combinations"`
 	Columns      []generalized   `json:"columns"`
@@ -44,6 +48,7 @@ type anonymized struct {
 	Loss         generalize.Loss `json:"loss"`
 	Risk         generalize.Risk `json:"risk"`
 	Search       searchedFor     `json:"search"`
+	Left         []int           `json:"suppressed_classes"` // by their number in the table's order
 	Out          string          `json:"out,omitempty"`
 	Published    []string        `json:"published_columns,omitempty"` // no other column of the table is in it
 	solution     *generalize.Solution
@@ -60,6 +65,7 @@ type generalized struct {
 	Hierarchy string `json:"hierarchy"`
 	Level     int    `json:"level"`
 	Top       int    `json:"top"`
+	Digest    string `json:"hierarchy_digest"` // of the file, or of the rule
 }
 
 func (a *app) anonymizeCommand() *cobra.Command {
@@ -79,7 +85,11 @@ a built-in one: area, icd10, industry, date, age:5,10,20 or age:5,10,20,≥80.
 
 With --out the published rows are written: the quasi-identifiers generalised, the columns of --sensitive and --keep as they
 are, no other column. Suppressed rows are left out. What the detectors find to be
-personal is refused in --keep, and direct identifiers and addresses in --sensitive too.`
+personal is refused in --keep, and direct identifiers and addresses in --sensitive too.
+
+Two releases of one table are joined by whoever has both. With --earlier the search takes the answers to earlier ones (--json, kept) and
+gives one that satisfies the models together with them; rows are written class by class, so that no order joins them either. Of another
+version of the table, other quasi-identifiers or other hierarchies an earlier release is refused: nothing is known of both together.`
 	f := c.Flags()
 	f.StringVar(&q.in, "in", "", "the table")
 	f.StringVar(&q.out, "out", "", "file for the published rows; must not exist without --force")
@@ -87,6 +97,7 @@ personal is refused in --keep, and direct identifiers and addresses in --sensiti
 	f.StringSliceVar(&q.quasi, "qi", nil, "quasi-identifiers (准标识符), by comma")
 	f.StringArrayVar(&q.rules, "rule", nil, "COLUMN=RULE: a built-in hierarchy; may be given several times")
 	f.StringSliceVar(&q.sensitive, "sensitive", nil, "sensitive columns (敏感属性), for --l and --t")
+	f.StringArrayVar(&q.earlier, "earlier", nil, "the --json answer to an earlier release of the same table: both together must satisfy the models; may be given several times")
 	f.StringSliceVar(&q.keep, "keep", nil, "other columns to write as they are")
 	f.IntVar(&q.goal.K, "k", 0, "rows of the smallest class (K-匿名)")
 	f.Float64Var(&q.l, "l", 0, "l-diversity of every sensitive column (l-多样性)")
@@ -120,12 +131,15 @@ func (a *app) anonymize(ctx context.Context, q *anonymizing) (*anonymized, error
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range q.quasi {
+	digests := make([]string, len(q.quasi))
+	for i, name := range q.quasi {
 		h := rules[name]
 		if h == nil {
-			if h, err = q.hierarchy(name); err != nil {
+			if h, digests[i], err = q.hierarchy(name); err != nil {
 				return nil, err
 			}
+		} else {
+			digests[i] = q.ruleDigest(name)
 		}
 		cfg.Quasi = append(cfg.Quasi, generalize.Quasi{Name: name, Hierarchy: h})
 	}
@@ -136,6 +150,15 @@ func (a *app) anonymize(ctx context.Context, q *anonymizing) (*anonymized, error
 		if err := a.writable("anonymize", q.out); err != nil {
 			return nil, err
 		}
+	}
+	input := ""
+	if q.in != "-" && (q.out != "" || a.json || len(q.earlier) > 0) {
+		if input, err = tableDigest(q.in); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.before(q, cfg, digests, input); err != nil {
+		return nil, err
 	}
 	table, err := generalize.NewTable(cfg)
 	if err != nil {
@@ -184,9 +207,9 @@ func (a *app) anonymize(ctx context.Context, q *anonymizing) (*anonymized, error
 		return nil, &sandbox.Error{Op: "anonymize", Kind: sandbox.Unavailable, Object: q.in, Detail: "interrupted"}
 	}
 	r := &anonymized{Rows: table.Rows(), Combinations: table.Combinations(), Models: q.models(), Metric: string(s.Metric), LossValue: s.Value,
-		Loss: s.Loss, Risk: s.Risk, Search: searchedFor{s.Search, float64((a.steady() - before).Microseconds()) / 1e3}, solution: s, table: table}
+		Loss: s.Loss, Risk: s.Risk, Search: searchedFor{s.Search, float64((a.steady() - before).Microseconds()) / 1e3}, Left: s.Left, Input: input, solution: s, table: table}
 	for i, c := range cfg.Quasi {
-		r.Columns = append(r.Columns, generalized{c.Name, c.Hierarchy.Name(), s.Levels[i], c.Hierarchy.Levels() - 1})
+		r.Columns = append(r.Columns, generalized{c.Name, c.Hierarchy.Name(), s.Levels[i], c.Hierarchy.Levels() - 1, digests[i]})
 	}
 	if q.out != "" {
 		if err := a.writeFile("anonymize", q.out, func(w io.Writer) error { return q.write(ctx, w, r, text) }); err != nil {
@@ -261,14 +284,14 @@ func (q *anonymizing) builtIn() (map[string]*generalize.Hierarchy, error) {
 }
 
 // hierarchy finds and reads a column's file: exactly one fits.
-func (q *anonymizing) hierarchy(column string) (*generalize.Hierarchy, error) {
+func (q *anonymizing) hierarchy(column string) (*generalize.Hierarchy, string, error) {
 	hint := fmt.Sprintf("put %s.csv (value;level 1;…;*) there, or give --rule %s=area, icd10, industry, date or age:5,10,20", column, column)
 	if q.hierarchies == "" {
-		return nil, &sandbox.Error{Op: "anonymize", Kind: sandbox.NotFound, Object: "column " + column, Detail: "it has no hierarchy and --hierarchies names no folder", Hint: hint}
+		return nil, "", &sandbox.Error{Op: "anonymize", Kind: sandbox.NotFound, Object: "column " + column, Detail: "it has no hierarchy and --hierarchies names no folder", Hint: hint}
 	}
 	entries, err := os.ReadDir(q.hierarchies)
 	if err != nil {
-		return nil, &sandbox.Error{Op: "anonymize", Kind: sandbox.NotFound, Object: q.hierarchies, Detail: "not a folder of hierarchies", Hint: "--hierarchies DIR"}
+		return nil, "", &sandbox.Error{Op: "anonymize", Kind: sandbox.NotFound, Object: q.hierarchies, Detail: "not a folder of hierarchies", Hint: "--hierarchies DIR"}
 	}
 	var found []string
 	for _, e := range entries {
@@ -278,17 +301,18 @@ func (q *anonymizing) hierarchy(column string) (*generalize.Hierarchy, error) {
 	}
 	switch len(found) {
 	case 0:
-		return nil, &sandbox.Error{Op: "anonymize", Kind: sandbox.NotFound, Object: "column " + column, Detail: "no hierarchy in " + q.hierarchies, Hint: hint}
+		return nil, "", &sandbox.Error{Op: "anonymize", Kind: sandbox.NotFound, Object: "column " + column, Detail: "no hierarchy in " + q.hierarchies, Hint: hint}
 	case 1:
 	default:
-		return nil, &sandbox.Error{Op: "anonymize", Kind: sandbox.Conflict, Object: "column " + column, Detail: "several hierarchies: " + strings.Join(found, ", "), Hint: "leave one"}
+		return nil, "", &sandbox.Error{Op: "anonymize", Kind: sandbox.Conflict, Object: "column " + column, Detail: "several hierarchies: " + strings.Join(found, ", "), Hint: "leave one"}
 	}
-	f, err := os.Open(filepath.Join(q.hierarchies, found[0]))
+	text, err := os.ReadFile(filepath.Join(q.hierarchies, found[0]))
 	if err != nil {
-		return nil, &sandbox.Error{Op: "anonymize", Kind: sandbox.Unavailable, Object: found[0], Detail: "it cannot be opened"}
+		return nil, "", &sandbox.Error{Op: "anonymize", Kind: sandbox.Unavailable, Object: found[0], Detail: "it cannot be opened"}
 	}
-	defer f.Close()
-	return generalize.ReadHierarchy(f, found[0])
+	hierarchy, err := generalize.ReadHierarchy(bytes.NewReader(text), found[0])
+	digest := sm.Sum(text)
+	return hierarchy, hex.EncodeToString(digest[:]), err
 }
 
 // write makes the published rows in a second reading.

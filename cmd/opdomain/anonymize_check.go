@@ -1,10 +1,14 @@
 package main
 
 import (
+	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/desensitize"
+	"github.com/opdomain/opdomain/desensitize/generalize"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/classify"
@@ -60,6 +64,49 @@ func (q *anonymizing) apart() error {
 			}
 			in[name] = list.flag
 		}
+	}
+	return nil
+}
+
+// ruleDigest names a built-in hierarchy as it was asked for.
+func (q *anonymizing) ruleDigest(column string) string {
+	for _, r := range q.rules {
+		if name, rule, ok := strings.Cut(r, "="); ok && name == column {
+			d := sm.Sum([]byte("opdomain/hierarchy-rule/v1 " + rule))
+			return hex.EncodeToString(d[:])
+		}
+	}
+	return ""
+}
+
+// before reads the answers to earlier releases into the goal: of the same table, by the same quasi-identifiers and hierarchies.
+func (a *app) before(q *anonymizing, cfg generalize.Config, digests []string, input string) error {
+	for _, path := range q.earlier {
+		var e anonymized
+		if err := a.readJSON(path, &e); err != nil {
+			return err
+		}
+		other := func(detail, hint string) error {
+			return &sandbox.Error{Op: "anonymize", Kind: sandbox.Conflict, Object: path, Detail: detail, Hint: hint}
+		}
+		if e.Input == "" || e.Input != input {
+			return other("it is of another version of the table: what both say of one person cannot be judged", "give it to nobody who has the earlier release, or release the earlier version again")
+		}
+		if len(e.Columns) != len(cfg.Quasi) {
+			return other("it has other quasi-identifiers", "name the same in --qi")
+		}
+		levels := make([]int, len(cfg.Quasi))
+		for i, c := range cfg.Quasi {
+			at := slices.IndexFunc(e.Columns, func(g generalized) bool { return g.Name == c.Name })
+			if at < 0 {
+				return other("it has other quasi-identifiers", "name the same in --qi")
+			}
+			if e.Columns[at].Digest != digests[i] || e.Columns[at].Digest == "" {
+				return other("column "+c.Name+" had another hierarchy", "give the hierarchy or rule of the earlier release")
+			}
+			levels[i] = e.Columns[at].Level
+		}
+		q.goal.Earlier = append(q.goal.Earlier, generalize.Earlier{Levels: levels, Left: e.Left})
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -92,18 +93,29 @@ func (t *textTable) each(ctx context.Context, f func(arrow.Record) error) error 
 	}
 }
 
-// publish writes what a release lets through, with a header line.
-func (t *textTable) publish(ctx context.Context, w io.Writer, r *generalize.Release) error {
-	out := csv.NewWriter(w)
+// publish writes what a release lets through, with a header line, class by class: see ordered.
+func (t *textTable) publish(ctx context.Context, w io.Writer, r *generalize.Release) (err error) {
+	var line bytes.Buffer
+	out := csv.NewWriter(&line)
 	out.Comma = t.options.Comma
 	row := make([]string, len(t.columns))
 	for i, c := range t.columns {
 		row[i] = c.Name
 	}
-	if err := out.Write(row); err != nil {
+	write := func(to func([]byte) error) error {
+		line.Reset()
+		if err := out.Write(row); err != nil {
+			return err
+		}
+		out.Flush()
+		return errors.Join(out.Error(), to(line.Bytes()))
+	}
+	if err := write(func(b []byte) error { _, err := w.Write(b); return err }); err != nil {
 		return err
 	}
-	err := t.each(ctx, func(rec arrow.Record) error {
+	rows := &ordered{limit: sortedBytes}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	err = t.each(ctx, func(rec arrow.Record) error {
 		passed, err := r.Apply(allocator(), rec)
 		if err != nil {
 			return err
@@ -124,14 +136,16 @@ func (t *textTable) publish(ctx context.Context, w io.Writer, r *generalize.Rele
 					row[c] = text.Value(i)
 				}
 			}
-			if err := out.Write(row); err != nil {
+			if err := write(rows.add); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	out.Flush()
-	return errors.Join(err, out.Error())
+	if err != nil {
+		return err
+	}
+	return rows.flush(w)
 }
 
 // names lists the columns.
