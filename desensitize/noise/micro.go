@@ -9,13 +9,12 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
-
-	"github.com/opdomain/opdomain/sandbox"
 )
 
 const (
-	minGroup     = 3
-	maxMultiRows = 100_000 // the search is quadratic
+	minGroup = 3
+	maxWhole = 100_000 // rows over several columns that are searched at once: the search is quadratic
+	maxBlock = 50_000  // and rows of a block where there are more
 )
 
 // Microaggregation (微聚集) replaces each value by the mean of a group of at least k rows that are near each other, by MDAV (Domingo-Ferrer,
@@ -49,16 +48,15 @@ func (o *Microaggregation) Apply(mem memory.Allocator, a arrow.Array) (arrow.Arr
 }
 
 // ApplyAll aggregates Int64 and Float64 columns of one table together: distance is Euclidean over columns divided by their
-// standard deviations. A row with a null in one column keeps its nulls and its other values become null. TooLarge over
-// 100,000 rows for more than one column.
+// standard deviations. A row with a null in one column keeps its nulls and its other values become null. Over 100,000 rows of more
+// than one column the rows are first cut in halves at the median of the column that is widest there, until a block has at most 50,000
+// (a k-d tree's cells), and each block is searched by itself: time grows with the number of blocks. Of 100,000 normal rows in three
+// columns, k 5, two blocks have 1.003 times the within-group sum of squares of the whole search (TestBlocks).
 func (o *Microaggregation) ApplyAll(mem memory.Allocator, columns []arrow.Array) ([]arrow.Array, error) {
 	if len(columns) == 0 {
 		return nil, refuse("microaggregation", "columns", "at least one")
 	}
 	n := columns[0].Len()
-	if len(columns) > 1 && n > maxMultiRows {
-		return nil, &sandbox.Error{Op: "noise: microaggregation", Kind: sandbox.TooLarge, Object: "rows", Detail: "at most 100,000 rows over several columns", Hint: "aggregate within blocks"}
-	}
 	for _, c := range columns {
 		if c.Len() != n {
 			return nil, refuse("microaggregation", "columns", "all have the same rows")
@@ -79,7 +77,11 @@ func (o *Microaggregation) ApplyAll(mem memory.Allocator, columns []arrow.Array)
 		if len(columns) == 1 {
 			groups = runs(group, rows, columns[0], o.k)
 		} else {
-			groups = mdav(group, rows, columns, o.k)
+			most := maxWhole
+			if len(rows) > maxWhole {
+				most = maxBlock
+			}
+			groups = mdav(group, rows, columns, o.k, most)
 		}
 	}
 	var out []arrow.Array
@@ -159,8 +161,8 @@ func asFloat(c arrow.Array, i int) float64 {
 	return c.(*array.Float64).Value(i)
 }
 
-// mdav groups rows over several columns.
-func mdav(group, rows []int32, columns []arrow.Array, k int) int32 {
+// mdav groups rows over several columns, in blocks of at most so many.
+func mdav(group, rows []int32, columns []arrow.Array, k, most int) int32 {
 	w := len(columns)
 	points := make([]float64, len(rows)*w) // by place in rows, standardised
 	for j, c := range columns {
@@ -181,12 +183,57 @@ func mdav(group, rows []int32, columns []arrow.Array, k int) int32 {
 			points[i*w+j] = (asFloat(c, int(r)) - mean) / dev
 		}
 	}
-	left := make([]int32, len(rows)) // places not yet grouped
-	for i := range left {
-		left[i] = int32(i)
+	places := make([]int32, len(rows))
+	for i := range places {
+		places[i] = int32(i)
 	}
-	distance := make([]float64, len(rows)) // by place
-	point := func(p int32) []float64 { return points[int(p)*w : int(p+1)*w] }
+	s := &mdavSearch{group: group, rows: rows, points: points, w: w, k: k, distance: make([]float64, len(rows))}
+	s.blocks(places, max(most, 2*k))
+	return s.groups
+}
+
+// mdavSearch is one grouping of standardised points. Places are those of rows.
+type mdavSearch struct {
+	group, rows []int32
+	points      []float64
+	w, k        int
+	distance    []float64 // by place
+	groups      int32
+}
+
+func (s *mdavSearch) point(p int32) []float64 { return s.points[int(p)*s.w : int(p+1)*s.w] }
+
+// blocks cuts places at the median of the widest column until there are at most so many, and groups each part.
+func (s *mdavSearch) blocks(places []int32, most int) {
+	if len(places) <= most {
+		s.block(places)
+		return
+	}
+	widest, widths := 0, make([]float64, s.w)
+	for j := range s.w {
+		sum, squares := 0.0, 0.0
+		for _, p := range places {
+			x := s.points[int(p)*s.w+j]
+			sum, squares = sum+x, squares+x*x
+		}
+		n := float64(len(places))
+		if widths[j] = squares/n - sum/n*(sum/n); widths[j] > widths[widest] {
+			widest = j
+		}
+	}
+	slices.SortFunc(places, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(s.points[int(a)*s.w+widest], s.points[int(b)*s.w+widest]), cmp.Compare(a, b))
+	})
+	half := len(places) / 2
+	for _, part := range [][]int32{places[:half:half], places[half:]} {
+		slices.Sort(part)
+		s.blocks(part, most)
+	}
+}
+
+// block is MDAV over some places, which it uses up.
+func (s *mdavSearch) block(left []int32) {
+	group, rows, k, distance, point := s.group, s.rows, s.k, s.distance, s.point
 	measure := func(to []float64) (farthest int32) {
 		farthest, most := left[0], -1.0
 		for _, p := range left {
@@ -200,12 +247,11 @@ func mdav(group, rows []int32, columns []arrow.Array, k int) int32 {
 		}
 		return farthest
 	}
-	centre := make([]float64, w)
-	groups := int32(0)
+	centre := make([]float64, s.w)
 	take := func(places []int32) {
-		groups++
+		s.groups++
 		for _, p := range places {
-			group[rows[p]] = groups
+			group[rows[p]] = s.groups
 		}
 	}
 	near := make([]int32, 0, k)
@@ -254,7 +300,6 @@ func mdav(group, rows []int32, columns []arrow.Array, k int) int32 {
 		}
 	}
 	take(left)
-	return groups
 }
 
 // means writes each group's mean.
