@@ -85,7 +85,7 @@ type Step struct {
 	Alphabet   string   `yaml:"alphabet,omitempty" json:"alphabet,omitempty"`
 	Shortest   int      `yaml:"shortest,omitempty" json:"shortest,omitempty"`
 	Longest    int      `yaml:"longest,omitempty" json:"longest,omitempty"`
-	Hierarchy  string   `yaml:"hierarchy,omitempty" json:"hierarchy,omitempty"` // of the plan's own, a built-in (area, icd10, industry, date, age:5,10,20) or one beside the plan
+	Hierarchy  string   `yaml:"hierarchy,omitempty" json:"hierarchy,omitempty"` // of the plan's own, a built-in (area, town, icd10, industry, date, age:5,10,20) or one beside the plan
 	Level      int      `yaml:"level,omitempty" json:"level,omitempty"`
 	Confidence int      `yaml:"confidence,omitempty" json:"confidence,omitempty"`
 	Words      []string `yaml:"words,omitempty" json:"words,omitempty"`

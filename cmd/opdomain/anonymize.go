@@ -81,7 +81,7 @@ func (a *app) anonymizeCommand() *cobra.Command {
 
 The table is a text file with a header line. Each quasi-identifier of --qi needs a hierarchy: a file in the form of ARX
 (value;level 1;level 2;…;*) in --hierarchies, named COLUMN.csv or ANYTHING_hierarchy_COLUMN.csv, or --rule COLUMN=RULE with
-a built-in one: area, icd10, industry, date, age:5,10,20 or age:5,10,20,≥80.
+a built-in one: area, town, icd10, industry, date, age:5,10,20 or age:5,10,20,≥80.
 
 With --out the published rows are written: the quasi-identifiers generalised, the columns of --sensitive and --keep as they
 are, no other column. Suppressed rows are left out. What the detectors find to be
@@ -285,7 +285,7 @@ func (q *anonymizing) builtIn() (map[string]*generalize.Hierarchy, error) {
 
 // hierarchy finds and reads a column's file: exactly one fits.
 func (q *anonymizing) hierarchy(column string) (*generalize.Hierarchy, string, error) {
-	hint := fmt.Sprintf("put %s.csv (value;level 1;…;*) there, or give --rule %s=area, icd10, industry, date or age:5,10,20", column, column)
+	hint := fmt.Sprintf("put %s.csv (value;level 1;…;*) there, or give --rule %s=area, town, icd10, industry, date or age:5,10,20", column, column)
 	if q.hierarchies == "" {
 		return nil, "", &sandbox.Error{Op: "anonymize", Kind: sandbox.NotFound, Object: "column " + column, Detail: "it has no hierarchy and --hierarchies names no folder", Hint: hint}
 	}

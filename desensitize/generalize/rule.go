@@ -16,16 +16,24 @@ func digits(s string) bool {
 	return s != ""
 }
 
-// AreaCodes (行政区划代码) generalises six-digit codes after GB/T 2260: county → city (first four digits, then 00) → province
-// (first two, then 0000) → *. A code is held against its form and a first digit of 1 to 9, not against a list of the living codes:
-// historic ones stand in old records.
+// AreaCodes (行政区划代码) generalises codes after GB/T 2260: county → city (first four digits, then 00) → province (first two, then
+// 0000) → *. Codes of nine digits (乡镇街道, GB/T 10114) and twelve (村居, 统计用区划代码) are taken too and lead to their city. A code is
+// held against its form and a first digit of 1 to 9, not against a list of the living codes: historic ones stand in old records.
 func AreaCodes() *Hierarchy { return &Hierarchy{name: "area", levels: 4, rule: areaRule{}} }
 
-type areaRule struct{}
+// TownCodes (乡镇街道代码) generalises codes of nine or twelve digits: village → town (first nine digits) → county (first six) → city →
+// province → *. Of nine digits the first level is the town itself.
+func TownCodes() *Hierarchy { return &Hierarchy{name: "town", levels: 6, rule: areaRule{below: 2}} }
 
-func (areaRule) append(dst []byte, v string, level int) ([]byte, bool) {
-	if len(v) != 6 || !digits(v) || v[0] == '0' {
+// areaRule has levels below the county, if any.
+type areaRule struct{ below int }
+
+func (r areaRule) append(dst []byte, v string, level int) ([]byte, bool) {
+	if n := len(v); n != 9 && n != 12 && (n != 6 || r.below > 0) || !digits(v) || v[0] == '0' {
 		return dst, false
+	}
+	if level -= r.below; level <= 0 {
+		return append(dst, v[:6-3*level]...), true
 	}
 	switch level {
 	case 1:
@@ -147,12 +155,14 @@ func (dateRule) append(dst []byte, v string, level int) ([]byte, bool) {
 	return append(dst, Star...), true
 }
 
-// Rule (内置泛化规则) gives a built-in hierarchy by its name: area, icd10, industry, date, or age with widths and top as in
+// Rule (内置泛化规则) gives a built-in hierarchy by its name: area, town, icd10, industry, date, or age with widths and top as in
 // "age:5,10,20" and "age:5,10,20,≥80".
 func Rule(name string) (*Hierarchy, error) {
 	switch name {
 	case "area":
 		return AreaCodes(), nil
+	case "town":
+		return TownCodes(), nil
 	case "icd10":
 		return ICD10(), nil
 	case "industry":
@@ -176,5 +186,5 @@ func Rule(name string) (*Hierarchy, error) {
 		}
 		return AgeBands(top, widths...)
 	}
-	return nil, bad(fmt.Sprintf("rule %.20q", name), "no such rule", "area, icd10, industry, date, or age:5,10,20")
+	return nil, bad(fmt.Sprintf("rule %.20q", name), "no such rule", "area, town, icd10, industry, date, or age:5,10,20")
 }

@@ -74,8 +74,8 @@ type search struct {
 	goal   Goal
 	check  *check
 	joint  *joint // nil: no earlier releases
-	simple bool  // no model beyond those that grow
-	limit  int64 // rows
+	simple bool   // no model beyond those that grow
+	limit  int64  // rows
 
 	entropy [][]float64
 	stride  []int
