@@ -46,8 +46,9 @@ The plan is YAML: plan, version, columns with an operation each; go doc ./desens
 (noise, pram, shuffle, a sample) follows from the key file, the plan and the table, and is the same the next time; without a key file
 it is drawn anew. Columns that the plan does not name are left out, or, of those its schema declares, passed if it says "rest: pass".
 The table's schema stands in the plan under schema, or is told from the table: columns are text unless their operation is for numbers
-or dates. What the detectors find to be personal must have an operation, whatever the schema says of it (就高从严). What does not fit
-its operation is hidden whole and counted as failed.`
+or dates. What the detectors find to be personal must have an operation, whatever the schema says of it (就高从严), or is left out under
+"rest: drop"; direct identifiers take only what hides them. What does not fit its column or its operation is hidden whole and counted
+as failed.`
 	f := c.Flags()
 	f.StringVar(&d.plan, "plan", "", "the plan, YAML")
 	f.StringVar(&d.in, "in", "", "CSV file to read")
