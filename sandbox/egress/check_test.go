@@ -374,3 +374,23 @@ func TestEvidencePrintsRedacted(t *testing.T) {
 		}
 	}
 }
+
+// TestNobodyReadsLikeFew: over everything, an answer of nobody and one of a few leave as the same bytes.
+func TestNobodyReadsLikeFew(t *testing.T) {
+	measures, inputs := []sandbox.Measure{{Name: "n", Func: sandbox.Count}, {Name: "m", Func: sandbox.Mean, Scale: 2}}, []sandbox.InputVersion{{Dataset: "d", Version: 1}}
+	few := &sandbox.Answer{Measures: measures, Inputs: inputs, Sources: make([][]string, 2), Population: make([]sandbox.Pseudonym, 2), Cells: []sandbox.Cell{{Labels: []string{}, Values: []int64{2, 5},
+		Rows: 2, NonMissing: []int64{2, 2}, Contributors: []uint32{0, 1}, Contributions: [][]int64{{1, 1}, {4, 6}}}}}
+	nobody := &sandbox.Answer{Measures: measures, Inputs: inputs, Sources: make([][]string, 2)}
+	p := Params{MinSubjects: 10, DominanceN: 2, DominanceK: 90, PPercent: 10}
+	a, err := Check("q", few, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Check("q", nobody, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(a.Result, b.Result) || b.Suppressed != 1 || b.Published != 0 {
+		t.Errorf("few: %s\nnobody: %s", a.Result, b.Result)
+	}
+}
