@@ -123,7 +123,8 @@ func fixed(offs []int32, width int) bool {
 	off, w, odd := offs[0], int32(width), int32(0)
 	rest := offs[1:]
 	for len(rest) >= 4 {
-		odd |= rest[0] ^ (off + w) | rest[1] ^ (off + 2*w) | rest[2] ^ (off + 3*w) | rest[3] ^ (off + 4*w)
+		// In Go ^ and | bind alike: without its brackets two wrong widths could cancel out.
+		odd |= (rest[0] ^ (off + w)) | (rest[1] ^ (off + 2*w)) | (rest[2] ^ (off + 3*w)) | (rest[3] ^ (off + 4*w))
 		off += 4 * w
 		rest = rest[4:]
 	}

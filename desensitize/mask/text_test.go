@@ -445,3 +445,27 @@ func FuzzText(f *testing.F) {
 		}
 	})
 }
+
+// TestWidthsThatCancelOut: four values of several widths whose ends agree when they are combined without care are not of one width.
+func TestWidthsThatCancelOut(t *testing.T) {
+	for _, widths := range [][]int{{9, 11, 11, 1}, {18, 17, 19, 18}, {12, 12, 11, 13}} {
+		ends := []int32{0}
+		for _, w := range widths {
+			ends = append(ends, ends[len(ends)-1]+int32(w))
+		}
+		if fixed(ends, widths[0]) {
+			t.Errorf("%v passes for one width", widths)
+		}
+	}
+	all := make([]int, 4)
+	rapid.Check(t, func(t *rapid.T) {
+		ends, one := []int32{0}, true
+		for i := range all {
+			all[i] = rapid.IntRange(1, 24).Draw(t, "width")
+			ends, one = append(ends, ends[i]+int32(all[i])), one && all[i] == all[0]
+		}
+		if fixed(ends, all[0]) != one {
+			t.Fatalf("%v", all)
+		}
+	})
+}
