@@ -24,6 +24,9 @@ func ResidentID(s Style) (*Text, error) { return newText("resident-id", s, resid
 const most = 24
 
 func (n digits) mask(dst, v []byte, s Style) ([]byte, bool) {
+	if !n.card && len(v) == 11 && v[0] == '1' && v[1] >= '3' && allDigits(v) { // as almost all are written
+		return append(s.hide(append(dst, v[:n.first]...), 11-n.first-n.last), v[11-n.last:]...), true
+	}
 	var d [most]byte
 	count, plus := 0, 0
 	if len(v) > 2*most {
@@ -73,6 +76,14 @@ func (n digits) mask(dst, v []byte, s Style) ([]byte, bool) {
 		}
 	}
 	return s.hide(dst, run), true
+}
+
+func allDigits(v []byte) bool {
+	over := byte(0)
+	for _, c := range v {
+		over = max(over, c-'0')
+	}
+	return over <= 9
 }
 
 func isCard(d []byte) bool {
