@@ -87,6 +87,7 @@ func (b *Blocks) Decrypt(buf []byte) {
 	}
 }
 
+// whole panics as cipher.Block does where the caller breaks its contract: no length from outside comes here unchecked.
 func whole(buf []byte) {
 	if len(buf)%BlockSize != 0 {
 		panic("sm: not whole blocks")

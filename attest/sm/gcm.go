@@ -2,6 +2,8 @@ package sm
 
 import (
 	"crypto/cipher"
+	"fmt"
+	"io"
 
 	"github.com/emmansun/gmsm/sm4"
 
@@ -13,8 +15,9 @@ import (
 //
 // On an amd64 processor with AVX-512 (F, BW, DQ, VL), GFNI and VPCLMULQDQ this is a kernel of our own, in every build but purego;
 // elsewhere it is the library's. Both give the same bytes, and the kernel has opened with the library what it sealed before it is
-// used. Calls allocate nothing when dst has room. The output may lie exactly on the input and nowhere else on it or on the
-// additional data: other overlap, a nonce of another length and a message over 2^36-32 bytes panic.
+// used. The kernel's calls allocate nothing when dst has room, the library's a few small objects a call. The output may lie exactly
+// on the input and nowhere else on it or on the additional data: other overlap, a nonce of another length and a message over
+// 2^36-32 bytes panic, as cipher.AEAD says.
 func NewGCM(key []byte) (cipher.AEAD, error) {
 	if len(key) == KeySize {
 		if g := newKernel(key); g != nil {
@@ -41,5 +44,18 @@ func NewLibraryGCM(key []byte) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, &sandbox.Error{Op: "sm: gcm", Kind: sandbox.Internal, Err: err}
 	}
-	return cipher.NewGCM(block)
+	a, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, &sandbox.Error{Op: "sm: gcm", Kind: sandbox.Internal, Err: err}
+	}
+	return libraryGCM{a}, nil
 }
+
+// libraryGCM keeps the library's key schedule out of what is printed.
+type libraryGCM struct{ cipher.AEAD }
+
+// String keeps the key out of logs.
+func (libraryGCM) String() string { return "sm4-gcm(redacted)" }
+
+// Format keeps it out of every verb.
+func (g libraryGCM) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, g.String()) }

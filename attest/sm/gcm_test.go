@@ -278,10 +278,11 @@ func panics(t *testing.T, what string, f func()) {
 	f()
 }
 
-// TestGCMAllocatesNothing where dst has room.
-func TestGCMAllocatesNothing(t *testing.T) {
+// TestGCMAllocations: where dst has room the kernel makes nothing, and the library nothing that grows with the message.
+func TestGCMAllocations(t *testing.T) {
+	most := 0.0
 	if newKernel(make([]byte, KeySize)) == nil {
-		t.Skip("SKIPPED ALOUD: no kernel on this machine")
+		most = 16
 	}
 	a, err := NewGCM(make([]byte, KeySize))
 	if err != nil {
@@ -296,8 +297,8 @@ func TestGCMAllocatesNothing(t *testing.T) {
 			if _, err := a.Open(out, nonce, box, additional); err != nil {
 				t.Error(err)
 			}
-		}); got != 0 {
-			t.Errorf("%d bytes: %v allocations", n, got)
+		}); got > most {
+			t.Errorf("%d bytes: %v allocations, at most %v", n, got, most)
 		}
 	}
 }
@@ -335,14 +336,12 @@ func TestGCMKeyLength(t *testing.T) {
 
 // TestGCMPrintsRedacted: a key schedule is a key.
 func TestGCMPrintsRedacted(t *testing.T) {
-	a := newKernel(bytes.Repeat([]byte{0x5a}, KeySize))
-	if a == nil {
-		t.Skip("SKIPPED ALOUD: no kernel on this machine")
-	}
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
-		for _, x := range []any{a, struct{ A cipher.AEAD }{a}, []cipher.AEAD{a}} {
-			if text := fmt.Sprintf(verb, x); !strings.Contains(text, "redacted") {
-				t.Errorf("%s of %T is not redacted", verb, x)
+	for name, a := range implementations(t, bytes.Repeat([]byte{0x5a}, KeySize)) {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
+			for _, x := range []any{a, struct{ A cipher.AEAD }{a}, []cipher.AEAD{a}} {
+				if text := fmt.Sprintf(verb, x); !strings.Contains(text, "redacted") {
+					t.Errorf("%s: %s of %T is not redacted", name, verb, x)
+				}
 			}
 		}
 	}

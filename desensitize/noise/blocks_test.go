@@ -76,9 +76,6 @@ func TestBlocks(t *testing.T) {
 
 // TestManyRows: more rows than one search takes are grouped.
 func TestManyRows(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED ALOUD: 100,001 rows take seconds")
-	}
 	op, err := NewMicroaggregation(100)
 	if err != nil {
 		t.Fatal(err)

@@ -104,7 +104,7 @@ func wrap(object string, err error) error {
 	return &sandbox.Error{Op: "columnar", Kind: sandbox.KindOf(err), Object: object, Err: err}
 }
 
-// Run computes the answer to plan on one core. Looked-up inputs are read first, in order, then the first input is scanned. mem
+// Run computes the answer to plan on one core; Execute does with an executor. Looked-up inputs are read first, in order. mem
 // pays for tables that grow with data.
 func Run(ctx context.Context, mem memory.Allocator, plan Plan, open Open, lim Limits) (*sandbox.Answer, error) {
 	return Execute(ctx, mem, plan, Source{Open: open}, lim, Goroutines{Workers: 1})
