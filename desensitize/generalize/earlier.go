@@ -26,6 +26,24 @@ type joint struct {
 	to        []uint32
 }
 
+// pairing numbers the pairs of an earlier joint class and a class of one more release, 0 standing for its suppressed rows, and keeps of
+// each whether any of the releases published it.
+type pairing struct {
+	of        map[[2]uint32]uint32
+	published []bool
+}
+
+func (p *pairing) number(j *joint, group, class uint32) uint32 {
+	key := [2]uint32{group, class}
+	n, ok := p.of[key]
+	if !ok {
+		n = uint32(len(p.published))
+		p.of[key] = n
+		p.published = append(p.published, class > 0 || j.published[group])
+	}
+	return n
+}
+
 func (t *Table) checkEarlier(all []Earlier) error {
 	for _, e := range all {
 		fits := len(e.Levels) == len(t.cfg.Quasi)
@@ -59,23 +77,15 @@ func (t *Table) newJoint(all []Earlier, c *check) (*joint, error) {
 			}
 			left[class] = true
 		}
-		next := map[[2]uint32]uint32{}
-		var published []bool
+		next := pairing{of: map[[2]uint32]uint32{}}
 		for i := range j.group {
 			class := uint32(0) // suppressed
 			if to := j.roller.to[i]; !left[to] {
 				class = to + 1
 			}
-			key := [2]uint32{j.group[i], class}
-			g, ok := next[key]
-			if !ok {
-				g = uint32(len(published))
-				next[key] = g
-				published = append(published, class > 0 || j.published[j.group[i]])
-			}
-			j.group[i] = g
+			j.group[i] = next.number(j, j.group[i], class)
 		}
-		j.published = published
+		j.published = next.published
 	}
 	return j, nil
 }
@@ -91,21 +101,15 @@ func (j *joint) holds(levels []uint8) bool {
 	for i, n := range j.cl.count {
 		good[i] = n > 0 && j.check.grows(&j.cl, i) && j.check.rest(&j.cl, i)
 	}
-	pairs, seen := map[[2]uint32]uint32{}, []bool{}
+	pairs := pairing{of: map[[2]uint32]uint32{}}
 	for i := range j.to {
 		class := uint32(0)
 		if to := j.roller.to[i]; good[to] {
 			class = to + 1
 		}
-		key := [2]uint32{j.group[i], class}
-		p, ok := pairs[key]
-		if !ok {
-			p = uint32(len(seen))
-			pairs[key] = p
-			seen = append(seen, class > 0 || j.published[j.group[i]])
-		}
-		j.to[i] = p
+		j.to[i] = pairs.number(j, j.group[i], class)
 	}
+	seen := pairs.published
 	copy(j.roller.to, j.to)
 	out := &j.pairs
 	out.count = fit(out.count, len(seen))
