@@ -39,14 +39,20 @@ func printQuestion(w io.Writer, q api.Question) {
 func (a *app) queryCommand() *cobra.Command {
 	var from asked
 	explain := from.flags(verb("explain", "Decide a question and show its derivation, before any key opens and without charge", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
-		return get(a, func(s *session) (explained, error) {
+		allowed := false
+		err := get(a, func(s *session) (explained, error) {
 			q, err := from.question(c.Context(), a, s)
 			if err != nil {
 				return explained{}, err
 			}
 			x, err := result[api.Explanation](s.api.ExplainQuestion(c.Context(), q))
+			allowed = x.Decision.Allow
 			return explained{q, sql.Text(q), x}, err
 		}, func(w io.Writer, x explained) { x.print(w) })
+		if err == nil && !allowed {
+			err = exitStatus(exitRefused) // the explanation has said why
+		}
+		return err
 	}))
 	ask := from.flags(verb("ask", "Ask a question (查询)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		s, err := a.connect()
