@@ -84,6 +84,7 @@ func (c *Cell) Missing(m int) bool { return c.None != nil && c.None[m] }
 // Population, the pseudonyms seen by this run in first-seen order. Cells are sorted by Labels.
 type Answer struct {
 	Dimensions []string
+	LabelUnits []string // per dimension: the unit its labels count in, where they are amounts
 	Measures   []Measure
 	Sources    [][]string // per measure: the "dataset.column" it is taken over, of a histogram with bin and label
 	Shown      Shown

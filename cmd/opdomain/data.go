@@ -16,6 +16,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/query"
 )
 
 func (a *app) sourceCommand() *cobra.Command {
@@ -293,15 +294,10 @@ func binLabels(d catalog.Dataset, b catalog.Bin) string {
 		labels[i] = "'" + l + "'"
 	}
 	out := strings.Join(labels, ", ")
-	c, ok := d.Column(b.Column)
-	if !ok || b.Kind != catalog.Amount {
-		return out
-	}
-	switch {
-	case c.Type == catalog.Money:
-		out += " in fen 分"
-	case c.Type == catalog.Number && c.Scale > 0:
-		out += fmt.Sprintf(" in units of 10^-%d", c.Scale)
+	if c, ok := d.Column(b.Column); ok {
+		if unit := query.EdgeUnit(c, &b); unit != "" {
+			out += " in " + unit
+		}
 	}
 	return out
 }

@@ -35,6 +35,11 @@ func (i indent) Write(b []byte) (int, error) {
 // printTable prints a released result, at most limit rows (0: all). A suppressed group shows no number.
 func printTable(w io.Writer, r egress.Result, limit int) {
 	head := append([]string{}, r.Dimensions...)
+	for d, unit := range r.LabelUnits {
+		if unit != "" {
+			head[d] += " (" + unit + ")"
+		}
+	}
 	for _, m := range r.Measures {
 		name := m.Name
 		if m.Unit != "" {

@@ -120,6 +120,21 @@ func oracle(s query.Spec, tables map[sandbox.DatasetID]*table) *sandbox.Answer {
 	}
 	for _, d := range s.Dimensions {
 		a.Dimensions = append(a.Dimensions, d.As)
+		unit := ""
+		alias, name, _ := strings.Cut(d.Column, ".")
+		for _, in := range s.Inputs {
+			if in.Alias == alias && d.Bin != "" {
+				set := &tables[in.Dataset].ds
+				if b, _ := set.Bin(d.Bin); b.Kind == catalog.Amount {
+					if c, _ := set.Column(name); c.Type == catalog.Money {
+						unit = "分"
+					} else if unit = c.Unit; c.Scale > 0 {
+						unit = strings.TrimSpace(fmt.Sprintf("10^-%d %s", c.Scale, c.Unit))
+					}
+				}
+			}
+		}
+		a.LabelUnits = append(a.LabelUnits, unit)
 	}
 	for _, g := range groups {
 		c := sandbox.Cell{Labels: g.labels, Rows: int64(len(g.rows))}
@@ -344,7 +359,7 @@ func opener(mem memory.Allocator, tables map[sandbox.DatasetID]*table, sizes []i
 // render prints an answer so that two can be compared and a difference read; test data are made up.
 func render(a *sandbox.Answer) string {
 	var b bytes.Buffer
-	fmt.Fprintln(&b, a.Dimensions, len(a.Population))
+	fmt.Fprintf(&b, "%v %q %d\n", a.Dimensions, a.LabelUnits, len(a.Population))
 	for _, p := range a.Population {
 		fmt.Fprintf(&b, "%x ", [16]byte(p))
 	}

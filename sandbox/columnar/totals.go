@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/query"
 )
 
 // wide is a 128-bit sum: the order of subjects cannot make it overflow on its way.
@@ -380,6 +381,10 @@ func (m *Merger) sorted(cells []sandbox.Cell) []sandbox.Cell {
 func (r *run) describe(a *sandbox.Answer) {
 	for _, d := range r.d.Spec.Dimensions {
 		a.Dimensions = append(a.Dimensions, d.As)
+		i, name := r.column(d.Column)
+		c, _ := r.d.Inputs[i].Described.Column(name)
+		b, _ := r.d.Inputs[i].Described.Bin(d.Bin)
+		a.LabelUnits = append(a.LabelUnits, query.EdgeUnit(c, b))
 	}
 	for _, o := range r.outputs {
 		a.Measures = append(a.Measures, sandbox.Measure{Name: o.Name, Func: o.Func, Part: o.Part, Unit: o.Unit, Scale: o.Scale, Structural: o.Structural})

@@ -123,7 +123,7 @@ func whole(a *sandbox.Answer) error {
 	if a == nil || len(a.Measures) == 0 || len(a.Inputs) == 0 {
 		return bad("an answer has measures and input versions")
 	}
-	if len(a.Dimensions) > maxDimensions {
+	if len(a.Dimensions) > maxDimensions || a.LabelUnits != nil && len(a.LabelUnits) != len(a.Dimensions) {
 		return bad("more dimensions than margins can be checked for")
 	}
 	if !selectable(a) {

@@ -18,6 +18,7 @@ type Result struct {
 	Format     string             `json:"format"`
 	Question   sandbox.QuestionID `json:"question"`
 	Dimensions []string           `json:"dimensions"`
+	LabelUnits []string           `json:"labelUnits,omitempty"` // per dimension, where one has labels that are amounts in a unit
 	Measures   []sandbox.Measure  `json:"measures"`
 	Shown      *sandbox.Shown     `json:"shown,omitempty"` // which of the groups that may leave are here
 	Rows       []ResultRow        `json:"rows"`            // sorted by labels, or as Shown says, suppressed ones last
@@ -69,6 +70,9 @@ func (c *Checked) encode(question sandbox.QuestionID) ([]byte, error) {
 	r := Result{Format: formatResult, Question: question, Dimensions: slices.Clone(a.Dimensions), Measures: slices.Clone(a.Measures), Rows: []ResultRow{}}
 	if r.Dimensions == nil {
 		r.Dimensions = []string{}
+	}
+	if slices.ContainsFunc(a.LabelUnits, func(u string) bool { return u != "" }) {
+		r.LabelUnits = a.LabelUnits
 	}
 	if len(a.Shown.AtLeast) > 0 || a.Shown.Top != nil {
 		r.Shown = &a.Shown
@@ -153,6 +157,9 @@ func decode[T any](b []byte, format string, whole func(T) bool) (T, error) {
 func (r Result) whole() bool {
 	if r.Format != formatResult || len(r.Measures) == 0 || len(r.Rows) > MaxRows || r.Dimensions == nil || r.Rows == nil {
 		return false // null is another encoding of an empty list
+	}
+	if r.LabelUnits != nil && (len(r.LabelUnits) != len(r.Dimensions) || !slices.ContainsFunc(r.LabelUnits, func(u string) bool { return u != "" })) {
+		return false
 	}
 	for _, row := range r.Rows {
 		values := len(r.Measures)

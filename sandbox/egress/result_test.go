@@ -47,6 +47,8 @@ func TestDecodeRefusesOtherEncodings(t *testing.T) {
 		"not sorted":            {`["a"]`, `["z"]`},
 		"a group twice":         {`["c"]`, `["b"]`},
 		"a label missing":       {`["a"]`, `[]`},
+		"a unit of no labels":   {`"measures"`, `"labelUnits":[""],"measures"`},
+		"units too many":        {`"measures"`, `"labelUnits":["分",""],"measures"`},
 		"an exponent":           {`[12,12,`, `[12,1.2e1,`},
 		"another way to say it": {`"a"`, `"\u0061"`},
 		"not JSON":              {`{`, ``},

@@ -42,6 +42,22 @@ func decimal(v int64, scale int) string {
 	return sign + s[:len(s)-scale] + "." + s[len(s)-scale:]
 }
 
+// EdgeUnit is the unit that labels of an amount bin over a column count in, the column's smallest: 分 for money. Empty where labels
+// are plain numbers, or no amounts.
+func EdgeUnit(c *catalog.Column, b *catalog.Bin) string {
+	switch {
+	case b == nil || b.Kind != catalog.Amount:
+		return ""
+	case c.Type == catalog.Money && (c.Unit == "" || c.Unit == "元"):
+		return "分"
+	case c.Type == catalog.Money:
+		return "10^-2 " + c.Unit
+	case c.Type == catalog.Number && c.Scale > 0:
+		return strings.TrimSpace("10^-" + strconv.Itoa(c.Scale) + " " + c.Unit)
+	}
+	return c.Unit
+}
+
 // labelOf says whether l is a label that the bin, or the public column itself when b is nil, can give.
 func labelOf(c *catalog.Column, b *catalog.Bin, l string) bool {
 	if l == catalog.Missing {
