@@ -24,22 +24,33 @@ import (
 type columnWriter struct {
 	schema *arrow.Schema
 	file   *fileWriter
+	packer packer
+	plain  bool // nothing is packed, as in the first versions
 	buf    []byte
 	end    int64 // of the plaintext so far
 }
 
-func (c *columnWriter) write(a arrow.Array) error {
-	one := array.NewRecord(c.schema, []arrow.Array{a}, int64(a.Len()))
-	defer one.Release()
-	b, err := batch.Encode(append(c.buf[:0], make([]byte, 8)...), one)
-	if err != nil {
-		return err
+// write seals a column of one batch, packed where that is shorter, and describes it.
+func (c *columnWriter) write(a arrow.Array) (columnStatistics, error) {
+	b, st, packed := append(c.buf[:0], make([]byte, 8)...), columnStatistics{}, false
+	if c.plain {
+		st = describe(a)
+	} else {
+		b, st, packed = c.packer.pack(b, c.schema.Field(0), a)
+	}
+	if !packed {
+		one := array.NewRecord(c.schema, []arrow.Array{a}, int64(a.Len()))
+		defer one.Release()
+		var err error
+		if b, err = batch.Encode(b, one); err != nil {
+			return st, err
+		}
 	}
 	c.buf = b
 	c.end += int64(len(b))
 	binary.LittleEndian.PutUint64(b, uint64(len(b)-8))
-	_, err = c.file.Write(b)
-	return err
+	_, err := c.file.Write(b)
+	return st, err
 }
 
 // Commit makes the staged rows the current version, clustered by subject: files, manifest and folder durable first, then
@@ -109,7 +120,7 @@ func (w *Writer) create() error {
 			return err
 		}
 		c.ID = file.id[:]
-		w.files = append(w.files, &columnWriter{schema: arrow.NewSchema([]arrow.Field{f}, nil), file: file})
+		w.files = append(w.files, &columnWriter{schema: arrow.NewSchema([]arrow.Field{f}, nil), file: file, plain: w.plain})
 		w.m.Columns = append(w.m.Columns, c)
 	}
 	w.stats.Ends = make([][]int64, len(w.files))
@@ -128,10 +139,14 @@ func (w *Writer) store(rec arrow.Record) error {
 	}
 	var all errgroup.Group
 	all.SetLimit(runtime.GOMAXPROCS(0))
+	columns := make([]columnStatistics, len(rec.Columns()))
 	for i, a := range rec.Columns() {
-		all.Go(func() error { return w.files[i].write(a) })
+		all.Go(func() (err error) {
+			columns[i], err = w.files[i].write(a)
+			return err
+		})
 	}
-	w.stats.add(rec)
+	w.stats.add(rec, columns[:len(columns)-1])
 	if err := all.Wait(); err != nil {
 		return err
 	}

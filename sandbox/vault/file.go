@@ -225,6 +225,25 @@ func openSealed(fs durable.FS, path string, p place, id []byte) (*sealedFile, er
 	return f, nil
 }
 
+// again opens a file at path that was opened before, whole as it was found then: each chunk read is still authenticated in its place.
+func (f *sealedFile) again(fs durable.FS, path string) (*sealedFile, error) {
+	file, err := fs.OpenFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, f.place.unread(err, "the file is missing")
+	}
+	info, err := file.Stat()
+	if err == nil && info.Size() != headerSize+f.body {
+		err = f.place.tampered("the file is not as long as when it was opened first")
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	g := *f
+	g.f = file
+	return &g, nil
+}
+
 func (f *sealedFile) start(id []byte) error {
 	info, err := f.f.Stat()
 	if err != nil {

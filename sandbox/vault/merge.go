@@ -175,7 +175,8 @@ func (w *Writer) merger(ctx context.Context, runs []sortedRun, memory *lineup) (
 			m.close()
 			return nil, err
 		}
-		c := &columnScan{file: f, schema: w.whole, last: f.chunks}
+		c := &columnScan{file: f, schema: w.whole}
+		c.whole()
 		c.start(ctx, &m.wait, 1)
 		bytes += f.body
 		for _, k := range r.Batches {

@@ -17,17 +17,22 @@ import (
 	"github.com/opdomain/opdomain/sandbox/batch"
 )
 
-// Scanner (列扫描) reads named columns of one version batch by batch. Goroutines open the chunks ahead, at least two for a
-// scan and one for a column, each at most two groups of 256 KiB ahead. It implements batch.Reader and is used by one
-// goroutine.
+// Scanner (列扫描) reads named columns of one version batch by batch. From the first Next on goroutines open the chunks ahead, at least
+// two for a scan and one for a column, each at most two groups of 256 KiB ahead. It implements batch.Selector and is used by
+// one goroutine.
 type Scanner struct {
 	schema  *arrow.Schema
+	given   *arrow.Schema // of the last record, where texts came coded
 	mem     memory.Allocator
-	rows    []int64
+	rows    []int64 // of every batch of the version
+	batches []int   // that are read
 	columns []*columnScan
-	next    int
-	part    bool // not every batch of the version
+	next    int         // of batches
+	known   *statistics // of the version; nil: not opened
+	coded   bool        // texts may come as batch.CodedText
 	err     error
+	ctx     context.Context
+	started bool
 	stop    context.CancelFunc
 	wait    sync.WaitGroup
 }
@@ -35,7 +40,7 @@ type Scanner struct {
 // Scan opens the named columns of a snapshot, in the order named; SubjectColumn may be among them. No other column is
 // opened. The caller closes the scanner, which ends with ctx at the latest.
 func (v *Vault) Scan(ctx context.Context, mem memory.Allocator, s Snapshot, columns []string) (*Scanner, error) {
-	return v.scan(ctx, mem, s, columns, 0, len(s.Batches), nil)
+	return v.scan(ctx, mem, s, columns, 0, len(s.Batches), s.known, v.openColumn)
 }
 
 // ScanSubject is Scan over the batches that may hold one subject's rows, about one of them whatever the size of the version.
@@ -46,26 +51,27 @@ func (v *Vault) ScanSubject(ctx context.Context, mem memory.Allocator, s Snapsho
 		return nil, err
 	}
 	from, to := st.holding(subject)
-	return v.scan(ctx, mem, s, columns, from, to, st.Ends)
+	return v.scan(ctx, mem, s, columns, from, to, &st, v.openColumn)
 }
 
-// scan reads the batches from one to another, all of them where their ends are not given.
-func (v *Vault) scan(ctx context.Context, mem memory.Allocator, s Snapshot, columns []string, from, to int, ends [][]int64) (*Scanner, error) {
+// scan reads the batches from one to another, all of them where the version's statistics are not given.
+func (v *Vault) scan(ctx context.Context, mem memory.Allocator, s Snapshot, columns []string, from, to int, known *statistics, open func(Snapshot, manifestColumn) (*sealedFile, error)) (*Scanner, error) {
 	if len(columns) == 0 || !s.opens() {
 		return nil, &sandbox.Error{Op: "vault: scan", Kind: sandbox.Invalid, Object: string(s.Dataset), Detail: "a scan names a snapshot of this vault and at least one column"}
 	}
-	ctx, stop := context.WithCancel(ctx)
-	r := &Scanner{mem: mem, rows: s.Batches[from:to], stop: stop, part: ends != nil}
+	r := &Scanner{mem: mem, rows: s.Batches, known: known}
+	for i := from; i < to; i++ {
+		r.batches = append(r.batches, i)
+	}
 	var fields []arrow.Field
 	for i, name := range columns {
 		at := slices.IndexFunc(s.columns, func(c manifestColumn) bool { return c.Name == name })
 		err := error(&sandbox.Error{Op: "vault: scan", Kind: sandbox.NotFound, Object: string(s.Dataset) + "." + name, Detail: "a column of the version, named once"})
 		var file *sealedFile
 		if at >= 0 && !slices.Contains(columns[:i], name) {
-			file, err = v.openColumn(s, s.columns[at])
+			file, err = open(s, s.columns[at])
 		}
 		if err != nil {
-			stop()
 			for _, c := range r.columns {
 				_ = c.file.Close()
 			}
@@ -73,18 +79,50 @@ func (v *Vault) scan(ctx context.Context, mem memory.Allocator, s Snapshot, colu
 		}
 		f := s.Schema.Field(at)
 		fields = append(fields, f)
-		c := &columnScan{file: file, schema: arrow.NewSchema([]arrow.Field{f}, nil), last: file.chunks}
-		if r.part {
-			c.limit(ends[at], from, to)
-		}
-		r.columns = append(r.columns, c)
+		r.columns = append(r.columns, &columnScan{file: file, schema: arrow.NewSchema([]arrow.Field{f}, nil), column: at})
 	}
 	r.schema = arrow.NewSchema(fields, nil)
-	for _, c := range r.columns {
-		c.start(ctx, &r.wait, workers(len(columns)))
-	}
+	r.ctx, r.stop = context.WithCancel(ctx)
 	return r, nil
 }
+
+// Select leaves out batches by the version's statistics, where they are at hand: of parts and of tickets.
+func (r *Scanner) Select(s batch.Selection) error {
+	if r.started || r.err != nil {
+		return &sandbox.Error{Op: "vault: scan", Kind: sandbox.Conflict, Object: "scanner", Detail: "what to leave out is said before the first batch"}
+	}
+	r.coded = s.Coded
+	if s.Useless == nil || r.known == nil {
+		return nil
+	}
+	r.batches = slices.DeleteFunc(r.batches, func(i int) bool {
+		return slices.ContainsFunc(r.columns, func(c *columnScan) bool {
+			f := c.schema.Field(0)
+			st, ok := r.known.of(c.column, i)
+			return ok && s.Useless(f.Name, st.extent(f.Type, int(r.rows[i])))
+		})
+	})
+	return nil
+}
+
+// start begins to open what is read.
+func (r *Scanner) start() error {
+	r.started = true
+	for _, c := range r.columns {
+		if r.known == nil || r.all() {
+			c.whole()
+		} else if err := c.only(r.known.Ends[c.column], r.batches); err != nil {
+			return err
+		}
+	}
+	for _, c := range r.columns {
+		c.start(r.ctx, &r.wait, workers(len(r.columns)))
+	}
+	return nil
+}
+
+// all says whether every batch of the version is read.
+func (r *Scanner) all() bool { return len(r.batches) == len(r.rows) }
 
 // workers spreads the machine's cores, or two goroutines, over the columns.
 func workers(columns int) int {
@@ -111,9 +149,14 @@ func (r *Scanner) read(ctx context.Context) (arrow.Record, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if r.next == len(r.rows) {
+	if !r.started {
+		if err := r.start(); err != nil {
+			return nil, err
+		}
+	}
+	if r.next == len(r.batches) {
 		for _, c := range r.columns {
-			if r.part {
+			if !r.all() {
 				break // what follows belongs to others
 			}
 			if err := c.end(ctx); err != nil {
@@ -128,16 +171,36 @@ func (r *Scanner) read(ctx context.Context) (arrow.Record, error) {
 			a.Release()
 		}
 	}()
+	i := r.batches[r.next]
 	for _, c := range r.columns {
-		a, err := c.batch(ctx, r.mem, r.next, r.rows[r.next])
+		a, err := c.batch(ctx, r.mem, i, r.rows[i], r.coded)
 		if err != nil {
 			return nil, err
 		}
 		arrays = append(arrays, a)
 	}
-	rec := array.NewRecord(r.schema, arrays, r.rows[r.next])
+	rec := array.NewRecord(r.schemaOf(arrays), arrays, r.rows[i])
 	r.next++
 	return rec, nil
+}
+
+// schemaOf is the scanner's schema with the types that the columns came in.
+func (r *Scanner) schemaOf(arrays []arrow.Array) *arrow.Schema {
+	for _, s := range []*arrow.Schema{r.schema, r.given} {
+		i := 0
+		for s != nil && i < len(arrays) && arrow.TypeEqual(s.Field(i).Type, arrays[i].DataType()) {
+			i++
+		}
+		if i == len(arrays) {
+			return s
+		}
+	}
+	fields := r.schema.Fields()
+	for i, a := range arrays {
+		fields[i].Type = a.DataType()
+	}
+	r.given = arrow.NewSchema(fields, nil)
+	return r.given
 }
 
 // Close stops the goroutines, waits for them and closes the files.
@@ -160,29 +223,43 @@ type columnScan struct {
 	ctx    context.Context // of the scan: says why a worker stopped
 	file   *sealedFile
 	schema *arrow.Schema
+	column int // in the manifest
+	reads  []chunks
+	starts []int64 // of batches in the plaintext; nil: what is read is read to the end
 	ready  []chan group
 	free   chan []byte // plaintext buffers used up
 	turn   int         // whose group is next
 	now    group
 	rest   []byte // of now, not yet read
-	first  uint64 // chunk
-	last   uint64 // chunk behind the last one that is read
-	skip   int    // bytes of the first chunk that are not asked for
 }
 
-// limit reads the batches from one to another only, whose ends in the plaintext are given.
-func (c *columnScan) limit(ends []int64, from, to int) {
-	if from == to {
-		c.first, c.last = 0, 0
-		return
+// chunks from one to the one behind the last.
+type chunks struct{ from, to uint64 }
+
+// whole reads all of the file.
+func (c *columnScan) whole() { c.reads = []chunks{{0, c.file.chunks}} }
+
+// only reads the chunks of some batches, given where each ends.
+func (c *columnScan) only(ends []int64, batches []int) error {
+	c.reads, c.starts = nil, make([]int64, len(ends))
+	for i := 1; i < len(ends); i++ {
+		c.starts[i] = ends[i-1]
 	}
-	start := int64(0)
-	if from > 0 {
-		start = ends[from-1]
+	for _, i := range batches {
+		x := chunks{uint64(c.starts[i] / chunkSize), uint64((ends[i] + chunkSize - 1) / chunkSize)}
+		if x.to > c.file.chunks {
+			return c.file.place.tampered(ruleEnds)
+		}
+		if k := len(c.reads) - 1; k >= 0 && x.from <= c.reads[k].to {
+			c.reads[k].to = max(c.reads[k].to, x.to)
+		} else {
+			c.reads = append(c.reads, x)
+		}
 	}
-	c.first, c.skip = uint64(start/chunkSize), int(start%chunkSize)
-	c.last = min(uint64((ends[to-1]+chunkSize-1)/chunkSize), c.file.chunks)
+	return nil
 }
+
+const ruleEnds = "the statistics name a place that the column does not have"
 
 // groups are the buffers of scans that have ended, for those that begin: what held plaintext is cleared first.
 var groups = sync.Pool{New: func() any { return new([groupChunks * sealedSize]byte) }}
@@ -220,6 +297,7 @@ func (c *columnScan) forget() {
 
 type group struct {
 	plain []byte
+	from  int64 // in the whole plaintext
 	err   error
 }
 
@@ -229,32 +307,59 @@ func (c *columnScan) start(ctx context.Context, wait *sync.WaitGroup, n int) {
 	for k := range n {
 		out := make(chan group, 1)
 		c.ready = append(c.ready, out)
-		wait.Go(func() { c.work(ctx, out, c.first+uint64(k)*groupChunks, uint64(n)*groupChunks) })
+		wait.Go(func() { c.work(ctx, out, k, n) })
 	}
 }
 
-// work opens every group from the chunk first on in strides until the file ends, fails or the scan stops.
-func (c *columnScan) work(ctx context.Context, out chan<- group, first, stride uint64) {
+// work opens the k-th of every n groups until there are no more, one fails or the scan stops.
+func (c *columnScan) work(ctx context.Context, out chan<- group, k, n int) {
 	defer close(out)
 	sealed := newGroup()
 	defer func() { freeGroup(sealed) }()
-	for i := first; i < c.last; i += stride {
-		var g group
-		select {
-		case g.plain = <-c.free:
-		default:
-			g.plain = newGroup()
+	turn := 0
+	for _, read := range c.reads {
+		for i := read.from; i < read.to; i += groupChunks {
+			if turn = (turn + 1) % n; turn != (k+1)%n {
+				continue
+			}
+			g := group{from: int64(i) * chunkSize}
+			select {
+			case g.plain = <-c.free:
+			default:
+				g.plain = newGroup()
+			}
+			sealed, g.plain, g.err = c.file.open(sealed, g.plain, i, int(min(groupChunks, read.to-i)))
+			select {
+			case out <- g:
+			case <-ctx.Done():
+				clear(g.plain)
+				freeGroup(g.plain)
+				return
+			}
+			if g.err != nil {
+				return
+			}
 		}
-		sealed, g.plain, g.err = c.file.open(sealed, g.plain, i, int(min(groupChunks, c.last-i)))
-		select {
-		case out <- g:
-		case <-ctx.Done():
-			clear(g.plain)
-			freeGroup(g.plain)
-			return
+	}
+}
+
+// seek goes on to where a batch begins.
+func (c *columnScan) seek(ctx context.Context, i int) error {
+	if c.starts == nil {
+		return nil
+	}
+	for {
+		at := c.now.from + int64(len(c.now.plain)-len(c.rest))
+		if left := c.starts[i] - at; c.now.plain != nil && left >= 0 && left <= int64(len(c.rest)) {
+			c.rest = c.rest[left:]
+			return nil
+		} else if c.now.plain != nil && left < 0 {
+			return c.file.place.tampered(ruleEnds)
 		}
-		if g.err != nil {
-			return
+		if err := c.advance(ctx); err == io.EOF {
+			return c.file.place.tampered(ruleEnds)
+		} else if err != nil {
+			return err
 		}
 	}
 }
@@ -297,12 +402,6 @@ func (c *columnScan) advance(ctx context.Context) error {
 		}
 		c.turn = (c.turn + 1) % len(c.ready)
 		c.now, c.rest = g, g.plain
-		if c.skip > 0 && g.err == nil {
-			if c.skip > len(c.rest) {
-				return c.file.place.tampered("the statistics name a place that the column does not have")
-			}
-			c.rest, c.skip = c.rest[c.skip:], 0
-		}
 		return g.err
 	case <-ctx.Done():
 		return ctx.Err()
@@ -310,8 +409,20 @@ func (c *columnScan) advance(ctx context.Context) error {
 }
 
 // batch reads the i-th batch of a column.
-func (c *columnScan) batch(ctx context.Context, mem memory.Allocator, i int, rows int64) (arrow.Array, error) {
-	rec, err := c.record(ctx, mem, i, rows)
+func (c *columnScan) batch(ctx context.Context, mem memory.Allocator, i int, rows int64, coded bool) (arrow.Array, error) {
+	whole, err := c.encoded(ctx, mem, i)
+	if err != nil {
+		return nil, err
+	}
+	defer whole.Release() // what is made of it holds it
+	if isPacked(whole.Bytes()) {
+		a, rule := unpack(mem, whole, c.schema.Field(0), rows, coded)
+		if rule != "" {
+			return nil, c.file.place.tampered(fmt.Sprintf("batch %d: %s", i, rule))
+		}
+		return a, nil
+	}
+	rec, err := c.decode(whole, i, rows)
 	if err != nil {
 		return nil, err
 	}
@@ -321,25 +432,34 @@ func (c *columnScan) batch(ctx context.Context, mem memory.Allocator, i int, row
 	return a, nil
 }
 
-// record reads the i-th batch.
+// record reads the i-th batch of a run.
 func (c *columnScan) record(ctx context.Context, mem memory.Allocator, i int, rows int64) (arrow.Record, error) {
+	whole, err := c.encoded(ctx, mem, i)
+	if err != nil {
+		return nil, err
+	}
+	defer whole.Release()
+	return c.decode(whole, i, rows)
+}
+
+// encoded reads the bytes of the i-th batch.
+func (c *columnScan) encoded(ctx context.Context, mem memory.Allocator, i int) (*memory.Buffer, error) {
 	var head [8]byte
-	err := c.fill(ctx, head[:])
+	err := c.seek(ctx, i)
+	if err == nil {
+		err = c.fill(ctx, head[:])
+	}
 	n := binary.LittleEndian.Uint64(head[:])
-	var b []byte
 	if err == nil {
 		if n > uint64(c.file.body) {
 			return nil, c.file.place.tampered(fmt.Sprintf("batch %d is longer than its file", i))
 		}
-		b = mem.Allocate(int(n))
-		err = c.fill(ctx, b)
-	}
-	if b != nil {
-		whole := memory.NewBufferWithAllocator(b, mem) // the record's columns hold it
-		defer whole.Release()
-		if err == nil {
-			return c.decode(whole, i, rows)
+		b := mem.Allocate(int(n))
+		whole := memory.NewBufferWithAllocator(b, mem)
+		if err = c.fill(ctx, b); err == nil {
+			return whole, nil
 		}
+		whole.Release()
 	}
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return nil, c.file.place.tampered(fmt.Sprintf("batch %d is cut off", i))

@@ -29,11 +29,11 @@ type Snapshot struct {
 	columns []manifestColumn
 	stats   []byte // id of the statistics
 	key     *keys.Key
-	ends    [][]int64 // by column, of a snapshot that a ticket opened
+	known   *statistics // of a snapshot that a ticket opened, of its columns
 }
 
 // opens says whether the snapshot came from a vault or a ticket with what opens its columns.
-func (s Snapshot) opens() bool { return s.key != nil || s.ends != nil }
+func (s Snapshot) opens() bool { return s.key != nil || s.known != nil }
 
 const (
 	manifestName = "_manifest" // in the place of a column
@@ -138,7 +138,11 @@ func (v *Vault) open(dir string, d sandbox.DatasetID, version uint64) (Snapshot,
 // openColumn opens the file of one column.
 func (v *Vault) openColumn(s Snapshot, c manifestColumn) (*sealedFile, error) {
 	p := place{s.Dataset, s.Version, c.Name, s.Key, s.key, c.granted}
-	return openSealed(v.fs, filepath.Join(v.versionPath(s.Dataset, s.Version), c.File), p, c.ID)
+	return openSealed(v.fs, v.columnPath(s, c), p, c.ID)
+}
+
+func (v *Vault) columnPath(s Snapshot, c manifestColumn) string {
+	return filepath.Join(v.versionPath(s.Dataset, s.Version), c.File)
 }
 
 // subjectType carries pseudonyms.

@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/bitutil"
 
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/batch"
 )
 
 // statsName stands in the place of a column.
@@ -42,24 +43,27 @@ type columnStatistics struct {
 	Low   []byte `json:"low,omitempty"` // of text, its first 16 bytes
 	High  []byte `json:"high,omitempty"`
 	True  int    `json:"true,omitempty"`
+	// Texts are all that stand in a text column, where they are few.
+	Texts [][]byte `json:"texts,omitempty"`
 }
 
-// maxText bounds what is kept of a text value.
-const maxText = 16
+const (
+	maxText       = batch.ExtentBytes // kept of a text value
+	maxValues     = 16                // texts of a batch that are kept
+	maxValueBytes = 256
+)
 
-func (s *statistics) add(rec arrow.Record) {
+// add takes a batch, and what is said of its declared columns once they are written.
+func (s *statistics) add(rec arrow.Record, columns []columnStatistics) {
 	last := int(rec.NumCols()) - 1
 	who := rec.Column(last).(*array.FixedSizeBinary)
-	b := batchStatistics{First: bytes.Clone(who.Value(0)), Last: bytes.Clone(who.Value(who.Len() - 1)), Columns: make([]columnStatistics, last)}
+	b := batchStatistics{First: bytes.Clone(who.Value(0)), Last: bytes.Clone(who.Value(who.Len() - 1)), Columns: columns}
 	raw := who.Data().Buffers()[1].Bytes()[who.Data().Offset()*16:]
 	b.Subjects = 1
 	for i := 16; i < 16*who.Len(); i += 16 {
 		if [16]byte(raw[i:]) != [16]byte(raw[i-16:]) {
 			b.Subjects++
 		}
-	}
-	for i := range last {
-		b.Columns[i] = describe(rec.Column(i))
 	}
 	s.Batches = append(s.Batches, b)
 }
@@ -206,12 +210,36 @@ func (v *Vault) statistics(s Snapshot) (statistics, error) {
 		bad = bad || len(ends) != len(s.Batches) || !slices.IsSorted(ends)
 	}
 	for _, x := range st.Batches {
-		bad = bad || len(x.First) != 16 || len(x.Last) != 16 || bytes.Compare(x.First, x.Last) > 0
+		bad = bad || len(x.Columns) != len(s.columns)-1 || len(x.First) != 16 || len(x.Last) != 16 || bytes.Compare(x.First, x.Last) > 0
 	}
 	if bad {
 		return statistics{}, p.tampered("not the statistics of this version")
 	}
 	return st, nil
+}
+
+// of gives what is known of a column in a batch.
+func (s *statistics) of(column, i int) (columnStatistics, bool) {
+	if i >= len(s.Batches) || column >= len(s.Batches[i].Columns) {
+		return columnStatistics{}, false // of pseudonyms nothing is
+	}
+	c := s.Batches[i].Columns[column]
+	return c, c.Nulls != unknownNulls
+}
+
+// extent is what a reader's caller is told of a column in a batch of so many rows.
+func (c columnStatistics) extent(t arrow.DataType, rows int) batch.Extent {
+	e := batch.Extent{Rows: rows, Nulls: c.Nulls, Least: c.Min, Most: c.Max, Low: c.Low, High: c.High, Texts: c.Texts}
+	if t.ID() == arrow.BOOL && c.Nulls < rows {
+		least, most := int64(0), int64(1)
+		if c.True == 0 {
+			most = 0
+		} else if c.True == rows-c.Nulls {
+			least = 1
+		}
+		e.Least, e.Most = &least, &most
+	}
+	return e
 }
 
 // holding gives the range of batches that may hold a subject's rows.

@@ -16,8 +16,8 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 )
 
-// Ticket (取数凭据) opens named columns of one version and nothing else: for each its file's own key and where its batches end. Neither
-// the version's key, nor other columns, nor the statistics, which hold bounds of all of them, follow from it.
+// Ticket (取数凭据) opens named columns of one version and nothing else: for each its file's own key, where its batches end and what bounds
+// their values. Neither the version's key, nor other columns, nor what the statistics say of them, follow from it.
 type Ticket struct {
 	dataset sandbox.DatasetID
 	version uint64
@@ -30,6 +30,8 @@ type ticketColumn struct {
 	manifestColumn
 	Secret []byte  `json:"secret"` // SM4 key of the file
 	Ends   []int64 `json:"ends"`
+	// Statistics are by batch; none of pseudonyms.
+	Statistics []columnStatistics `json:"statistics,omitempty"`
 }
 
 // ticketForm is a ticket as bytes.
@@ -100,12 +102,17 @@ func DecodeTicket(b []byte) (Ticket, error) {
 			return bad("a column has its file's id and key")
 		case len(c.Ends) != len(x.Batches) || !slices.IsSorted(c.Ends) || len(c.Ends) > 0 && c.Ends[0] < 0:
 			return bad("a column says where each batch ends")
+		case len(c.Statistics) > 0 && len(c.Statistics) != len(x.Batches):
+			return bad("what bounds a column's values is by batch")
 		case slices.ContainsFunc(x.Columns[:i], func(e ticketColumn) bool { return e.Name == c.Name }):
 			return bad("a column stands once")
 		}
 	}
 	return Ticket{x.Dataset, x.Version, x.Key, x.Batches, x.Columns}, nil
 }
+
+// unknownNulls stands in a ticket for a batch of which it says nothing.
+const unknownNulls = -1
 
 // Ticket makes a ticket for the named columns of a snapshot of this vault. NotFound for one that the version does not have.
 func (v *Vault) Ticket(s Snapshot, columns []string) (Ticket, error) {
@@ -132,7 +139,13 @@ func (v *Vault) Ticket(s Snapshot, columns []string) (Ticket, error) {
 			t.Forget()
 			return Ticket{}, err
 		}
-		t.columns = append(t.columns, ticketColumn{manifestColumn: c, Secret: secret, Ends: append([]int64{}, st.Ends[at]...)})
+		one := ticketColumn{manifestColumn: c, Secret: secret, Ends: append([]int64{}, st.Ends[at]...)}
+		for i := range st.Batches {
+			if x, ok := st.of(at, i); ok {
+				one.Statistics = append(one.Statistics, x)
+			}
+		}
+		t.columns = append(t.columns, one)
 	}
 	return t, nil
 }
@@ -148,12 +161,19 @@ func Redeem(fs durable.FS, dir string, t Ticket) *Granted {
 	if fs == nil {
 		fs = durable.OS()
 	}
-	s := Snapshot{Dataset: t.dataset, Version: t.version, Key: t.key, Batches: t.batches, ends: [][]int64{}}
+	s := Snapshot{Dataset: t.dataset, Version: t.version, Key: t.key, Batches: t.batches, known: &statistics{Batches: make([]batchStatistics, len(t.batches))}}
 	var fields []arrow.Field
 	for _, c := range t.columns {
 		column := c.manifestColumn
 		column.granted = c.Secret
-		s.columns, s.ends = append(s.columns, column), append(s.ends, c.Ends)
+		s.columns, s.known.Ends = append(s.columns, column), append(s.known.Ends, c.Ends)
+		for k := range s.known.Batches {
+			x := columnStatistics{Nulls: unknownNulls}
+			if k < len(c.Statistics) {
+				x = c.Statistics[k]
+			}
+			s.known.Batches[k].Columns = append(s.known.Batches[k].Columns, x)
+		}
 		fields = append(fields, arrow.Field{Name: c.Name, Type: typeNamed(c.Type), Nullable: c.Nullable, Metadata: arrow.MetadataFrom(c.Metadata)})
 	}
 	for _, n := range t.batches {

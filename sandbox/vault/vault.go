@@ -9,7 +9,7 @@
 //	    key                   JSON: ids of the version's key and run, held to the manifest that opens under the key
 //	    manifest              sealed JSON: run, unit, grade, rows, batches, columns with types and file ids
 //	    <n>.col               the n-th column; the pseudonyms are the last one, "_subject"
-//	    statistics            sealed JSON: by batch the first and last pseudonym and the number of subjects; by column nulls and bounds
+//	    statistics            sealed JSON: by batch the first and last pseudonym and the number of subjects; by column nulls, bounds, few texts
 //	<dataset>/v<version>.gone JSON: dataset, version, key and run of a version whose files were collected
 //	<dataset>/stage-<run>/    a run in progress, also after a restart
 //	    key                   as above
@@ -31,8 +31,15 @@
 // The header is associated data of every chunk; the nonce is the chunk's index (8 bytes), three zeros and a last flag
 // (STREAM: Hoang, Reyhanitabar, Rogaway, Vizár 2015). Opening authenticates the last chunk first, so a truncated file fails
 // before any of it is used; a chunk or file moved anywhere else fails too. The plaintext of a column file is, per record
-// batch, a uint64 length, little endian, and the encoding of the one-column batch (package batch); of a run file the same
-// with all columns.
+// batch, a uint64 length, little endian, and the one-column batch, encoded (package batch) or, where that is shorter, packed;
+// its magic says which, so that versions from before batches were packed open as they are. Of a run file it is the same with all
+// columns, never packed.
+//
+// # Packed batch
+//
+// Opening bytes is what bounds a scan, so texts that come again are stored once a batch with a code a row (字典编码), numbers
+// and dates as what they are above the least of their batch (frame of reference), pseudonyms once for each run of rows. The
+// layout is in pack.go. A code has whole bytes, which widen without shifts; fewer bits were not tried.
 //
 // # Writing
 //
@@ -41,8 +48,8 @@
 // never over two batches unless they fill one. Rows that come in that order are not sorted. What does not fit in memory is
 // sealed twice; a version written in place and sorted when read was tried on paper only: every reader would pay.
 //
-// Promises: a reader opens only the columns it names, each under its own key, and for one subject only the batches that may
-// hold it; a crash at any point leaves the old or the new version, and what a stage called durable; a run id commits once,
+// Promises: a reader opens only the columns it names, each under its own key, for one subject only the batches that may
+// hold it, and of those a question's filters speak of none that the statistics show to hold no row that passes; a crash at any point leaves the old or the new version, and what a stage called durable; a run id commits once,
 // also after its version's key was destroyed. One process opens a folder at a time.
 //
 // Errors are Tampered naming dataset, version, column and chunk; Expired for a version whose key was destroyed; Conflict for

@@ -54,6 +54,7 @@ type Writer struct {
 	placed  bool // HEAD names the version
 
 	straight    bool // batches go into the columns at once
+	plain       bool // for tests: as the first versions were
 	lastSubject sandbox.Pseudonym
 	done        bool
 }
@@ -424,6 +425,7 @@ func (w *Writer) end() {
 	w.spreader.forget()
 	for _, c := range w.files {
 		clear(c.buf[:cap(c.buf)])
+		c.packer.forget()
 		clear(c.file.plain[:cap(c.file.plain)])
 	}
 	w.files = nil
