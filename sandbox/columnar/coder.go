@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -33,14 +32,15 @@ type coder struct {
 	table []uint32 // date bins: code of day base+i, noCode where not known yet
 	base  int64
 
-	texts    *texts            // seen texts
-	recent   *recentTexts      // of them, short ones
-	textCode []uint32          // → code
-	group    map[string]uint32 // Prefix, Codes: code list entry → code
-	longest  int               // longest entry
-	other    uint32
-	words    *index64 // seen public words
-	wordCode []uint32 // → code
+	texts      *texts            // seen texts
+	recent     *recentTexts      // of them, short ones
+	textCode   []uint32          // → code
+	group      map[string]uint32 // Prefix, Codes: code list entry → code
+	longest    int               // longest entry
+	other      uint32
+	translated translation // texts that come as a dictionary
+	words      *index64    // seen public words
+	wordCode   []uint32    // → code
 }
 
 type coderKind int
@@ -238,7 +238,11 @@ func (k *coder) encode(c *column, sel []int32, out []uint32) error {
 			}
 		}
 	case byPrefix, byExact, byText:
-		k.encodeTexts(c, sel, out)
+		if c.codes != nil {
+			k.encodeCodes(c, sel, out)
+		} else {
+			k.encodeTexts(c, sel, out)
+		}
 	default:
 		for j, i := range sel {
 			if !c.null(i) {
@@ -338,13 +342,7 @@ func (k *coder) grouped(s []byte) uint32 {
 	return k.other
 }
 
-func (k *coder) year(day int64) uint32 {
-	y := time.Unix(day*secondsPerDay, 0).UTC().Year()
-	if y < 1 || y > 9999 {
-		return k.name(catalog.Other)
-	}
-	return k.name(strconv.Itoa(y))
-}
+func (k *coder) year(day int64) uint32 { return k.name(yearName(yearOf(day))) }
 
 func (k *coder) word(v int64) uint32 {
 	if n, ok := k.words.get(uint64(v)); ok {
@@ -398,6 +396,10 @@ func (f *filter) apply(b *inputBatch, sel []int32, codes []uint32) ([]int32, err
 			}
 			if f.ranged > 0 {
 				return f.between(c, sel), nil
+			}
+		case byPrefix, byExact:
+			if c.codes != nil {
+				return f.byEntry(c, sel), nil
 			}
 		}
 	}

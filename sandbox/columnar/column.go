@@ -30,10 +30,16 @@ type column struct {
 	truth  []byte // bitmap of a bool column
 	valid  []byte // validity bitmap, nil when there is no null
 	off    int    // offset of both bitmaps
+
+	codes  []uint16 // of texts that come as a dictionary, which offs and data are of then
+	words  int      // of the dictionary
+	serial uint64   // of the batch
 }
 
 func (c *column) load(a arrow.Array, rows int) error {
 	c.ints, c.days, c.offs, c.data, c.truth, c.valid, c.off = nil, nil, nil, nil, nil, nil, a.Data().Offset()
+	c.codes, c.words = nil, 0
+	c.serial++
 	if a.Len() != rows {
 		return fail(sandbox.Tampered, c.object, "columns of a batch have equal length")
 	}
@@ -57,6 +63,8 @@ func (c *column) load(a arrow.Array, rows int) error {
 		if b := a.Data().Buffers()[2]; b != nil {
 			c.data = b.Bytes()
 		}
+	case *array.Dictionary:
+		ok = c.loadCodes(a, rows)
 	case *array.Boolean:
 		ok = c.desc != nil && c.desc.Type == catalog.Bool
 		if b := a.Data().Buffers()[1]; b != nil {

@@ -202,7 +202,8 @@ func (r *run) open(ctx context.Context, i int, open Open) (batch.Reader, error) 
 }
 
 // each calls f with the columns of input i for every batch that has rows, and closes the reader. The columns are valid within f.
-func (r *run) each(ctx context.Context, i int, reader batch.Reader, f func(in *inputBatch) error) (err error) {
+// useless, where it is given, says of which batches no row counts.
+func (r *run) each(ctx context.Context, i int, reader batch.Reader, useless func(string, batch.Extent) bool, f func(in *inputBatch) error) (err error) {
 	in := r.d.Inputs[i]
 	object := string(in.Dataset)
 	defer func() {
@@ -223,6 +224,11 @@ func (r *run) each(ctx context.Context, i int, reader batch.Reader, f func(in *i
 			b.cols[j].desc = c
 		}
 		b.cols[j].object = object + "." + name
+	}
+	if s, ok := reader.(batch.Selector); ok {
+		if err := s.Select(batch.Selection{Coded: true, Useless: useless}); err != nil {
+			return wrap(object, err)
+		}
 	}
 	for {
 		if err := ctx.Err(); err != nil {

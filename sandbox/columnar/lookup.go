@@ -199,7 +199,7 @@ func (r *run) build(ctx context.Context, i int, open Open) error {
 	if err != nil {
 		return err
 	}
-	err = r.each(ctx, i, reader, func(b *inputBatch) error {
+	err = r.each(ctx, i, reader, nil, func(b *inputBatch) error {
 		for lo := 0; lo < b.rows; lo += piece {
 			sel = sel[:min(piece, b.rows-lo)]
 			for j := range sel {
@@ -264,7 +264,7 @@ rows:
 			case c.null(i):
 				continue rows
 			case p.text:
-				k.words[w][n] = uint64(r.texts.put(c.data, c.offs[i], c.offs[i+1]))
+				k.words[w][n] = uint64(r.texts.put(c.text(i)))
 			default:
 				k.words[w][n] = uint64(c.word(i))
 			}
@@ -352,7 +352,7 @@ func (s *stored) put(r *run, c *column, sel []int32, at int) {
 		case c.null(i):
 			s.nulls.v[at+j] = 1
 		case c.desc.Type == catalog.Text:
-			s.words.v[at+j] = uint64(r.texts.put(c.data, c.offs[i], c.offs[i+1]))
+			s.words.v[at+j] = uint64(r.texts.put(c.text(i)))
 		default:
 			s.words.v[at+j] = uint64(c.word(i))
 		}
@@ -406,7 +406,7 @@ func (r *run) match(l *lookup, b *inputBatch, f *frame, k *keyWords) {
 					keep[j] = 0
 				} else if !p.text {
 					words[j] = uint64(c.word(i))
-				} else if id, ok := r.texts.get(c.data, c.offs[i], c.offs[i+1]); ok {
+				} else if id, ok := r.texts.get(c.text(i)); ok {
 					words[j] = uint64(id)
 				} else {
 					keep[j] = 0

@@ -137,7 +137,7 @@ func (r *run) newScanner() *scanner {
 
 // scan takes all batches of a part of the first input.
 func (s *scanner) scan(ctx context.Context, reader batch.Reader) error {
-	return s.r.each(ctx, 0, reader, func(b *inputBatch) error {
+	return s.r.each(ctx, 0, reader, s.useless, func(b *inputBatch) error {
 		for lo := 0; lo < b.rows; lo += piece {
 			f := s.frames[0]
 			f.sel = f.buf[:min(piece, b.rows-lo)]
