@@ -7,6 +7,10 @@ import "github.com/apache/arrow/go/v17/arrow"
 // twice.
 var CodedText = &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Uint16, ValueType: arrow.BinaryTypes.String}
 
+// CodedSubject (字典编码假名) is how pseudonyms come from a Selector as codes, in the same way: each run of rows of one subject has the
+// number of an entry, and rows that have the same number have the same subject.
+var CodedSubject = &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Uint16, ValueType: &arrow.FixedSizeBinaryType{ByteWidth: 16}}
+
 // Selector (可选读取) is a Reader that can give less than all, for one that can take it. Select is called before the first Next.
 type Selector interface {
 	Reader
@@ -15,7 +19,8 @@ type Selector interface {
 
 // Selection (读取选择) says what a reader may leave out.
 type Selection struct {
-	// Coded allows CodedText for text columns: each record's own schema says which they are in it, the reader's says utf8.
+	// Coded allows CodedText for text columns and CodedSubject for pseudonyms: each record's own schema says which are so in it, the
+	// reader's says none is.
 	Coded bool
 	// Useless says that no row of a batch counts that has such values in a column. Its rows are not read then. What it is told, and
 	// what is left out, depends on the data: neither reaches an asker, a log or a metric.

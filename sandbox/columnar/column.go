@@ -31,7 +31,7 @@ type column struct {
 	valid  []byte // validity bitmap, nil when there is no null
 	off    int    // offset of both bitmaps
 
-	codes  []uint16 // of texts that come as a dictionary, which offs and data are of then
+	codes  []uint16 // of texts and pseudonyms that come as a dictionary, which offs and data are of then
 	words  int      // of the dictionary
 	serial uint64   // of the batch
 }
@@ -103,6 +103,9 @@ func (c *column) word(i int32) int64 {
 
 // subject gives a pseudonym as two words.
 func (c *column) subject(i int32) (uint64, uint64) {
+	if c.codes != nil {
+		i = int32(c.codes[i])
+	}
 	p := c.data[16*int(i):][:16]
 	return binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint64(p[8:])
 }

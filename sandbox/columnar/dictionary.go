@@ -1,34 +1,47 @@
 package columnar
 
 import (
+	"encoding/binary"
+
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 
-	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 )
 
-// loadCodes takes a text column that comes as a dictionary: offs and data are the dictionary's then, codes the rows'. False where it is
-// not one that this engine reads. A code beyond the dictionary would be another column's bytes, so all of them are looked at.
+// loadCodes takes a column of texts or pseudonyms that comes as a dictionary: offs and data are the dictionary's then, codes the rows'.
+// False where it is not one that this engine reads. A code beyond the dictionary would be other bytes, so all are looked at.
 func (c *column) loadCodes(a *array.Dictionary, rows int) bool {
-	words, text := a.Dictionary().(*array.String)
 	indices, narrow := a.Indices().(*array.Uint16)
-	if c.desc == nil || c.desc.Type != catalog.Text || !text || !narrow || !arrow.TypeEqual(a.DataType(), batch.CodedText) || words.NullN() > 0 {
+	if !narrow || a.Dictionary().NullN() > 0 {
 		return false
 	}
-	c.codes = indices.Uint16Values()[:rows]
+	switch words := a.Dictionary().(type) {
+	case *array.String:
+		if c.desc == nil || c.desc.Type != catalog.Text {
+			return false
+		}
+		if c.offs = words.ValueOffsets(); words.Len() == 0 { // Arrow keeps no offsets then
+			c.offs = []int32{0}
+		}
+		if b := words.Data().Buffers()[2]; b != nil {
+			c.data = b.Bytes()
+		}
+	case *array.FixedSizeBinary:
+		b := words.Data().Buffers()[1]
+		if c.desc != nil || words.DataType().(*arrow.FixedSizeBinaryType).ByteWidth != 16 || b == nil || a.NullN() > 0 {
+			return false
+		}
+		c.data = b.Bytes()[16*words.Data().Offset():][:16*words.Len()]
+	default:
+		return false
+	}
+	c.codes, c.words = indices.Uint16Values()[:rows], a.Dictionary().Len()
 	highest := uint16(0)
 	for _, k := range c.codes {
 		highest = max(highest, k)
 	}
-	if c.offs = words.ValueOffsets(); words.Len() == 0 { // Arrow keeps no offsets then
-		c.offs = []int32{0}
-	}
-	c.words = words.Len()
-	if b := words.Data().Buffers()[2]; b != nil {
-		c.data = b.Bytes()
-	}
-	return int(highest) < c.words || highest == 0 && (c.words > 0 || a.NullN() == rows)
+	return int(highest) < c.words || highest == 0 && a.NullN() == rows
 }
 
 // text gives where the text of a row that is not null lies.
@@ -112,4 +125,33 @@ func (f *filter) byEntry(c *column, sel []int32) []int32 {
 		n += int(pass[codes[i]])
 	}
 	return sel[:n]
+}
+
+// numberRuns is numberColumn for pseudonyms that come as codes, as far as they are in order: most rows have the code of the row before.
+func (e *evidence) numberRuns(c *column, sel []int32) (done int) {
+	data, codes, ids, known := c.data, c.codes, e.ids[:len(sel)], e.known
+	var p0, p1 uint64
+	if known > 0 {
+		p := e.people.at(known - 1)
+		p0, p1 = p[0], p[1]
+	}
+	last := -1
+	for ; done < len(sel); done++ {
+		if k := int(codes[sel[done]]); k != last {
+			p := data[16*k:][:16]
+			if a, b := binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint64(p[8:]); a != p0 || b != p1 || known == 0 {
+				if known > 0 && !follows(a, b, p0, p1) {
+					break
+				}
+				p := e.people.at(known)
+				p[0], p[1] = a, b
+				p0, p1 = a, b
+				known++
+			}
+			last = k
+		}
+		ids[done] = uint32(known - 1)
+	}
+	e.known = known
+	return done
 }

@@ -52,9 +52,13 @@ func (r *selecting) Next(ctx context.Context) (arrow.Record, error) {
 		for i, a := range cols {
 			if s, ok := a.(*array.String); ok {
 				cols[i] = codedText(r.mem, s, true)
-				defer cols[i].Release()
-				fields[i].Type = batch.CodedText
+			} else if s, ok := a.(*array.FixedSizeBinary); ok {
+				cols[i] = codedSubjects(r.mem, s)
+			} else {
+				continue
 			}
+			defer cols[i].Release()
+			fields[i].Type = cols[i].DataType()
 		}
 		return array.NewRecord(arrow.NewSchema(fields, nil), cols, rec.NumRows()), nil
 	}
@@ -88,6 +92,23 @@ func codedText(mem memory.Allocator, a *array.String, idle bool) arrow.Array {
 	defer w.Release()
 	defer c.Release()
 	return array.NewDictionaryArray(batch.CodedText, c, w)
+}
+
+// codedSubjects codes pseudonyms by their runs.
+func codedSubjects(mem memory.Allocator, a *array.FixedSizeBinary) arrow.Array {
+	runs, codes := array.NewFixedSizeBinaryBuilder(mem, a.DataType().(*arrow.FixedSizeBinaryType)), array.NewUint16Builder(mem)
+	defer runs.Release()
+	defer codes.Release()
+	for i := range a.Len() {
+		if i == 0 || string(a.Value(i)) != string(a.Value(i-1)) {
+			runs.Append(a.Value(i))
+		}
+		codes.Append(uint16(runs.Len() - 1))
+	}
+	r, c := runs.NewArray(), codes.NewArray()
+	defer r.Release()
+	defer c.Release()
+	return array.NewDictionaryArray(batch.CodedSubject, c, r)
 }
 
 func extentOf(a arrow.Array, wide int64) batch.Extent {
@@ -293,6 +314,21 @@ func TestHostileCodes(t *testing.T) {
 	if err := c.load(of(codes(0, 1), words(false, "a", "b")), 2); err != nil {
 		t.Error(err)
 	}
+	subjects := codedSubjects(memory.DefaultAllocator, build16(1, 2))
+	beyond := array.NewDictionaryData(array.NewDataWithDictionary(batch.CodedSubject, 2, codes(0, 2).Data().Buffers(), 0, 0, build16(1, 2).Data().(*array.Data)))
+	for name, x := range map[string]struct {
+		c column
+		a arrow.Array
+	}{"texts for pseudonyms": {column{object: "visits._subject"}, of(codes(0, 1), words(false, "a", "b"))}, "pseudonyms for texts": {column{desc: &icd, object: "visits.icd"}, subjects},
+		"a run beyond": {column{object: "visits._subject"}, beyond}} {
+		if err := x.c.load(x.a, 2); !errors.Is(err, sandbox.Tampered) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	c = column{object: "visits._subject"}
+	if err := c.load(subjects, 2); err != nil {
+		t.Error(err)
+	}
 }
 
 func mustUint8(v ...uint8) arrow.Array {
@@ -305,4 +341,12 @@ func mustInt64(v ...int64) arrow.Array {
 	b := array.NewInt64Builder(memory.DefaultAllocator)
 	b.AppendValues(v, nil)
 	return b.NewArray()
+}
+
+func build16(v ...byte) *array.FixedSizeBinary {
+	b := array.NewFixedSizeBinaryBuilder(memory.DefaultAllocator, &arrow.FixedSizeBinaryType{ByteWidth: 16})
+	for _, x := range v {
+		b.Append([]byte{15: x})
+	}
+	return b.NewFixedSizeBinaryArray()
 }

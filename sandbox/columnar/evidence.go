@@ -89,7 +89,9 @@ func (e *evidence) number(s0, s1 []uint64) error {
 func (e *evidence) numberColumn(c *column, sel []int32) error {
 	n, done := len(sel), 0
 	e.people.reserve(e.known + n)
-	if e.subjects == nil {
+	if e.subjects == nil && c.codes != nil {
+		done = e.numberRuns(c, sel)
+	} else if e.subjects == nil {
 		data, ids, known := c.data, e.ids[:n], e.known
 		var p0, p1 uint64
 		if known > 0 {

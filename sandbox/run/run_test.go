@@ -76,7 +76,7 @@ func (x table) record(mem memory.Allocator, from, to int) arrow.Record {
 	return b.NewRecord()
 }
 
-func openVault(t *testing.T) (*vault.Vault, string) {
+func openVault(t testing.TB) (*vault.Vault, string) {
 	t.Helper()
 	k, err := keys.Create(filepath.Join(t.TempDir(), "keys"), []byte("test"), keys.Params{Time: 1, Memory: 8, Threads: 1}, rand.Reader)
 	if err != nil {

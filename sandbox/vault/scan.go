@@ -29,7 +29,7 @@ type Scanner struct {
 	columns []*columnScan
 	next    int         // of batches
 	known   *statistics // of the version; nil: not opened
-	coded   bool        // texts may come as batch.CodedText
+	coded   bool        // texts and pseudonyms may come as codes
 	err     error
 	ctx     context.Context
 	started bool

@@ -38,7 +38,7 @@ const (
 	ruleNumber  = "a packed number is one of its column's type"
 )
 
-// unpack gives the column of a packed batch of so many rows; coded, texts as a dictionary (batch.CodedText) where they are packed so.
+// unpack gives the column of a packed batch of so many rows; coded, texts and pseudonyms as dictionaries.
 func unpack(mem memory.Allocator, whole *memory.Buffer, f arrow.Field, rows int64, coded bool) (_ arrow.Array, rule string) {
 	u := &unpacker{whole: whole, b: whole.Bytes(), at: packHead, mem: mem, field: f, rows: int(rows)}
 	defer func() {
@@ -84,7 +84,7 @@ func unpack(mem memory.Allocator, whole *memory.Buffer, f arrow.Field, rows int6
 	case form == formNumbers && f.Type.ID() == arrow.DATE32:
 		rule = unpackNumbers[int32](u, math.MaxInt32, math.MinInt32)
 	case form == formSubjects && arrow.TypeEqual(f.Type, subjectType) && u.nulls == 0 && u.width == 0:
-		rule = u.subjects()
+		return u.subjects(coded)
 	default:
 		return nil, "a column is packed in a form of its type"
 	}
@@ -214,35 +214,45 @@ func widen[T int64 | int32, C uint8 | uint16 | uint32](out []T, codes []C, least
 	return uint64(highest)
 }
 
-func (u *unpacker) subjects() string {
+// subjects gives the pseudonyms, or the number of each row's run.
+func (u *unpacker) subjects(coded bool) (arrow.Array, string) {
 	if u.own == 0 || u.own > uint64(u.rows) {
-		return "a run of a subject has rows"
+		return nil, "a run of a subject has rows"
 	}
 	runs, rule := u.take(16 * int(u.own))
 	if rule != "" {
-		return rule
+		return nil, rule
 	}
 	begins, rule := u.bitmap()
 	if rule != "" {
-		return rule
+		return nil, rule
 	}
 	set := 0
 	for _, x := range begins {
 		set += bits.OnesCount8(x)
 	}
 	if u.at != len(u.b) || set != int(u.own) || begins[0]&1 == 0 {
-		return "every run of a subject begins once, the first in the first row"
+		return nil, "every run of a subject begins once, the first in the first row"
 	}
-	out := u.buffer(16 * u.rows).Bytes()
-	var now [16]byte
-	for i, next := 0, 0; i < u.rows; i++ {
-		if begins[i/8]>>(i%8)&1 != 0 {
-			now = [16]byte(runs[next:])
-			next += 16
+	if coded {
+		run := ^uint16(0) // of the row before the first
+		out := numbers[uint16](u.buffer(2 * u.rows).Bytes())
+		for i := range out {
+			run += uint16(begins[i>>3] >> (i & 7) & 1)
+			out[i] = run
 		}
-		copy(out[16*i:16*i+16], now[:])
+		entries := u.slice(runs)
+		defer entries.Release()
+		d := array.NewData(subjectType, int(u.own), []*memory.Buffer{nil, entries}, nil, 0, 0)
+		defer d.Release()
+		return u.array(batch.CodedSubject, d), ""
 	}
-	return ""
+	out, run := u.buffer(16*u.rows).Bytes(), -1
+	for i := range u.rows {
+		run += int(begins[i>>3] >> (i & 7) & 1)
+		*(*[16]byte)(out[16*i:]) = *(*[16]byte)(runs[16*run:])
+	}
+	return u.array(subjectType, nil), ""
 }
 
 // texts gives the texts, or their codes.
