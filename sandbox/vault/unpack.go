@@ -190,8 +190,12 @@ func unpackNumbers[T int64 | int32](u *unpacker, most, fewest int64) string {
 	case 4:
 		highest = widen(out, numbers[uint32](codes), T(least))
 	}
-	if highest > uint64(most)-uint64(least) {
-		return ruleNumber
+	if highest > uint64(most)-uint64(least) { // as a bound; no code itself may be
+		for i, v := range out {
+			if int64(v) < least && (u.valid == nil || bitutil.BitIsSet(u.valid, i)) {
+				return ruleNumber
+			}
+		}
 	}
 	if u.valid != nil {
 		for i := range out {
@@ -203,15 +207,15 @@ func unpackNumbers[T int64 | int32](u *unpacker, most, fewest int64) string {
 	return ""
 }
 
-// widen adds codes to the least number and gives the highest code's bits and those of all others.
+// widen adds codes to the least number, and gives a bound of them: the bits of all.
 func widen[T int64 | int32, C uint8 | uint16 | uint32](out []T, codes []C, least T) uint64 {
 	codes = codes[:len(out)]
-	highest := C(0)
+	all := C(0)
 	for i, c := range codes {
 		out[i] = least + T(c)
-		highest = max(highest, c)
+		all |= c
 	}
-	return uint64(highest)
+	return uint64(all)
 }
 
 // subjects gives the pseudonyms, or the number of each row's run.
@@ -235,10 +239,13 @@ func (u *unpacker) subjects(coded bool) (arrow.Array, string) {
 		return nil, "every run of a subject begins once, the first in the first row"
 	}
 	if coded {
-		run := ^uint16(0) // of the row before the first
+		run, bit := ^uint16(0), uint16(0) // of the row before the first
 		out := numbers[uint16](u.buffer(2 * u.rows).Bytes())
 		for i := range out {
-			run += uint16(begins[i>>3] >> (i & 7) & 1)
+			if bit >>= 1; i%8 == 0 {
+				bit = uint16(begins[i/8])
+			}
+			run += bit & 1
 			out[i] = run
 		}
 		entries := u.slice(runs)
