@@ -37,3 +37,9 @@ type Extent struct {
 	Low, High   []byte   // of texts: the first ExtentBytes of the least and of the greatest
 	Texts       [][]byte // all of them, where they are few; nil where that is not known
 }
+
+// String keeps values out of logs.
+func (Extent) String() string { return "extent(redacted)" }
+
+// GoString keeps values out of %#v.
+func (Extent) GoString() string { return "extent(redacted)" }

@@ -7,6 +7,9 @@
 // or by open addressing when the space is wide; (cell, subject) pairs index accumulators by open addressing, or without any table
 // while subjects come in order, as versions keep them. Go maps keyed by strings were four times slower per row.
 //
+// Of a reader that is a batch.Selector the engine takes texts as codes of a dictionary, coded once an entry, and pseudonyms as codes of
+// their runs; of the scanned input it leaves out batches whose bounds a filter refuses whole.
+//
 // Joins are by hash: joined inputs are read into memory first, of each row only what the question needs, and shared by all workers. A
 // joined row is a row of the scanned input with one of each joined one, or with none where a left join finds none; the protected
 // subject is the scanned row's. Keys of several rows give their rows a piece at a time. Memory is bounded by MaxBuildBytes; what is

@@ -227,6 +227,15 @@ func (s *statistics) of(column, i int) (columnStatistics, bool) {
 	return c, c.Nulls != unknownNulls
 }
 
+// size is about what it takes in JSON.
+func (c columnStatistics) size() int {
+	n := 64 + 2*(len(c.Low)+len(c.High))
+	for _, t := range c.Texts {
+		n += 4 + 2*len(t)
+	}
+	return n
+}
+
 // extent is what a reader's caller is told of a column in a batch of so many rows.
 func (c columnStatistics) extent(t arrow.DataType, rows int) batch.Extent {
 	e := batch.Extent{Rows: rows, Nulls: c.Nulls, Least: c.Min, Most: c.Max, Low: c.Low, High: c.High, Texts: c.Texts}

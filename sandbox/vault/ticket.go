@@ -111,6 +111,10 @@ func DecodeTicket(b []byte) (Ticket, error) {
 	return Ticket{x.Dataset, x.Version, x.Key, x.Batches, x.Columns}, nil
 }
 
+// maxTicketStatistics bounds what a ticket says of values, about: of versions of billions of rows, whose tickets must fit in a message, it says
+// nothing, and all their batches are read.
+const maxTicketStatistics = 8 << 20
+
 // unknownNulls stands in a ticket for a batch of which it says nothing.
 const unknownNulls = -1
 
@@ -127,6 +131,7 @@ func (v *Vault) Ticket(s Snapshot, columns []string) (Ticket, error) {
 	if t.batches == nil {
 		t.batches = []int64{}
 	}
+	room := maxTicketStatistics
 	for i, name := range columns {
 		at := slices.IndexFunc(s.columns, func(c manifestColumn) bool { return c.Name == name })
 		if at < 0 || slices.Contains(columns[:i], name) {
@@ -141,9 +146,12 @@ func (v *Vault) Ticket(s Snapshot, columns []string) (Ticket, error) {
 		}
 		one := ticketColumn{manifestColumn: c, Secret: secret, Ends: append([]int64{}, st.Ends[at]...)}
 		for i := range st.Batches {
-			if x, ok := st.of(at, i); ok {
-				one.Statistics = append(one.Statistics, x)
+			x, ok := st.of(at, i)
+			if room -= x.size(); !ok || room < 0 {
+				one.Statistics = nil
+				break
 			}
+			one.Statistics = append(one.Statistics, x)
 		}
 		t.columns = append(t.columns, one)
 	}

@@ -151,3 +151,39 @@ func TestTicketShowsNoKey(t *testing.T) {
 		t.Errorf("a changed file: %v", err)
 	}
 }
+
+// TestTicketSaysWhatFits: what a ticket says of its columns' values is what the version's statistics do, of no other column, and reads back.
+func TestTicketSaysWhatFits(t *testing.T) {
+	v := newVault(t)
+	s, err := straight(t, v, "run-1", 1, 9000, 17).Commit(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := v.statistics(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := v.Ticket(s, []string{"fee", SubjectColumn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticket, err := DecodeTicket(made.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := Redeem(nil, v.dir, ticket).s.known
+	for i := range s.Batches {
+		want, _ := st.of(2, i)
+		got, ok := known.of(0, i)
+		if !ok || *got.Min != *want.Min || *got.Max != *want.Max || got.Nulls != want.Nulls {
+			t.Errorf("batch %d of the first column is said to be another", i)
+		}
+		if _, ok := known.of(1, i); ok {
+			t.Errorf("something is said of the pseudonyms of batch %d", i)
+		}
+	}
+	short := bytes.Replace(made.Encode(), []byte(`"statistics":[{`), []byte(`"statistics":[{},{`), 1)
+	if _, err := DecodeTicket(short); !errors.Is(err, sandbox.Tampered) {
+		t.Errorf("one batch more is spoken of: %v", err)
+	}
+}
