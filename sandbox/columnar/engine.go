@@ -2,7 +2,8 @@
 // filter, join, group, measure, and with every cell the evidence (distinct subjects and what each adds) that the gate
 // decides on.
 //
-// Method: batches are taken in pieces of 1,024 rows; a selection vector of int32 carries the rows that still count; bins
+// Method: batches are taken in pieces of 1,024 rows; a selection vector of int32 carries the rows that still count (package vector, with
+// what conditions on values it can answer without labels); bins
 // become label codes (through tables for dates, a hash table for texts); codes become a dense cell number by mixed radix,
 // or by open addressing when the space is wide; (cell, subject) pairs index accumulators by open addressing, or without any table
 // while subjects come in order, as versions keep them. Go maps keyed by strings were four times slower per row.
@@ -56,6 +57,7 @@ import (
 
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
+	"github.com/opdomain/opdomain/sandbox/columnar/vector"
 	"github.com/opdomain/opdomain/sandbox/query"
 )
 
@@ -129,7 +131,7 @@ func newRun(mem memory.Allocator, plan Plan, lim Limits) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{mem: mem, buildMem: &metered{Allocator: mem}, d: d, lim: lim, lookups: make([]*lookup, len(d.Inputs))}
+	r := &run{kernels: vector.Best(), mem: mem, buildMem: &metered{Allocator: mem}, d: d, lim: lim, lookups: make([]*lookup, len(d.Inputs))}
 	r.texts = newTexts(r.buildMem)
 	r.resolve()
 	return r, nil
@@ -137,6 +139,7 @@ func newRun(mem memory.Allocator, plan Plan, lim Limits) (*run, error) {
 
 // run is what all parts of one Run share. It does not change once the lookups are built.
 type run struct {
+	kernels  vector.Kernels
 	mem      memory.Allocator
 	buildMem *metered // of the lookups
 	d        query.Derivation

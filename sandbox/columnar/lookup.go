@@ -310,7 +310,7 @@ func (l *lookup) keep(r *run, b *inputBatch, sel []int32, codes []uint32, subjec
 		}
 		var err error
 		for _, f := range l.filters {
-			if pass, err = f.apply(b, pass, codes); err != nil {
+			if pass, err = f.apply(r.kernels, b, pass, codes); err != nil {
 				return err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
+	"github.com/opdomain/opdomain/sandbox/columnar/vector"
 )
 
 // column resolves "alias.column".
@@ -55,15 +56,17 @@ func newFrame(inputs int) *frame {
 
 // scanner carries rows of the scanned input through filters, lookups and groups into a Partial. All scratch is one piece long.
 type scanner struct {
-	r       *run
-	filters []*filter
-	coders  []*coder // by label; those of lookups belong to them
-	own     []bool   // the coder is the scanner's
-	keys    *keyWords
-	frames  []*frame // by input: what comes out of a lookup that gives several rows; the first are the scanned ones
-	joined  int      // rows
-	p       *Partial
-	grouper *grouper
+	r        *run
+	filters  []*filter
+	terms    []vector.Term // of the batch: what filters ask of values
+	labelled []*filter     // those that ask for labels
+	coders   []*coder      // by label; those of lookups belong to them
+	own      []bool        // the coder is the scanner's
+	keys     *keyWords
+	frames   []*frame // by input: what comes out of a lookup that gives several rows; the first are the scanned ones
+	joined   int      // rows
+	p        *Partial
+	grouper  *grouper
 
 	subject int        // position of SubjectColumn in the scanned input's batch
 	codes   [][]uint32 // by label
@@ -137,16 +140,21 @@ func (r *run) newScanner() *scanner {
 
 // scan takes all batches of a part of the first input.
 func (s *scanner) scan(ctx context.Context, reader batch.Reader) error {
-	return s.r.each(ctx, 0, reader, s.useless, func(b *inputBatch) error {
+	r := s.r
+	return r.each(ctx, 0, reader, s.useless, func(b *inputBatch) error {
+		s.terms, s.labelled = s.terms[:0], s.labelled[:0]
+		for _, x := range s.filters {
+			var ok bool
+			if s.terms, ok = x.terms(b, s.terms); !ok {
+				s.labelled = append(s.labelled, x)
+			}
+		}
 		for lo := 0; lo < b.rows; lo += piece {
 			f := s.frames[0]
-			f.sel = f.buf[:min(piece, b.rows-lo)]
-			for j := range f.sel {
-				f.sel[j] = int32(lo + j)
-			}
+			f.sel = r.kernels.Where(s.terms, lo, min(piece, b.rows-lo), f.buf)
 			var err error
-			for _, x := range s.filters {
-				if f.sel, err = x.apply(b, f.sel, s.scrap); err != nil {
+			for _, x := range s.labelled {
+				if f.sel, err = x.byCode(b, f.sel, s.scrap); err != nil {
 					return err
 				}
 			}

@@ -72,13 +72,19 @@ func (c *column) term(t *rapid.T) (Term, func(i int) bool) {
 			pass[i] = 1
 		}
 	}
-	switch rapid.IntRange(0, 5).Draw(t, "kind") {
+	switch rapid.IntRange(0, 7).Draw(t, "kind") {
 	case 0:
 		lo, hi := bound(t, math.MinInt64, math.MaxInt64), bound(t, math.MinInt64, math.MaxInt64)
 		x, f = IntsBetween(c.ints, lo, hi), func(i int) bool { return lo <= c.ints[i] && c.ints[i] <= hi }
 	case 1:
 		lo, hi := int32(bound(t, math.MinInt32, math.MaxInt32)), int32(bound(t, math.MinInt32, math.MaxInt32))
 		x, f = DaysBetween(c.days, lo, hi), func(i int) bool { return lo <= c.days[i] && c.days[i] <= hi }
+	case 6:
+		lo, hi := bound(t, math.MinInt64, math.MaxInt64), bound(t, math.MinInt64, math.MaxInt64)
+		x, f = IntsOutside(c.ints, lo, hi), func(i int) bool { return c.ints[i] < lo || hi < c.ints[i] }
+	case 7:
+		lo, hi := int32(bound(t, math.MinInt32, math.MaxInt32)), int32(bound(t, math.MinInt32, math.MaxInt32))
+		x, f = DaysOutside(c.days, lo, hi), func(i int) bool { return c.days[i] < lo || hi < c.days[i] }
 	case 2:
 		base := int32(bound(t, math.MinInt32, math.MaxInt32))
 		x, f = DaysIn(c.days, NewSet(base, pass)), func(i int) bool {

@@ -76,7 +76,7 @@ type Term struct {
 	ints  []int64
 	days  []int32
 	codes []uint32
-	lo    int64
+	lo    int64 // of a range; it may go on behind the greatest number with the least
 	span  uint64
 	set   *Set
 	valid []byte // bitmap; nil when there is no null
@@ -109,6 +109,30 @@ func DaysBetween(v []int32, lo, hi int32) Term {
 		return Term{kind: never}
 	}
 	return Term{kind: dayRange, days: v, lo: int64(lo), span: uint64(uint32(hi) - uint32(lo))}
+}
+
+// IntsOutside is met by the rows whose value is below lo or above hi.
+func IntsOutside(v []int64, lo, hi int64) Term {
+	if lo > hi {
+		return Term{}
+	}
+	return circle(Term{kind: intRange, ints: v, lo: hi + 1, span: uint64(lo) - uint64(hi) - 2}, uint64(lo)-uint64(hi) == 1)
+}
+
+// DaysOutside is met by the rows whose value is below lo or above hi.
+func DaysOutside(v []int32, lo, hi int32) Term {
+	if lo > hi {
+		return Term{}
+	}
+	return circle(Term{kind: dayRange, days: v, lo: int64(hi + 1), span: uint64(uint32(lo) - uint32(hi) - 2)}, uint32(lo)-uint32(hi) == 1)
+}
+
+// circle gives the term of a range that goes on behind the greatest number with the least, unless nothing is left of it.
+func circle(t Term, none bool) Term {
+	if none {
+		return Term{kind: never}
+	}
+	return t
 }
 
 // DaysIn is met by the rows whose value is in s.

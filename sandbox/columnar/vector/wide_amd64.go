@@ -3,6 +3,7 @@
 package vector
 
 import (
+	"math"
 	"math/bits"
 	"simd/archsimd"
 	"unsafe"
@@ -62,11 +63,11 @@ func (k Kernels) masks(mask []uint64, terms []Term, from, n int) bool {
 		case t.kind == intRange && k.level == avx512:
 			ints512(mask, t.ints[from:from+n], t.lo, t.span)
 		case t.kind == intRange:
-			ints256(mask, t.ints[from:from+n], t.lo, int64(uint64(t.lo)+t.span))
+			ints256(mask, t.ints[from:from+n], t.lo, t.span)
 		case t.kind == dayRange && k.level == avx512:
 			days512(mask, t.days[from:from+n], int32(t.lo), uint32(t.span))
 		case t.kind == dayRange:
-			days256(mask, t.days[from:from+n], int32(t.lo), int32(uint32(t.lo)+uint32(t.span)))
+			days256(mask, t.days[from:from+n], int32(t.lo), uint32(t.span))
 		case t.kind == daySet:
 			set512(mask, t.days[from:from+n], t.set)
 		default:
@@ -145,41 +146,42 @@ func set512(mask []uint64, v []int32, s *Set) {
 	}
 }
 
-func days256(mask []uint64, v []int32, lo, hi int32) {
-	l, h := archsimd.BroadcastInt32x8(lo), archsimd.BroadcastInt32x8(hi)
+// days256 compares signed numbers, as AVX2 has no other comparison: the range is moved to begin at the least.
+func days256(mask []uint64, v []int32, lo int32, span uint32) {
+	l, s := archsimd.BroadcastInt32x8(lo^math.MinInt32), archsimd.BroadcastInt32x8(int32(span)^math.MinInt32)
 	full := len(v) / 64
 	for w := range mask[:full] {
 		b := (*[64]int32)(v[w*64:])
 		var out uint64
 		for j := 0; j < 64; j += 8 {
 			x := archsimd.LoadInt32x8((*[8]int32)(b[j:]))
-			out |= uint64(l.Greater(x).Or(x.Greater(h)).ToBits()) << j
+			out |= uint64(x.Sub(l).Greater(s).ToBits()) << j
 		}
 		mask[w] &^= out
 	}
 	archsimd.ClearAVXUpperBits()
 	if full < len(mask) {
 		b := tail(v[full*64:])
-		days256(mask[full:], b[:], lo, hi)
+		days256(mask[full:], b[:], lo, span)
 	}
 }
 
-func ints256(mask []uint64, v []int64, lo, hi int64) {
-	l, h := archsimd.BroadcastInt64x4(lo), archsimd.BroadcastInt64x4(hi)
+func ints256(mask []uint64, v []int64, lo int64, span uint64) {
+	l, s := archsimd.BroadcastInt64x4(lo^math.MinInt64), archsimd.BroadcastInt64x4(int64(span)^math.MinInt64)
 	full := len(v) / 64
 	for w := range mask[:full] {
 		b := (*[64]int64)(v[w*64:])
 		var out uint64
 		for j := 0; j < 64; j += 8 {
 			x, y := archsimd.LoadInt64x4((*[4]int64)(b[j:])), archsimd.LoadInt64x4((*[4]int64)(b[j+4:]))
-			out |= uint64(l.Greater(x).Or(x.Greater(h)).ToBits()|l.Greater(y).Or(y.Greater(h)).ToBits()<<4) << j
+			out |= uint64(x.Sub(l).Greater(s).ToBits()|y.Sub(l).Greater(s).ToBits()<<4) << j
 		}
 		mask[w] &^= out
 	}
 	archsimd.ClearAVXUpperBits()
 	if full < len(mask) {
 		b := tail(v[full*64:])
-		ints256(mask[full:], b[:], lo, hi)
+		ints256(mask[full:], b[:], lo, span)
 	}
 }
 
