@@ -24,7 +24,7 @@ type result struct {
 
 const header = "| what | ms | Mrows/CPU-s | ns/row | GB/s | allocs/batch |\n|---|---:|---:|---:|---:|---:|"
 
-const legend = `Every engine line computes full evidence: each cell's distinct subjects and what each adds to each measure.
+const legend = `"Kernels alone" is without subjects and evidence; pure Go is the default build, the others need GOEXPERIMENT=simd. Every engine line computes full evidence: each cell's distinct subjects and what each adds to each measure.
 "Clustered" tables hold a subject's rows together, as an export ordered by person does; "scattered" ones in random order, the worst
 case: each row then misses the caches in the tables of subjects and of (cell, subject) pairs.
 `

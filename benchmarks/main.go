@@ -65,6 +65,7 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 		return err
 	}
 	cases = append(cases, masks...)
+	cases = append(cases, kernelCases(rows)...)
 	lines := []string{header}
 	fmt.Fprintln(out, header)
 	for _, c := range cases {

@@ -2,6 +2,7 @@
 // is a module of its own, so that what it links (DuckDB, 72 MB, cgo) stays out of the product.
 //
 //	cd benchmarks/peers && go run . -rows 4000000
+//	cd benchmarks/peers && GOEXPERIMENT=simd go run . -rows 10000000 -kernels
 //
 // Each line is the best of several runs by processor time of the whole process, DuckDB held to one thread, over the same values.
 // The results are compared before anything is timed. Comparisons hold only within one run.
@@ -31,14 +32,15 @@ type line struct {
 func main() {
 	rows := flag.Int("rows", 4_000_000, "rows of each column")
 	repeat := flag.Int("repeat", 5, "runs of each line; the best is shown")
+	only := flag.Bool("kernels", false, "only the kernels without evidence")
 	flag.Parse()
-	if err := measure(context.Background(), os.Stdout, *rows, *repeat); err != nil {
+	if err := measure(context.Background(), os.Stdout, *rows, *repeat, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
 }
 
-func measure(ctx context.Context, out io.Writer, rows, repeat int) error {
+func measure(ctx context.Context, out io.Writer, rows, repeat int, only bool) error {
 	db, err := sql.Open("duckdb", "")
 	if err != nil {
 		return err
@@ -55,6 +57,11 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int) error {
 		return err
 	}
 	fmt.Fprintf(out, "DuckDB %s, %s %s/%s, %d rows\n\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, rows)
+	if only {
+		text, err := kernels(ctx, db, rows, repeat)
+		fmt.Fprint(out, text)
+		return err
+	}
 	lines, err := masks(ctx, db, rows)
 	if err != nil {
 		return err
@@ -72,6 +79,11 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int) error {
 		duck = max(duck, l.rate)
 	}
 	fmt.Fprintf(out, "\nmask ÷ DuckDB's fastest form %.1f (goal 30), mask ÷ memcpy %.2f (goal 0.3)\n", ours/duck, ours/copied)
+	alone, err := kernels(ctx, db, rows, repeat)
+	fmt.Fprint(out, alone)
+	if err != nil {
+		return err
+	}
 	asked, err := engine(ctx, db, rows, repeat)
 	fmt.Fprint(out, asked)
 	if err != nil {
