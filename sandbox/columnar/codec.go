@@ -259,9 +259,9 @@ func (d *cursor) evidence(p *Partial, lim Limits) error {
 		return nil
 	}
 	if e.subjects == nil {
-		e.tabulate()
+		e.subjects = indexOf(&e.people, e.known)
 	}
-	e.hashed(nil, 0)
-	d.ok = d.ok && e.pairs.n == n
+	e.pairs = index64Of(&e.keys, n)
+	d.ok = d.ok && e.pairs.n == n // each stands once
 	return nil
 }

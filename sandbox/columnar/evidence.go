@@ -127,37 +127,16 @@ func (e *evidence) numberColumn(c *column, sel []int32) error {
 func (e *evidence) numbered(s0, s1 []uint64, done int) error {
 	if done < len(s0) {
 		if e.subjects == nil {
-			e.tabulate()
+			e.subjects = indexOf(&e.people, e.known)
 		}
 		ids, s0, s1 := e.ids[done:len(s0)], s0[done:], s1[done:]
 		e.subjects.ids(s0, s1, ids)
-		for j, id := range ids {
-			if int(id) == e.known {
-				p := e.people.at(e.known)
-				p[0], p[1] = s0[j], s1[j]
-				e.known++
-			}
-		}
+		e.known = e.subjects.n
 	}
 	if e.known > e.lim.MaxSubjects {
 		return tooLarge("answer", "subjects", e.lim.MaxSubjects)
 	}
 	return nil
-}
-
-// tabulate builds the table of the subjects so far.
-func (e *evidence) tabulate() {
-	e.subjects = newIndex(e.keys.mem)
-	e.subjects.reserve(e.known)
-	a, b, ids := make([]uint64, 0, piece), make([]uint64, 0, piece), make([]uint32, piece)
-	for i := range e.known {
-		p := e.people.at(i)
-		a, b = append(a, p[0]), append(b, p[1])
-		if len(a) == piece || i == e.known-1 {
-			e.subjects.ids(a, b, ids)
-			a, b = a[:0], b[:0]
-		}
-	}
 }
 
 // rows counts one row for each (cell, subject), cells being below limit, and remembers the pairs for what is added next.
@@ -222,15 +201,7 @@ func (e *evidence) clustered(cells []uint32, limit int) int {
 // hashed numbers the pairs of the rows from done on through a table, which it first fills with the pairs so far.
 func (e *evidence) hashed(cells []uint32, done int) {
 	if e.pairs == nil {
-		e.pairs = newIndex64(e.keys.mem)
-		e.pairs.reserve(e.n)
-		page, ids := make([]uint64, 0, piece), make([]uint32, piece)
-		for i := range e.n {
-			if page = append(page, e.keys.at(i)[0]); len(page) == piece || i == e.n-1 {
-				e.pairs.ids(page, ids)
-				page = page[:0]
-			}
-		}
+		e.pairs = index64Of(&e.keys, e.n)
 		e.last.free()
 	}
 	key, pair := e.key[:len(cells)-done], e.pair[done:len(cells)]
@@ -238,12 +209,7 @@ func (e *evidence) hashed(cells []uint32, done int) {
 		key[j] = uint64(c)<<32 | uint64(e.ids[done+j])
 	}
 	e.pairs.ids(key, pair)
-	for j, id := range pair {
-		if int(id) == e.n {
-			e.keys.at(e.n)[0] = key[j]
-			e.n++
-		}
-	}
+	e.n = e.pairs.n
 }
 
 // add adds one slot's values of the rows last given to rows; valid is nil when none is missing. False on overflow.

@@ -94,186 +94,282 @@ func newSeed() seed {
 	return seed{maphash.String(s, "a") | 1, maphash.String(s, "b") | 1}
 }
 
-func (s seed) hash(a, b uint64) uint64 {
+// hash gives 32 bits: both where a key's search begins and what its slot remembers of it.
+func (s seed) hash(a, b uint64) uint32 {
 	hi, lo := bits.Mul64(a^s.a, b^s.b)
-	return hi ^ lo
+	return uint32((hi^lo)>>32 ^ (hi ^ lo))
 }
 
-const miss = ^uint32(0)
+const (
+	miss  = ^uint32(0)
+	burst = 256 // keys whose slots are touched before any is searched
+)
 
-// index numbers pairs of words from 0 in first-seen order, by linear probing at load ≤ 1/2 in slots of three words: the
-// pair and number+1. A pair and its number share a cache line: the table costs one miss a row.
-type index struct {
-	slots block[uint64]
-	mask  uint64
-	seed  seed
-	n     int
+// slots is a table of numbers by linear probing at load ≤ 1/2. A slot is one word, the hash of its key above number+1; the keys stand by
+// number elsewhere, so that the table is small, and growing it moves words in two streams. What the keys of a burst need is read
+// before the first is searched for: the memory is waited for once, not once a key.
+type slots struct {
+	v       block[uint64]
+	mask    uint64
+	seed    seed
+	n       int
+	touched uint64 // keeps the reads
 }
 
-func newIndex(mem memory.Allocator) *index {
-	x := &index{slots: block[uint64]{mem: mem}, seed: newSeed()}
-	x.size(1024)
-	return x
+func newSlots(mem memory.Allocator) slots {
+	s := slots{v: block[uint64]{mem: mem}, seed: newSeed()}
+	s.size(1024)
+	return s
 }
 
-func (x *index) free() { x.slots.free() }
-
-func (x *index) size(slots int) {
-	x.slots.free()
-	x.slots.resize(3 * slots)
-	clear(x.slots.v)
-	x.mask = uint64(slots - 1)
+func (s *slots) size(n int) {
+	s.v.resize(n)
+	clear(s.v.v)
+	s.mask = uint64(n - 1)
 }
 
-// reserve makes room for more pairs.
-func (x *index) reserve(more int) {
-	slots := int(x.mask) + 1
-	if 2*(x.n+more) <= slots {
+// reserve makes room for more keys.
+func (s *slots) reserve(more int) {
+	n := int(s.mask) + 1
+	if 2*(s.n+more) <= n {
 		return
 	}
-	for 2*(x.n+more) > slots {
-		slots *= 2
+	for 2*(s.n+more) > n {
+		n *= 2
 	}
-	old := block[uint64]{mem: x.slots.mem, buf: x.slots.buf, v: x.slots.v}
-	x.slots.buf, x.slots.v = nil, nil
-	x.size(slots)
-	for i := 0; i < len(old.v); i += 3 {
-		if old.v[i+2] != 0 {
-			a, b := old.v[i], old.v[i+1]
-			h := x.seed.hash(a, b) & x.mask
-			for x.slots.v[3*h+2] != 0 {
-				h = (h + 1) & x.mask
+	old := s.v
+	s.v = block[uint64]{mem: old.mem}
+	s.size(n)
+	for _, x := range old.v {
+		if x != 0 {
+			at := x >> 32 & s.mask
+			for s.v.v[at] != 0 {
+				at = (at + 1) & s.mask
 			}
-			x.slots.v[3*h], x.slots.v[3*h+1], x.slots.v[3*h+2] = a, b, old.v[i+2]
+			s.v.v[at] = x
 		}
 	}
 	old.free()
 }
 
-// ids numbers the pairs, adding new ones; runs of equal pairs are probed once.
+// index numbers pairs of words from 0 in first-seen order.
+type index struct {
+	slots
+	keys *pages // by number, two words each
+	own  bool
+}
+
+func newIndex(mem memory.Allocator) *index {
+	return &index{newSlots(mem), &pages{mem: mem, stride: 2}, true}
+}
+
+// indexOf numbers the n pairs in keys as they stand, which are distinct, and goes on there.
+func indexOf(keys *pages, n int) *index {
+	x := &index{newSlots(keys.mem), keys, false}
+	x.reserve(n)
+	for ; x.n < n; x.n++ {
+		k := keys.at(x.n)
+		h := x.seed.hash(k[0], k[1])
+		at := uint64(h) & x.mask
+		for x.v.v[at] != 0 {
+			at = (at + 1) & x.mask
+		}
+		x.v.v[at] = uint64(h)<<32 | uint64(x.n+1)
+	}
+	return x
+}
+
+func (x *index) free() {
+	x.v.free()
+	if x.own {
+		x.keys.free()
+	}
+}
+
+// ids numbers the pairs, adding new ones; runs of equal pairs are searched for once.
 func (x *index) ids(a, b []uint64, out []uint32) {
 	x.reserve(len(a))
-	slots, mask, n := x.slots.v, x.mask, x.n
+	x.keys.reserve(x.n + len(a))
+	for lo := 0; lo < len(a); lo += burst {
+		hi := min(lo+burst, len(a))
+		x.some(a[lo:hi], b[lo:hi], out[lo:hi])
+	}
+}
+
+func (x *index) some(a, b []uint64, out []uint32) {
+	var hashes [burst]uint32
+	x.touch(a, b, &hashes)
+	slots, mask, keys, n := x.v.v, x.mask, x.keys.v, x.n
 	b, out = b[:len(a)], out[:len(a)]
-	var pa, pb uint64
-	var last uint32
 	for k, ka := range a {
 		kb := b[k]
-		if k > 0 && ka == pa && kb == pb {
-			out[k] = last
+		if k > 0 && ka == a[k-1] && kb == b[k-1] {
+			out[k] = out[k-1]
 			continue
 		}
-		for h := x.seed.hash(ka, kb) & mask; ; h = (h + 1) & mask {
-			s := slots[3*h:][:3]
-			if s[2] == 0 {
+		h := hashes[k%burst]
+		for at := uint64(h) & mask; ; at = (at + 1) & mask {
+			s := slots[at]
+			if s == 0 {
+				slots[at] = uint64(h)<<32 | uint64(n+1)
+				key := keys[n>>pageBits][n&pageMask*2:][:2]
+				key[0], key[1] = ka, kb
+				out[k] = uint32(n)
 				n++
-				s[0], s[1], s[2] = ka, kb, uint64(n)
-				last = uint32(n - 1)
 				break
 			}
-			if s[0] == ka && s[1] == kb {
-				last = uint32(s[2] - 1)
-				break
+			if uint32(s>>32) == h {
+				id := uint32(s) - 1
+				if key := keys[id>>pageBits][id&pageMask*2:][:2]; key[0] == ka && key[1] == kb {
+					out[k] = id
+					break
+				}
 			}
 		}
-		pa, pb = ka, kb
-		out[k] = last
 	}
 	x.n = n
 }
 
-// find numbers known pairs and gives miss for others.
-func (x *index) find(a, b []uint64, out []uint32) {
+// touch hashes the pairs and reads the slots where their searches begin.
+func (x *index) touch(a, b []uint64, hashes *[burst]uint32) {
+	slots, mask, touched := x.v.v, x.mask, uint64(0)
+	b = b[:len(a)]
 	for k, ka := range a {
-		kb := b[k]
-		out[k] = miss
-		for h := x.seed.hash(ka, kb) & x.mask; ; h = (h + 1) & x.mask {
-			s := x.slots.v[3*h:][:3]
-			if s[2] == 0 {
-				break
+		if k > 0 && ka == a[k-1] && b[k] == b[k-1] {
+			continue
+		}
+		h := x.seed.hash(ka, b[k])
+		hashes[k%burst] = h
+		touched |= slots[uint64(h)&mask]
+	}
+	x.touched = touched
+}
+
+// find numbers known pairs and gives miss for others. Any number of goroutines may.
+func (x *index) find(a, b []uint64, out []uint32) {
+	var hashes [burst]uint32
+	slots, mask, keys := x.v.v, x.mask, x.keys.v
+	for lo := 0; lo < len(a); lo += burst {
+		hi := min(lo+burst, len(a))
+		a, b, out := a[lo:hi], b[lo:hi], out[lo:hi]
+		touched := uint64(0)
+		for k, ka := range a {
+			h := x.seed.hash(ka, b[k])
+			hashes[k%burst] = h
+			touched |= slots[uint64(h)&mask]
+		}
+		if touched == 0 {
+			for k := range a {
+				out[k] = miss
 			}
-			if s[0] == ka && s[1] == kb {
-				out[k] = uint32(s[2] - 1)
-				break
+			continue
+		}
+		for k, ka := range a {
+			kb, h := b[k], hashes[k%burst]
+			out[k] = miss
+			for at := uint64(h) & mask; ; at = (at + 1) & mask {
+				s := slots[at]
+				if s == 0 {
+					break
+				}
+				if uint32(s>>32) == h {
+					id := uint32(s) - 1
+					if key := keys[id>>pageBits][id&pageMask*2:][:2]; key[0] == ka && key[1] == kb {
+						out[k] = id
+						break
+					}
+				}
 			}
 		}
 	}
 }
 
-// index64 numbers single words, in slots of two words; for (cell, subject) pairs and codes.
+// index64 numbers single words; for (cell, subject) pairs and codes.
 type index64 struct {
-	slots block[uint64]
-	mask  uint64
-	seed  seed
-	n     int
+	slots
+	keys *pages // by number
+	own  bool
 }
 
 func newIndex64(mem memory.Allocator) *index64 {
-	x := &index64{slots: block[uint64]{mem: mem}, seed: newSeed()}
-	x.size(1024)
+	return &index64{newSlots(mem), &pages{mem: mem, stride: 1}, true}
+}
+
+// index64Of numbers the n words in keys as they stand and goes on there. It stops at one that stands twice.
+func index64Of(keys *pages, n int) *index64 {
+	x := &index64{newSlots(keys.mem), keys, false}
+	x.reserve(n)
+	for ; x.n < n; x.n++ {
+		w := keys.at(x.n)[0]
+		h := x.seed.hash(w, 0)
+		at := uint64(h) & x.mask
+		for x.v.v[at] != 0 {
+			if uint32(x.v.v[at]>>32) == h && keys.at(int(uint32(x.v.v[at]) - 1))[0] == w {
+				return x
+			}
+			at = (at + 1) & x.mask
+		}
+		x.v.v[at] = uint64(h)<<32 | uint64(x.n+1)
+	}
 	return x
 }
 
-func (x *index64) free() { x.slots.free() }
-
-func (x *index64) size(slots int) {
-	x.slots.free()
-	x.slots.resize(2 * slots)
-	clear(x.slots.v)
-	x.mask = uint64(slots - 1)
-}
-
-func (x *index64) reserve(more int) {
-	slots := int(x.mask) + 1
-	if 2*(x.n+more) <= slots {
-		return
+func (x *index64) free() {
+	x.v.free()
+	if x.own {
+		x.keys.free()
 	}
-	for 2*(x.n+more) > slots {
-		slots *= 2
-	}
-	old := block[uint64]{mem: x.slots.mem, buf: x.slots.buf, v: x.slots.v}
-	x.slots.buf, x.slots.v = nil, nil
-	x.size(slots)
-	for i := 0; i < len(old.v); i += 2 {
-		if old.v[i+1] != 0 {
-			h := x.seed.hash(old.v[i], 0) & x.mask
-			for x.slots.v[2*h+1] != 0 {
-				h = (h + 1) & x.mask
-			}
-			x.slots.v[2*h], x.slots.v[2*h+1] = old.v[i], old.v[i+1]
-		}
-	}
-	old.free()
 }
 
 func (x *index64) ids(keys []uint64, out []uint32) {
 	x.reserve(len(keys))
-	slots, mask, n := x.slots.v, x.mask, x.n
-	out = out[:len(keys)]
-	var prev uint64
-	var last uint32
-	for k, key := range keys {
-		if k > 0 && key == prev {
-			out[k] = last
+	x.keys.reserve(x.n + len(keys))
+	for lo := 0; lo < len(keys); lo += burst {
+		hi := min(lo+burst, len(keys))
+		x.some(keys[lo:hi], out[lo:hi])
+	}
+}
+
+func (x *index64) some(words []uint64, out []uint32) {
+	var hashes [burst]uint32
+	x.touch(words, &hashes)
+	slots, mask, keys, n := x.v.v, x.mask, x.keys.v, x.n
+	out = out[:len(words)]
+	for k, w := range words {
+		if k > 0 && w == words[k-1] {
+			out[k] = out[k-1]
 			continue
 		}
-		for h := x.seed.hash(key, 0) & mask; ; h = (h + 1) & mask {
-			s := slots[2*h:][:2]
-			if s[1] == 0 {
+		h := hashes[k%burst]
+		for at := uint64(h) & mask; ; at = (at + 1) & mask {
+			s := slots[at]
+			if s == 0 {
+				slots[at] = uint64(h)<<32 | uint64(n+1)
+				keys[n>>pageBits][n&pageMask] = w
+				out[k] = uint32(n)
 				n++
-				s[0], s[1] = key, uint64(n)
-				last = uint32(n - 1)
 				break
 			}
-			if s[0] == key {
-				last = uint32(s[1] - 1)
+			if id := uint32(s) - 1; uint32(s>>32) == h && keys[id>>pageBits][id&pageMask] == w {
+				out[k] = id
 				break
 			}
 		}
-		prev = key
-		out[k] = last
 	}
 	x.n = n
+}
+
+func (x *index64) touch(words []uint64, hashes *[burst]uint32) {
+	slots, mask, touched := x.v.v, x.mask, uint64(0)
+	for k, w := range words {
+		if k > 0 && w == words[k-1] {
+			continue
+		}
+		h := x.seed.hash(w, 0)
+		hashes[k%burst] = h
+		touched |= slots[uint64(h)&mask]
+	}
+	x.touched = touched
 }
 
 // id numbers one word, adding it if new.
@@ -287,13 +383,14 @@ func (x *index64) id(key uint64) uint32 {
 }
 
 func (x *index64) get(key uint64) (uint32, bool) {
-	for h := x.seed.hash(key, 0) & x.mask; ; h = (h + 1) & x.mask {
-		s := x.slots.v[2*h:][:2]
-		if s[1] == 0 {
+	h := x.seed.hash(key, 0)
+	for at := uint64(h) & x.mask; ; at = (at + 1) & x.mask {
+		s := x.v.v[at]
+		if s == 0 {
 			return 0, false
 		}
-		if s[0] == key {
-			return uint32(s[1] - 1), true
+		if id := uint32(s) - 1; uint32(s>>32) == h && x.keys.v[id>>pageBits][id&pageMask] == key {
+			return id, true
 		}
 	}
 }

@@ -287,7 +287,7 @@ func (l *lookup) insert(k *keyWords, n int) {
 	}
 	l.keyed = l.chain[len(l.chain)-1].n
 	if l.keyOf == nil && l.keyed != l.rows+n {
-		l.keyOf = &block[uint32]{mem: l.chain[0].slots.mem}
+		l.keyOf = &block[uint32]{mem: l.chain[0].keys.mem}
 		l.keyOf.grow(l.rows)
 		for row := range l.rows {
 			l.keyOf.v[row] = uint32(row)
