@@ -6,11 +6,12 @@ import (
 )
 
 // partialMagic starts an encoded Partial.
-const partialMagic = "ODP1"
+const partialMagic = "ODP2"
 
 // Encode writes a Partial, for another process that runs the same question: magic, then numbers of 8 bytes, little endian:
 //
-//	names     by label column of the scanned input: how many, each its length and bytes padded to 8
+//	labels    by label column of the scanned input: how many beside Missing where it is public, each a word, or its length and bytes
+//	          padded to 8 where it is a name or text
 //	cells     how many, then the codes of their dimensions
 //	subjects  how many, then two words each
 //	pairs     how many, then cell<<32|subject each, then the words of each
@@ -29,13 +30,31 @@ func (k *Kernel) AppendEncode(b []byte, p *Partial) []byte {
 			word(w)
 		}
 	}
-	for _, names := range p.names {
-		word(uint64(len(names)))
-		for _, n := range names {
-			word(uint64(len(n)))
-			b = append(b, n...)
-			for range -len(n) & 7 {
-				b = append(b, 0)
+	text := func(s []byte) {
+		word(uint64(len(s)))
+		b = append(b, s...)
+		for range -len(s) & 7 {
+			b = append(b, 0)
+		}
+	}
+	for _, l := range p.labels {
+		switch {
+		case l == nil:
+			word(0)
+		case l.words != nil:
+			word(uint64(l.words.n))
+			for i := range l.words.n {
+				words(l.words.keys.at(i))
+			}
+		case l.spelt != nil:
+			word(uint64(l.spelt.n - 1))
+			for i := range l.spelt.n - 1 {
+				text(l.spelt.at(uint32(i + 1)))
+			}
+		default:
+			word(uint64(len(l.names)))
+			for _, n := range l.names {
+				text([]byte(n))
 			}
 		}
 	}
@@ -71,10 +90,20 @@ func (k *Kernel) AppendEncode(b []byte, p *Partial) []byte {
 
 // encodedSize gives the bytes of an encoded Partial.
 func (k *Kernel) encodedSize(p *Partial) int {
-	words := len(p.names) + 1 + len(p.codes) + 2 + 2*p.ev.known + p.ev.n*(1+len(p.ev.ops))
-	for _, names := range p.names {
-		for _, n := range names {
-			words += 1 + (len(n)+7)/8
+	words := len(p.labels) + 1 + len(p.codes) + 2 + 2*p.ev.known + p.ev.n*(1+len(p.ev.ops))
+	for _, l := range p.labels {
+		switch {
+		case l == nil:
+		case l.words != nil:
+			words += l.words.n
+		case l.spelt != nil:
+			for i := range l.spelt.n - 1 {
+				words += 1 + (len(l.spelt.at(uint32(i+1)))+7)/8
+			}
+		default:
+			for _, n := range l.names {
+				words += 1 + (len(n)+7)/8
+			}
 		}
 	}
 	for _, m := range p.moments {
@@ -95,6 +124,7 @@ func (k *Kernel) Decode(b []byte) (p *Partial, err error) {
 	}
 	r := k.r
 	p = r.newPartial()
+	p.read = true
 	defer func() {
 		if err == nil && (!d.ok || len(d.b) > 0) {
 			err = notThis()
@@ -106,14 +136,13 @@ func (k *Kernel) Decode(b []byte) (p *Partial, err error) {
 	}()
 	sizes := make([]uint64, len(r.labels)) // codes of each label column
 	for l, x := range r.labels {
-		p.names = append(p.names, nil)
+		p.labels = append(p.labels, nil)
 		if n := d.count(8); x.input == 0 {
-			for range n {
-				p.names[l] = append(p.names[l], d.text())
-			}
-			sizes[l] = uint64(n)
+			p.labels[l] = r.newLabels(l)
+			d.labels(p.labels[l], n)
+			sizes[l] = uint64(p.labels[l].size())
 		} else if d.ok = d.ok && n == 0; d.ok {
-			sizes[l] = uint64(len(r.lookups[x.input].coders[l].names))
+			sizes[l] = uint64(r.lookups[x.input].coders[l].size())
 		}
 	}
 	if p.cells = d.count(8 * r.dims); p.cells > r.lim.MaxCells {
@@ -197,12 +226,33 @@ func (d *cursor) count(size int) int {
 	return int(n)
 }
 
-func (d *cursor) text() string {
+// labels reads so many, each of which stands once.
+func (d *cursor) labels(l *labels, n int) {
+	size := l.size() + n
+	var word [1]uint64
+	var id [1]uint32
+	for i := 0; i < n && d.ok; i++ {
+		switch {
+		case l.words != nil:
+			word[0] = d.word()
+			l.words.ids(word[:], id[:])
+		case l.spelt != nil:
+			s := d.text()
+			l.spelt.put(s, 0, int32(len(s)))
+		default:
+			l.code(string(d.text()))
+		}
+	}
+	d.ok = d.ok && l.size() == size
+}
+
+// text gives bytes of the encoding itself.
+func (d *cursor) text() []byte {
 	n := d.count(1)
 	if d.ok = d.ok && (n+7)&^7 <= len(d.b); !d.ok {
-		return ""
+		return nil
 	}
-	s := string(d.b[:n])
+	s := d.b[:n:n]
 	for _, z := range d.b[n : (n+7)&^7] {
 		d.ok = d.ok && z == 0
 	}

@@ -14,13 +14,11 @@ import (
 )
 
 // coder turns the values of one column into label codes: through a registered bin, or the public values themselves.
-// Codes index names; each name has one code, so that a public value spelled like a label is that label. The names of a
-// closed coder are fixed; those of an open one grow as values are seen.
+// Each label has one code, so that a public value spelled like one is that label. The labels of a closed coder are fixed; those of an
+// open one grow as values are seen.
 type coder struct {
-	desc    *catalog.Column
-	names   []string
-	byName  map[string]uint32
-	max     int // names allowed
+	*labels
+	max     int // of an open coder: labels allowed beside Missing
 	closed  bool
 	object  string
 	kind    coderKind
@@ -34,13 +32,15 @@ type coder struct {
 
 	texts      *texts            // seen texts
 	recent     *recentTexts      // of them, short ones
-	textCode   []uint32          // → code
+	textCode   []uint32          // → code; of an open coder they are the same
 	group      map[string]uint32 // Prefix, Codes: code list entry → code
 	longest    int               // longest entry
 	other      uint32
+	kept       *index64 // public words a filter tells apart
+	keptCode   []uint32 // → code
+	scratch    []uint64 // a piece of words
+	ids        []uint32
 	translated translation // texts that come as a dictionary
-	words      *index64    // seen public words
-	wordCode   []uint32    // → code
 }
 
 type coderKind int
@@ -65,7 +65,7 @@ const (
 // newCoder makes a coder for a bin of column c, or for the public column itself when b is nil. keep, for filters on
 // public columns, lists the values worth telling apart; all others are Other.
 func newCoder(mem memory.Allocator, object string, c *catalog.Column, b *catalog.Bin, keep []string, maxNames int) *coder {
-	k := &coder{desc: c, byName: map[string]uint32{}, max: maxNames, object: object, missing: noCode}
+	k := &coder{labels: newLabels(mem, c, b == nil && keep == nil), max: maxNames, object: object, missing: noCode}
 	if b != nil && (b.Kind == catalog.Age || b.Kind == catalog.Amount) {
 		k.closed = true
 		k.edges = b.Edges
@@ -87,10 +87,11 @@ func newCoder(mem memory.Allocator, object string, c *catalog.Column, b *catalog
 		return k
 	}
 	if b == nil && keep == nil {
+		k.missing = 0
 		if k.kind = byWord; c.Type == catalog.Text {
-			k.kind, k.texts, k.recent = byText, newTexts(mem), new(recentTexts)
+			k.kind, k.texts, k.recent = byText, k.spelt, new(recentTexts)
 		} else {
-			k.words = newIndex64(mem)
+			k.scratch, k.ids = make([]uint64, piece), make([]uint32, piece)
 		}
 		return k
 	}
@@ -101,11 +102,11 @@ func newCoder(mem memory.Allocator, object string, c *catalog.Column, b *catalog
 		k.other = k.name(rest) // a public value may be spelled "other"
 	}
 	if c.Type != catalog.Text {
-		k.kind, k.words = byWord, newIndex64(mem)
+		k.kind, k.kept = byWord, newIndex64(mem)
 		for _, l := range keep {
 			if v, ok := query.Value(c, l); ok {
-				k.words.id(uint64(v))
-				k.wordCode = append(k.wordCode, k.name(l))
+				k.kept.id(uint64(v))
+				k.keptCode = append(k.keptCode, k.name(l))
 			}
 		}
 		return k
@@ -130,23 +131,22 @@ func newCoder(mem memory.Allocator, object string, c *catalog.Column, b *catalog
 }
 
 func (k *coder) free() {
-	if k.texts != nil {
+	if k.texts != nil && k.kind != byText {
 		k.texts.free()
 	}
-	if k.words != nil {
-		k.words.free()
+	if k.kept != nil {
+		k.kept.free()
+	}
+	if k.labels != nil {
+		k.labels.free()
 	}
 }
 
 // name gives the code of a label, adding it if new.
 func (k *coder) name(l string) uint32 {
-	if c, ok := k.byName[l]; ok {
-		return c
-	}
-	c := uint32(len(k.names))
-	k.byName[l], k.names = c, append(k.names, l)
+	c := k.code(l)
 	if l == catalog.Missing {
-		k.missing = c // also where a public value spells it
+		k.missing = c
 	}
 	return c
 }
@@ -244,26 +244,77 @@ func (k *coder) encode(c *column, sel []int32, out []uint32) error {
 			k.encodeTexts(c, sel, out)
 		}
 	default:
-		for j, i := range sel {
-			if !c.null(i) {
-				out[j] = k.word(c.word(i))
+		if k.closed {
+			for j, i := range sel {
+				if !c.null(i) {
+					out[j] = k.word(c.word(i))
+				}
 			}
+		} else {
+			k.encodeWords(c, sel, out)
 		}
 	}
 	if c.valid != nil {
-		for j, i := range sel {
-			if c.null(i) {
-				if k.missing == noCode {
-					k.missing = k.name(catalog.Missing)
-				}
-				out[j] = k.missing
-			}
-		}
+		k.encodeNulls(c, sel, out)
 	}
-	if !k.closed && len(k.names) > k.max {
+	if !k.closed && k.size() > k.max+1 {
 		return tooLarge(k.object, "labels", k.max)
 	}
 	return nil
+}
+
+// encodeNulls writes the codes of nulls over what stands under them.
+func (k *coder) encodeNulls(c *column, sel []int32, out []uint32) {
+	if k.missing == noCode {
+		if !slices.ContainsFunc(sel, c.null) {
+			return
+		}
+		k.missing = k.name(catalog.Missing)
+	}
+	valid, off, missing := c.valid, c.off, k.missing
+	for j, i := range sel {
+		at := off + int(i)
+		given := -uint32(valid[at>>3] >> (at & 7) & 1)
+		out[j] = out[j]&given | missing&^given
+	}
+}
+
+// encodeWords codes public values of an open coder.
+func (k *coder) encodeWords(c *column, sel []int32, out []uint32) {
+	words, n := k.scratch[:len(sel)], 0
+	switch {
+	case c.valid != nil:
+		for _, i := range sel {
+			if !c.null(i) {
+				words[n] = uint64(c.word(i))
+				n++
+			}
+		}
+	case c.ints != nil:
+		for j, i := range sel {
+			words[j] = uint64(c.ints[i])
+		}
+		n = len(sel)
+	default:
+		for j, i := range sel {
+			words[j] = uint64(c.word(i))
+		}
+		n = len(sel)
+	}
+	k.words.ids(words[:n], k.ids)
+	if c.valid == nil {
+		for j := range out {
+			out[j] = k.ids[j] + 1
+		}
+		return
+	}
+	n = 0
+	for j, i := range sel {
+		if out[j] = 0; !c.null(i) {
+			out[j] = k.ids[n] + 1
+			n++
+		}
+	}
 }
 
 // recentTexts remembers the codes of texts of up to 7 bytes by where their packed word falls, two in a place, so that most rows need
@@ -310,16 +361,14 @@ func (k *coder) encodeTexts(c *column, sel []int32, out []uint32) {
 }
 
 func (k *coder) encodeText(data []byte, from, to int32) uint32 {
+	if k.kind == byText {
+		return k.texts.put(data, from, to)
+	}
 	if n, ok := k.texts.get(data, from, to); ok {
 		return k.textCode[n]
 	}
-	var code uint32
-	if k.kind == byText {
-		code = k.name(string(data[from:to]))
-	} else {
-		code = k.grouped(data[from:to])
-	}
-	if !k.closed || k.texts.n < textCached {
+	code := k.grouped(data[from:to])
+	if k.texts.n < textCached {
 		k.texts.put(data, from, to)
 		k.textCode = append(k.textCode, code)
 	}
@@ -344,17 +393,12 @@ func (k *coder) grouped(s []byte) uint32 {
 
 func (k *coder) year(day int64) uint32 { return k.name(yearName(yearOf(day))) }
 
+// word codes a value a filter tells apart, or not.
 func (k *coder) word(v int64) uint32 {
-	if n, ok := k.words.get(uint64(v)); ok {
-		return k.wordCode[n]
+	if n, ok := k.kept.get(uint64(v)); ok {
+		return k.keptCode[n]
 	}
-	if k.closed {
-		return k.other
-	}
-	k.words.id(uint64(v))
-	code := k.name(query.Label(k.desc, v))
-	k.wordCode = append(k.wordCode, code)
-	return code
+	return k.other
 }
 
 // coderFor makes the coder of a filter or label.

@@ -46,8 +46,9 @@ func (k *Kernel) Columns() (sandbox.DatasetID, []string) {
 // Partial (部分结果) is what one part of the scanned input adds to an answer. It holds pseudonyms and what each adds: it is grade-4 data
 // and leaves its process sealed only.
 type Partial struct {
-	names   [][]string // by label column, by code
+	labels  []*labels // by label column; nil where they are a lookup's
 	cells   int
+	read    bool     // it comes out of an encoding: its cells may stand twice
 	codes   []uint32 // of each cell's dimensions, one cell after the other
 	ev      *evidence
 	moments []*moments
@@ -82,6 +83,11 @@ func (p *Partial) Free() {
 	for _, t := range p.tallies {
 		t.free()
 	}
+	for _, l := range p.labels {
+		if l != nil {
+			l.free()
+		}
+	}
 	*p = Partial{}
 }
 
@@ -94,28 +100,13 @@ func (k *Kernel) Consume(ctx context.Context, reader batch.Reader) (*Partial, er
 		return nil, err
 	}
 	s.p.cells, s.p.codes = s.grouper.n, s.grouper.labels
+	s.p.labels = make([]*labels, len(s.coders))
 	for d, c := range s.coders {
-		s.p.names = append(s.p.names, nil)
 		if s.own[d] {
-			s.p.names[d] = c.names
+			s.p.labels[d], c.labels = c.labels, nil
 		}
 	}
 	return s.p, nil
-}
-
-// nameTable numbers the labels of one column over all parts.
-type nameTable struct {
-	names []string
-	codes map[string]uint32
-}
-
-func (t *nameTable) code(name string) uint32 {
-	c, ok := t.codes[name]
-	if !ok {
-		c = uint32(len(t.names))
-		t.codes[name], t.names = c, append(t.names, name)
-	}
-	return c
 }
 
 // segment is the evidence of one part, or of several: its cells and subjects have their own numbers.
@@ -139,11 +130,14 @@ const dead = ^uint64(0)
 // Merger (合并) puts Partials together in the order of their parts.
 type Merger struct {
 	r        *run
-	names    []nameTable
-	grouper  *grouper
+	labels   []*labels // by label column
+	cells    int
+	codes    []uint32 // of each cell's dimensions
+	grouper  *grouper // nil while there is one part
 	segments []segment
 	subjects int
 	tail     []tailPair // pairs of the last subject
+	begun    bool
 	moments  []*moments
 	tallies  []*tally
 }
@@ -156,24 +150,25 @@ type tailPair struct {
 // Init starts an answer.
 func (k *Kernel) Init() *Merger {
 	r := k.r
-	m := &Merger{r: r, names: make([]nameTable, len(r.labels))}
-	spaces := make([]uint64, r.dims)
+	m := &Merger{r: r, labels: make([]*labels, len(r.labels))}
 	for d := range r.labels {
-		m.names[d].codes = map[string]uint32{}
-		if d < r.dims {
-			spaces[d] = 1 << 32
-		}
 		if in := r.labels[d].input; in > 0 {
-			m.names[d].names = r.lookups[in].coders[d].names
+			m.labels[d] = r.lookups[in].coders[d].labels
 		}
 	}
-	m.grouper = newGrouper(r.mem, spaces, r.lim.MaxCells)
 	return m
 }
 
 // Free gives memory back.
 func (m *Merger) Free() {
-	m.grouper.free()
+	if m.grouper != nil {
+		m.grouper.free()
+	}
+	for d, l := range m.labels {
+		if l != nil && m.r.labels[d].input == 0 {
+			l.free()
+		}
+	}
 	for _, s := range m.segments {
 		s.ev.free()
 	}
@@ -183,29 +178,43 @@ func (m *Merger) Free() {
 	for _, t := range m.tallies {
 		t.free()
 	}
-	m.segments, m.moments, m.tallies = nil, nil, nil
+	m.grouper, m.labels, m.segments, m.moments, m.tallies = nil, nil, nil, nil, nil
 }
 
 // Merge adds the Partial of the next part and takes it over, also when it fails.
 func (m *Merger) Merge(p *Partial) error {
 	defer p.Free()
-	first := m.moments == nil && m.tallies == nil && m.segments == nil
-	codes := make([][]uint32, len(m.names)) // by label column: code of the part → code
-	for d := range m.names {
-		if m.r.labels[d].input > 0 {
-			continue // all parts have the lookup's codes
+	codes := make([][]uint32, len(m.labels)) // by label column: code of the part → code; nil: they are the same
+	if !m.begun {
+		m.begun = true
+		for d, l := range p.labels {
+			if l != nil {
+				m.labels[d], p.labels[d] = l, nil
+			}
 		}
-		for _, name := range p.names[d] {
-			codes[d] = append(codes[d], m.names[d].code(name))
-		}
-	}
-	cells, err := m.translate(p, codes)
-	if err != nil {
-		return err
-	}
-	if first {
+		m.cells, m.codes = p.cells, p.codes
 		m.moments, m.tallies = p.moments, p.tallies // every number is its own
 		p.moments, p.tallies = nil, nil
+		if p.read {
+			if err := m.number(); err != nil {
+				return err
+			}
+		}
+		ev := p.ev
+		p.ev = nil
+		return m.append(ev, nil)
+	}
+	if err := m.number(); err != nil {
+		return err
+	}
+	for d, l := range p.labels {
+		if l != nil {
+			codes[d] = m.labels[d].add(l)
+		}
+	}
+	cells, err := m.translate(p.cells, p.codes, codes)
+	if err != nil {
+		return err
 	}
 	for k, x := range p.moments {
 		for c, to := range cells {
@@ -222,19 +231,33 @@ func (m *Merger) Merge(p *Partial) error {
 	return m.append(ev, cells)
 }
 
+// number gives the cells of the first part a grouper, once another part or a check needs it.
+func (m *Merger) number() error {
+	if m.grouper != nil {
+		return nil
+	}
+	spaces := make([]uint64, m.r.dims)
+	for d := range spaces {
+		spaces[d] = 1 << 32
+	}
+	m.grouper = newGrouper(m.r.mem, spaces, m.r.lim.MaxCells)
+	_, err := m.translate(m.cells, m.codes, make([][]uint32, m.r.dims))
+	return err
+}
+
 // translate numbers a part's cells in the whole.
-func (m *Merger) translate(p *Partial, codes [][]uint32) ([]uint32, error) {
+func (m *Merger) translate(cells int, own []uint32, codes [][]uint32) ([]uint32, error) {
 	dims := m.r.dims
-	out := make([]uint32, p.cells)
+	out := make([]uint32, cells)
 	by := make([][]uint32, dims)
 	for d := range by {
 		by[d] = make([]uint32, piece)
 	}
-	for lo := 0; lo < p.cells; lo += piece {
-		n := min(piece, p.cells-lo)
+	for lo := 0; lo < cells; lo += piece {
+		n := min(piece, cells-lo)
 		for d := range by {
 			for j := range n {
-				if by[d][j] = p.codes[(lo+j)*dims+d]; codes[d] != nil {
+				if by[d][j] = own[(lo+j)*dims+d]; codes[d] != nil {
 					by[d][j] = codes[d][by[d][j]]
 				}
 			}
@@ -250,6 +273,7 @@ func (m *Merger) translate(p *Partial, codes [][]uint32) ([]uint32, error) {
 		}
 		seen[c] = true
 	}
+	m.cells, m.codes = m.grouper.n, m.grouper.labels
 	return out, nil
 }
 
@@ -395,7 +419,7 @@ func (m *Merger) fold(ev *evidence, cells []uint32) error {
 	m.segments = m.segments[:1]
 	base := segments[0].ev
 	for i, s := range segments[1:] {
-		err := base.absorb(s.ev, s.cells, m.grouper.n)
+		err := base.absorb(s.ev, s.cells, m.cells)
 		s.ev.free()
 		if err != nil {
 			for _, s := range segments[i+2:] {

@@ -119,9 +119,9 @@ func (r *run) newScanner() *scanner {
 		}
 		if n < r.dims {
 			c := s.coders[n]
-			spaces[n] = uint64(len(c.names))
+			spaces[n] = uint64(c.size())
 			if s.own[n] && !c.closed {
-				spaces[n] = uint64(r.lim.MaxCells) // encode refuses more labels
+				spaces[n] = uint64(r.lim.MaxCells) + 1 // encode refuses more labels
 			}
 		}
 	}

@@ -1,11 +1,8 @@
 package columnar
 
 import (
-	"cmp"
 	"math/big"
 	"math/bits"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -57,7 +54,8 @@ type totals struct {
 	runs    [][]segment
 	workers int
 	sources []source
-	shares  [][]share // by run, by cell
+	words   [][]uint64 // by run: of each cell, the totals of its words
+	places  [][]uint32 // by run: of each cell, first how many contribute, then where they begin
 
 	begin         []int // by cell: its part of contributors, one more at the end
 	contributors  []uint32
@@ -72,13 +70,6 @@ type source struct {
 	one     bool // every contributor adds 1
 	at      int  // index in contributions; outputs of one measure share
 	divisor int  // word, or 0
-}
-
-// share is what one run of segments adds to a cell.
-type share struct {
-	pairs int // of contributors
-	at    int // where the next one goes
-	words []uint64
 }
 
 func (m *Merger) newTotals(workers int) *totals {
@@ -142,8 +133,8 @@ func (t *totals) contributes(words []uint64) bool {
 
 // sum runs the passes that give every cell its contributors and the totals of its words.
 func (t *totals) sum() error {
-	cells, ops := t.m.grouper.n, t.m.r.ops
-	t.shares = make([][]share, len(t.runs))
+	cells, ops := t.m.cells, t.m.r.ops
+	t.words, t.places = make([][]uint64, len(t.runs)), make([][]uint32, len(t.runs))
 	var counts, most []int
 	for w, o := range ops {
 		switch o {
@@ -154,11 +145,8 @@ func (t *totals) sum() error {
 		}
 	}
 	err := parallel(len(t.runs), t.workers, func(k int) error {
-		shares, words, stride := make([]share, cells), make([]uint64, cells*len(ops)), len(ops)
-		for c := range shares {
-			shares[c].words = words[c*stride:][:stride:stride]
-		}
-		t.shares[k] = shares
+		people, words, stride := make([]uint32, cells), make([]uint64, cells*len(ops)), len(ops)
+		t.places[k], t.words[k] = people, words
 		for _, s := range t.runs[k] {
 			s.each(func(keys, acc []uint64) {
 				for i, key := range keys {
@@ -174,7 +162,7 @@ func (t *totals) sum() error {
 						total[w] = max(total[w], pair[w])
 					}
 					if t.contributes(pair) {
-						shares[cell].pairs++
+						people[cell]++
 					}
 				}
 			})
@@ -188,9 +176,10 @@ func (t *totals) sum() error {
 	t.begin = make([]int, cells+1)
 	for c := range cells {
 		t.begin[c] = at
-		for _, s := range t.shares {
-			s[c].at = at
-			at += s[c].pairs
+		for _, p := range t.places {
+			n := int(p[c])
+			p[c] = uint32(at)
+			at += n
 		}
 	}
 	t.begin[cells] = at
@@ -221,10 +210,7 @@ func (t *totals) sum() error {
 		}
 	}
 	return parallel(len(t.runs), t.workers, func(k int) error {
-		next := make([]int, cells)
-		for c := range next {
-			next[c] = t.shares[k][c].at
-		}
+		next := t.places[k]
 		if t.order != nil {
 			t.pairs(t.runs[k], t.order, func(cell int, subject uint32, words []uint64) {
 				if !t.contributes(words) {
@@ -234,7 +220,7 @@ func (t *totals) sum() error {
 				next[cell]++
 				t.contributors[at] = subject
 				for c := range columns {
-					columns[c].put(at, words)
+					columns[c].put(int(at), words)
 				}
 			})
 			return nil
@@ -253,7 +239,7 @@ func (t *totals) sum() error {
 					next[cell]++
 					t.contributors[at] = subjects + uint32(key)
 					for c := range columns {
-						columns[c].put(at, pair)
+						columns[c].put(int(at), pair)
 					}
 				}
 			})
@@ -287,8 +273,8 @@ func (s segment) each(f func(keys, acc []uint64)) {
 // word gives the total of a counting word, or the greatest of another, over a cell.
 func (t *totals) word(cell, w int) uint64 {
 	var out uint64
-	for _, s := range t.shares {
-		if x := s[cell].words[w]; t.m.r.ops[w] == opCount {
+	for _, s := range t.words {
+		if x := s[cell*len(t.m.r.ops)+w]; t.m.r.ops[w] == opCount {
 			out += x
 		} else {
 			out = max(out, x)
@@ -300,7 +286,7 @@ func (t *totals) word(cell, w int) uint64 {
 // answer turns what was merged into cells sorted by their labels.
 func (m *Merger) answer(workers int) (*sandbox.Answer, error) {
 	r := m.r
-	a := &sandbox.Answer{Population: make([]sandbox.Pseudonym, m.subjects), Cells: make([]sandbox.Cell, m.grouper.n)}
+	a := &sandbox.Answer{Population: make([]sandbox.Pseudonym, m.subjects), Cells: make([]sandbox.Cell, m.cells)}
 	for _, s := range m.segments {
 		for i := range s.ev.known {
 			p := s.ev.people.at(i)
@@ -312,16 +298,19 @@ func (m *Merger) answer(workers int) (*sandbox.Answer, error) {
 	if err := t.sum(); err != nil {
 		return nil, err
 	}
+	order, names := m.sorted(workers)
 	v := newValuer(t)
 	const run = 256 // cells at once
-	runs := (len(a.Cells) + run - 1) / run
-	err := parallel(runs, workers, func(k int) error {
-		for c := k * run; c < min(len(a.Cells), (k+1)*run); c++ {
-			if err := v.cell(&a.Cells[c], c); err != nil {
+	err := parallel((m.cells+run-1)/run, workers, func(k int) error {
+		cells := a.Cells[k*run : min(m.cells, (k+1)*run)]
+		v.shape(cells)
+		for i := range cells {
+			c := int(order[k*run+i])
+			if err := v.cell(&cells[i], c); err != nil {
 				return err
 			}
 			for d := range r.dims {
-				a.Cells[c].Labels[d] = m.names[d].names[m.grouper.labels[c*r.dims+d]]
+				cells[i].Labels[d] = names[d][m.codes[c*r.dims+d]]
 			}
 		}
 		return nil
@@ -329,52 +318,10 @@ func (m *Merger) answer(workers int) (*sandbox.Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := v.thin(a.Cells); err != nil {
+	if err := v.thin(a.Cells, order); err != nil {
 		return nil, err
 	}
-	a.Cells = m.sorted(a.Cells)
 	return a, nil
-}
-
-// sorted gives the cells by their labels. Each label is ranked once, so that cells are compared as words as long as ranks fit.
-func (m *Merger) sorted(cells []sandbox.Cell) []sandbox.Cell {
-	dims := m.r.dims
-	ranks, widths, all := make([][]uint32, dims), make([]int, dims), 0
-	for d := range ranks {
-		names := m.names[d].names
-		order := make([]uint32, len(names))
-		for i := range order {
-			order[i] = uint32(i)
-		}
-		slices.SortFunc(order, func(a, b uint32) int { return strings.Compare(names[a], names[b]) })
-		ranks[d] = make([]uint32, len(names))
-		for r, i := range order {
-			ranks[d][i] = uint32(r)
-		}
-		widths[d] = bits.Len(uint(max(len(names)-1, 0)))
-		all += widths[d]
-	}
-	if all > 64 {
-		slices.SortFunc(cells, func(a, b sandbox.Cell) int { return slices.Compare(a.Labels, b.Labels) })
-		return cells
-	}
-	type place struct {
-		key  uint64
-		cell uint32
-	}
-	places := make([]place, len(cells))
-	for c := range places {
-		places[c].cell = uint32(c)
-		for d, code := range m.grouper.labels[c*dims:][:dims] {
-			places[c].key = places[c].key<<widths[d] | uint64(ranks[d][code])
-		}
-	}
-	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.key, b.key) })
-	out := make([]sandbox.Cell, len(cells))
-	for i, p := range places {
-		out[i] = cells[p.cell]
-	}
-	return out
 }
 
 // describe gives the answer's outputs, and what is shown of them.

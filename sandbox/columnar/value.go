@@ -19,18 +19,28 @@ type valuer struct {
 func newValuer(t *totals) *valuer {
 	v := &valuer{t: t, r: t.m.r}
 	for k := range t.m.tallies {
-		order, from := t.m.tallies[k].byCell(t.m.grouper.n, t.workers)
+		order, from := t.m.tallies[k].byCell(t.m.cells, t.workers)
 		v.ordered, v.from = append(v.ordered, order), append(v.from, from)
 	}
 	return v
 }
 
-// cell writes cell c, but for what Thin needs of its people.
+// shape gives cells their lists. Those of a run of cells stand in one piece of memory each.
+func (v *valuer) shape(cells []sandbox.Cell) {
+	n, dims := len(v.r.outputs), v.r.dims
+	labels, numbers, adds := make([]string, dims*len(cells)), make([]int64, 2*n*len(cells)), make([][]int64, n*len(cells))
+	for i := range cells {
+		cells[i].Labels = labels[i*dims:][:dims:dims]
+		cells[i].Values, cells[i].NonMissing = numbers[2*i*n:][:n:n], numbers[(2*i+1)*n:][:n:n]
+		cells[i].Contributions = adds[i*n:][:n:n]
+	}
+}
+
+// cell writes cell c into a shape, but for what Thin needs of its people.
 func (v *valuer) cell(out *sandbox.Cell, c int) error {
 	t, n := v.t, len(v.r.outputs)
 	lo, hi := t.begin[c], t.begin[c+1]
-	*out = sandbox.Cell{Labels: make([]string, v.r.dims), Values: make([]int64, n), Rows: int64(t.word(c, 0)), NonMissing: make([]int64, n),
-		Contributors: t.contributors[lo:hi:hi], Contributions: make([][]int64, n)}
+	out.Rows, out.Contributors = int64(t.word(c, 0)), t.contributors[lo:hi:hi]
 	var shared []value // of the outputs of one measure
 	for m := range v.r.outputs {
 		o, s := &v.r.outputs[m], &t.sources[m]
@@ -213,8 +223,8 @@ func (v *valuer) regression(m, c int) ([]value, error) {
 	return out, nil
 }
 
-// thin counts the people that values rest on.
-func (v *valuer) thin(cells []sandbox.Cell) error {
+// thin counts the people that values rest on. order says which cell each is.
+func (v *valuer) thin(cells []sandbox.Cell, order []uint32) error {
 	t, n := v.t, len(v.r.outputs)
 	var which []int
 	for m, o := range v.r.outputs {
@@ -224,6 +234,10 @@ func (v *valuer) thin(cells []sandbox.Cell) error {
 	}
 	if len(which) == 0 {
 		return nil
+	}
+	places := make([]uint32, len(order))
+	for i, c := range order {
+		places[c] = uint32(i)
 	}
 	k := 2 * len(which)
 	sides := make([][]uint32, len(t.runs)) // by run: of each cell, both sides of each output
@@ -244,7 +258,7 @@ func (v *valuer) thin(cells []sandbox.Cell) error {
 				if rows == 0 {
 					continue
 				}
-				value := cells[cell].Values[m]
+				value := cells[places[cell]].Values[m]
 				low, high := true, true
 				switch o.Func {
 				case sandbox.Quantile:
@@ -274,8 +288,8 @@ func (v *valuer) thin(cells []sandbox.Cell) error {
 	if err != nil {
 		return err
 	}
-	for c := range cells {
-		x := &cells[c]
+	for c, i := range places {
+		x := &cells[i]
 		x.Thin = make([]int64, n)
 		for j, m := range which {
 			var low, high int64

@@ -12,34 +12,43 @@ import (
 
 // Label prints a value of an int, money, number, date or bool column as labels show it: integers plain, money and numbers
 // with all their decimals, dates from days since 1970-01-01, booleans from 0 and 1. The label of a text is itself.
-func Label(c *catalog.Column, v int64) string {
+func Label(c *catalog.Column, v int64) string { return string(AppendLabel(nil, c, v)) }
+
+// AppendLabel is Label to the end of b.
+func AppendLabel(b []byte, c *catalog.Column, v int64) []byte {
 	switch c.Type {
 	case catalog.Money:
-		return decimal(v, 2)
+		return appendDecimal(b, v, 2)
 	case catalog.Number:
-		return decimal(v, c.Scale)
+		return appendDecimal(b, v, c.Scale)
 	case catalog.Date:
-		return time.Unix(0, 0).UTC().AddDate(0, 0, int(v)).Format(time.DateOnly)
+		return time.Unix(0, 0).UTC().AddDate(0, 0, int(v)).AppendFormat(b, time.DateOnly)
 	case catalog.Bool:
-		return strconv.FormatBool(v != 0)
+		return strconv.AppendBool(b, v != 0)
 	default:
-		return strconv.FormatInt(v, 10)
+		return strconv.AppendInt(b, v, 10)
 	}
 }
 
-func decimal(v int64, scale int) string {
-	s := strconv.FormatInt(v, 10)
+func appendDecimal(b []byte, v int64, scale int) []byte {
 	if scale == 0 {
-		return s
+		return strconv.AppendInt(b, v, 10)
 	}
-	sign := ""
+	var digits [20]byte
+	s := strconv.AppendInt(digits[:0], v, 10)
 	if v < 0 {
-		sign, s = "-", s[1:]
+		b, s = append(b, '-'), s[1:]
 	}
 	if len(s) <= scale {
-		s = strings.Repeat("0", scale-len(s)+1) + s
+		b = append(b, '0', '.')
+		for range scale - len(s) {
+			b = append(b, '0')
+		}
+		return append(b, s...)
 	}
-	return sign + s[:len(s)-scale] + "." + s[len(s)-scale:]
+	b = append(b, s[:len(s)-scale]...)
+	b = append(b, '.')
+	return append(b, s[len(s)-scale:]...)
 }
 
 // EdgeUnit is the unit that labels of an amount bin over a column count in, the column's smallest: 分 for money. Empty where labels
