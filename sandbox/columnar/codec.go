@@ -15,6 +15,7 @@ const partialMagic = "ODP2"
 //	cells     how many, then the codes of their dimensions
 //	subjects  how many, then two words each
 //	pairs     how many, then cell<<32|subject each, then the words of each
+//	carries   how many sums of pairs are over 64 bits, then pair<<32|word and how many times 2^64, signed, of each
 //	moments   by set: how many words, then them
 //	tallies   by set: how many combinations, then the words of each and its count
 //
@@ -73,6 +74,11 @@ func (k *Kernel) AppendEncode(b []byte, p *Partial) []byte {
 	for i := range p.ev.n {
 		words(p.ev.acc.at(i))
 	}
+	word(uint64(p.ev.carries.count()))
+	p.ev.carries.each(func(pair, w int, n int64) {
+		word(uint64(pair)<<32 | uint64(w))
+		word(uint64(n))
+	})
 	for _, m := range p.moments {
 		n := min(p.cells*m.stride, len(m.v.v)) // what is behind is empty
 		word(uint64(n))
@@ -90,7 +96,7 @@ func (k *Kernel) AppendEncode(b []byte, p *Partial) []byte {
 
 // encodedSize gives the bytes of an encoded Partial.
 func (k *Kernel) encodedSize(p *Partial) int {
-	words := len(p.labels) + 1 + len(p.codes) + 2 + 2*p.ev.known + p.ev.n*(1+len(p.ev.ops))
+	words := len(p.labels) + 1 + len(p.codes) + 3 + 2*p.ev.known + p.ev.n*(1+len(p.ev.ops)) + 2*p.ev.carries.count()
 	for _, l := range p.labels {
 		switch {
 		case l == nil:
@@ -294,6 +300,16 @@ func (d *cursor) evidence(p *Partial, lim Limits) error {
 	}
 	for i := range n {
 		d.words(e.acc.at(i))
+	}
+	for at, carries := 0, d.count(16); at < carries && d.ok; at++ {
+		key, times := d.word(), int64(d.word())
+		pair, word := key>>32, key&0xffffffff
+		// As many as parts can add up without going over themselves.
+		d.ok = d.ok && pair < uint64(n) && word < uint64(len(e.ops)) && e.ops[word] == opSum && times != 0 && times < 1<<40 && times > -1<<40
+		if d.ok {
+			e.carries.add(e.acc.mem, int(pair), int(word), times)
+			d.ok = e.carries.at.n == at+1 // each stands once
+		}
 	}
 	if e.n = n; !d.ok {
 		return nil

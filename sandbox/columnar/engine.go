@@ -34,7 +34,7 @@
 //
 // Promises: evidence is exact; the answer's bits do not depend on how rows are cut into batches and parts nor on who computes
 // them, and but for the order of Population not on the order of rows; nothing but logistic regressions is computed in floating point;
-// a value over 64 bits, or one subject's sum on its way, is an error and never wraps; memory in proportion to data comes from
+// a value over 64 bits, or one subject's sum in a cell, is an error whatever the order and never wraps; memory in proportion to data comes from
 // the caller's allocator, is bounded by Limits, and is given back before Run returns. Steady state allocates nothing per batch
 // beyond what the reader does.
 //

@@ -33,6 +33,67 @@ type evidence struct {
 	key       []uint64
 	s0, s1    []uint64
 	window    []uint64 // of the pairs of the rows last placed: the page of acc that all lie in; nil when they do not
+	carries   carries
+}
+
+// carries counts how often a pair's sum went over 64 bits, upwards less downwards, where that is not zero: the sum is its word and so
+// many times 2^64 more. It is exact in any order of rows and parts, and only a sum that stays over is an error.
+type carries struct {
+	at *index64      // pair<<32 | word; nil before the first
+	n  block[uint64] // signed
+}
+
+func (c *carries) add(mem allocator, pair, word int, n int64) {
+	if c.at == nil {
+		c.at, c.n.mem = newIndex64(mem), mem
+	}
+	i := c.at.id(uint64(pair)<<32 | uint64(word))
+	c.n.grow(c.at.n)
+	c.n.v[i] += uint64(n)
+}
+
+// each calls f for those that are not zero.
+func (c *carries) each(f func(pair, word int, n int64)) {
+	for i := 0; c.at != nil && i < c.at.n; i++ {
+		if n := int64(c.n.v[i]); n != 0 {
+			key := c.at.keys.at(i)[0]
+			f(int(key>>32), int(uint32(key)), n)
+		}
+	}
+}
+
+func (c *carries) count() (n int) {
+	c.each(func(int, int, int64) { n++ })
+	return n
+}
+
+// of gives the carry of one pair's word.
+func (c *carries) of(pair, word int) int64 {
+	if c.at == nil {
+		return 0
+	}
+	i, ok := c.at.get(uint64(pair)<<32 | uint64(word))
+	if !ok {
+		return 0
+	}
+	return int64(c.n.v[i])
+}
+
+func (c *carries) free() {
+	if c.at != nil {
+		c.at.free()
+		c.n.free()
+		c.at = nil
+	}
+}
+
+// carry notes that adding v to a pair's word went over.
+func (e *evidence) carry(pair, word int, v int64) {
+	n := int64(1)
+	if v < 0 {
+		n = -1
+	}
+	e.carries.add(e.acc.mem, pair, word, n)
 }
 
 func newEvidence(mem allocator, ops []op, lim Limits) *evidence {
@@ -51,6 +112,7 @@ func (e *evidence) free() {
 	}
 	e.keys.free()
 	e.acc.free()
+	e.carries.free()
 }
 
 // follows says whether one pseudonym stands behind another in the order of their bytes.
@@ -212,20 +274,32 @@ func (e *evidence) hashed(cells []uint32, done int) {
 	e.n = e.pairs.n
 }
 
-// add adds one slot's values of the rows last given to rows; valid is nil when none is missing. False on overflow.
-func (e *evidence) add(s slot, values []int64, valid []uint8) bool {
-	over, stride := int64(0), e.acc.stride
+// add adds one slot's values of the rows last given to rows; valid is nil when none is missing.
+func (e *evidence) add(s slot, values []int64, valid []uint8) {
+	stride := e.acc.stride
 	pair := e.pair[:len(values)]
-	if e.window != nil && valid == nil {
+	switch {
+	case e.window != nil && valid == nil:
 		window := e.window[s.sum:]
 		for j, p := range pair {
 			w := &window[int(p&pageMask)*stride]
 			a, v := int64(*w), values[j]
 			sum := a + v
-			over |= (sum ^ a) & (sum ^ v)
-			*w = uint64(sum)
+			if *w = uint64(sum); (sum^a)&(sum^v) < 0 {
+				e.carry(int(p), s.sum, v)
+			}
 		}
-	} else {
+	case e.window != nil:
+		window, valid := e.window[s.sum:], valid[:len(values)]
+		for j, p := range pair {
+			w := &window[int(p&pageMask)*stride]
+			a, v := int64(*w), values[j]&-int64(valid[j])
+			sum := a + v
+			if *w = uint64(sum); (sum^a)&(sum^v) < 0 {
+				e.carry(int(p), s.sum, v)
+			}
+		}
+	default:
 		for j, p := range pair {
 			w := &e.acc.v[p>>pageBits][int(p&pageMask)*stride+s.sum]
 			a, v := int64(*w), values[j]
@@ -233,8 +307,9 @@ func (e *evidence) add(s slot, values []int64, valid []uint8) bool {
 				v &= -int64(valid[j])
 			}
 			sum := a + v
-			over |= (sum ^ a) & (sum ^ v)
-			*w = uint64(sum)
+			if *w = uint64(sum); (sum^a)&(sum^v) < 0 {
+				e.carry(int(p), s.sum, v)
+			}
 		}
 	}
 	if s.rows > 0 {
@@ -249,13 +324,17 @@ func (e *evidence) add(s slot, values []int64, valid []uint8) bool {
 			w[s.least], w[s.least+1] = max(w[s.least], ^u), max(w[s.least+1], u)
 		}
 	}
-	return over >= 0
 }
 
 // count counts in one word the rows that are valid.
 func (e *evidence) count(word int, valid []uint8, n int) {
 	stride, pair := e.acc.stride, e.pair[:n]
 	switch {
+	case e.window != nil && valid != nil:
+		window, valid := e.window[word:], valid[:n]
+		for j, p := range pair {
+			window[int(p&pageMask)*stride] += uint64(valid[j])
+		}
 	case valid != nil:
 		for j, p := range pair {
 			e.acc.v[p>>pageBits][int(p&pageMask)*stride+word] += uint64(valid[j])
@@ -272,22 +351,26 @@ func (e *evidence) count(word int, valid []uint8, n int) {
 	}
 }
 
-// merge makes two parts of a pair one, in w. False on overflow.
-func merge(ops []op, w, x []uint64) bool {
-	over := int64(0)
-	for k, o := range ops {
-		switch o {
+// merge makes pair q of another part one with pair p.
+func (e *evidence) merge(p int, o *evidence, q int) {
+	w, x := e.acc.at(p), o.acc.at(q)
+	for k, op := range e.ops {
+		switch op {
 		case opCount:
 			w[k] += x[k]
 		case opSum:
 			a, b := int64(w[k]), int64(x[k])
-			over |= (a + b ^ a) & (a + b ^ b)
-			w[k] = uint64(a + b)
+			sum := a + b
+			if w[k] = uint64(sum); (sum^a)&(sum^b) < 0 {
+				e.carry(p, k, b)
+			}
+			if n := o.carries.of(q, k); n != 0 {
+				e.carries.add(e.acc.mem, p, k, n)
+			}
 		default:
 			w[k] = max(w[k], x[k])
 		}
 	}
-	return over >= 0
 }
 
 // bySubject gives the pairs in the order of their subjects; nil when they stand so already.

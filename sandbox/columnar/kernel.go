@@ -144,7 +144,8 @@ type Merger struct {
 
 type tailPair struct {
 	cell int
-	acc  []uint64
+	ev   *evidence
+	pair int
 }
 
 // Init starts an answer.
@@ -351,48 +352,46 @@ func (m *Merger) append(ev *evidence, cells []uint32) error {
 	if pairs > m.r.lim.MaxPairs {
 		return tooLarge("answer", "pairs of cell and subject", m.r.lim.MaxPairs)
 	}
-	return m.share(same, s)
+	m.share(same, s)
+	return nil
 }
 
 // dead counts the pairs of a segment that share makes part of others.
 func (m *Merger) dead(same bool, s segment) int {
 	n := 0
 	for i := 0; same && i < s.ev.n && uint32(s.ev.keys.at(i)[0]) == 0; i++ {
-		if m.tailPair(s.cell(uint32(s.ev.keys.at(i)[0]>>32))) != nil {
+		if m.tailPair(s.cell(uint32(s.ev.keys.at(i)[0]>>32))).ev != nil {
 			n++
 		}
 	}
 	return n
 }
 
-func (m *Merger) tailPair(cell int) []uint64 {
+func (m *Merger) tailPair(cell int) tailPair {
 	for _, t := range m.tail {
 		if t.cell == cell {
-			return t.acc
+			return t
 		}
 	}
-	return nil
+	return tailPair{}
 }
 
 // share makes the pairs of a segment's first subject part of those that came before, where it had rows in them.
-func (m *Merger) share(same bool, s segment) error {
+func (m *Merger) share(same bool, s segment) {
 	keep := m.tail
 	for i := 0; same && i < s.ev.n && uint32(s.ev.keys.at(i)[0]) == 0; i++ {
 		key := s.ev.keys.at(i)
 		cell := s.cell(uint32(key[0] >> 32))
-		if acc := m.tailPair(cell); acc != nil {
-			if !merge(m.r.ops, acc, s.ev.acc.at(i)) {
-				return fail(sandbox.TooLarge, "answer", "a sum stays within 64 bits")
-			}
+		if t := m.tailPair(cell); t.ev != nil {
+			t.ev.merge(t.pair, s.ev, i)
 			key[0] = dead
 		} else {
-			keep = append(keep, tailPair{cell, s.ev.acc.at(i)})
+			keep = append(keep, tailPair{cell, s.ev, i})
 		}
 	}
 	if m.rememberTail(); same && s.ev.known == 1 {
 		m.tail = keep
 	}
-	return nil
 }
 
 // rememberTail finds the pairs of the last subject, whose rows the next part may go on with.
@@ -408,7 +407,7 @@ func (m *Merger) rememberTail() {
 			break
 		}
 		if key != dead {
-			m.tail = append(m.tail, tailPair{s.cell(uint32(key >> 32)), s.ev.acc.at(i)})
+			m.tail = append(m.tail, tailPair{s.cell(uint32(key >> 32)), s.ev, i})
 		}
 	}
 }
@@ -461,9 +460,7 @@ func (e *evidence) absorb(o *evidence, cells []uint32, limit int) error {
 			return err
 		}
 		for j, p := range e.pair[:len(at)] {
-			if !merge(e.ops, e.acc.at(int(p)), o.acc.at(at[j])) {
-				return fail(sandbox.TooLarge, "answer", "a sum stays within 64 bits")
-			}
+			e.merge(int(p), o, at[j])
 		}
 		at, to = at[:0], to[:0]
 	}

@@ -255,6 +255,20 @@ func (m *Merger) sorted(workers int) (order []uint32, names [][]string) {
 		orders[d] = sortedTexts(names[d])
 		return nil
 	})
+	if dims == 1 {
+		const none = ^uint32(0)
+		at := slices.Repeat([]uint32{none}, len(names[0])) // the cell of each code
+		for c, code := range m.codes {
+			at[code] = uint32(c)
+		}
+		order = make([]uint32, 0, cells)
+		for _, code := range orders[0] {
+			if at[code] != none {
+				order = append(order, at[code])
+			}
+		}
+		return order, names
+	}
 	v, scratch := make([]keyed, cells), make([]keyed, cells)
 	for c := range v {
 		v[c].id = uint32(c)

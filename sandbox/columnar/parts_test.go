@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -117,7 +118,7 @@ func (carried) Partials(ctx context.Context, k *Kernel, src Source, merge func(*
 // TestHostilePartials: cut or changed anywhere, bytes are refused or are a Partial that merges; nothing is read out of bounds, and
 // nothing is left.
 func TestHostilePartials(t *testing.T) {
-	tables := visitTable(int64(100), int64(200), nil, int64(-3), int64(5))
+	tables := visitTable(int64(math.MaxInt64), int64(200), nil, int64(-3), int64(200)) // one sum over 64 bits
 	tables["visits"].subjects[4] = tables["visits"].subjects[0]
 	s := question(query.Dimension{Column: "v.icd", As: "d"}, query.Dimension{Column: "v.cost", Bin: "size", As: "e"})
 	s.Measures = append(s.Measures, query.Measure{Func: sandbox.Quantile, Column: "v.cost", Q: 500, As: "q"}, query.Measure{Func: sandbox.Variance, Column: "v.cost", As: "x"},

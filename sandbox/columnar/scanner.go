@@ -285,10 +285,7 @@ func (s *scanner) measure(b *inputBatch, f *frame, cells []uint32) error {
 		s.load(b, f, v)
 	}
 	for _, x := range r.slots {
-		if !ev.add(x, s.values[x.value][:n], s.together(x.value, x.given, n)) {
-			v := r.values[x.value]
-			return fail(sandbox.TooLarge, string(r.d.Inputs[v.input].Dataset)+"."+v.name, "a sum stays within 64 bits")
-		}
+		ev.add(x, s.values[x.value][:n], s.together(x.value, x.given, n))
 	}
 	for _, c := range r.counted {
 		codes, missing := s.codes[c.label][:n], s.coders[c.label].missing

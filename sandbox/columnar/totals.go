@@ -3,6 +3,7 @@ package columnar
 import (
 	"math/big"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -294,6 +295,9 @@ func (m *Merger) answer(workers int) (*sandbox.Answer, error) {
 		}
 	}
 	r.describe(a)
+	if err := m.over(); err != nil {
+		return nil, err
+	}
 	t := m.newTotals(workers)
 	if err := t.sum(); err != nil {
 		return nil, err
@@ -322,6 +326,21 @@ func (m *Merger) answer(workers int) (*sandbox.Answer, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// over refuses sums of one subject in one cell that are over 64 bits at the end.
+func (m *Merger) over() (err error) {
+	for _, s := range m.segments {
+		s.ev.carries.each(func(pair, word int, _ int64) {
+			if s.ev.keys.at(pair)[0] == dead {
+				return
+			}
+			i := slices.IndexFunc(m.r.slots, func(x slot) bool { return x.sum == word })
+			v := m.r.values[m.r.slots[i].value]
+			err = fail(sandbox.TooLarge, string(m.r.d.Inputs[v.input].Dataset)+"."+v.name, "a subject's sum stays within 64 bits")
+		})
+	}
+	return err
 }
 
 // describe gives the answer's outputs, and what is shown of them.
