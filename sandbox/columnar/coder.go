@@ -30,16 +30,19 @@ type coder struct {
 	table []uint32 // date bins: code of day base+i, noCode where not known yet
 	base  int64
 
-	texts      *texts            // seen texts
-	recent     *recentTexts      // of them, short ones
-	textCode   []uint32          // → code; of an open coder they are the same
-	group      map[string]uint32 // Prefix, Codes: code list entry → code
-	longest    int               // longest entry
-	other      uint32
-	kept       *index64 // public words a filter tells apart
-	keptCode   []uint32 // → code
-	scratch    []uint64 // a piece of words
-	ids        []uint32
+	texts    *texts            // seen texts
+	recent   *recentTexts      // of them, short ones
+	textCode []uint32          // → code; of an open coder they are the same
+	group    map[string]uint32 // Prefix, Codes: code list entry → code
+	longest  int               // longest entry
+	other    uint32
+	kept     *index64 // public words a filter tells apart
+	keptCode []uint32 // → code
+	scratch  []uint64 // a piece of words
+
+	given      []int32 // of a piece with nulls: the rows that have a value, and their codes
+	codesGiven []uint32
+	flags      []uint8
 	translated translation // texts that come as a dictionary
 }
 
@@ -91,7 +94,7 @@ func newCoder(mem memory.Allocator, object string, c *catalog.Column, b *catalog
 		if k.kind = byWord; c.Type == catalog.Text {
 			k.kind, k.texts, k.recent = byText, k.spelt, new(recentTexts)
 		} else {
-			k.scratch, k.ids = make([]uint64, piece), make([]uint32, piece)
+			k.scratch = make([]uint64, piece)
 		}
 		return k
 	}
@@ -200,6 +203,9 @@ func (k *coder) reached(day int64) int {
 // encode writes the codes of the selected rows.
 func (k *coder) encode(c *column, sel []int32, out []uint32) error {
 	out = out[:len(sel)]
+	if c.valid != nil {
+		return k.encodeGiven(c, sel, out)
+	}
 	switch k.kind {
 	case byEdges:
 		for j, i := range sel {
@@ -229,9 +235,6 @@ func (k *coder) encode(c *column, sel []int32, out []uint32) error {
 				out[j] = k.table[day]
 				continue
 			}
-			if c.null(i) {
-				continue
-			}
 			out[j] = k.year(int64(c.days[i]))
 			if uint64(day) < uint64(len(k.table)) {
 				k.table[day] = out[j]
@@ -246,16 +249,11 @@ func (k *coder) encode(c *column, sel []int32, out []uint32) error {
 	default:
 		if k.closed {
 			for j, i := range sel {
-				if !c.null(i) {
-					out[j] = k.word(c.word(i))
-				}
+				out[j] = k.word(c.word(i))
 			}
 		} else {
 			k.encodeWords(c, sel, out)
 		}
-	}
-	if c.valid != nil {
-		k.encodeNulls(c, sel, out)
 	}
 	if !k.closed && k.size() > k.max+1 {
 		return tooLarge(k.object, "labels", k.max)
@@ -263,57 +261,21 @@ func (k *coder) encode(c *column, sel []int32, out []uint32) error {
 	return nil
 }
 
-// encodeNulls writes the codes of nulls over what stands under them.
-func (k *coder) encodeNulls(c *column, sel []int32, out []uint32) {
-	if k.missing == noCode {
-		if !slices.ContainsFunc(sel, c.null) {
-			return
-		}
-		k.missing = k.name(catalog.Missing)
-	}
-	valid, off, missing := c.valid, c.off, k.missing
-	for j, i := range sel {
-		at := off + int(i)
-		given := -uint32(valid[at>>3] >> (at & 7) & 1)
-		out[j] = out[j]&given | missing&^given
-	}
-}
-
 // encodeWords codes public values of an open coder.
 func (k *coder) encodeWords(c *column, sel []int32, out []uint32) {
-	words, n := k.scratch[:len(sel)], 0
-	switch {
-	case c.valid != nil:
-		for _, i := range sel {
-			if !c.null(i) {
-				words[n] = uint64(c.word(i))
-				n++
-			}
-		}
-	case c.ints != nil:
+	words := k.scratch[:len(sel)]
+	if c.ints != nil {
 		for j, i := range sel {
 			words[j] = uint64(c.ints[i])
 		}
-		n = len(sel)
-	default:
+	} else {
 		for j, i := range sel {
 			words[j] = uint64(c.word(i))
 		}
-		n = len(sel)
 	}
-	k.words.ids(words[:n], k.ids)
-	if c.valid == nil {
-		for j := range out {
-			out[j] = k.ids[j] + 1
-		}
-		return
-	}
-	n = 0
-	for j, i := range sel {
-		if out[j] = 0; !c.null(i) {
-			out[j] = k.ids[n] + 1
-			n++
-		}
+	k.words.ids(words, out)
+	for j := range out {
+		out[j]++
 	}
 }
 
@@ -346,17 +308,12 @@ func (k *coder) encodeTexts(c *column, sel []int32, out []uint32) {
 				out[j] = code
 				continue
 			}
-			if c.null(i) {
-				continue
-			}
 			out[j] = k.encodeText(data, from, to)
 			r.word[1], r.code[1] = r.word[0], r.code[0]
 			r.word[0], r.code[0] = w, out[j]
 			continue
 		}
-		if !c.null(i) {
-			out[j] = k.encodeText(data, from, to)
-		}
+		out[j] = k.encodeText(data, from, to)
 	}
 }
 

@@ -370,9 +370,12 @@ func (s *scanner) load(b *inputBatch, f *frame, at int) {
 		return
 	}
 	c := &b.cols[v.col]
-	// Rows of the first frame rise, each standing once.
-	if n := len(f.sel); f == s.frames[0] && c.ints != nil && c.valid == nil && int(f.sel[n-1]-f.sel[0]) == n-1 {
-		s.values[at] = c.ints[f.sel[0]:][:n]
+	// Rows of the first frame rise, each standing once. What stands under a null is not looked at.
+	if n := len(f.sel); f == s.frames[0] && c.ints != nil && int(f.sel[n-1]-f.sel[0]) == n-1 {
+		if s.values[at] = c.ints[f.sel[0]:][:n]; c.valid != nil {
+			s.valid[at] = flags
+			unpack(c.valid, c.off+int(f.sel[0]), flags[:n])
+		}
 		return
 	}
 	if c.ints != nil {
@@ -386,12 +389,7 @@ func (s *scanner) load(b *inputBatch, f *frame, at int) {
 	}
 	if c.valid != nil {
 		s.valid[at] = flags
-		for j, i := range f.sel {
-			flags[j] = 1
-			if c.null(i) {
-				values[j], flags[j] = 0, 0
-			}
-		}
+		c.given(f.sel, flags)
 	}
 }
 
