@@ -327,7 +327,7 @@ func (d *cursor) evidence(p *Partial, lim Limits) error {
 	if e.subjects == nil {
 		e.subjects = indexOf(&e.people, e.known)
 	}
-	e.pairs = index64Of(&e.keys, n)
-	d.ok = d.ok && e.pairs.n == n // each stands once
+	e.tabled(nil, 0, fewCells+1)
+	d.ok = d.ok && e.pairs.hashed.n == n // each stands once
 	return nil
 }

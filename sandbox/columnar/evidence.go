@@ -24,81 +24,20 @@ type evidence struct {
 	last     block[uint64] // by cell, while clustered: subject<<32 | pair+1 of its last row
 	current  int           // the subject whose rows are coming, while clustered
 	begin    int           // its first pair
-	pairs    *index64      // cell<<32 | subject; nil while clustered
+	pairs    pairTable     // not built while clustered
 	n        int           // pairs
-	keys     pages         // of each pair
+	keys     pages         // of each pair: cell<<32 | subject
 	acc      pages         // of each pair
 
 	ids, pair []uint32
-	key       []uint64
 	s0, s1    []uint64
 	window    []uint64 // of the pairs of the rows last placed: the page of acc that all lie in; nil when they do not
 	carries   carries
 }
 
-// carries counts how often a pair's sum went over 64 bits, upwards less downwards, where that is not zero: the sum is its word and so
-// many times 2^64 more. It is exact in any order of rows and parts, and only a sum that stays over is an error.
-type carries struct {
-	at *index64      // pair<<32 | word; nil before the first
-	n  block[uint64] // signed
-}
-
-func (c *carries) add(mem allocator, pair, word int, n int64) {
-	if c.at == nil {
-		c.at, c.n.mem = newIndex64(mem), mem
-	}
-	i := c.at.id(uint64(pair)<<32 | uint64(word))
-	c.n.grow(c.at.n)
-	c.n.v[i] += uint64(n)
-}
-
-// each calls f for those that are not zero.
-func (c *carries) each(f func(pair, word int, n int64)) {
-	for i := 0; c.at != nil && i < c.at.n; i++ {
-		if n := int64(c.n.v[i]); n != 0 {
-			key := c.at.keys.at(i)[0]
-			f(int(key>>32), int(uint32(key)), n)
-		}
-	}
-}
-
-func (c *carries) count() (n int) {
-	c.each(func(int, int, int64) { n++ })
-	return n
-}
-
-// of gives the carry of one pair's word.
-func (c *carries) of(pair, word int) int64 {
-	if c.at == nil {
-		return 0
-	}
-	i, ok := c.at.get(uint64(pair)<<32 | uint64(word))
-	if !ok {
-		return 0
-	}
-	return int64(c.n.v[i])
-}
-
-func (c *carries) free() {
-	if c.at != nil {
-		c.at.free()
-		c.n.free()
-		c.at = nil
-	}
-}
-
-// carry notes that adding v to a pair's word went over.
-func (e *evidence) carry(pair, word int, v int64) {
-	n := int64(1)
-	if v < 0 {
-		n = -1
-	}
-	e.carries.add(e.acc.mem, pair, word, n)
-}
-
 func newEvidence(mem allocator, ops []op, lim Limits) *evidence {
 	return &evidence{lim: lim, ops: ops, people: pages{mem: mem, stride: 2}, last: block[uint64]{mem: mem}, current: -1,
-		keys: pages{mem: mem, stride: 1}, acc: pages{mem: mem, stride: len(ops)}, ids: make([]uint32, piece), pair: make([]uint32, piece), key: make([]uint64, piece), s0: make([]uint64, piece), s1: make([]uint64, piece)}
+		keys: pages{mem: mem, stride: 1}, acc: pages{mem: mem, stride: len(ops)}, ids: make([]uint32, piece), pair: make([]uint32, piece), s0: make([]uint64, piece), s1: make([]uint64, piece)}
 }
 
 func (e *evidence) free() {
@@ -107,9 +46,7 @@ func (e *evidence) free() {
 	}
 	e.people.free()
 	e.last.free()
-	if e.pairs != nil {
-		e.pairs.free()
-	}
+	e.pairs.free()
 	e.keys.free()
 	e.acc.free()
 	e.carries.free()
@@ -219,11 +156,11 @@ func (e *evidence) place(cells []uint32, limit int) error {
 	e.keys.reserve(e.n + n)
 	e.acc.reserve(e.n + n)
 	done, first := 0, e.begin
-	if e.pairs == nil {
+	if !e.pairs.built {
 		done = e.clustered(cells, limit)
 	}
 	if e.window = nil; done < n {
-		e.hashed(cells, done)
+		e.tabled(cells, done, limit)
 	} else if e.n > 0 && first>>pageBits == (e.n-1)>>pageBits {
 		e.window = e.acc.v[first>>pageBits]
 	}
@@ -258,20 +195,6 @@ func (e *evidence) clustered(cells []uint32, limit int) int {
 	}
 	e.n, e.current = n, current
 	return len(cells)
-}
-
-// hashed numbers the pairs of the rows from done on through a table, which it first fills with the pairs so far.
-func (e *evidence) hashed(cells []uint32, done int) {
-	if e.pairs == nil {
-		e.pairs = index64Of(&e.keys, e.n)
-		e.last.free()
-	}
-	key, pair := e.key[:len(cells)-done], e.pair[done:len(cells)]
-	for j, c := range cells[done:] {
-		key[j] = uint64(c)<<32 | uint64(e.ids[done+j])
-	}
-	e.pairs.ids(key, pair)
-	e.n = e.pairs.n
 }
 
 // add adds one slot's values of the rows last given to rows; valid is nil when none is missing.
