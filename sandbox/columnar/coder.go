@@ -294,6 +294,8 @@ const (
 // encodeTexts codes texts. An asker cannot choose what stands in the data: a place of recent that many words fall on costs time only.
 func (k *coder) encodeTexts(c *column, sel []int32, out []uint32) {
 	offs, data, recent := c.offs, c.data, k.recent
+	var last []byte // the last text not among recent ones
+	var code uint32
 	for j, i := range sel {
 		from, to := offs[i], offs[i+1]
 		if n := uint(to - from); n <= 7 && int(from)+8 <= len(data) {
@@ -313,7 +315,10 @@ func (k *coder) encodeTexts(c *column, sel []int32, out []uint32) {
 			r.word[0], r.code[0] = w, out[j]
 			continue
 		}
-		out[j] = k.encodeText(data, from, to)
+		if s := data[from:to]; last == nil || string(s) != string(last) {
+			last, code = s, k.encodeText(data, from, to)
+		}
+		out[j] = code
 	}
 }
 

@@ -400,25 +400,19 @@ func (x *index64) get(key uint64) (uint32, bool) {
 type texts struct {
 	short  *index64      // packed text → index into numbers
 	shorts []uint32      // → number
-	slots  block[uint32] // long texts: number+1
-	mask   uint64        //
+	long   slots         // long texts; its hashes are of hash
 	hash   maphash.Seed  //
 	arena  block[uint8]  // all texts, one after the other
 	ends   block[uint64] // number → end in arena
-	longs  int           // long texts
 	n      int           // all texts
 	used   int           // bytes of arena
 }
 
 func newTexts(mem memory.Allocator) *texts {
-	t := &texts{short: newIndex64(mem), slots: block[uint32]{mem: mem}, hash: maphash.MakeSeed(),
-		arena: block[uint8]{mem: mem}, ends: block[uint64]{mem: mem}}
-	t.slots.grow(64)
-	t.mask = uint64(len(t.slots.v) - 1)
-	return t
+	return &texts{short: newIndex64(mem), long: newSlots(mem), hash: maphash.MakeSeed(), arena: block[uint8]{mem: mem}, ends: block[uint64]{mem: mem}}
 }
 
-func (t *texts) free() { t.short.free(); t.slots.free(); t.arena.free(); t.ends.free() }
+func (t *texts) free() { t.short.free(); t.long.v.free(); t.arena.free(); t.ends.free() }
 
 // pack makes a text of up to 7 bytes one word: its bytes, and its length on top.
 func pack(data []byte, from, to int32) uint64 {
@@ -450,54 +444,48 @@ func (t *texts) get(data []byte, from, to int32) (uint32, bool) {
 		}
 		return t.shorts[i], true
 	}
-	s := data[from:to]
-	for h := maphash.Bytes(t.hash, s) & t.mask; ; h = (h + 1) & t.mask {
-		v := t.slots.v[h]
-		if v == 0 {
-			return 0, false
+	n, _, ok := t.search(data[from:to])
+	return n, ok
+}
+
+// search finds a long text, or the slot for it.
+func (t *texts) search(s []byte) (n uint32, slot uint64, ok bool) {
+	hash := uint32(maphash.Bytes(t.hash, s))
+	slot = uint64(hash) << 32
+	for at := uint64(hash) & t.long.mask; ; at = (at + 1) & t.long.mask {
+		x := t.long.v.v[at]
+		if x == 0 {
+			return 0, slot | at, false
 		}
-		if string(t.at(v-1)) == string(s) {
-			return v - 1, true
+		if n := uint32(x) - 1; uint32(x>>32) == hash && string(t.at(n)) == string(s) {
+			return n, 0, true
 		}
 	}
 }
 
 // put finds data[from:to], adding it if new.
 func (t *texts) put(data []byte, from, to int32) uint32 {
-	if n, ok := t.get(data, from, to); ok {
-		return n
-	}
 	s, n := data[from:to], uint32(t.n)
+	if len(s) <= 7 {
+		if n, ok := t.get(data, from, to); ok {
+			return n
+		}
+		t.short.id(pack(data, from, to))
+		t.shorts = append(t.shorts, n)
+	} else {
+		t.long.reserve(1)
+		known, slot, ok := t.search(s)
+		if ok {
+			return known
+		}
+		t.long.v.v[uint32(slot)] = slot>>32<<32 | uint64(n+1)
+		t.long.n++
+	}
 	t.arena.grow(t.used + len(s))
 	copy(t.arena.v[t.used:], s)
 	t.used += len(s)
 	t.ends.grow(t.n + 1)
 	t.ends.v[t.n] = uint64(t.used)
 	t.n++
-	if len(s) <= 7 {
-		t.short.id(pack(data, from, to))
-		t.shorts = append(t.shorts, n)
-		return n
-	}
-	t.longs++
-	if uint64(2*t.longs) > t.mask+1 {
-		t.slots.grow(2 * len(t.slots.v))
-		clear(t.slots.v)
-		t.mask = uint64(len(t.slots.v) - 1)
-		for i := range n {
-			if l := t.at(i); len(l) > 7 {
-				t.place(l, i)
-			}
-		}
-	}
-	t.place(s, n)
 	return n
-}
-
-func (t *texts) place(s []byte, n uint32) {
-	h := maphash.Bytes(t.hash, s) & t.mask
-	for t.slots.v[h] != 0 {
-		h = (h + 1) & t.mask
-	}
-	t.slots.v[h] = n + 1
 }

@@ -189,18 +189,59 @@ func prefix(s string, from int) uint64 {
 	return w
 }
 
-// sortedTexts gives the order of distinct texts.
-func sortedTexts(names []string) []uint32 {
+// sortedTexts gives the order of distinct texts. Many are parted by the first byte not all share, and the parts sorted at once.
+func sortedTexts(names []string, workers int) []uint32 {
 	v, scratch := make([]keyed, len(names)), make([]keyed, len(names))
 	for i := range v {
 		v[i].id = uint32(i)
 	}
-	sortTexts(names, v, scratch, 0)
+	if len(names) < 1<<12 {
+		sortTexts(names, v, scratch, 0)
+	} else {
+		from := shared(names, v, 0)
+		var begin [257]int
+		first := func(s string) int { return int(byte(prefix(s, from) >> 56)) }
+		for _, s := range names {
+			begin[first(s)+1]++
+		}
+		for d := range 256 {
+			begin[d+1] += begin[d]
+		}
+		next := begin
+		for i, s := range names {
+			d := first(s)
+			scratch[next[d]].id = uint32(i)
+			next[d]++
+		}
+		v, scratch = scratch, v
+		_ = parallel(256, workers, func(d int) error {
+			if lo, hi := begin[d], begin[d+1]; lo < hi {
+				sortTexts(names, v[lo:hi], scratch[lo:hi], from)
+			}
+			return nil
+		})
+	}
 	out := make([]uint32, len(names))
 	for i, x := range v {
 		out[i] = x.id
 	}
 	return out
+}
+
+// shared gives how long the beginning is that all of some texts share, given that they share so much.
+func shared(names []string, v []keyed, from int) int {
+	first := names[v[0].id]
+	more := len(first)
+	for _, x := range v[1:] {
+		s, n := names[x.id], from
+		for n < min(more, len(s)) && s[n] == first[n] {
+			n++
+		}
+		if more = n; n == from {
+			break
+		}
+	}
+	return more
 }
 
 // sortTexts sorts texts that share their first bytes, eight bytes at a time.
@@ -209,18 +250,7 @@ func sortTexts(names []string, v, scratch []keyed, from int) {
 		slices.SortFunc(v, func(a, b keyed) int { return strings.Compare(names[a.id], names[b.id]) })
 		return
 	}
-	first, more := names[v[0].id], len(names[v[0].id])
-	for _, x := range v[1:] { // what all share beyond
-		s := names[x.id]
-		n := from
-		for n < min(more, len(s)) && s[n] == first[n] {
-			n++
-		}
-		if more = n; n == from {
-			break
-		}
-	}
-	from = more
+	from = shared(names, v, from)
 	for i := range v {
 		v[i].key = prefix(names[v[i].id], from)
 	}
@@ -252,7 +282,7 @@ func (m *Merger) sorted(workers int) (order []uint32, names [][]string) {
 	orders := make([][]uint32, dims)
 	_ = parallel(dims, workers, func(d int) error {
 		names[d] = m.labels[d].shown(workers)
-		orders[d] = sortedTexts(names[d])
+		orders[d] = sortedTexts(names[d], workers)
 		return nil
 	})
 	if dims == 1 {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -20,12 +21,29 @@ func TestSortedTexts(t *testing.T) {
 		shared := rapid.SampledFrom([]string{"", "key ", "a long beginning of all "}).Draw(t, "shared")
 		names := rapid.SliceOfNDistinct(rapid.Map(rapid.SliceOfN(rapid.SampledFrom([]byte{0, 0, 'a', 0xff}), 0, 30), func(b []byte) string { return shared + string(b) }), 0, 900, rapid.ID[string]).Draw(t, "texts")
 		want := slices.Sorted(slices.Values(names))
-		for i, n := range sortedTexts(names) {
+		for i, n := range sortedTexts(names, 3) {
 			if names[n] != want[i] {
 				t.Fatalf("text %d of %d: %q, want %q", i, len(names), names[n], want[i])
 			}
 		}
 	})
+}
+
+// TestSortedManyTexts has enough to be sorted in parts.
+func TestSortedManyTexts(t *testing.T) {
+	var names []string
+	for n := range 9000 {
+		names = append(names, "shared "+strconv.Itoa(n*7919%9001), "shared "+strconv.Itoa(n*7919%9001)+" and longer")
+	}
+	names = append(names, "shared ", "shared \x00")
+	want := slices.Sorted(slices.Values(names))
+	for _, workers := range []int{1, 4} {
+		for i, n := range sortedTexts(names, workers) {
+			if names[n] != want[i] {
+				t.Fatalf("text %d: %q, want %q", i, names[n], want[i])
+			}
+		}
+	}
 }
 
 func TestSortKeyed(t *testing.T) {

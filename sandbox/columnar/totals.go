@@ -289,10 +289,14 @@ func (m *Merger) answer(workers int) (*sandbox.Answer, error) {
 	r := m.r
 	a := &sandbox.Answer{Population: make([]sandbox.Pseudonym, m.subjects), Cells: make([]sandbox.Cell, m.cells)}
 	for _, s := range m.segments {
-		for i := range s.ev.known {
-			p := s.ev.people.at(i)
-			putPseudonym(&a.Population[s.subjects+i], p[0], p[1])
-		}
+		pages := (s.ev.known + pageMask) >> pageBits
+		_ = parallel(pages, workers, func(k int) error {
+			for i := k << pageBits; i < min(s.ev.known, (k+1)<<pageBits); i++ {
+				p := s.ev.people.at(i)
+				putPseudonym(&a.Population[s.subjects+i], p[0], p[1])
+			}
+			return nil
+		})
 	}
 	r.describe(a)
 	if err := m.over(); err != nil {
