@@ -38,7 +38,8 @@ type coder struct {
 	other    uint32
 	kept     *index64 // public words a filter tells apart
 	keptCode []uint32 // → code
-	scratch  []uint64 // a piece of words
+	scratch  []uint64 // a piece of words, and their numbers
+	ids      []uint32
 
 	given      []int32 // of a piece with nulls: the rows that have a value, and their codes
 	codesGiven []uint32
@@ -94,7 +95,7 @@ func newCoder(mem memory.Allocator, object string, c *catalog.Column, b *catalog
 		if k.kind = byWord; c.Type == catalog.Text {
 			k.kind, k.texts, k.recent = byText, k.spelt, new(recentTexts)
 		} else {
-			k.scratch = make([]uint64, piece)
+			k.scratch, k.ids = make([]uint64, piece), make([]uint32, piece)
 		}
 		return k
 	}
@@ -263,6 +264,9 @@ func (k *coder) encode(c *column, sel []int32, out []uint32) error {
 
 // encodeWords codes public values of an open coder.
 func (k *coder) encodeWords(c *column, sel []int32, out []uint32) {
+	if len(sel) == 0 {
+		return
+	}
 	words := k.scratch[:len(sel)]
 	if c.ints != nil {
 		for j, i := range sel {
@@ -273,9 +277,16 @@ func (k *coder) encodeWords(c *column, sel []int32, out []uint32) {
 			words[j] = uint64(c.word(i))
 		}
 	}
-	k.words.ids(words, out)
-	for j := range out {
-		out[j]++
+	// Runs of equal words, as clustered rows have them, become one each, without a branch.
+	run, prev := -1, ^words[0]
+	for j, w := range words {
+		differs := w ^ prev
+		run += int((differs | -differs) >> 63)
+		words[run], prev, out[j] = w, w, uint32(run)
+	}
+	k.words.ids(words[:run+1], k.ids)
+	for j, run := range out {
+		out[j] = k.ids[run] + 1
 	}
 }
 
