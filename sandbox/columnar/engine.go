@@ -6,7 +6,8 @@
 // what conditions on values it can answer without labels); bins
 // become label codes (through tables for dates, a hash table for texts); codes become a dense cell number by mixed radix,
 // or by open addressing when the space is wide; (cell, subject) pairs index accumulators by open addressing, or without any table
-// while subjects come in order, as versions keep them. Go maps keyed by strings were four times slower per row.
+// while subjects come in order, as versions keep them. Go maps keyed by strings were four times slower per row. Public values stay
+// words or bytes until the answer spells them. Tables keep hashes beside numbers, and read what 256 keys need before they search.
 //
 // Of a reader that is a batch.Selector the engine takes texts as codes of a dictionary, coded once an entry, and pseudonyms as codes of
 // their runs; of the scanned input it leaves out batches whose bounds a filter refuses whole.
