@@ -76,7 +76,11 @@ func (p place) header(id []byte) [headerSize]byte {
 }
 
 func (p place) tampered(rule string) error {
-	return &sandbox.Error{Op: "vault: open", Kind: sandbox.Tampered, Object: p.String(), Detail: rule, Hint: "restore the version's folder from a backup"}
+	e := &sandbox.Error{Op: "vault: open", Kind: sandbox.Tampered, Object: p.String(), Detail: rule, Hint: "restore the version's folder from a backup"}
+	if p.keyID == spillKey {
+		e.Hint = "find out who writes to the domain's disk, then run the job anew"
+	}
+	return e
 }
 
 // unread is what a failed read of p's file means: bytes that are not there were cut off, anything else is the disk.
@@ -106,6 +110,7 @@ type fileWriter struct {
 	written int64
 	plain   []byte // at most one chunk
 	sealed  []byte // chunks waiting to be written
+	group   int    // so many at once
 	room    func(object string, n int) error
 }
 
@@ -123,7 +128,19 @@ func (v *Vault) newFile(path string, p place) (*fileWriter, error) {
 }
 
 func newFileWriter(fs durable.FS, path string, p place, rand io.Reader) (*fileWriter, error) {
-	w := &fileWriter{place: p, plain: make([]byte, 0, chunkSize), sealed: make([]byte, 0, headerSize+groupChunks*sealedSize)}
+	w, err := beginFile(p, rand, groupChunks)
+	if err != nil {
+		return nil, err
+	}
+	if w.f, err = fs.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err != nil {
+		return nil, unavailable("write", p.String(), err)
+	}
+	return w, nil
+}
+
+// beginFile gives a writer that has no file yet.
+func beginFile(p place, rand io.Reader, group int) (*fileWriter, error) {
+	w := &fileWriter{place: p, group: group, plain: make([]byte, 0, chunkSize), sealed: make([]byte, 0, headerSize+group*sealedSize)}
 	if _, err := io.ReadFull(rand, w.id[:]); err != nil {
 		return nil, unavailable("write", "randomness", err)
 	}
@@ -132,9 +149,6 @@ func newFileWriter(fs durable.FS, path string, p place, rand io.Reader) (*fileWr
 		return nil, err
 	}
 	w.head = p.header(w.id[:])
-	if w.f, err = fs.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err != nil {
-		return nil, unavailable("write", p.String(), err)
-	}
 	w.sealed = append(w.sealed, w.head[:]...)
 	return w, nil
 }
@@ -166,7 +180,7 @@ func (w *fileWriter) chunk(plain []byte, last bool) error {
 	nonce := chunkNonce(w.index, last)
 	w.sealed = w.aead.Seal(w.sealed, nonce[:], plain, w.head[:])
 	w.index++
-	if last || len(w.sealed) > (groupChunks-1)*sealedSize {
+	if last || len(w.sealed) > (w.group-1)*sealedSize {
 		if w.room != nil {
 			if err := w.room(w.place.String(), len(w.sealed)); err != nil {
 				return err
@@ -175,7 +189,7 @@ func (w *fileWriter) chunk(plain []byte, last bool) error {
 		if _, err := w.f.Write(w.sealed); err != nil {
 			return unavailable("write", w.place.String(), err)
 		}
-		if !last {
+		if !last && w.group > 1 {
 			durable.Ahead(w.f, w.written, int64(len(w.sealed))) // or the end waits for all of it at once
 			w.written += int64(len(w.sealed))
 		}
@@ -184,11 +198,16 @@ func (w *fileWriter) chunk(plain []byte, last bool) error {
 	return nil
 }
 
-// finish seals the last chunk, makes the file durable and closes it.
-func (w *fileWriter) finish() error {
+// end seals and writes the last chunk.
+func (w *fileWriter) end() error {
 	err := w.chunk(w.plain, true)
 	clear(w.plain[:cap(w.plain)])
-	if err != nil {
+	return err
+}
+
+// finish ends the file, makes it durable and closes it.
+func (w *fileWriter) finish() error {
+	if err := w.end(); err != nil {
 		return err
 	}
 	if err := w.f.Sync(); err != nil {

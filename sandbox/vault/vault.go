@@ -15,6 +15,8 @@
 //	    key                   as above
 //	    stage                 sealed JSON: schema, input batches that are durable, runs
 //	    <n>.run               rows in the order of their pseudonyms
+//	.spill/<job>-<n>          what a job could not keep in memory, sealed under a key that only its process has; nameless
+//	                          where the system allows, removed at Open
 //
 // # Sealed file
 //
@@ -169,6 +171,9 @@ func OpenConfig(c Config) (*Vault, error) {
 		return nil, unavailable("open", c.Dir, err)
 	}
 	v := &Vault{fs: c.FS, dir: c.Dir, keys: c.Keys, rand: c.Rand, mem: c.Mem, sortBytes: c.SortBytes, space: c.Space, writing: map[claimed]bool{}}
+	if err := v.swept(); err != nil {
+		return nil, err
+	}
 	ids, err := v.Datasets()
 	if err != nil {
 		return nil, err
