@@ -2,7 +2,6 @@
 // is a module of its own, so that what it links (DuckDB, 72 MB, cgo) stays out of the product.
 //
 //	cd benchmarks/peers && go run . -rows 4000000
-//	cd benchmarks/peers && GOEXPERIMENT=simd go run . -rows 10000000 -kernels
 //
 // Each line is the best of several runs by processor time of the whole process, DuckDB held to one thread, over the same values.
 // The results are compared before anything is timed. Comparisons hold only within one run.
@@ -32,7 +31,7 @@ type line struct {
 func main() {
 	rows := flag.Int("rows", 4_000_000, "rows of each column")
 	repeat := flag.Int("repeat", 5, "runs of each line; the best is shown")
-	only := flag.Bool("kernels", false, "only the kernels without evidence")
+	only := flag.String("only", "", "run one part: dbbench, lineitem, or stream, which is in no other run")
 	flag.Parse()
 	if err := measure(context.Background(), os.Stdout, *rows, *repeat, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -40,7 +39,7 @@ func main() {
 	}
 }
 
-func measure(ctx context.Context, out io.Writer, rows, repeat int, only bool) error {
+func measure(ctx context.Context, out io.Writer, rows, repeat int, only string) error {
 	db, err := sql.Open("duckdb", "")
 	if err != nil {
 		return err
@@ -57,10 +56,8 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, only bool) er
 		return err
 	}
 	fmt.Fprintf(out, "DuckDB %s, %s %s/%s, %d rows\n\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, rows)
-	if only {
-		text, err := kernels(ctx, db, rows, repeat)
-		fmt.Fprint(out, text)
-		return err
+	if only != "" {
+		return part(ctx, db, out, rows, repeat, only)
 	}
 	lines, err := masks(ctx, db, rows)
 	if err != nil {
@@ -79,15 +76,15 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, only bool) er
 		duck = max(duck, l.rate)
 	}
 	fmt.Fprintf(out, "\nmask ÷ DuckDB's fastest form %.1f (goal 30), mask ÷ memcpy %.2f (goal 0.3)\n", ours/duck, ours/copied)
-	alone, err := kernels(ctx, db, rows, repeat)
-	fmt.Fprint(out, alone)
-	if err != nil {
-		return err
-	}
 	asked, err := engine(ctx, db, rows, repeat)
 	fmt.Fprint(out, asked)
 	if err != nil {
 		return err
+	}
+	for _, name := range published {
+		if err := part(ctx, db, out, rows, repeat, name); err != nil {
+			return err
+		}
 	}
 	found, err := fullText(repeat)
 	fmt.Fprint(out, found)
