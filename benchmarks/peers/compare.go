@@ -26,7 +26,8 @@ import (
 // peer is one question of a published benchmark in both languages.
 //
 // with gives, in columns named so: l0, l1 … the labels; p the distinct subjects; v0, v1 … the outputs; t0, t1 … the largest two
-// contributions to each; h0, h1 … the thinner side of outputs that are not sums. Columns it does not give are not compared.
+// contributions to each; h0, h1 … the thinner side of outputs that are not sums. It may also give n, the rows; k0, k1 … the rows with no
+// input missing; c0, c1 … all contributions, ascending. Columns it does not give are not compared.
 type peer struct {
 	name  string
 	spec  query.Spec
@@ -288,7 +289,7 @@ func held(ctx context.Context, db *sql.DB, text string, d query.Derivation, a *s
 		}
 		for i, name := range names {
 			var m int
-			if name[0] == 'v' || name[0] == 't' || name[0] == 'h' {
+			if strings.ContainsRune("vthkc", rune(name[0])) {
 				if _, err := fmt.Sscan(name[1:], &m); err != nil || m >= len(c.Values) {
 					return fmt.Errorf("column %s names no output", name)
 				}
@@ -299,6 +300,17 @@ func held(ctx context.Context, db *sql.DB, text string, d query.Derivation, a *s
 				ok = equal(int64(len(c.Contributors)), false, row[i], 1)
 			case 'v':
 				ok = equal(c.Values[m], c.Missing(m), row[i], unit[m])
+			case 'n':
+				ok = equal(c.Rows, false, row[i], 1)
+			case 'k':
+				ok = equal(c.NonMissing[m], false, row[i], 1)
+			case 'c':
+				all, _ := row[i].([]any)
+				mine := slices.Sorted(slices.Values(c.Contributions[m]))
+				ok = len(all) == len(mine)
+				for j := range mine {
+					ok = ok && equal(mine[j], false, all[j], 1)
+				}
 			case 'h':
 				ok = equal(c.Thin[m], false, row[i], 1)
 			case 't':

@@ -7,6 +7,7 @@ require (
 	github.com/duckdb/duckdb-go/v2 v2.10506.0
 	github.com/opdomain/opdomain v0.0.0
 	modernc.org/sqlite v1.46.1
+	pgregory.net/rapid v1.2.0
 )
 
 require (
