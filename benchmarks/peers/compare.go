@@ -346,11 +346,9 @@ var published = []string{"dbbench", "lineitem"}
 
 // part runs one part by its name.
 func part(ctx context.Context, db *sql.DB, out io.Writer, rows, repeat int, name string) error {
-	run, ok := map[string]func(context.Context, *sql.DB, int, int) (string, error){"dbbench": dbBenchmark, "lineitem": tpch}[name]
+	run, ok := map[string]func(context.Context, *sql.DB, io.Writer, int, int) error{"dbbench": dbBenchmark, "lineitem": tpch, "stream": streamed}[name]
 	if !ok {
 		return fmt.Errorf("no part is called %q", name)
 	}
-	text, err := run(ctx, db, rows, repeat)
-	fmt.Fprint(out, text)
-	return err
+	return run(ctx, db, out, rows, repeat)
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -186,9 +187,8 @@ func g1Refused(ctx context.Context, f *fixture) (string, error) {
 }
 
 // dbBenchmark measures the ten questions.
-func dbBenchmark(ctx context.Context, db *sql.DB, rows, repeat int) (string, error) {
-	var out strings.Builder
-	fmt.Fprintf(&out, "\n## db-benchmark's ten group-by questions\n\nG1_1e7_1e2_0_0's shape, %d rows: id1, id2, id4, id5 of %d values, id3 and id6 of %d, v1 of 1 to 5, v2 of 1 to 15, v3 of 0 to 100 with six decimals; "+
+func dbBenchmark(ctx context.Context, db *sql.DB, out io.Writer, rows, repeat int) error {
+	fmt.Fprintf(out, "\n## db-benchmark's ten group-by questions\n\nG1_1e7_1e2_0_0's shape, %d rows: id1, id2, id4, id5 of %d values, id3 and id6 of %d, v1 of 1 to 5, v2 of 1 to 15, v3 of 0 to 100 with six decimals; "+
 		"a protected subject of %d rows added, drawn apart from the rest, so that almost every row is a (group, subject) of its own. DuckDB has id1 and id2 as enumerations, id4 to v2 as 32-bit integers and v3 in double precision, as its "+
 		"own scripts for this benchmark do, and an integer subject; the engine plain texts, 64-bit integers and pseudonyms of 16 bytes. The values of every group are compared before anything is timed, over the same values in scaled integers: "+
 		"sums, counts, extremes, quantiles, distinct subjects, the largest two contributions and the thinner side are equal; means, deviations and correlations agree within half a unit of the last decimal "+
@@ -199,22 +199,22 @@ func dbBenchmark(ctx context.Context, db *sql.DB, rows, repeat int) (string, err
 	for _, l := range layouts {
 		f, err := loadG1(ctx, db, l, rows)
 		if err != nil {
-			return out.String(), err
+			return err
 		}
 		name, _, _ := strings.Cut(l.name, ",")
 		for _, p := range g1Questions(f.dataset) {
-			if err := f.tabled(ctx, db, &out, p, name, rows, repeat); err != nil {
-				return out.String(), err
+			if err := f.tabled(ctx, db, out, p, name, rows, repeat); err != nil {
+				return err
 			}
 		}
 		if refused == "" {
 			if refused, err = g1Refused(ctx, f); err != nil {
-				return out.String(), err
+				return err
 			}
 		}
 		f.release()
 	}
-	fmt.Fprintf(&out, "\n| not answered | because | nearest that is |\n|---|---|---|\n%s", refused)
+	fmt.Fprintf(out, "\n| not answered | because | nearest that is |\n|---|---|---|\n%s", refused)
 	_, err := db.ExecContext(ctx, `DROP VIEW g1_exact; DROP TABLE g1`)
-	return out.String(), err
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"io"
 	"math/big"
 	"strings"
 
@@ -202,24 +203,23 @@ func recovered(ctx context.Context, db *sql.DB, a *sandbox.Answer, where string,
 }
 
 // tpch measures Q1 and Q6.
-func tpch(ctx context.Context, db *sql.DB, rows, repeat int) (string, error) {
-	var out strings.Builder
-	fmt.Fprintf(&out, "\n## Q1 and Q6\n\nTPC-H's lineitem in shape, %d rows (scale %.2f) of %d customers, each row drawn by itself; the customer is the protected subject. DuckDB has amounts as DECIMAL(15, 2), as specified. "+
+func tpch(ctx context.Context, db *sql.DB, out io.Writer, rows, repeat int) error {
+	fmt.Fprintf(out, "\n## Q1 and Q6\n\nTPC-H's lineitem in shape, %d rows (scale %.2f) of %d customers, each row drawn by itself; the customer is the protected subject. DuckDB has amounts as DECIMAL(15, 2), as specified. "+
 		"A question here measures columns, not products of them. Sums of the product of two columns follow from covariance, sums and count, to half a unit of 10⁻⁴ yuan a row, and are held to DuckDB's; "+
 		"sum_charge, a product of three, is left out on both sides. Q6's product is asked so too. Otherwise as above.\n\n%s", rows, float64(rows)/6e6, max(1, rows/rowsPerCustomer), peerHead)
 	for _, l := range layouts {
 		f, err := loadLineitem(ctx, db, l, rows)
 		if err != nil {
-			return out.String(), err
+			return err
 		}
 		name, _, _ := strings.Cut(l.name, ",")
 		for _, p := range lineitemQuestions(f.dataset) {
-			if err := f.tabled(ctx, db, &out, p, name, rows, repeat); err != nil {
-				return out.String(), err
+			if err := f.tabled(ctx, db, out, p, name, rows, repeat); err != nil {
+				return err
 			}
 		}
 		f.release()
 	}
 	_, err := db.ExecContext(ctx, `DROP VIEW lineitem_exact; DROP TABLE lineitem`)
-	return out.String(), err
+	return err
 }

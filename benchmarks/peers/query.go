@@ -92,11 +92,7 @@ func regionOf(i, who int64) int64 {
 // load makes one table in both programs.
 func load(ctx context.Context, db *sql.DB, l layout, rows int) ([]arrow.Record, error) {
 	subjects := int64(max(1, rows/rowsPerSubject))
-	if _, err := db.ExecContext(ctx, fmt.Sprintf(`CREATE OR REPLACE TABLE claims AS
-		SELECT who AS subject, '4403' || lpad((CASE WHEN %s = 0 THEN %s ELSE who * 7919 %% %d END)::VARCHAR, 3, '0') AS region,
-			DATE '2020-01-01' + %s::INTEGER AS day, %s AS amount, who AS key
-		FROM (SELECT i, least(%s, %d) AS who FROM range(%d) r(i))`,
-		drawn(1, 10), drawn(2, regions), regions, drawn(3, days), drawn(4, 20000), l.sql(subjects), subjects-1, rows)); err != nil {
+	if _, err := db.ExecContext(ctx, `CREATE OR REPLACE TABLE claims AS `+claimsSQL(l.sql(subjects), subjects, 0, int64(rows))); err != nil {
 		return nil, err
 	}
 	names := make([]string, regions)
