@@ -2,6 +2,11 @@
 // is a module of its own, so that what it links (DuckDB, 72 MB, cgo) stays out of the product.
 //
 //	cd benchmarks/peers && go run . -rows 4000000
+//	cd benchmarks/peers && go run . -only dbbench -rows 10000000
+//	cd benchmarks/peers && go run . -only lineitem -rows 10000000
+//	cd benchmarks/peers && go run . -only stream -rows 100000000
+//
+// The last takes some minutes, 6 GB of the temporary directory and about as much memory, and is in no other run.
 //
 // Each line is the best of several runs by processor time of the whole process, DuckDB held to one thread, over the same values.
 // The results are compared before anything is timed. Comparisons hold only within one run.
