@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
 	"syscall"
 	"time"
@@ -38,7 +39,11 @@ func main() {
 	repeat := flag.Int("repeat", 5, "runs of each line; the best is shown")
 	only := flag.String("only", "", "run one part: dbbench, lineitem, or stream, which is in no other run")
 	flag.Parse()
-	if err := measure(context.Background(), os.Stdout, *rows, *repeat, *only); err != nil {
+	// A run that is stopped takes its files with it.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := measure(ctx, os.Stdout, *rows, *repeat, *only)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}

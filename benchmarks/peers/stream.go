@@ -61,9 +61,12 @@ func newGenerated(rows, subjects int64) *generated {
 
 func (g *generated) Schema() *arrow.Schema { return g.b.Schema() }
 
-func (g *generated) Next(context.Context) (arrow.Record, error) {
+func (g *generated) Next(ctx context.Context) (arrow.Record, error) {
 	if g.at == g.rows {
 		return nil, io.EOF
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
 	before := processorTime()
 	defer func() { g.spent += processorTime() - before }()
@@ -101,6 +104,9 @@ func sealedClaims(ctx context.Context, v *vault.Vault, g *generated) error {
 		if err == io.EOF {
 			_, err := w.Commit(ctx)
 			return err
+		}
+		if err != nil {
+			return errors.Join(err, w.Abort())
 		}
 		who := make([]sandbox.Pseudonym, rec.NumRows())
 		for i := range who {
