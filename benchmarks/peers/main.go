@@ -2,6 +2,7 @@
 // is a module of its own, so that what it links (DuckDB, 72 MB, cgo) stays out of the product.
 //
 //	cd benchmarks/peers && go run . -rows 4000000
+//	cd benchmarks/peers && GOEXPERIMENT=simd go run . -only kernels -rows 10000000
 //	cd benchmarks/peers && go run . -only dbbench -rows 10000000
 //	cd benchmarks/peers && go run . -only lineitem -rows 10000000
 //	cd benchmarks/peers && go run . -only stream -rows 100000000
@@ -37,7 +38,7 @@ type line struct {
 func main() {
 	rows := flag.Int("rows", 4_000_000, "rows of each column")
 	repeat := flag.Int("repeat", 5, "runs of each line; the best is shown")
-	only := flag.String("only", "", "run one part: dbbench, lineitem, or stream, which is in no other run")
+	only := flag.String("only", "", "run one part: kernels, dbbench, lineitem, or stream, which is in no other run")
 	flag.Parse()
 	// A run that is stopped takes its files with it.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -86,6 +87,11 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, only string) 
 		duck = max(duck, l.rate)
 	}
 	fmt.Fprintf(out, "\nmask ÷ DuckDB's fastest form %.1f (goal 30), mask ÷ memcpy %.2f (goal 0.3)\n", ours/duck, ours/copied)
+	alone, err := kernels(ctx, db, rows, repeat)
+	fmt.Fprint(out, alone)
+	if err != nil {
+		return err
+	}
 	asked, err := engine(ctx, db, rows, repeat)
 	fmt.Fprint(out, asked)
 	if err != nil {
