@@ -9,6 +9,8 @@
 // Traps: order numbers whose check digits are right, timestamps, hospital numbers that look like mobiles, serials, decimals,
 // places and everyday words that begin with surnames, identity numbers of no province, identifiers without spaces around them.
 //
+// Tables as they would leave, honest and with identifiers put into them in many ways, are drawn for sandbox/egress/scan (出域表).
+//
 // The same seed gives the same everything. Shares are between 0 and 1. It is no model of a population.
 package trapset
 
