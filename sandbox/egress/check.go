@@ -53,8 +53,8 @@ func (*Checked) String() string { return "checked answer(redacted)" }
 func (*Checked) GoString() string { return "checked answer(redacted)" }
 
 // Check applies the rules to every cell, suppresses what breaks them and what would give a suppressed cell away, and
-// writes the outgoing bytes. An answer with a function that may never leave, or with labels that look like identifiers of
-// persons or enterprises, is Withheld: the caller shows the asker the uniform code only.
+// writes the outgoing bytes. An answer with a function that may never leave, or with content that looks like identifiers of
+// persons or enterprises (Quarantine), is Withheld: the caller shows the asker the uniform code only.
 func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params) (*Checked, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
@@ -106,8 +106,8 @@ func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params) (*Checked, 
 		return nil, err
 	}
 	c.digest = Digest(c.Result)
-	if at := scan(a); at != "" {
-		return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Withheld, Object: string(question), Detail: "a label looks like an identifier: " + at}
+	if err := c.content(question); err != nil {
+		return nil, err
 	}
 	return c, nil
 }

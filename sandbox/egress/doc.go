@@ -1,7 +1,7 @@
 // Package egress is the gate (出域审核): it decides on evidence the engine computed whether an answer may leave, writes the
 // outgoing bytes itself, compares them with everything that left before, and holds the reviewers' votes.
 //
-//	Answer → Check: primary rules per cell → secondary suppression → Result (our own bytes) → identifier scan
+//	Answer → Check: primary rules per cell → secondary suppression → Result (our own bytes) → content scan
 //	       → Ledger.Compare with every earlier answer on the same datasets
 //	       → Review: two votes of two organisations, the second the agency → Approval → release
 //

@@ -156,14 +156,3 @@ func FuzzDecodeResult(f *testing.F) {
 		}
 	})
 }
-
-func FuzzIdentifier(f *testing.F) {
-	f.Add("11010519491231002X")
-	f.Add("１３８-0013 8000")
-	f.Fuzz(func(t *testing.T, label string) {
-		// What follows after a full stop in Chinese is another run: it cannot undo a finding.
-		if identifier(label) && !identifier(label+"。x") {
-			t.Fatal("a finding is undone by what follows")
-		}
-	})
-}

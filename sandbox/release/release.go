@@ -5,7 +5,7 @@
 // question, class, recipient, expiry, digest), so a box cannot be moved to another envelope; the domain's signature covers
 // head and box. Result is the SM3 of the outgoing bytes, for class B salted, since one record is easily guessed.
 //
-// Send fails closed: the approval must cover exactly these bytes now. Open checks the signature first, then expiry, then
+// Send fails closed: the approval must cover exactly these bytes now, and they are scanned once more, whoever approved them. Open checks the signature first, then expiry, then
 // decrypts and compares the digest. Nothing here stores or transports an envelope.
 package release
 
@@ -64,6 +64,9 @@ func (s Sender) Send(a egress.Approval, id sandbox.ReleaseID, result []byte, to 
 		return Envelope{}, &sandbox.Error{Op: "release", Kind: sandbox.Denied, Object: string(id), Detail: "an approval that covers exactly these bytes and has not expired"}
 	}
 	if err := sandbox.CheckID("release", string(id)); err != nil {
+		return Envelope{}, err
+	}
+	if err := egress.Scan(a.Class(), a.Question(), result); err != nil {
 		return Envelope{}, err
 	}
 	e := Envelope{Head: Head{Version: 1, Domain: s.Domain, Release: id, Question: a.Question(), Class: a.Class(), Recipient: a.Recipient(), Policy: a.Policy(),

@@ -183,6 +183,29 @@ func TestSendRefuses(t *testing.T) {
 	}
 }
 
+// What was approved is scanned at the way out: a consented field holds no code.
+func TestSendScansWhatLeaves(t *testing.T) {
+	h := newHouse(t)
+	claim := bytes.Repeat([]byte{7}, consent.DigestSize)
+	rec := consent.Record{State: consent.Given, Receipt: attest.Receipt{ID: "c-1", Subject: "id-person", Grantee: "insurer", Scenario: "sc-1", Purpose: "settlement",
+		Dataset: "claims", Fields: []string{"note"}, Claim: claim, NotBefore: now, NotAfter: expires, MaxUses: 1}}
+	check := consent.ClaimCheck{Subject: "id-person", Grantee: "insurer", Scenario: "sc-1", Purpose: "settlement", Dataset: "claims", Fields: []string{"note"}, Claim: claim, At: now}
+	for value, kind := range map[string]sandbox.Kind{"13800138000": "", "MTM4MDAxMzgwMDA=": sandbox.Withheld, "3133383030313338303030": sandbox.Withheld} {
+		b, err := egress.EncodeRecord("q-9", check.Fields, []string{value})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := egress.FromConsent(rec, check, "q-9", sandbox.Identity{ID: "id-insurer", Party: "insurer"}, b, expires, "policy/1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := h.sender.Send(a, "x-1", b, h.key.Public(), now)
+		if kind == "" && err != nil || kind != "" && (!errors.Is(err, kind) || e.Box != nil || strings.Contains(err.Error(), value)) {
+			t.Errorf("a field of %d characters: %v", len(value), err)
+		}
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	h, other := newHouse(t), newHouse(t)
 	e := h.send(t)

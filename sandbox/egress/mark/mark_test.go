@@ -119,7 +119,7 @@ func trace(t testing.TB, c *Code, header []string, rows [][]string, to []sandbox
 func TestTraceAfterRemoval(t *testing.T) {
 	r := rand.New(rand.NewPCG(20261129, 1))
 	c, to := code(t), recipients(24)
-	trials := 200
+	trials := 100
 	if testing.Short() {
 		trials = 40
 	}
@@ -153,7 +153,7 @@ func TestTwoRecipientsTogether(t *testing.T) {
 		"the larger":   func(_ *rand.Rand, _ int, a, b string) string { return larger(a, b) },
 	} {
 		r := rand.New(rand.NewPCG(20261129, 2))
-		one, both, trials := 0, 0, 40
+		one, both, trials := 0, 0, 16
 		for k := range trials {
 			header, rows := table(r, 2000)
 			a, _ := marked(t, c, to[k%24], header, rows)
@@ -210,7 +210,7 @@ func TestInnocentsAreNotAccused(t *testing.T) {
 		}
 		even = append(even, x)
 	}
-	n := 4000
+	n := 1500
 	if testing.Short() {
 		n = 500
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -147,7 +148,7 @@ func (s *Scanner) again(b []byte, form Form, depth int) {
 
 // hex looks at a run of hexadecimal digits as text, from both beginnings, and as one number.
 func (s *Scanner) hex(run string, depth int) {
-	if len(run) >= 9 && len(run) <= 16 {
+	if len(run) >= 9 && len(run) <= 16 && strings.ContainsAny(run, "abcdefABCDEF") {
 		if v, err := strconv.ParseUint(run, 16, 64); err == nil && v > 1e14 { // shorter ones are any code
 			s.digits(strconv.AppendUint(nil, v, 10), Hex)
 		}

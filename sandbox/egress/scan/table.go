@@ -50,6 +50,7 @@ const (
 // Table (表格扫描) scans rows as they come. One goroutine uses it. It keeps texts it has seen, so it prints redacted.
 type Table struct {
 	fields []Field
+	names  []string // as hits give them
 	scan   *Scanner
 	tally  map[key]*tally
 	clean  []map[string]struct{}
@@ -84,11 +85,16 @@ func NewTable(fields []Field) (*Table, error) {
 		cells: make([]cell, len(fields)), above: make([][maxWidth]cell, len(fields)), pairs: make([]pair, len(fields))}
 	var d catalog.Dataset
 	for i, f := range fields {
+		t.names = append(t.names, f.Name)
 		if !f.Role.Valid() {
 			return nil, &sandbox.Error{Op: "scan", Kind: sandbox.Invalid, Object: "column " + strconv.Itoa(i+1), Detail: "a column is label, text, count, amount or token"}
 		}
 		t.clean[i] = map[string]struct{}{}
+		found := len(t.tally)
 		t.text(i, f.Name, true)
+		if len(t.tally) > found { // what a column is called may be the find
+			t.names[i] = "column " + strconv.Itoa(i+1)
+		}
 		if f.Role == Text {
 			d.Columns = append(d.Columns, catalog.Column{Name: f.Name, Title: f.Name, Type: catalog.Text, Grade: sandbox.Grade1})
 			t.sender = append(t.sender, i)
@@ -387,7 +393,7 @@ func (t *Table) Hits() []Hit {
 		if !x.beyond(t.fields[k.column].Role == Amount || t.fields[k.column].Role == Count) {
 			continue
 		}
-		h := Hit{Rule: RuleIdentifier, Kind: k.kind, Form: k.form, Column: t.fields[k.column].Name, Row: x.first, Count: x.held}
+		h := Hit{Rule: RuleIdentifier, Kind: k.kind, Form: k.form, Column: t.names[k.column], Row: x.first, Count: x.held}
 		if k.kind == classify.None {
 			h.Rule = RuleOpaque
 		}
@@ -400,12 +406,12 @@ func (t *Table) Hits() []Hit {
 	}
 	for i, p := range t.pairs {
 		if p.held >= 3 && 10*p.held >= 9*p.rows {
-			out = append(out, Hit{Rule: RuleIdentifier, Kind: Coordinate, Form: Cells, Column: t.fields[i].Name, Count: p.held})
+			out = append(out, Hit{Rule: RuleIdentifier, Kind: Coordinate, Form: Cells, Column: t.names[i], Count: p.held})
 		}
 	}
 	for k, f := range t.sample.Grade() {
 		if identifies(f.Finding.Of()) {
-			out = append(out, Hit{Rule: RuleIdentifier, Kind: f.Finding.Of(), Form: ByColumns, Column: t.fields[t.sender[k]].Name, Count: int(f.Share*float64(f.Sampled) + 0.5)})
+			out = append(out, Hit{Rule: RuleIdentifier, Kind: f.Finding.Of(), Form: ByColumns, Column: t.names[t.sender[k]], Count: int(f.Share*float64(f.Sampled) + 0.5)})
 		}
 	}
 	slices.SortFunc(out, func(a, b Hit) int {
@@ -415,7 +421,7 @@ func (t *Table) Hits() []Hit {
 }
 
 func (t *Table) index(column string) int {
-	return slices.IndexFunc(t.fields, func(f Field) bool { return f.Name == column })
+	return slices.Index(t.names, column)
 }
 
 // identifies says whether a kind names somebody or a place of somebody by itself.

@@ -33,7 +33,7 @@ func TestHitsNamePlaceAndRule(t *testing.T) {
 	if s := hits[0].String(); s != "identifier mobile in area, row 2 and 1 more" {
 		t.Error(s)
 	}
-	if hits := scanned(t, []Field{{"13800138000", Count}}); len(hits) != 1 || hits[0].Row != 0 {
+	if hits := scanned(t, []Field{{"13800138000", Count}}); len(hits) != 1 || hits[0].Row != 0 || hits[0].Column != "column 1" {
 		t.Errorf("a header: %v", hits)
 	}
 	if hits := scanned(t, []Field{{"a", Label}}, []string{"1", "13800138000"}); len(hits) != 1 {
