@@ -214,5 +214,5 @@ func (a *app) egressCommand() *cobra.Command {
 	})
 	vote.Flags().BoolVar(&refuse, "refuse", false, "refuse: one refusal is a veto")
 	vote.Flags().StringVar(&reason, "reason", "", "reason; needed for a refusal")
-	return group("egress", "Review what would leave (出域审核)", list, one, vote)
+	return group("egress", "Review what would leave; scan, mark and trace data sets (出域审核)", list, one, vote, a.scanCommand(), a.markCommand(), a.traceCommand())
 }
