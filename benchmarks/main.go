@@ -66,6 +66,7 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 	}
 	cases = append(cases, masks...)
 	cases = append(cases, kernelCases(rows)...)
+	cases = append(cases, scanCases()...)
 	lines := []string{header}
 	fmt.Fprintln(out, header)
 	for _, c := range cases {

@@ -72,7 +72,7 @@ func (s *Scanner) decoded(text string, depth int) {
 		if all&inHex != 0 {
 			s.hex(piece, depth)
 		}
-		if len(piece) >= 10 {
+		if len(piece) >= 10 && (upper || lower) { // text is never digits alone
 			readable := s.base64(piece, depth)
 			if !readable && len(piece) >= opaqueRun && digit && (upper && lower || all&inHex != 0) && entropy(piece) >= 3 {
 				s.opaque = true
@@ -88,7 +88,7 @@ func (s *Scanner) decoded(text string, depth int) {
 	if entities >= 3 {
 		s.again(unescape(s.room(n), text, entity), Escaped, depth)
 	}
-	if depth == 0 && n >= 3*shortest {
+	if depth == 0 && n >= 3*shortest && strings.ContainsAny(text, " :-,;\\._") {
 		s.separated(text)
 	}
 }
@@ -125,6 +125,18 @@ func (s *Scanner) separated(text string) {
 	flush()
 }
 
+// rough is room whose bytes are looked at before the next piece of the same depth is decoded.
+func (s *Scanner) rough(n, depth int) []byte {
+	if s.budget -= n; s.budget < 0 {
+		s.opaque = true
+		return nil
+	}
+	if cap(s.scratch[depth]) < n {
+		s.scratch[depth] = make([]byte, 0, n+n/2)
+	}
+	return s.scratch[depth][:0]
+}
+
 // room gives a buffer of its own for n bytes, charged against what decoding may yield.
 func (s *Scanner) room(n int) []byte {
 	if s.budget -= n; s.budget < 0 {
@@ -157,7 +169,7 @@ func (s *Scanner) hex(run string, depth int) {
 		return
 	}
 	for first := range 2 {
-		b := s.room(len(run) / 2)
+		b := s.rough(len(run)/2, depth)
 		if b == nil {
 			return
 		}
@@ -185,7 +197,7 @@ func (s *Scanner) base64(run string, depth int) bool {
 		if len(run)-first < 10 {
 			break
 		}
-		b := s.room(len(run))
+		b := s.rough(len(run), depth)
 		if b == nil {
 			return true // opaque already
 		}

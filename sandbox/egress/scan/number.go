@@ -238,15 +238,25 @@ func (n *number) joined(i int) bool {
 	return breaks != 1 || last == 3 || last == 7
 }
 
-// issuer says whether digits have the length and prefix of a card, whatever their check digit: one of the ten is right.
+// issuer says whether digits have the length and prefix of a card, whatever their check digit: with the right one they are valid.
 func issuer(c []byte) bool {
-	d := append(make([]byte, 0, 19), c...)
-	for x := byte('0'); x <= '9'; x++ {
-		if d[len(d)-1] = x; classify.Valid(classify.BankCard, d) {
-			return true
-		}
+	if c[0] < '2' || c[0] > '6' && (c[0] != '9' || c[1] != '5') || c[0] == '6' && c[1] != '2' {
+		return false
 	}
-	return false
+	d := [19]byte{}
+	n := copy(d[:], c)
+	sum := 0
+	for i := range n - 1 {
+		x := int(d[n-2-i] - '0')
+		if i%2 == 0 {
+			if x *= 2; x > 9 {
+				x -= 9
+			}
+		}
+		sum += x
+	}
+	d[n-1] = '0' + byte((10-sum%10)%10)
+	return classify.Valid(classify.BankCard, d[:n])
 }
 
 // lettered looks at numbers that begin with letters.

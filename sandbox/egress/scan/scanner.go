@@ -15,6 +15,8 @@ type Scanner struct {
 	run, back, chinese []byte
 	part               []bool
 
+	scratch [maxDepth + 1][]byte // per depth
+
 	free   bool // names and the like too
 	sight  []seen
 	opaque bool

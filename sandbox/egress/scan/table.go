@@ -361,15 +361,19 @@ func (t *Table) over(k key, c []byte, numbers, year bool) {
 	}
 }
 
-// shaped says whether 18 characters have everything of an identity number but perhaps its check character.
+// shaped says whether 18 characters have everything of an identity number but perhaps its check character (GB 11643).
 func shaped(c []byte) bool {
-	d := append(make([]byte, 0, 18), c...)
-	for _, x := range []byte("0123456789X") {
-		if d[17] = x; classify.Valid(classify.ResidentID, d) || classify.Valid(classify.ResidencePermit, d) {
-			return true
-		}
+	if c[10] > '1' || c[12] > '3' {
+		return false
 	}
-	return false
+	d := [18]byte{}
+	copy(d[:], c)
+	p := 0
+	for _, x := range d[:17] {
+		p = (p + int(x-'0')) * 2 % 11
+	}
+	d[17] = "10X98765432"[p]
+	return classify.Valid(classify.ResidentID, d[:]) || classify.Valid(classify.ResidencePermit, d[:])
 }
 
 // coordinates counts rows in which neighbouring columns are a longitude and a latitude.
