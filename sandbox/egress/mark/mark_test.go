@@ -153,7 +153,7 @@ func TestTwoRecipientsTogether(t *testing.T) {
 		"the larger":   func(_ *rand.Rand, _ int, a, b string) string { return larger(a, b) },
 	} {
 		r := rand.New(rand.NewPCG(20261129, 2))
-		one, both, trials := 0, 0, 16
+		one, both, trials := 0, 0, 40
 		for k := range trials {
 			header, rows := table(r, 2000)
 			a, _ := marked(t, c, to[k%24], header, rows)
