@@ -19,6 +19,8 @@ type CellEvidence struct {
 	Suppressed bool     `json:"suppressed,omitempty"`
 	Unshown    bool     `json:"unshown,omitempty"` // may leave, and is not among the cells the question shows
 	Rules      []string `json:"rules,omitempty"`
+
+	Intervals []CellInterval `json:"intervals,omitempty"` // of a suppressed cell that breaks a rule
 }
 
 // Checked (检查结果) is an answer that passed through Check: what would leave, and the evidence behind it.
@@ -29,11 +31,16 @@ type Checked struct {
 	Rules      []string       // names of the rules that suppressed cells, sorted
 	Cells      []CellEvidence // as in the answer
 
+	Suppression *Suppression // how others are protected; nil when nothing is suppressed
+
 	answer *sandbox.Answer
 	hidden []bool
 	shown  []int // cells of the result, in its order
 	params Params
 	digest []byte // of Result as Check wrote it
+
+	linked    int // earlier cells in the audit
+	intervals [][]CellInterval
 }
 
 // single gives an answer over everything its one cell where nobody is in it: that there is nobody reads like that there are few.
@@ -54,8 +61,9 @@ func (*Checked) GoString() string { return "checked answer(redacted)" }
 
 // Check applies the rules to every cell, suppresses what breaks them and what would give a suppressed cell away, and
 // writes the outgoing bytes. An answer with a function that may never leave, or with content that looks like identifiers of
-// persons or enterprises (Quarantine), is Withheld: the caller shows the asker the uniform code only.
-func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params) (*Checked, error) {
+// persons or enterprises (Quarantine), is Withheld: the caller shows the asker the uniform code only. Links are cells of earlier
+// answers inside which cells of this one lie (Ledger.Linked).
+func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params, links ...Link) (*Checked, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
@@ -75,7 +83,7 @@ func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params) (*Checked, 
 		}
 		c.hidden[i] = len(rules[i]) > 0
 	}
-	added, ok := c.cover(rules)
+	added, ok := c.cover(rules, links)
 	if !ok {
 		return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Withheld, Object: string(question), Detail: "more suppressed cells than an audit takes", Hint: "ask with coarser groups"}
 	}
@@ -87,6 +95,9 @@ func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params) (*Checked, 
 	for i := range a.Cells {
 		e := evidence(a, i)
 		e.Rules, e.Suppressed, e.Unshown = rules[i], c.hidden[i], !slices.Contains(c.shown, i)
+		if c.intervals != nil {
+			e.Intervals = c.intervals[i]
+		}
 		for _, r := range rules[i] {
 			names[r] = true
 		}

@@ -1,7 +1,7 @@
 // Package egress is the gate (出域审核): it decides on evidence the engine computed whether an answer may leave, writes the
 // outgoing bytes itself, compares them with everything that left before, and holds the reviewers' votes.
 //
-//	Answer → Check: primary rules per cell → secondary suppression → Result (our own bytes) → content scan
+//	Answer → Ledger.Linked → Check: primary rules per cell → secondary suppression and audit → Result (our own bytes) → content scan
 //	       → Ledger.Compare with every earlier answer on the same datasets
 //	       → Review: two votes of two organisations, the second the agency → Approval → release
 //
@@ -28,12 +28,24 @@
 // The gate then selects what the question shows: groups of at least so many, the first so many. It selects among the cells that may
 // leave; suppressed ones stay listed, and the ledger keeps all that may leave.
 //
-// Secondary suppression looks at every margin of the table: the table as a whole, and the cells that agree on any of its
-// dimensions. In each, the suppressed cells taken together must themselves pass the primary rules, else the smallest
-// published cell of the margin is suppressed too; and over all of them, no cell that breaks a rule may be the one solution
-// of the equations that the totals and the published cells make. So no total of the table, published now or later, gives
-// a cell away exactly. What remains open is intervals: a linear program over several margins with the knowledge that
-// amounts are not negative may narrow a suppressed cell, and an audit by one would suppress more.
+// Secondary suppression (package audit) looks at every margin of the table: the table as a whole, and the cells that agree on
+// any of its dimensions. A margin's total counts as known, published now or later, unless the margin is suppressed whole and its total
+// breaks a rule itself. Then:
+//
+//   - in each margin the suppressed cells taken together must pass the primary rules, and so must a cell or two cells whose
+//     value or sum follows from several margins;
+//   - of every cell that breaks a rule, each number that adds up (people, rows, what people add) must be open, for all that leaves and the
+//     knowledge that amounts are not negative if none is: a count MinSubjects wide where people are few, an amount by what p% and (n,k)
+//     ask, or p percent of its largest part where the cell breaks another rule. A count of rows with a label is held to this unless
+//     it is 0;
+//   - that holds for everybody, for whoever is alone in such a cell and knows it, and for whoever adds most to one and knows the own part
+//     of every cell;
+//   - cells of earlier answers on the same datasets enter, where cells of this one lie inside them by their people: they bound what those add up to.
+//
+// Cells to hide are chosen by the people in them: the least there is, where a search of bounded steps proves it, else with a bound on
+// it. A table that cannot be certified in bounded steps is withheld; one that no choice protects is suppressed whole.
+// Widths rest on alternative tables in whole numbers, proven exactly. Not looked at: several contributors who combine
+// what they know, sums of three and more cells that follow from several margins, and numbers that do not add up, beyond what they are computed from.
 //
 // The ledger keeps, per dataset, who adds what to each published cell of every answer under review or released, over all
 // recipients together. A new answer is withheld whole when it and earlier ones give too small a group away:

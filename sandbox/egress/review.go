@@ -69,6 +69,7 @@ type Review struct {
 	Params    Params              `json:"params,omitzero"` // what the cells were held to
 	Rules     []string            `json:"rules,omitempty"`
 	Cells     []CellEvidence      `json:"cells,omitempty"`
+	Hidden    *Suppression        `json:"hidden,omitempty"` // how cells that break a rule are protected
 	Finding   *Finding            `json:"finding,omitempty"`
 	Cause     string              `json:"cause,omitempty"` // why it was withheld, for owners and reviewers
 	Votes     []Vote              `json:"votes,omitempty"`
@@ -104,7 +105,7 @@ func Submit(s Submission, c *Checked) Review {
 		return Withhold(s, nil, nil, "not the bytes the gate wrote")
 	}
 	r := s.review(InReview)
-	r.Result, r.Digest, r.Rules, r.Cells = c.Result, c.digest, c.Rules, c.Cells
+	r.Result, r.Digest, r.Rules, r.Cells, r.Hidden = c.Result, c.digest, c.Rules, c.Cells, c.Suppression
 	return r
 }
 
@@ -114,7 +115,7 @@ func Withhold(s Submission, c *Checked, f *Finding, cause string) Review {
 	r := s.review(Withheld)
 	r.Finding, r.Cause = f, cause
 	if c != nil {
-		r.Rules, r.Cells = c.Rules, c.Cells
+		r.Rules, r.Cells, r.Hidden = c.Rules, c.Cells, c.Suppression
 	}
 	return r
 }
@@ -214,6 +215,7 @@ type Pack struct {
 	Params  Params         `json:"params,omitzero"` // thresholds in force: the district's, and the owners' where stricter
 	Rules   []string       `json:"rules"`
 	Cells   []CellEvidence `json:"cells"`
+	Hidden  *Suppression   `json:"hidden,omitempty"`
 	Finding *Finding       `json:"finding,omitempty"`
 	Cause   string         `json:"cause,omitempty"`
 }
@@ -226,8 +228,13 @@ func (r Review) Pack() ([]byte, error) {
 			hidden++
 		}
 	}
-	p := Pack{Params: r.Params, Rules: r.Rules, Cells: r.Cells, Finding: r.Finding, Cause: r.Cause,
+	p := Pack{Params: r.Params, Rules: r.Rules, Cells: r.Cells, Hidden: r.Hidden, Finding: r.Finding, Cause: r.Cause,
 		Summary: fmt.Sprintf("共 %d 个单元格，隐藏 %d 个 · %d cells, %d suppressed", len(r.Cells), hidden, len(r.Cells), hidden)}
+	if h := r.Hidden; h != nil && h.Whole != "" {
+		p.Summary += "；整表隐藏 · suppressed whole"
+	} else if h != nil {
+		p.Summary += fmt.Sprintf("，其中 %d 个为保护其他单元格 · of them %d to protect others", h.Cells, h.Cells)
+	}
 	if r.Finding != nil {
 		p.Summary += fmt.Sprintf("；与 %s 相差 %d 人，不予应答 · differs from %s on %d people: withheld", r.Finding.Earlier, r.Finding.People, r.Finding.Earlier, r.Finding.People)
 	}

@@ -366,15 +366,15 @@ func (n *Node) gate(ctx context.Context, d query.Derivation, q *questionRecord, 
 	if err != nil {
 		return egress.Review{}, fmt.Errorf("not computed: %w", err)
 	}
-	checked, err := egress.Check(q.ID, answer, params)
+	earlier, err := n.populations.live(ctx, n)
+	if err != nil {
+		return egress.Review{}, err
+	}
+	checked, err := egress.Check(q.ID, answer, params, n.ledger.Linked(answer, earlier)...)
 	if err != nil {
 		return egress.Review{}, err
 	}
 	entry, err := n.ledger.Entry(q.ID, checked)
-	if err != nil {
-		return egress.Review{}, err
-	}
-	earlier, err := n.populations.live(ctx, n)
 	if err != nil {
 		return egress.Review{}, err
 	}

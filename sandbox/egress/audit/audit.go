@@ -39,7 +39,7 @@ const (
 // Bounds of one audit. Work counts elementary steps, so that the same table is certified or refused on every machine.
 const (
 	MaxCells = 20_000
-	maxWork  = 3_000_000_000
+	maxWork  = 1_000_000_000
 )
 
 // Report (审计报告) is what became of a table's cells and why.
@@ -97,6 +97,7 @@ type auditor struct {
 	judged  map[string]bool
 	in      [][]int // per cell: equations
 	private [][]int // per cell: views that know of it
+	terms   int64   // of all equations
 
 	s      *system
 	index  []int // per cell: its unknown, or −1
@@ -109,6 +110,7 @@ type auditor struct {
 func newAuditor(t *Table) *auditor {
 	a := &auditor{t: t, limit: maxWork, moves: map[proof]move{}, judged: map[string]bool{}, in: make([][]int, len(t.Cells)), private: make([][]int, len(t.Cells))}
 	for e, q := range t.Equations {
+		a.terms += int64(len(q.Terms))
 		for _, x := range q.Terms {
 			a.in[x.Cell] = append(a.in[x.Cell], e)
 		}
@@ -189,7 +191,7 @@ func (a *auditor) open(hidden []bool) {
 		a.idle = string(idle)
 	}
 	a.s, a.flow = newSystem(len(hidden), equations, unknown)
-	a.work += int64(len(unknown)) + int64(len(equations))
+	a.work += int64(len(hidden)) + 40*a.terms
 	a.lp, a.rooms, a.viewed = nil, nil, map[[2]int]room{}
 	for k := range a.t.Layers {
 		a.rooms = append(a.rooms, a.room(k, unknown))
@@ -230,6 +232,7 @@ func (a *auditor) seen(layer, view int) room {
 	if len(a.viewed) > 256 {
 		clear(a.viewed)
 	}
+	a.work += int64(len(r.up))
 	a.viewed[[2]int{layer, view}] = r
 	return r
 }
@@ -247,6 +250,7 @@ func (a *auditor) narrowed(layer int, k Knowledge, up, down int64) (int64, int64
 // solve searches for the farthest an unknown moves; got is what a whole move reaches, top what a fractional one would.
 func (a *auditor) solve(u int, dir, want int64, r room) (m move, got, top int64, err error) {
 	a.solved++
+	a.work += 500
 	if a.flow != nil {
 		m, got = a.flow.farthest(u, dir, want, r, &a.work)
 		top = got
@@ -298,6 +302,9 @@ func (a *auditor) reach(layer, view, cell int, dir, want int64, hidden []bool) (
 		m[i].at = a.s.cells[m[i].at]
 	}
 	for _, e := range m {
+		if view >= 0 && e.at != cell {
+			continue // few others ask in this view; proofs for everybody serve most of them
+		}
 		q := proof{layer, view, e.at, e.times > 0}
 		if old, ok := a.moves[q]; e.at == cell || !ok || !a.serves(old, layer, view, hidden) {
 			a.moves[q] = m
@@ -360,7 +367,9 @@ func (a *auditor) examine(hidden []bool, status []Status, all bool) (found []bre
 			}
 		}
 	}
-	a.open(hidden)
+	if a.open(hidden); a.work > a.limit {
+		return nil, errWork
+	}
 	for layer := range a.t.Layers {
 		for _, cell := range a.s.cells {
 			if status[cell] != Primary {
@@ -405,6 +414,7 @@ func (a *auditor) concerned(layer, cell int) []int {
 		}
 	}
 	slices.Sort(views)
+	a.work += 20 * int64(len(views))
 	return slices.Compact(views)
 }
 

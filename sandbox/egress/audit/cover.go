@@ -11,6 +11,8 @@ type Options struct {
 	Keep   bool // only audit the pattern given: nothing is hidden or shown again
 	Whole  bool // find the whole interval of every primary cell, instead of as much of it as it must have
 	Search int  // cells up to which a cheapest pattern is looked for; 0: 64; −1: never
+
+	Work int64 // steps after which a table is too large to certify; 0: a thousand million
 }
 
 // Protect audits a table's pattern and hides more cells until it is safe (二次抑制): in the view of everybody and of each contributor in
@@ -21,6 +23,9 @@ func Protect(t Table, o Options) (*Report, error) {
 		return nil, err
 	}
 	p := &protector{t: &t, o: o, a: newAuditor(&t), r: &Report{Status: make([]Status, len(t.Cells))}, hidden: make([]bool, len(t.Cells))}
+	if o.Work > 0 {
+		p.a.limit = o.Work
+	}
 	for i, c := range t.Cells {
 		p.r.Status[i], p.hidden[i] = c.Status, c.Status != Published
 	}

@@ -23,7 +23,7 @@ type literal struct {
 const (
 	defaultSearch = 64
 	maxRounds     = 400
-	maxNodes      = 200_000
+	maxSteps      = 20_000_000 // conditions' literals looked at, over all rounds
 )
 
 // cheapest looks for a pattern of least cost (最小代价): conditions that every safe pattern meets are collected (a cut per breach,
@@ -300,22 +300,22 @@ type master struct {
 	best  int64
 	found []bool
 	state []int8 // per choice: 0 open, 1 hidden, −1 shown
-	nodes int
+	steps int64
 }
 
 // solve gives the cheapest choice below a cost; nil when there is none, and false when it took too many steps.
 func (m *master) solve(below int64) (y []bool, cost int64, ok bool) {
-	m.best, m.found, m.nodes = below, nil, 0
+	m.best, m.found = below, nil
 	m.state = make([]int8, len(m.choice))
 	m.search(0)
-	return m.found, m.best, m.nodes <= maxNodes
+	return m.found, m.best, m.steps <= maxSteps
 }
 
 func (l literal) holds(state int8) bool { return l.shown && state < 0 || !l.shown && state > 0 }
 
 // search decides one more cell. spent is the cost of those hidden.
 func (m *master) search(spent int64) {
-	if m.nodes++; m.nodes > maxNodes {
+	if m.steps++; m.steps > maxSteps {
 		return
 	}
 	var undo []int
@@ -329,6 +329,7 @@ func (m *master) search(spent int64) {
 		again = false
 		for _, c := range m.cuts {
 			have, open := int64(0), int64(0)
+			m.steps += int64(len(c.literals))
 			for _, l := range c.literals {
 				if m.state[l.cell] == 0 {
 					open = add(open, l.weight)
@@ -389,6 +390,7 @@ func (m *master) bound(spent int64) (cost int64, pick int) {
 	fewest := 1 << 30
 	for _, c := range m.cuts {
 		missing := c.atLeast
+		m.steps += 4 * int64(len(c.literals))
 		var open []literal
 		for _, l := range c.literals {
 			if m.state[l.cell] == 0 {

@@ -130,9 +130,10 @@ func (g *network) augment(without, source, sink int, most int64, r room, work *i
 		g.by[i] = -1
 	}
 	g.queue = append(g.queue[:0], source)
+	*work += int64(g.sides)
 	for h := 0; h < len(g.queue) && g.by[sink] < 0; h++ {
 		node := g.queue[h]
-		*work += int64(len(g.out[node]))
+		*work += 4 * int64(len(g.out[node]))
 		for _, a := range g.out[node] {
 			next := g.from[a] + g.to[a] - node
 			if a == without || next == node || next == source || g.by[next] >= 0 || g.spare(a, node, r) <= 0 {

@@ -64,31 +64,50 @@ func newTableau(s *system, work *int64, limit int64) (*tableau, error) {
 
 // pivot solves row r for unknown q.
 func (t *tableau) pivot(r, q int, work *int64, limit int64) error {
-	if *work += int64(len(t.row)) * int64(len(t.rows)) / 4; *work > limit {
-		return errWork
-	}
 	pr := t.rows[r]
+	var filled []int
+	for j, v := range pr {
+		if v != 0 {
+			filled = append(filled, j)
+		}
+	}
 	if pr[q] < 0 {
-		for j := range pr {
+		for _, j := range filled {
 			pr[j] = -pr[j]
 		}
 	}
 	p := pr[q]
+	*work += int64(len(pr) + len(t.rows))
 	for i, row := range t.rows {
 		f := row[q]
 		if i == r || f == 0 && p == t.den {
 			continue
 		}
-		for j, v := range row {
-			w := v*p - f*pr[j]
-			if t.den != 1 {
-				w /= t.den
+		if p == t.den { // the usual case: only where the pivot's row has something
+			*work += int64(len(filled))
+			for _, j := range filled {
+				w := row[j]*p - f*pr[j]
+				if p != 1 {
+					w /= p
+				}
+				if w > maxEntry || w < -maxEntry {
+					return errWork
+				}
+				row[j] = w
 			}
+			continue
+		}
+		*work += 2 * int64(len(row))
+		for j, v := range row {
+			w := (v*p - f*pr[j]) / t.den
 			if w > maxEntry || w < -maxEntry {
 				return errWork
 			}
 			row[j] = w
 		}
+	}
+	if *work > limit {
+		return errWork
 	}
 	t.den = p
 	if b := t.basic[r]; b >= 0 {
