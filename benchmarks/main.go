@@ -4,6 +4,7 @@
 //
 //	go run ./benchmarks                 # 4 M rows; table to standard output, report to benchmarks/REPORT.md
 //	go run ./benchmarks -rows 10000000 -report ""
+//	go run ./benchmarks egress          # the gate alone, to standard output
 //	go run ./benchmarks -whole          # with what needs a domain of 10 M events or a push of 20 M rows: many minutes, 30 GB of disk
 //
 // Units: Mrows/CPU-s counts scanned rows per second of processor time of this process, so that other load on the machine
@@ -30,10 +31,29 @@ func main() {
 	report := flag.String("report", "benchmarks/REPORT.md", "file for the report; empty for none")
 	all := flag.Bool("whole", false, "also what takes minutes to make, at full size; from the project's folder")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		if err := section(os.Stdout, flag.Args(), *repeat); err != nil {
+			fmt.Fprintln(os.Stderr, "error:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := measure(context.Background(), os.Stdout, *rows, *repeat, *all, *report); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
+}
+
+// section measures one part alone and writes no report.
+func section(out io.Writer, names []string, repeat int) error {
+	if len(names) != 1 || names[0] != "egress" || repeat < 1 {
+		return fmt.Errorf("benchmarks: the part that can be measured alone is egress, at least once")
+	}
+	lines, err := egressLines(nil, repeat)
+	if err == nil {
+		fmt.Fprintln(out, strings.Join(lines, "\n"))
+	}
+	return err
 }
 
 func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, report string) error {
@@ -93,6 +113,9 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 	}
 	more = append(more, views...)
 	if more, err = anonymityLines(ctx, more, repeat); err != nil {
+		return err
+	}
+	if more, err = egressLines(more, repeat); err != nil {
 		return err
 	}
 	listed, err := catalogSection(rows, repeat)
