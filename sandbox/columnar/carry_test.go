@@ -16,6 +16,34 @@ import (
 	"github.com/opdomain/opdomain/sandbox/query"
 )
 
+// TestSubjectOfThreeParts: the second part's subjects come in order after the first's but its rows do not; the third goes on with the last
+// of them.
+func TestSubjectOfThreeParts(t *testing.T) {
+	v := &table{ds: visits()}
+	for _, x := range []struct {
+		beds int64
+		who  int
+	}{{0, 0}, {0, 0}, {1, 1}, {1, 0}, {1, 0}, {1, 1}, {0, 1}} {
+		row, _ := visit(0, int64(7))
+		row["beds"] = x.beds
+		v.rows, v.subjects = append(v.rows, row), append(v.subjects, pseudonym(x.who))
+	}
+	tables := map[sandbox.DatasetID]*table{"visits": v}
+	s := question(query.Dimension{Column: "v.beds", As: "d"})
+	for _, by := range []Executor{Goroutines{Workers: 1}, Goroutines{Workers: 3}, carried{}} {
+		mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+		var left atomic.Int64
+		a, err := Execute(context.Background(), mem, plan(t, s), cutSource(mem, tables, []int{1, 5}, []int{3}, &left), Limits{}, by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := render(a), render(oracle(s, tables)); got != want {
+			t.Errorf("%T:\n%s\noracle:\n%s", by, got, want)
+		}
+		mem.AssertSize(t, 0)
+	}
+}
+
 // TestSumsBeyond64BitsOnTheirWay: whether a sum is an answer or an error follows from its value alone, in any order of rows, cut into
 // any parts, whoever computes them.
 func TestSumsBeyond64BitsOnTheirWay(t *testing.T) {
