@@ -3,6 +3,7 @@ module github.com/opdomain/opdomain
 go 1.26
 
 require (
+	github.com/RoaringBitmap/roaring/v2 v2.4.5 // who is in a published cell, in sandbox/egress
 	github.com/apache/arrow/go/v17 v17.0.0 // record batches of the hot path
 	github.com/cloudflare/circl v1.6.2 // threshold shares of the key backup, verifiable
 	github.com/cockroachdb/datadriven v1.0.2 // tests only: tables of questions that lawyers can read
@@ -32,6 +33,7 @@ require (
 require (
 	github.com/apapsch/go-jsonmerge/v2 v2.0.0 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
+	github.com/bits-and-blooms/bitset v1.12.0 // indirect
 	github.com/bwesterb/go-ristretto v1.2.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/dustin/go-humanize v1.0.1 // indirect
@@ -46,6 +48,7 @@ require (
 	github.com/kr/pretty v0.3.1 // indirect
 	github.com/mattn/go-isatty v0.0.20 // indirect
 	github.com/mfridman/interpolate v0.0.2 // indirect
+	github.com/mschoch/smat v0.2.0 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/ncruces/go-strftime v1.0.0 // indirect
 	github.com/oasdiff/yaml v0.1.0 // indirect

@@ -50,7 +50,11 @@ func section(out io.Writer, names []string, repeat int) error {
 		return fmt.Errorf("benchmarks: the part that can be measured alone is egress, at least once")
 	}
 	lines, err := egressLines(nil, repeat)
-	if err == nil {
+	if err != nil {
+		return err
+	}
+	ledger, err := ledgerSection(ledgerReleases, repeat)
+	if lines = append(lines, ledger); err == nil {
 		fmt.Fprintln(out, strings.Join(lines, "\n"))
 	}
 	return err

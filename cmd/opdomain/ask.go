@@ -176,6 +176,9 @@ func printPack(w io.Writer, b json.RawMessage) {
 	if p.Cause != "" {
 		fmt.Fprintf(w, "  cause 原因: %s\n", p.Cause)
 	}
+	if p.Uncertified != "" {
+		fmt.Fprintf(w, "  not certified 未穷尽: %s\n", p.Uncertified)
+	}
 	for _, c := range p.Cells {
 		state := "published"
 		if c.Suppressed {

@@ -62,7 +62,7 @@ func (*Checked) GoString() string { return "checked answer(redacted)" }
 // Check applies the rules to every cell, suppresses what breaks them and what would give a suppressed cell away, and
 // writes the outgoing bytes. An answer with a function that may never leave, or with content that looks like identifiers of
 // persons or enterprises (Quarantine), is Withheld: the caller shows the asker the uniform code only. Links are cells of earlier
-// answers inside which cells of this one lie (Ledger.Linked).
+// answers inside which cells of this one lie (Book.Linked).
 func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params, links ...Link) (*Checked, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err

@@ -359,7 +359,7 @@ func TestEvidenceIsRight(t *testing.T) {
 
 func TestEvidencePrintsRedacted(t *testing.T) {
 	c := claims(t, people(0, 12, "secret-label")).check("q-1")
-	l := NewLedger([]byte("ledger key of 16"))
+	l := newLedger("ledger key of 16")
 	e, err := l.Entry("q-1", c)
 	if err != nil {
 		t.Fatal(err)

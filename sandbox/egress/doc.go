@@ -1,8 +1,8 @@
 // Package egress is the gate (出域审核): it decides on evidence the engine computed whether an answer may leave, writes the
 // outgoing bytes itself, compares them with everything that left before, and holds the reviewers' votes.
 //
-//	Answer → Ledger.Linked → Check: primary rules per cell → secondary suppression and audit → Result (our own bytes) → content scan
-//	       → Ledger.Compare with every earlier answer on the same datasets
+//	Answer → Book.Linked → Check: primary rules per cell → secondary suppression and audit → Result (our own bytes) → content scan
+//	       → Book.Compare with every earlier answer on the same datasets
 //	       → Review: two votes of two organisations, the second the agency → Approval → release
 //
 // Rules, with their sources; n counts distinct people, X is the sum of what they add by magnitude, x1 ≥ x2 ≥ … its parts:
@@ -53,12 +53,14 @@
 //   - one of its cells and an earlier cell differ on people who are more than nobody and fewer than MinSubjects (in one but
 //     not the other, or adding something else), or differ in one measure on so few people's amounts;
 //   - what is left of a cell, when cells that lie inside it are taken away, breaks a primary rule: one cell, all such cells
-//     of one answer, or cells of several answers that share nobody, in whatever order the answers were asked.
+//     of one answer, or cells of several answers that share nobody, in whatever order the answers were asked;
+//   - a linear combination of cells of any answers, whatever its signs and factors, vanishes on all but fewer than MinSubjects people
+//     and not on all: what it comes to is those people's. Source: rank tests of linear disclosure.
 //
-// Cells of several answers are chosen by size, each of the 64 largest once as the first choice, so that not every choice
-// of overlapping ones is tried; answers combined with other signs than one whole minus its parts are not searched. A rule
-// that looks at each side of a difference alone would also withhold cells that merely overlap, which no subtraction takes
-// apart.
+// Cells of several answers that are subtracted are chosen by size, each of the 64 largest once as the first choice; whether what is left
+// is one person's mostly is tried for these choices only. Combinations are searched over the new answer and the 512 nearest cells in
+// all: an answer with more, or whose combinations reach further groups that are not ruled out, says so to its reviewers, and only they release it.
+// A rule that looks at each side of a difference alone would also withhold cells that merely overlap, which no subtraction takes apart.
 //
 // It reads no rows, opens no file, keeps no clock. Populations are keyed tokens, grade 4, sealed by the caller.
 package egress

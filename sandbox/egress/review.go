@@ -56,23 +56,24 @@ func flow() (*workflow.Machine[State, event], error) {
 
 // Review (出域审核单) is one answer before its reviewers. Votes stay hidden until both are cast.
 type Review struct {
-	Question  sandbox.QuestionID  `json:"question"`
-	Author    sandbox.IdentityID  `json:"author"`
-	Recipient sandbox.IdentityID  `json:"recipient"`
-	Datasets  []sandbox.DatasetID `json:"datasets"`
-	State     State               `json:"state"`
-	Submitted time.Time           `json:"submitted"`
-	Expires   time.Time           `json:"expires"`
-	Policy    string              `json:"policy"`
-	Result    []byte              `json:"result,omitempty"` // outgoing bytes
-	Digest    []byte              `json:"digest,omitempty"`
-	Params    Params              `json:"params,omitzero"` // what the cells were held to
-	Rules     []string            `json:"rules,omitempty"`
-	Cells     []CellEvidence      `json:"cells,omitempty"`
-	Hidden    *Suppression        `json:"hidden,omitempty"` // how cells that break a rule are protected
-	Finding   *Finding            `json:"finding,omitempty"`
-	Cause     string              `json:"cause,omitempty"` // why it was withheld, for owners and reviewers
-	Votes     []Vote              `json:"votes,omitempty"`
+	Question    sandbox.QuestionID  `json:"question"`
+	Author      sandbox.IdentityID  `json:"author"`
+	Recipient   sandbox.IdentityID  `json:"recipient"`
+	Datasets    []sandbox.DatasetID `json:"datasets"`
+	State       State               `json:"state"`
+	Submitted   time.Time           `json:"submitted"`
+	Expires     time.Time           `json:"expires"`
+	Policy      string              `json:"policy"`
+	Result      []byte              `json:"result,omitempty"` // outgoing bytes
+	Digest      []byte              `json:"digest,omitempty"`
+	Params      Params              `json:"params,omitzero"` // what the cells were held to
+	Rules       []string            `json:"rules,omitempty"`
+	Cells       []CellEvidence      `json:"cells,omitempty"`
+	Hidden      *Suppression        `json:"hidden,omitempty"` // how cells that break a rule are protected
+	Finding     *Finding            `json:"finding,omitempty"`
+	Uncertified string              `json:"uncertified,omitempty"` // what of earlier answers was not searched: a standing template does not release it
+	Cause       string              `json:"cause,omitempty"`       // why it was withheld, for owners and reviewers
+	Votes       []Vote              `json:"votes,omitempty"`
 }
 
 // Vote (审批票) is one counted vote.
@@ -96,6 +97,7 @@ type Submission struct {
 	Policy            string
 	Params            Params
 	Now, Expires      time.Time
+	Uncertified       string // why not all combinations with earlier answers were searched; empty: they were
 }
 
 // Submit seals a checked answer for review: from here on votes bind to exactly these bytes. Bytes that are not those Check
@@ -121,7 +123,7 @@ func Withhold(s Submission, c *Checked, f *Finding, cause string) Review {
 }
 
 func (s Submission) review(state State) Review {
-	return Review{Question: s.Question, Author: s.Author, Recipient: s.Recipient, Datasets: s.Datasets, State: state, Submitted: s.Now, Expires: s.Expires, Policy: s.Policy, Params: s.Params}
+	return Review{Question: s.Question, Author: s.Author, Recipient: s.Recipient, Datasets: s.Datasets, State: state, Submitted: s.Now, Expires: s.Expires, Policy: s.Policy, Params: s.Params, Uncertified: s.Uncertified}
 }
 
 // Electorate (审核关系) is who a vote is judged against.
@@ -211,13 +213,14 @@ func (r Review) Sent() (Review, error) {
 
 // Pack (审核证据包) is what the agency and the owners see beside the outgoing bytes.
 type Pack struct {
-	Summary string         `json:"summary"`
-	Params  Params         `json:"params,omitzero"` // thresholds in force: the district's, and the owners' where stricter
-	Rules   []string       `json:"rules"`
-	Cells   []CellEvidence `json:"cells"`
-	Hidden  *Suppression   `json:"hidden,omitempty"`
-	Finding *Finding       `json:"finding,omitempty"`
-	Cause   string         `json:"cause,omitempty"`
+	Summary     string         `json:"summary"`
+	Params      Params         `json:"params,omitzero"` // thresholds in force: the district's, and the owners' where stricter
+	Rules       []string       `json:"rules"`
+	Cells       []CellEvidence `json:"cells"`
+	Hidden      *Suppression   `json:"hidden,omitempty"`
+	Finding     *Finding       `json:"finding,omitempty"`
+	Cause       string         `json:"cause,omitempty"`
+	Uncertified string         `json:"uncertified,omitempty"` // which combinations of earlier answers were not searched
 }
 
 // Pack gives the evidence of a review as JSON with a summary in Chinese and English.
@@ -228,7 +231,7 @@ func (r Review) Pack() ([]byte, error) {
 			hidden++
 		}
 	}
-	p := Pack{Params: r.Params, Rules: r.Rules, Cells: r.Cells, Hidden: r.Hidden, Finding: r.Finding, Cause: r.Cause,
+	p := Pack{Params: r.Params, Rules: r.Rules, Cells: r.Cells, Hidden: r.Hidden, Finding: r.Finding, Cause: r.Cause, Uncertified: r.Uncertified,
 		Summary: fmt.Sprintf("共 %d 个单元格，隐藏 %d 个 · %d cells, %d suppressed", len(r.Cells), hidden, len(r.Cells), hidden)}
 	if h := r.Hidden; h != nil && h.Whole != "" {
 		p.Summary += "；整表隐藏 · suppressed whole"

@@ -1,10 +1,8 @@
 package egress
 
 import (
-	"encoding/binary"
 	"slices"
 
-	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/egress/audit"
 )
@@ -43,65 +41,61 @@ func (Link) GoString() string { return "link to an earlier cell(redacted)" }
 
 // Linked finds the cells of earlier answers on the same datasets inside which cells of a new answer lie, by the people in them. What is left of an
 // earlier cell without them is Compare's to judge; here the earlier cell bounds what those suppressed among them add up to.
-func (l *Ledger) Linked(a *sandbox.Answer, earlier []Entry) []Link {
-	tokens := make([]uint64, len(a.Population))
-	for i, p := range a.Population {
-		mac := sm.HMAC(l.key, p[:])
-		tokens[i] = binary.BigEndian.Uint64(mac[:])
-	}
-	first := map[uint64][]int{}
+func (b *Book) Linked(l *Ledger, a *sandbox.Answer) []Link {
+	tokens := l.tokens(a.Population)
+	e := Entry{Cells: make([]EntryCell, len(a.Cells))}
 	for i := range a.Cells {
-		if who := a.Cells[i].Contributors; len(who) > 0 && int(who[0]) < len(tokens) {
-			first[tokens[who[0]]] = append(first[tokens[who[0]]], i)
+		who := make([]uint64, 0, len(a.Cells[i].Contributors))
+		for _, c := range a.Cells[i].Contributors {
+			if int(c) < len(tokens) { // Check says what is wrong with such an answer
+				who = append(who, tokens[c])
+			}
+		}
+		slices.Sort(who)
+		e.Cells[i].People = who
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := comparison{b: b, all: []*bookEntry{b.compile(e)}}
+	for _, x := range b.entries {
+		if slices.ContainsFunc(a.Inputs, func(in sandbox.InputVersion) bool { return slices.Contains(x.datasets, in.Dataset) }) {
+			c.all = append(c.all, x)
 		}
 	}
+	c.index()
+	c.gather()
+	fanOut(len(c.groups), func() func(int) {
+		counts := make([]uint32, len(a.Cells))
+		return func(k int) {
+			g := c.groups[k]
+			for _, i := range c.count(g, counts) {
+				if int(counts[i]) == c.all[0].cells[i].n {
+					g.inside = append(g.inside, int32(i))
+				}
+				counts[i] = 0
+			}
+			slices.Sort(g.inside)
+		}
+	})
 	var out []Link
-	for _, e := range earlier {
-		if !slices.ContainsFunc(a.Inputs, func(in sandbox.InputVersion) bool { return slices.Contains(e.Datasets, in.Dataset) }) {
+	for _, g := range c.groups {
+		if len(g.inside) == 0 {
 			continue
 		}
-		for k := range e.Cells {
-			old := &e.Cells[k]
-			x := Link{people: int64(len(old.People)), amounts: map[string]int64{}}
-			// A cell is looked at only where its first person is found, from whichever side is shorter.
-			if len(old.People) < len(a.Cells) {
-				for _, t := range old.People {
-					x.cells = append(x.cells, first[t]...)
-				}
-				slices.Sort(x.cells)
-			} else {
-				for i := range a.Cells {
-					x.cells = append(x.cells, i)
-				}
-			}
-			x.cells = slices.DeleteFunc(x.cells, func(i int) bool { return !inside(a.Cells[i].Contributors, tokens, old.People) })
-			if len(x.cells) == 0 {
-				continue
-			}
-			for m, name := range e.Measures {
-				var s int64
-				for _, v := range old.Adds[m] {
-					s = plus(s, v)
-				}
-				x.amounts[name] = s
+		cells := make([]int, len(g.inside))
+		for k, i := range g.inside {
+			cells[k] = int(i)
+		}
+		for _, at := range g.places {
+			x := Link{cells: cells, people: int64(g.n), amounts: map[string]int64{}}
+			old := c.cell(at)
+			for m, name := range c.all[at.answer].measures {
+				x.amounts[name] = signed{old.adds[m].hi, old.adds[m].lo}.within()
 			}
 			out = append(out, x)
 		}
 	}
 	return out
-}
-
-// inside says whether all people of a cell, at least one, are among sorted tokens.
-func inside(contributors []uint32, tokens, all []uint64) bool {
-	for _, s := range contributors {
-		if int(s) >= len(tokens) {
-			return false
-		}
-		if _, ok := slices.BinarySearch(all, tokens[s]); !ok {
-			return false
-		}
-	}
-	return len(contributors) > 0
 }
 
 // layer is one number per cell that totals may tell: people, or what they add to a measure.
@@ -329,13 +323,6 @@ func (c *Checked) views(rules [][]string, kinds []layer) []audit.View {
 		}
 	}
 	return out
-}
-
-func magnitude(v int64) uint64 {
-	if v < 0 {
-		return -uint64(v)
-	}
-	return uint64(v)
 }
 
 // cover suppresses further cells until the audit passes, and gives the cells it added and why; false when the table is too

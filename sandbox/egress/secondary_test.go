@@ -178,7 +178,7 @@ func TestEarlierAnswersEnterTheAudit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	links := ledger.Linked(a, []Entry{before})
+	links := bookOf(before).Linked(ledger, a)
 	if len(links) != 2 {
 		t.Fatalf("%d links to two earlier cells", len(links))
 	}
@@ -198,7 +198,7 @@ func TestEarlierAnswersEnterTheAudit(t *testing.T) {
 	}
 	// Of other datasets nothing is said.
 	before.Datasets = []sandbox.DatasetID{"wages"}
-	if links := ledger.Linked(a, []Entry{before}); len(links) != 0 {
+	if links := bookOf(before).Linked(ledger, a); len(links) != 0 {
 		t.Error("an answer on another dataset is linked")
 	}
 }

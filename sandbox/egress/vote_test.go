@@ -71,7 +71,7 @@ func TestFindingDoesNotFollowTheOrder(t *testing.T) {
 
 // A head of many empty cells would take memory without end.
 func TestEntryHasNoEmptyCells(t *testing.T) {
-	b, err := Entry{Question: "q-1", Cells: []entryCell{{}, {}}}.Encode()
+	b, err := Entry{Question: "q-1", Cells: []EntryCell{{}, {}}}.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}

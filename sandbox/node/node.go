@@ -295,7 +295,9 @@ func open(ctx context.Context, cfg Config, d description, create bool) (n *Node,
 		return n, err
 	}
 	n.subjects = ingest.NewPseudonymizer(subjectKey)
-	n.ledger = egress.NewLedger(ledgerKey)
+	if n.ledger, err = egress.NewLedger(ledgerKey); err != nil {
+		return n, err
+	}
 	if n.populations, err = openPopulations(filepath.Join(cfg.Dir, "ledger"), popKey, cfg.Rand); err != nil {
 		return n, err
 	}

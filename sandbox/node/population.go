@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"github.com/opdomain/opdomain/attest/durable"
 	"github.com/opdomain/opdomain/attest/sm"
@@ -24,8 +23,7 @@ type populations struct {
 	aead cipher.AEAD
 	rand io.Reader
 
-	mu   sync.Mutex
-	open map[sandbox.QuestionID]egress.Entry // what was read or kept by this process
+	book *egress.Book // what was read or kept by this process
 }
 
 func openPopulations(dir string, key []byte, rand io.Reader) (*populations, error) {
@@ -36,7 +34,7 @@ func openPopulations(dir string, key []byte, rand io.Reader) (*populations, erro
 	if err != nil {
 		return nil, err
 	}
-	return &populations{dir: dir, key: key, aead: aead, rand: rand, open: map[sandbox.QuestionID]egress.Entry{}}, nil
+	return &populations{dir: dir, key: key, aead: aead, rand: rand, book: egress.NewBook()}, nil
 }
 
 func (p *populations) name(q sandbox.QuestionID) string {
@@ -58,19 +56,12 @@ func (p *populations) keep(e egress.Entry) error {
 	if err := durable.Replace(filepath.Join(p.dir, name), p.aead.Seal(nonce, nonce, b, []byte(name))); err != nil {
 		return &sandbox.Error{Op: "ledger: keep", Kind: sandbox.Unavailable, Object: string(e.Question), Err: err}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.open[e.Question] = e
+	p.book.Add(e)
 	return nil
 }
 
 // get reads the entry of a question that has one.
 func (p *populations) get(q sandbox.QuestionID) (egress.Entry, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if e, ok := p.open[q]; ok {
-		return e, nil
-	}
 	name := p.name(q)
 	b, err := os.ReadFile(filepath.Join(p.dir, name))
 	if err != nil || len(b) < p.aead.NonceSize() {
@@ -88,27 +79,29 @@ func (p *populations) get(q sandbox.QuestionID) (egress.Entry, error) {
 	if e.Question != q {
 		return egress.Entry{}, &sandbox.Error{Op: "ledger: read", Kind: sandbox.Tampered, Object: string(q), Detail: "the population of another answer"}
 	}
-	p.open[q] = e
 	return e, nil
 }
 
-// live gives the entries of every answer that came before reviewers, whatever became of it: people outside the domain have
-// seen its bytes. Only what the gate withheld was shown to nobody. A missing or changed entry fails closed.
-func (p *populations) live(ctx context.Context, n *Node) ([]egress.Entry, error) {
+// load reads the entries of every answer that came before reviewers, whatever became of it: people outside the domain have seen its
+// bytes. Only what the gate withheld was shown to nobody. A missing or changed entry fails closed. Those in the book are read again only
+// to check them.
+func (p *populations) load(ctx context.Context, n *Node, again bool) error {
 	rows, err := n.docs.questions.List(ctx, listState(stateReview))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var out []egress.Entry
 	for _, r := range rows {
-		if r.Value.Review.State == egress.Withheld {
+		held := p.book.Holds(r.Value.ID)
+		if r.Value.Review.State == egress.Withheld || held && !again {
 			continue
 		}
 		e, err := p.get(r.Value.ID)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		out = append(out, e)
+		if !held {
+			p.book.Add(e)
+		}
 	}
-	return out, nil
+	return nil
 }

@@ -366,11 +366,10 @@ func (n *Node) gate(ctx context.Context, d query.Derivation, q *questionRecord, 
 	if err != nil {
 		return egress.Review{}, fmt.Errorf("not computed: %w", err)
 	}
-	earlier, err := n.populations.live(ctx, n)
-	if err != nil {
+	if err := n.populations.load(ctx, n, false); err != nil {
 		return egress.Review{}, err
 	}
-	checked, err := egress.Check(q.ID, answer, params, n.ledger.Linked(answer, earlier)...)
+	checked, err := egress.Check(q.ID, answer, params, n.populations.book.Linked(n.ledger, answer)...)
 	if err != nil {
 		return egress.Review{}, err
 	}
@@ -378,9 +377,11 @@ func (n *Node) gate(ctx context.Context, d query.Derivation, q *questionRecord, 
 	if err != nil {
 		return egress.Review{}, err
 	}
-	if f, hit := egress.Compare(entry, earlier, params); hit {
-		return egress.Withhold(sub, checked, &f, "it isolates too few people against an earlier answer"), nil
+	compared := n.populations.book.Compare(entry, params)
+	if compared.Finding != nil {
+		return egress.Withhold(sub, checked, compared.Finding, "it isolates too few people against earlier answers"), nil
 	}
+	sub.Uncertified = compared.Uncertified
 	// Kept before the review opens: an answer that could leave is always in the ledger.
 	if err := n.populations.keep(entry); err != nil {
 		return egress.Review{}, err

@@ -180,7 +180,7 @@ func (n *Node) Check(ctx context.Context) (datasets int, faults []error) {
 		return 0, []error{err}
 	}
 	faults = n.withoutErasedViews(ctx, n.vault.Check(ctx, expect))
-	if _, err := n.populations.live(ctx, n); err != nil {
+	if err := n.populations.load(ctx, n, true); err != nil {
 		faults = append(faults, err)
 	}
 	return len(expect), faults
