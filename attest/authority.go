@@ -39,14 +39,18 @@ func (s *scenarioTrail) through(rank int) bool {
 type questionTrail struct {
 	decided  QuestionDecidedBody
 	computed bool
+	inputs   []sandbox.InputVersion
 	checked  *EgressCheckedBody
-	votes    []vote
+	votes    []vote // of the round
+	review   reviewTrail
 }
 
 type vote struct {
 	Vote
 	step  int
 	party sandbox.Party
+	by    sandbox.IdentityID
+	body  []byte // as signed
 }
 
 type consentTrail struct {
@@ -181,7 +185,7 @@ func (c *checker) computed(b RunComputedBody) error {
 	if q == nil {
 		return c.shown(false, "run", "of a decided question")
 	}
-	q.computed = true
+	q.computed, q.inputs = true, b.Inputs
 	for _, in := range b.Inputs {
 		d := c.datasets[in.Dataset]
 		if err := c.shown(d != nil && d.versions[in.Version], "run", "over versions that were committed before"); err != nil {
@@ -226,7 +230,7 @@ func (c *checker) voted(e Event, b ReviewVotedBody) error {
 	if q == nil {
 		return c.shown(false, check, "on a decided question")
 	}
-	mine := vote{v, b.Step, c.parties[who.Party]}
+	mine := vote{v, b.Step, c.parties[who.Party], who.ID, b.Statement.Body}
 	if err := all(
 		c.want(who.Duty == sandbox.Reviewer && e.At.Before(v.Expires), check, "by a reviewer, before it expires"),
 		c.want(b.Step == 1 || b.Step == 2 && mine.party.Role == sandbox.Agency, check, "a first vote, or the agency's as the second"),
@@ -234,6 +238,8 @@ func (c *checker) voted(e Event, b ReviewVotedBody) error {
 		c.unaffiliated(mine.party, v.Recipient, "recipient"),
 		c.unaffiliated(mine.party, q.decided.Asker, "author"),
 		c.dated(v.At, e),
+		c.shown(v.Round == q.review.round, check, "in the round it was signed for"),
+		c.want(!q.review.appealed || !q.review.past[who.ID], check, "an appeal is judged by others than those who voted before"),
 	); err != nil {
 		return err
 	}
@@ -303,6 +309,14 @@ func (c *checker) reviewed(b ReleaseSentBody, q *questionTrail) error {
 	const check = "release authority"
 	if err := c.passed(q, b.Result, check); err != nil {
 		return err
+	}
+	// Logs from before reviews left their moves hold none.
+	if err := c.shown(q.review.state == "releasing" || !c.moves, check, "in the state releasing of its review"); err != nil {
+		return err
+	}
+	q.review.sent = true
+	if q.review.template != "" {
+		return c.want(b.Class == sandbox.ClassA, check, "a standing template releases class A")
 	}
 	steps := map[int]bool{}
 	refused := false

@@ -51,6 +51,11 @@ const (
 	ClassificationRegraded  Kind = "classification.regraded"  // 重新分级
 	RulesAdopted            Kind = "rules.adopted"            // 分级规则启用
 	MaskingSet              Kind = "masking.set"              // 动态脱敏设置
+
+	ReviewMoved     Kind = "review.moved"     // 审核流转
+	ReviewOpened    Kind = "review.opened"    // 开票
+	TemplateSigned  Kind = "template.signed"  // 常设模板签署
+	TemplateStopped Kind = "template.stopped" // 常设模板停用
 )
 
 // Event (存证事件) is one state change. The domain signs it; Salt hides it inside its log entry.
@@ -145,6 +150,14 @@ func (e Event) open() (any, error) {
 		body = new(RulesAdoptedBody)
 	case MaskingSet:
 		body = new(MaskingSetBody)
+	case ReviewMoved:
+		body = new(ReviewMovedBody)
+	case ReviewOpened:
+		body = new(ReviewOpenedBody)
+	case TemplateSigned:
+		body = new(TemplateSignedBody)
+	case TemplateStopped:
+		body = new(TemplateStoppedBody)
 	default:
 		return nil, &sandbox.Error{Op: "event", Kind: sandbox.Invalid, Object: "kind", Detail: "not a known kind"}
 	}

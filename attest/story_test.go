@@ -35,6 +35,7 @@ type step struct {
 	minute  int
 	nth     int // step of a vote
 	hit     []AffectedGrant
+	moved   *ReviewMovedBody // whose statement the body is
 	to      []string
 }
 
@@ -176,8 +177,17 @@ func (c *cast) story() []step {
 		{name: "run", kind: RunComputed, actor: "op-officer", body: &RunComputedBody{Question: "q-1", Run: "run-3", Inputs: []sandbox.InputVersion{{Dataset: "claims", Version: 2}}, Answer: digest("answer")}},
 		{name: "meter", kind: UsageMetered, actor: "op-officer", body: &UsageMeteredBody{ID: "u-1", Party: "operator", Scenario: "sc-1", Product: "aggregate-question", Quantity: 1, Question: "q-1", At: start}},
 		{name: "check", kind: EgressChecked, actor: DomainActor, body: &EgressCheckedBody{Question: "q-1", Verdict: "pass", Suppressed: true, Result: result, Policy: "gate/1"}},
-		cast("first vote", "civil-reviewer", 1), cast("second vote", "agency-reviewer", 2),
+		{name: "queue", kind: ReviewMoved, actor: "op-officer", body: &ReviewMovedBody{Question: "q-1", From: "draft", Result: result, Expires: later, Moves: []ReviewStep{
+			{"seal", "sealed", sandbox.Operator}, {"scan", "scanning", bySystem}, {"clear", "checked", bySystem}, {"queue", "in-review", bySystem}}}},
+		cast("first vote", "civil-reviewer", 1),
+		{name: "partial", kind: ReviewMoved, actor: "civil-reviewer", body: &ReviewMovedBody{Question: "q-1", From: "in-review", Moves: []ReviewStep{{"first-vote", "partial", sandbox.Unit}}}},
+		{name: "opened", kind: ReviewOpened, actor: "agency-reviewer", signer: "civil-reviewer", as: "civil-reviewer", context: ContextVote,
+			body: &Vote{Question: "q-1", Result: result, Recipient: "op-officer", Expires: later, Policy: "gate/1", Approve: true, At: start}},
+		cast("second vote", "agency-reviewer", 2),
+		{name: "agreed", kind: ReviewMoved, actor: "agency-reviewer", body: &ReviewMovedBody{Question: "q-1", From: "partial", Moves: []ReviewStep{
+			{"second-vote", "consolidating", sandbox.Agency}, {"agree", "approved", bySystem}, {"release", "releasing", bySystem}}}},
 		{name: "release", kind: ReleaseSent, actor: "agency-reviewer", body: &ReleaseSentBody{Release: "r-1", Question: "q-1", Class: sandbox.ClassA, Recipient: "op-officer", Result: result, Envelope: digest("e"), Expires: later}},
+		{name: "sent", kind: ReviewMoved, actor: "agency-reviewer", body: &ReviewMovedBody{Question: "q-1", From: "releasing", Moves: []ReviewStep{{"sent", "released", bySystem}}}},
 		{name: "no consent", kind: ClaimRefused, actor: "ins-officer", body: &ClaimRefusedBody{Question: "q-2", Asker: "ins-officer", Code: "consent.none"}},
 		{name: "consent", kind: ConsentGiven, actor: "person-1", context: ContextConsent, body: &Receipt{ID: "c-1", Subject: "person-1", Grantee: "insurer", Unit: "unit-med", Scenario: "sc-1", Purpose: "settlement",
 			Dataset: "claims", Fields: []string{"amount"}, Claim: digest("claim"), NotBefore: start, NotAfter: later, MaxUses: 1, Notice: digest("notice"), NoticeVersion: "1", Language: "zh", Method: "sm2", At: start}},
@@ -248,6 +258,16 @@ func (c *cast) play(t testing.TB, steps []step) *Recorder {
 				b = AgreementSignedBody{Statement: st}
 			case ReviewVoted:
 				b = ReviewVotedBody{Statement: st, Step: s.nth}
+			case ReviewOpened:
+				b = ReviewOpenedBody{Question: s.body.(*Vote).Question, Statement: st}
+			case ReviewMoved:
+				moved := *s.moved
+				moved.Statement = &st
+				b = moved
+			case TemplateSigned:
+				b = TemplateSignedBody{Statement: st}
+			case TemplateStopped:
+				b = TemplateStoppedBody{Statement: st}
 			case ConsentGiven:
 				b = ConsentGivenBody{Statement: st}
 			case ConsentRevoked:

@@ -105,6 +105,8 @@ type checker struct {
 	questions  map[sandbox.QuestionID]*questionTrail
 	consents   map[sandbox.ConsentID]*consentTrail
 	releases   map[sandbox.ReleaseID]*releaseTrail
+	templates  map[string]*templateTrail
+	moves      bool // reviews leave their moves in this log
 	usage      map[string]*usageTrail
 	invoices   map[sandbox.InvoiceID]bool
 	shut       map[sandbox.IdentityID]bool // revoked identities
@@ -130,7 +132,7 @@ func newChecker(op string, head bundleHeader, key *sm.VerifyKey) *checker {
 	return &checker{op: op, head: head, domain: key, counts: map[Kind]int{}, checks: map[string]int{}, skipped: map[string]int{},
 		parties: map[sandbox.PartyID]sandbox.Party{}, identities: map[sandbox.IdentityID]sandbox.Identity{}, datasets: map[sandbox.DatasetID]*datasetTrail{},
 		scenarios: map[sandbox.ScenarioID]*scenarioTrail{}, questions: map[sandbox.QuestionID]*questionTrail{}, consents: map[sandbox.ConsentID]*consentTrail{},
-		releases: map[sandbox.ReleaseID]*releaseTrail{}, usage: map[string]*usageTrail{}, invoices: map[sandbox.InvoiceID]bool{},
+		releases: map[sandbox.ReleaseID]*releaseTrail{}, templates: map[string]*templateTrail{}, usage: map[string]*usageTrail{}, invoices: map[sandbox.InvoiceID]bool{},
 		shut: map[sandbox.IdentityID]bool{}, erased: map[uint64][sm.Size]byte{}, explained: map[uint64]bool{}}
 }
 
@@ -297,6 +299,14 @@ func (c *checker) replay(i uint64, e Event, body any) error {
 		return c.adopted(e, *b)
 	case *MaskingSetBody:
 		return c.masked(e, *b)
+	case *ReviewMovedBody:
+		return c.moved(e, *b)
+	case *ReviewOpenedBody:
+		return c.opened(*b)
+	case *TemplateSignedBody:
+		return c.templateSigned(e, *b)
+	case *TemplateStoppedBody:
+		return c.templateStopped(e, *b)
 	}
 	return nil // ingest.refused and claim.refused claim nothing about other events
 }
