@@ -239,7 +239,7 @@ func (c *checker) voted(e Event, b ReviewVotedBody) error {
 		c.unaffiliated(mine.party, q.decided.Asker, "author"),
 		c.dated(v.At, e),
 		c.shown(v.Round == q.review.round, check, "in the round it was signed for"),
-		c.want(!q.review.appealed || !q.review.past[who.ID], check, "an appeal is judged by others than those who voted before"),
+		c.want(!q.review.barred[who.ID], check, "an appeal is judged by others than those who voted before"),
 	); err != nil {
 		return err
 	}

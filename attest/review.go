@@ -2,6 +2,7 @@ package attest
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"time"
 
@@ -32,7 +33,7 @@ type ReviewAct struct {
 // Measures, where given, all that may be asked for; one of the two is. An answer of class A that passed every check with nothing
 // suppressed leaves without a vote at the next multiple of Slot, at most Budget of them, before Expires.
 type StandingTemplate struct {
-	ID        string             `json:"id"`
+	ID        sandbox.TemplateID `json:"id"`
 	Scenario  sandbox.ScenarioID `json:"scenario"`
 	Spec      []byte             `json:"spec,omitempty"`
 	Measures  []string           `json:"measures,omitempty"` // func(column)
@@ -47,9 +48,9 @@ type StandingTemplate struct {
 
 // TemplateStop (模板停用) ends a standing template at once.
 type TemplateStop struct {
-	Template string    `json:"template"`
-	Reason   string    `json:"reason"`
-	At       time.Time `json:"at"`
+	Template sandbox.TemplateID `json:"template"`
+	Reason   string             `json:"reason"`
+	At       time.Time          `json:"at"`
 }
 
 // Bodies of the events of a review.
@@ -67,10 +68,9 @@ type (
 		Round     int                `json:"round,omitempty"` // after the moves
 		From      string             `json:"from"`
 		Moves     []ReviewStep       `json:"moves"`
-		Result    []byte             `json:"result,omitempty"`
 		Expires   time.Time          `json:"expires,omitzero"` // of the round
 		Statement *Statement         `json:"statement,omitempty"`
-		Template  string             `json:"template,omitempty"`
+		Template  sandbox.TemplateID `json:"template,omitempty"`
 		Use       int                `json:"use,omitempty"`
 		Sampled   bool               `json:"sampled,omitempty"`
 	}
@@ -170,9 +170,10 @@ type reviewTrail struct {
 	round    int
 	expires  time.Time
 	past     map[sandbox.IdentityID]bool // who voted in earlier rounds
+	barred   map[sandbox.IdentityID]bool // and before the appeal
 	appealed bool
 	vetoed   bool
-	template string
+	template sandbox.TemplateID
 	sent     bool
 }
 
@@ -301,6 +302,11 @@ func (c *checker) acted(e Event, b ReviewMovedBody, q *questionTrail, from strin
 		c.shown(a.Round == r.round, checkMoves, "an act in the round it was signed for"), c.dated(a.At, e)); err != nil {
 		return err
 	}
+	if len(a.Result) > 0 {
+		if err := c.passed(q, a.Result, checkMoves); err != nil {
+			return err
+		}
+	}
 	reasoned := func() error { return c.want(a.Reason != "", checkMoves, "with its reason") }
 	voted := func(refusal bool) int {
 		return slices.IndexFunc(q.votes, func(v vote) bool { return v.by == who.ID && (!refusal || !v.Approve) })
@@ -342,6 +348,9 @@ func (c *checker) acted(e Event, b ReviewMovedBody, q *questionTrail, from strin
 		}
 		for _, v := range q.votes {
 			r.past[v.by] = true
+		}
+		if m.On == "appeal" {
+			r.barred = maps.Clone(r.past)
 		}
 		q.votes, r.template = nil, ""
 		r.round++

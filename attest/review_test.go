@@ -28,8 +28,12 @@ func act(name, who, act, state string, round int, moves ...ReviewStep) step {
 	if resets(moves) {
 		after++
 	}
+	result := digest("result")
+	if act == "resubmit" || act == "appeal" || act == "withdraw" {
+		result = nil
+	}
 	return step{name: name, kind: ReviewMoved, actor: sandbox.IdentityID(who), context: ContextReviewAct,
-		body:  &ReviewAct{Question: "q-1", Round: round, Act: act, State: state, Result: digest("result"), Reason: "because", At: start},
+		body:  &ReviewAct{Question: "q-1", Round: round, Act: act, State: state, Result: result, Reason: "because", At: start},
 		moved: &ReviewMovedBody{Question: "q-1", Round: after, From: state, Moves: moves}}
 }
 
@@ -72,7 +76,7 @@ func TestReviewMachineIsFollowed(t *testing.T) {
 	auto := func(t testing.TB, tpl step, use int) []step {
 		s := after(t, base(), "grant", tpl)
 		body[EgressCheckedBody](t, s, "check").Suppressed = false
-		queue := step{name: "queue", kind: ReviewMoved, actor: "op-officer", body: &ReviewMovedBody{Question: "q-1", From: "draft", Result: digest("result"), Expires: later, Template: "t-1", Use: use,
+		queue := step{name: "queue", kind: ReviewMoved, actor: "op-officer", body: &ReviewMovedBody{Question: "q-1", From: "draft", Expires: later, Template: "t-1", Use: use,
 			Moves: []ReviewStep{{"seal", "sealed", sandbox.Operator}, sys("scan", "scanning"), sys("clear", "checked"), sys("template", "auto-approved")}}}
 		return into(t, s, "queue", "second vote", queue)
 	}

@@ -177,7 +177,7 @@ func (c *cast) story() []step {
 		{name: "run", kind: RunComputed, actor: "op-officer", body: &RunComputedBody{Question: "q-1", Run: "run-3", Inputs: []sandbox.InputVersion{{Dataset: "claims", Version: 2}}, Answer: digest("answer")}},
 		{name: "meter", kind: UsageMetered, actor: "op-officer", body: &UsageMeteredBody{ID: "u-1", Party: "operator", Scenario: "sc-1", Product: "aggregate-question", Quantity: 1, Question: "q-1", At: start}},
 		{name: "check", kind: EgressChecked, actor: DomainActor, body: &EgressCheckedBody{Question: "q-1", Verdict: "pass", Suppressed: true, Result: result, Policy: "gate/1"}},
-		{name: "queue", kind: ReviewMoved, actor: "op-officer", body: &ReviewMovedBody{Question: "q-1", From: "draft", Result: result, Expires: later, Moves: []ReviewStep{
+		{name: "queue", kind: ReviewMoved, actor: "op-officer", body: &ReviewMovedBody{Question: "q-1", From: "draft", Expires: later, Moves: []ReviewStep{
 			{"seal", "sealed", sandbox.Operator}, {"scan", "scanning", bySystem}, {"clear", "checked", bySystem}, {"queue", "in-review", bySystem}}}},
 		cast("first vote", "civil-reviewer", 1),
 		{name: "partial", kind: ReviewMoved, actor: "civil-reviewer", body: &ReviewMovedBody{Question: "q-1", From: "in-review", Moves: []ReviewStep{{"first-vote", "partial", sandbox.Unit}}}},

@@ -105,7 +105,7 @@ type checker struct {
 	questions  map[sandbox.QuestionID]*questionTrail
 	consents   map[sandbox.ConsentID]*consentTrail
 	releases   map[sandbox.ReleaseID]*releaseTrail
-	templates  map[string]*templateTrail
+	templates  map[sandbox.TemplateID]*templateTrail
 	moves      bool // reviews leave their moves in this log
 	usage      map[string]*usageTrail
 	invoices   map[sandbox.InvoiceID]bool
@@ -132,7 +132,7 @@ func newChecker(op string, head bundleHeader, key *sm.VerifyKey) *checker {
 	return &checker{op: op, head: head, domain: key, counts: map[Kind]int{}, checks: map[string]int{}, skipped: map[string]int{},
 		parties: map[sandbox.PartyID]sandbox.Party{}, identities: map[sandbox.IdentityID]sandbox.Identity{}, datasets: map[sandbox.DatasetID]*datasetTrail{},
 		scenarios: map[sandbox.ScenarioID]*scenarioTrail{}, questions: map[sandbox.QuestionID]*questionTrail{}, consents: map[sandbox.ConsentID]*consentTrail{},
-		releases: map[sandbox.ReleaseID]*releaseTrail{}, templates: map[string]*templateTrail{}, usage: map[string]*usageTrail{}, invoices: map[sandbox.InvoiceID]bool{},
+		releases: map[sandbox.ReleaseID]*releaseTrail{}, templates: map[sandbox.TemplateID]*templateTrail{}, usage: map[string]*usageTrail{}, invoices: map[sandbox.InvoiceID]bool{},
 		shut: map[sandbox.IdentityID]bool{}, erased: map[uint64][sm.Size]byte{}, explained: map[uint64]bool{}}
 }
 

@@ -27,6 +27,8 @@ type (
 	ConsentID string
 	// InvoiceID names an Invoice (账单).
 	InvoiceID string
+	// TemplateID names a standing template (常设模板) of the gate.
+	TemplateID string
 	// KeyID names a key (密钥标识) of the domain.
 	KeyID string
 )

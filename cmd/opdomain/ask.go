@@ -1,10 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,6 +32,15 @@ func printQuestion(w io.Writer, q api.Question) {
 		fmt.Fprintf(w, "  release %s", q.Release)
 	}
 	fmt.Fprintln(w)
+	if q.Comment != "" {
+		fmt.Fprintf(w, "  comment 退回意见: %s\n  opdomain egress resubmit %s, or withdraw\n", q.Comment, q.ID)
+	}
+	if q.Notice != "" {
+		fmt.Fprintf(w, "  revoked by the agency 已撤回: %s\n", q.Notice)
+	}
+	if !q.AppealUntil.IsZero() {
+		fmt.Fprintf(w, "  appeal until 可申请复核至 %s: opdomain egress appeal %s --reason …\n", q.AppealUntil.Format(time.DateTime), q.ID)
+	}
 }
 
 func (a *app) queryCommand() *cobra.Command {
@@ -154,68 +161,4 @@ func (a *app) claimCommand() *cobra.Command {
 	c.Flags().StringVar(&path, "file", "", "JSON: scenario, purpose, consent, dataset, fields, kind, id, claim")
 	must(c.MarkFlagRequired("file"))
 	return c
-}
-
-func printReview(w io.Writer, r api.Review) {
-	fmt.Fprintf(w, "%s  %s  author %s, recipient %s, until %s\n", r.ID, r.State, r.Author, r.Recipient, r.Expires.Format(time.DateTime))
-	if len(r.Rules) > 0 {
-		fmt.Fprintf(w, "  rules that suppressed groups: %s\n", strings.Join(r.Rules, ", "))
-	}
-}
-
-// printPack prints the evidence behind a result: per cell the people, the largest shares and the rules it breaks.
-func printPack(w io.Writer, b json.RawMessage) {
-	var p egress.Pack
-	if len(b) == 0 || json.Unmarshal(b, &p) != nil {
-		return
-	}
-	fmt.Fprintf(w, "  evidence 证据: %s\n", p.Summary)
-	if t := p.Params; t != (egress.Params{}) {
-		fmt.Fprintf(w, "  thresholds 门限: at least %d people a cell; its %d largest hold at most %d%%; the second cannot tell the largest to %d%%\n", t.MinSubjects, t.DominanceN, t.DominanceK, t.PPercent)
-	}
-	if p.Cause != "" {
-		fmt.Fprintf(w, "  cause 原因: %s\n", p.Cause)
-	}
-	if p.Uncertified != "" {
-		fmt.Fprintf(w, "  not certified 未穷尽: %s\n", p.Uncertified)
-	}
-	for _, c := range p.Cells {
-		state := "published"
-		if c.Suppressed {
-			state = "suppressed: " + strings.Join(c.Rules, ", ")
-		}
-		fmt.Fprintf(w, "    %-40s people %-6d top1 %4.1f%% top2 %4.1f%%  %s\n", strings.Join(c.Labels, " · "), c.People, float64(c.Top1)/10, float64(c.Top2)/10, state)
-	}
-}
-
-func (a *app) egressCommand() *cobra.Command {
-	list := verb("list", "List the results that wait for review (出域审核队列)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
-		return get(a, func(s *session) ([]api.Review, error) { return result[[]api.Review](s.api.ListReviews(c.Context())) },
-			func(w io.Writer, all []api.Review) {
-				for _, r := range all {
-					printReview(w, r)
-				}
-			})
-	})
-	one := verb("show QUESTION", "Show a result as it would leave, and for the agency and owners the evidence behind it", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
-		return get(a, func(s *session) (api.Review, error) {
-			return result[api.Review](s.api.GetReview(c.Context(), sandbox.QuestionID(args[0])))
-		}, func(w io.Writer, r api.Review) {
-			printReview(w, r)
-			if res, err := egress.DecodeResult(r.Result); err == nil {
-				printTable(indent{w, "  "}, res, 0)
-			}
-			printPack(w, r.Pack)
-		})
-	})
-	var refuse bool
-	var reason string
-	vote := verb("vote QUESTION", "Sign an approving vote on a result, or a refusing one with --refuse (审批)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
-		return get(a, func(s *session) (api.Review, error) {
-			return s.vote(c.Context(), sandbox.QuestionID(args[0]), !refuse, reason)
-		}, printReview)
-	})
-	vote.Flags().BoolVar(&refuse, "refuse", false, "refuse: one refusal is a veto")
-	vote.Flags().StringVar(&reason, "reason", "", "reason; needed for a refusal")
-	return group("egress", "Review what would leave; scan, mark and trace data sets (出域审核)", list, one, vote, a.scanCommand(), a.markCommand(), a.traceCommand())
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/egress"
 	"github.com/opdomain/opdomain/sandbox/fleet"
 	"github.com/opdomain/opdomain/sandbox/meter"
 	"github.com/opdomain/opdomain/sandbox/node"
@@ -255,8 +256,11 @@ func TestReviewersAreTwoOrganisationsAndTheAgencySecond(t *testing.T) {
 		t.Errorf("released after one vote: %+v %v", got, err)
 	}
 	r, err := agency.vote(ctx, q.ID, false, "not for this purpose")
-	if err != nil || r.State != "refused" {
+	if err != nil || r.State != "conflicted" {
 		t.Fatalf("veto: %+v %v", r, err)
+	}
+	if r, err = w.as("agency").act(ctx, q.ID, egress.Reject, "as the reviewer says"); err != nil || r.State != "rejected" {
+		t.Fatalf("the lead: %+v %v", r, err)
 	}
 	if got, err := result[api.Question](w.as("operator").api.GetQuestion(ctx, q.ID)); err != nil || got.State != "declined" || got.Release != "" {
 		t.Errorf("after a veto: %+v %v", got, err)

@@ -41,7 +41,8 @@ func (f founding) roster() []api.Enrolment {
 		return sandbox.Identity{ID: sandbox.IdentityID(id + "-reviewer"), Party: sandbox.PartyID(id), Duty: sandbox.Reviewer}
 	}
 	out := []api.Enrolment{
-		{Party: sandbox.Party{ID: "agency", Role: sandbox.Agency, Name: "实施机构"}, Identities: []sandbox.Identity{officer("agency"), reviewer("agency")}},
+		{Party: sandbox.Party{ID: "agency", Role: sandbox.Agency, Name: "实施机构"}, Identities: []sandbox.Identity{officer("agency"), reviewer("agency"),
+			{ID: "agency-appeals", Party: "agency", Duty: sandbox.Reviewer}}},
 		{Party: sandbox.Party{ID: "operator", Role: sandbox.Operator, Name: "运营机构", Affiliates: []sandbox.PartyID{"partner"}}, Identities: []sandbox.Identity{officer("operator")}},
 		{Party: sandbox.Party{ID: "partner", Role: sandbox.Partner, Name: "运营合作方"}, Identities: []sandbox.Identity{officer("partner")}},
 		{Party: sandbox.Party{ID: "insurer", Role: sandbox.Insurer, Name: "保险机构"}, Identities: []sandbox.Identity{officer("insurer")}},

@@ -74,9 +74,10 @@ type core struct {
 	perCaller *tally
 	perUnit   *tally
 	registrar Registrar
-	librarian Librarian // nil: no catalogue beyond the list
-	grader    Grader    // nil: no gradings
-	viewer    Viewer    // nil: no views
+	librarian Librarian  // nil: no catalogue beyond the list
+	grader    Grader     // nil: no gradings
+	viewer    Viewer     // nil: no views
+	gate      Gatekeeper // nil: votes only
 }
 
 // NewCore gives the Core that runs calls in this process. Authorities must be given.
@@ -102,6 +103,7 @@ func newCore(c Config) (*core, error) {
 	k.librarian, _ = c.Service.(Librarian)
 	k.grader, _ = c.Service.(Grader)
 	k.viewer, _ = c.Service.(Viewer)
+	k.gate, _ = c.Service.(Gatekeeper)
 	HandlerWithOptions(operations{k}, StdHTTPServerOptions{BaseRouter: k.mux, ErrorHandlerFunc: k.badParameter})
 	k.mux.HandleFunc(routeHealth, k.health)
 	k.table[routeHealth] = anyone().quietly()

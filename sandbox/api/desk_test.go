@@ -200,6 +200,22 @@ func (d *desk) Review(_ context.Context, c Caller, _ sandbox.QuestionID) (Review
 	return Review{}, d.note("Review", c)
 }
 
+func (d *desk) Act(_ context.Context, c Caller, _ sandbox.QuestionID, _ attest.Statement) (Review, error) {
+	return Review{}, d.note("Act", c)
+}
+
+func (d *desk) SignTemplate(_ context.Context, c Caller, _ attest.Statement) (Template, error) {
+	return Template{}, d.note("SignTemplate", c)
+}
+
+func (d *desk) StopTemplate(_ context.Context, c Caller, _ sandbox.TemplateID, _ attest.Statement) (Template, error) {
+	return Template{}, d.note("StopTemplate", c)
+}
+
+func (d *desk) Templates(_ context.Context, c Caller) ([]Template, error) {
+	return nil, d.note("Templates", c)
+}
+
 func (d *desk) Vote(_ context.Context, c Caller, _ sandbox.QuestionID, _ attest.Statement) (Review, error) {
 	return Review{}, d.note("Vote", c)
 }

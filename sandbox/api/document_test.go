@@ -107,6 +107,9 @@ func TestSeparationOfDuties(t *testing.T) {
 		"PUT /v1/datasets/{dataset}/masking":         {sandbox.Unit},
 		"POST /v1/views":                             {sandbox.Unit, sandbox.Agency},
 		"DELETE /v1/views/{view}":                    {sandbox.Unit, sandbox.Agency},
+		"POST /v1/reviews/{question}/acts":           {sandbox.Agency, sandbox.Unit, sandbox.Operator, sandbox.Partner},
+		"POST /v1/templates":                         {sandbox.Agency},
+		"POST /v1/templates/{template}/stop":         {sandbox.Agency},
 	} {
 		for _, role := range roles {
 			if got := may(pattern, role); got != slices.Contains(only, role) {
@@ -130,7 +133,7 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"PushOpening": PushOpening{}, "Push": Push{}, "PushReport": PushReport{}, "Statement": attest.Statement{},
 		"Application": grant.Application{}, "Scenario": grant.Scenario{}, "ConsentRequest": ConsentRequest{}, "ConsentRecord": consent.Record{},
 		"Spec": query.Spec{}, "SQLRequest": SQLRequest{}, "Compiled": Compiled{}, "Explanation": Explanation{}, "Question": Question{}, "ClaimRequest": ClaimRequest{}, "ClaimAnswer": ClaimAnswer{},
-		"Review": Review{}, "ReleaseInfo": ReleaseInfo{}, "UsageEvent": meter.Event{}, "InvoiceRequest": InvoiceRequest{}, "Invoice": bill.Invoice{},
+		"Review": Review{}, "Template": Template{}, "ReleaseInfo": ReleaseInfo{}, "UsageEvent": meter.Event{}, "InvoiceRequest": InvoiceRequest{}, "Invoice": bill.Invoice{},
 		"GrowthRequest": GrowthRequest{}, "Problem": Problem{}, "CertificateRequests": CertificateRequests{}, "CertificatePair": CertificatePair{},
 		"AuthorityInfo": AuthorityInfo{}, "Overdue": Overdue{}, "Quarantine": Quarantine{}, "SearchPage": SearchPage{}, "SeedRequest": SeedRequest{}, "Entry": catalog.Entry{}, "Conflict": catalog.Conflict{},
 		"Revision": catalog.Revision{}, "Scorecard": catalog.Scorecard{}, "ErasureRequest": ErasureRequest{}, "ErasureReport": ErasureReport{},

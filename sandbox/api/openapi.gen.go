@@ -90,6 +90,9 @@ type Spec = query.Spec
 // Statement (签名声明) is what one identity said: a JSON body exactly as signed, SM2 over context and body
 type Statement = attest.Statement
 
+// TemplateID defines model for TemplateID.
+type TemplateID = sandbox.TemplateID
+
 // UsageEvent (计量事件) is one metered use
 type UsageEvent = meter.Event
 
@@ -183,6 +186,9 @@ type ExplainQuestionJSONRequestBody = Spec
 // CompileQuestionJSONRequestBody defines body for CompileQuestion for application/json ContentType.
 type CompileQuestionJSONRequestBody = SQLRequest
 
+// ActOnReviewJSONRequestBody defines body for ActOnReview for application/json ContentType.
+type ActOnReviewJSONRequestBody = Statement
+
 // VoteJSONRequestBody defines body for Vote for application/json ContentType.
 type VoteJSONRequestBody = Statement
 
@@ -197,6 +203,12 @@ type SignAgreementJSONRequestBody = Statement
 
 // EnrolSubjectJSONRequestBody defines body for EnrolSubject for application/json ContentType.
 type EnrolSubjectJSONRequestBody = SubjectEnrolment
+
+// SignTemplateJSONRequestBody defines body for SignTemplate for application/json ContentType.
+type SignTemplateJSONRequestBody = Statement
+
+// StopTemplateJSONRequestBody defines body for StopTemplate for application/json ContentType.
+type StopTemplateJSONRequestBody = Statement
 
 // MakeViewJSONRequestBody defines body for MakeView for application/json ContentType.
 type MakeViewJSONRequestBody = ViewRequest
@@ -722,6 +734,20 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/reviews/{question} (the `GetReview` operationId).
 	GetReview(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ActOnReviewWithBody 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/reviews/{question}/acts (the `ActOnReview` operationId).
+	ActOnReviewWithBody(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ActOnReview 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/reviews/{question}/acts (the `ActOnReview` operationId).
+	ActOnReview(ctx context.Context, question QuestionID, body ActOnReviewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// VoteWithBody 审核表决: a signed vote, context opdomain/vote/v1
 	//
 	// Takes any type of body and a specified content type.
@@ -801,6 +827,39 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/subjects (the `EnrolSubject` operationId).
 	EnrolSubject(ctx context.Context, body EnrolSubjectJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListTemplates 常设模板列表
+	//
+	// Corresponds with GET /v1/templates (the `ListTemplates` operationId).
+	ListTemplates(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SignTemplateWithBody 签署常设模板: a signed standing template, context opdomain/template/v1
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/templates (the `SignTemplate` operationId).
+	SignTemplateWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SignTemplate 签署常设模板: a signed standing template, context opdomain/template/v1
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/templates (the `SignTemplate` operationId).
+	SignTemplate(ctx context.Context, body SignTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StopTemplateWithBody 停用常设模板: a signed stop, context opdomain/template-stop/v1
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/templates/{template}/stop (the `StopTemplate` operationId).
+	StopTemplateWithBody(ctx context.Context, template TemplateID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StopTemplate 停用常设模板: a signed stop, context opdomain/template-stop/v1
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/templates/{template}/stop (the `StopTemplate` operationId).
+	StopTemplate(ctx context.Context, template TemplateID, body StopTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListUsage 用量: metered events of a month
 	//
@@ -2009,6 +2068,40 @@ func (c *Client) GetReview(ctx context.Context, question QuestionID, reqEditors 
 	return c.Client.Do(req)
 }
 
+// ActOnReviewWithBody 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/reviews/{question}/acts (the `ActOnReview` operationId).
+func (c *Client) ActOnReviewWithBody(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewActOnReviewRequestWithBody(c.Server, question, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ActOnReview 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/reviews/{question}/acts (the `ActOnReview` operationId).
+func (c *Client) ActOnReview(ctx context.Context, question QuestionID, body ActOnReviewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewActOnReviewRequest(c.Server, question, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // VoteWithBody 审核表决: a signed vote, context opdomain/vote/v1
 //
 // Takes any type of body and a specified content type.
@@ -2199,6 +2292,89 @@ func (c *Client) EnrolSubjectWithBody(ctx context.Context, contentType string, b
 // Corresponds with POST /v1/subjects (the `EnrolSubject` operationId).
 func (c *Client) EnrolSubject(ctx context.Context, body EnrolSubjectJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewEnrolSubjectRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListTemplates 常设模板列表
+//
+// Corresponds with GET /v1/templates (the `ListTemplates` operationId).
+func (c *Client) ListTemplates(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListTemplatesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SignTemplateWithBody 签署常设模板: a signed standing template, context opdomain/template/v1
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/templates (the `SignTemplate` operationId).
+func (c *Client) SignTemplateWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSignTemplateRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SignTemplate 签署常设模板: a signed standing template, context opdomain/template/v1
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/templates (the `SignTemplate` operationId).
+func (c *Client) SignTemplate(ctx context.Context, body SignTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSignTemplateRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StopTemplateWithBody 停用常设模板: a signed stop, context opdomain/template-stop/v1
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/templates/{template}/stop (the `StopTemplate` operationId).
+func (c *Client) StopTemplateWithBody(ctx context.Context, template TemplateID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStopTemplateRequestWithBody(c.Server, template, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StopTemplate 停用常设模板: a signed stop, context opdomain/template-stop/v1
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/templates/{template}/stop (the `StopTemplate` operationId).
+func (c *Client) StopTemplate(ctx context.Context, template TemplateID, body StopTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStopTemplateRequest(c.Server, template, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4263,6 +4439,53 @@ func NewGetReviewRequest(server string, question QuestionID) (*http.Request, err
 	return req, nil
 }
 
+// NewActOnReviewRequest calls the generic ActOnReview builder with application/json body
+func NewActOnReviewRequest(server string, question QuestionID, body ActOnReviewJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewActOnReviewRequestWithBody(server, question, "application/json", bodyReader)
+}
+
+// NewActOnReviewRequestWithBody constructs an http.Request for the ActOnReview method, with any body, and a specified content type
+func NewActOnReviewRequestWithBody(server string, question QuestionID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "question", question, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/reviews/%s/acts", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewVoteRequest calls the generic Vote builder with application/json body
 func NewVoteRequest(server string, question QuestionID, body VoteJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -4526,6 +4749,120 @@ func NewEnrolSubjectRequestWithBody(server string, contentType string, body io.R
 	}
 
 	operationPath := fmt.Sprintf("/v1/subjects")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListTemplatesRequest constructs an http.Request for the ListTemplates method
+func NewListTemplatesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/templates")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSignTemplateRequest calls the generic SignTemplate builder with application/json body
+func NewSignTemplateRequest(server string, body SignTemplateJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSignTemplateRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewSignTemplateRequestWithBody constructs an http.Request for the SignTemplate method, with any body, and a specified content type
+func NewSignTemplateRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/templates")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewStopTemplateRequest calls the generic StopTemplate builder with application/json body
+func NewStopTemplateRequest(server string, template TemplateID, body StopTemplateJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewStopTemplateRequestWithBody(server, template, "application/json", bodyReader)
+}
+
+// NewStopTemplateRequestWithBody constructs an http.Request for the StopTemplate method, with any body, and a specified content type
+func NewStopTemplateRequestWithBody(server string, template TemplateID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "template", template, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/templates/%s/stop", pathParam0)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -5251,6 +5588,20 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/reviews/{question} (the `GetReview` operationId).
 	GetReviewWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*GetReviewResponse, error)
 
+	// ActOnReviewWithBodyWithResponse 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/reviews/{question}/acts (the `ActOnReview` operationId).
+	ActOnReviewWithBodyWithResponse(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ActOnReviewResponse, error)
+
+	// ActOnReviewWithResponse 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/reviews/{question}/acts (the `ActOnReview` operationId).
+	ActOnReviewWithResponse(ctx context.Context, question QuestionID, body ActOnReviewJSONRequestBody, reqEditors ...RequestEditorFn) (*ActOnReviewResponse, error)
+
 	// VoteWithBodyWithResponse 审核表决: a signed vote, context opdomain/vote/v1
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -5334,6 +5685,41 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/subjects (the `EnrolSubject` operationId).
 	EnrolSubjectWithResponse(ctx context.Context, body EnrolSubjectJSONRequestBody, reqEditors ...RequestEditorFn) (*EnrolSubjectResponse, error)
+
+	// ListTemplatesWithResponse 常设模板列表
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/templates (the `ListTemplates` operationId).
+	ListTemplatesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListTemplatesResponse, error)
+
+	// SignTemplateWithBodyWithResponse 签署常设模板: a signed standing template, context opdomain/template/v1
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/templates (the `SignTemplate` operationId).
+	SignTemplateWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SignTemplateResponse, error)
+
+	// SignTemplateWithResponse 签署常设模板: a signed standing template, context opdomain/template/v1
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/templates (the `SignTemplate` operationId).
+	SignTemplateWithResponse(ctx context.Context, body SignTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*SignTemplateResponse, error)
+
+	// StopTemplateWithBodyWithResponse 停用常设模板: a signed stop, context opdomain/template-stop/v1
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/templates/{template}/stop (the `StopTemplate` operationId).
+	StopTemplateWithBodyWithResponse(ctx context.Context, template TemplateID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StopTemplateResponse, error)
+
+	// StopTemplateWithResponse 停用常设模板: a signed stop, context opdomain/template-stop/v1
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/templates/{template}/stop (the `StopTemplate` operationId).
+	StopTemplateWithResponse(ctx context.Context, template TemplateID, body StopTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*StopTemplateResponse, error)
 
 	// ListUsageWithResponse 用量: metered events of a month
 	//
@@ -7866,6 +8252,54 @@ func (r GetReviewResponse) ContentType() string {
 	return ""
 }
 
+type ActOnReviewResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Review
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ActOnReviewResponse) GetJSON200() *Review {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ActOnReviewResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ActOnReviewResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ActOnReviewResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ActOnReviewResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ActOnReviewResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type VoteResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -8189,6 +8623,150 @@ func (r EnrolSubjectResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r EnrolSubjectResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListTemplatesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Template
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListTemplatesResponse) GetJSON200() *[]Template {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListTemplatesResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListTemplatesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListTemplatesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListTemplatesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListTemplatesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SignTemplateResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Template
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r SignTemplateResponse) GetJSON201() *Template {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SignTemplateResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SignTemplateResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SignTemplateResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SignTemplateResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SignTemplateResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type StopTemplateResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Template
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r StopTemplateResponse) GetJSON200() *Template {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r StopTemplateResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r StopTemplateResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r StopTemplateResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StopTemplateResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r StopTemplateResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -9336,6 +9914,32 @@ func (c *ClientWithResponses) GetReviewWithResponse(ctx context.Context, questio
 	return ParseGetReviewResponse(rsp)
 }
 
+// ActOnReviewWithBodyWithResponse 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/reviews/{question}/acts (the `ActOnReview` operationId).
+func (c *ClientWithResponses) ActOnReviewWithBodyWithResponse(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ActOnReviewResponse, error) {
+	rsp, err := c.ActOnReviewWithBody(ctx, question, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseActOnReviewResponse(rsp)
+}
+
+// ActOnReviewWithResponse 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/reviews/{question}/acts (the `ActOnReview` operationId).
+func (c *ClientWithResponses) ActOnReviewWithResponse(ctx context.Context, question QuestionID, body ActOnReviewJSONRequestBody, reqEditors ...RequestEditorFn) (*ActOnReviewResponse, error) {
+	rsp, err := c.ActOnReview(ctx, question, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseActOnReviewResponse(rsp)
+}
+
 // VoteWithBodyWithResponse 审核表决: a signed vote, context opdomain/vote/v1
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -9490,6 +10094,71 @@ func (c *ClientWithResponses) EnrolSubjectWithResponse(ctx context.Context, body
 		return nil, err
 	}
 	return ParseEnrolSubjectResponse(rsp)
+}
+
+// ListTemplatesWithResponse 常设模板列表
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/templates (the `ListTemplates` operationId).
+func (c *ClientWithResponses) ListTemplatesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListTemplatesResponse, error) {
+	rsp, err := c.ListTemplates(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListTemplatesResponse(rsp)
+}
+
+// SignTemplateWithBodyWithResponse 签署常设模板: a signed standing template, context opdomain/template/v1
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/templates (the `SignTemplate` operationId).
+func (c *ClientWithResponses) SignTemplateWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SignTemplateResponse, error) {
+	rsp, err := c.SignTemplateWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSignTemplateResponse(rsp)
+}
+
+// SignTemplateWithResponse 签署常设模板: a signed standing template, context opdomain/template/v1
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/templates (the `SignTemplate` operationId).
+func (c *ClientWithResponses) SignTemplateWithResponse(ctx context.Context, body SignTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*SignTemplateResponse, error) {
+	rsp, err := c.SignTemplate(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSignTemplateResponse(rsp)
+}
+
+// StopTemplateWithBodyWithResponse 停用常设模板: a signed stop, context opdomain/template-stop/v1
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/templates/{template}/stop (the `StopTemplate` operationId).
+func (c *ClientWithResponses) StopTemplateWithBodyWithResponse(ctx context.Context, template TemplateID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StopTemplateResponse, error) {
+	rsp, err := c.StopTemplateWithBody(ctx, template, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStopTemplateResponse(rsp)
+}
+
+// StopTemplateWithResponse 停用常设模板: a signed stop, context opdomain/template-stop/v1
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/templates/{template}/stop (the `StopTemplate` operationId).
+func (c *ClientWithResponses) StopTemplateWithResponse(ctx context.Context, template TemplateID, body StopTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*StopTemplateResponse, error) {
+	rsp, err := c.StopTemplate(ctx, template, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStopTemplateResponse(rsp)
 }
 
 // ListUsageWithResponse 用量: metered events of a month
@@ -11266,6 +11935,39 @@ func ParseGetReviewResponse(rsp *http.Response) (*GetReviewResponse, error) {
 	return response, nil
 }
 
+// ParseActOnReviewResponse parses an HTTP response from a ActOnReviewWithResponse call
+func ParseActOnReviewResponse(rsp *http.Response) (*ActOnReviewResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ActOnReviewResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Review
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseVoteResponse parses an HTTP response from a VoteWithResponse call
 func ParseVoteResponse(rsp *http.Response) (*VoteResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -11480,6 +12182,105 @@ func ParseEnrolSubjectResponse(rsp *http.Response) (*EnrolSubjectResponse, error
 	switch {
 	case rsp.StatusCode == 204:
 		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListTemplatesResponse parses an HTTP response from a ListTemplatesWithResponse call
+func ParseListTemplatesResponse(rsp *http.Response) (*ListTemplatesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListTemplatesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Template
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSignTemplateResponse parses an HTTP response from a SignTemplateWithResponse call
+func ParseSignTemplateResponse(rsp *http.Response) (*SignTemplateResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SignTemplateResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Template
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseStopTemplateResponse parses an HTTP response from a StopTemplateWithResponse call
+func ParseStopTemplateResponse(rsp *http.Response) (*StopTemplateResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StopTemplateResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Template
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Failed
@@ -11786,6 +12587,9 @@ type ServerInterface interface {
 	// GetReview 出域审核
 	// (GET /v1/reviews/{question})
 	GetReview(w http.ResponseWriter, r *http.Request, question QuestionID)
+	// ActOnReview 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+	// (POST /v1/reviews/{question}/acts)
+	ActOnReview(w http.ResponseWriter, r *http.Request, question QuestionID)
 	// Vote 审核表决: a signed vote, context opdomain/vote/v1
 	// (POST /v1/reviews/{question}/votes)
 	Vote(w http.ResponseWriter, r *http.Request, question QuestionID)
@@ -11807,6 +12611,15 @@ type ServerInterface interface {
 	// EnrolSubject 数据主体登记: binds a person's key to the identifier in the data
 	// (POST /v1/subjects)
 	EnrolSubject(w http.ResponseWriter, r *http.Request)
+	// ListTemplates 常设模板列表
+	// (GET /v1/templates)
+	ListTemplates(w http.ResponseWriter, r *http.Request)
+	// SignTemplate 签署常设模板: a signed standing template, context opdomain/template/v1
+	// (POST /v1/templates)
+	SignTemplate(w http.ResponseWriter, r *http.Request)
+	// StopTemplate 停用常设模板: a signed stop, context opdomain/template-stop/v1
+	// (POST /v1/templates/{template}/stop)
+	StopTemplate(w http.ResponseWriter, r *http.Request, template TemplateID)
 	// ListUsage 用量: metered events of a month
 	// (GET /v1/usage)
 	ListUsage(w http.ResponseWriter, r *http.Request, params ListUsageParams)
@@ -12957,6 +13770,32 @@ func (siw *ServerInterfaceWrapper) GetReview(w http.ResponseWriter, r *http.Requ
 	handler.ServeHTTP(w, r)
 }
 
+// ActOnReview operation middleware
+func (siw *ServerInterfaceWrapper) ActOnReview(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "question" -------------
+	var question QuestionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "question", r.PathValue("question"), &question, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "question", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ActOnReview(w, r, question)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // Vote operation middleware
 func (siw *ServerInterfaceWrapper) Vote(w http.ResponseWriter, r *http.Request) {
 
@@ -13094,6 +13933,60 @@ func (siw *ServerInterfaceWrapper) EnrolSubject(w http.ResponseWriter, r *http.R
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.EnrolSubject(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListTemplates operation middleware
+func (siw *ServerInterfaceWrapper) ListTemplates(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListTemplates(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SignTemplate operation middleware
+func (siw *ServerInterfaceWrapper) SignTemplate(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SignTemplate(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// StopTemplate operation middleware
+func (siw *ServerInterfaceWrapper) StopTemplate(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "template" -------------
+	var template TemplateID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "template", r.PathValue("template"), &template, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "template", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.StopTemplate(w, r, template)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -13368,6 +14261,10 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/reviews", wrapper.ListReviews)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/reviews/{question}", wrapper.GetReview)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/reviews/{question}/votes", wrapper.Vote)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/reviews/{question}/acts", wrapper.ActOnReview)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/templates", wrapper.ListTemplates)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/templates", wrapper.SignTemplate)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/templates/{template}/stop", wrapper.StopTemplate)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/releases", wrapper.ListReleases)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/releases/{release}", wrapper.GetRelease)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/usage", wrapper.ListUsage)

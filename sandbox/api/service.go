@@ -325,6 +325,11 @@ type Question struct {
 	Decision sandbox.Decision   `json:"decision"`
 	Release  sandbox.ReleaseID  `json:"release,omitempty"`
 	Asked    time.Time          `json:"asked,omitzero"`
+
+	Round       int       `json:"round,omitempty"`       // of its review
+	Comment     string    `json:"comment,omitempty"`     // of the reviewer who returned it
+	Notice      string    `json:"notice,omitempty"`      // of the agency that revoked its release
+	AppealUntil time.Time `json:"appeal_until,omitzero"` // by when its asker may appeal
 }
 
 // ClaimRequest (单人查询请求) asks for listed fields of one claim under one consent. Sealed holds the subject's identifier
@@ -349,7 +354,10 @@ type ClaimAnswer struct {
 // evidence behind it, for the agency and the owners only.
 type Review struct {
 	ID        sandbox.QuestionID `json:"id"`
+	Class     sandbox.Class      `json:"class,omitempty"`
 	State     string             `json:"state"`
+	Round     int                `json:"round,omitempty"` // of votes, from 0
+	Votes     int                `json:"votes,omitempty"` // cast in this round; how, is told when both are
 	Author    sandbox.IdentityID `json:"author"`
 	Recipient sandbox.IdentityID `json:"recipient"`
 	Expires   time.Time          `json:"expires,omitzero"`
@@ -357,6 +365,10 @@ type Review struct {
 	Digest    []byte             `json:"digest,omitempty"` // SM3 of Result, what a vote names
 	Policy    string             `json:"policy,omitempty"`
 	Rules     []string           `json:"rules,omitempty"`
+	Comment   string             `json:"comment,omitempty"`  // of the last return
+	Template  sandbox.TemplateID `json:"template,omitempty"` // it leaves under, at Slot
+	Slot      time.Time          `json:"slot,omitzero"`
+	Sampled   bool               `json:"sampled,omitempty"` // drawn for review after its release
 	Pack      json.RawMessage    `json:"pack,omitempty"`
 }
 

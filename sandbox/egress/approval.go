@@ -7,6 +7,7 @@ import (
 
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/consent"
+	"github.com/opdomain/opdomain/sandbox/workflow"
 )
 
 // Approval (出域许可) is the authority to send one result to one recipient until one time. Only this package makes one; the
@@ -44,18 +45,77 @@ func (a Approval) Covers(result []byte, now time.Time) bool {
 	return a.question != "" && a.digest == string(Digest(result)) && now.Before(a.expires)
 }
 
-// Approval gives the authority of two approving votes. What Cast checked of each vote is held against the review once
-// more: a review comes back from where it was kept.
-func (r Review) Approval(now time.Time) (Approval, error) {
+// Present (出域时点) is what holds at the moment of release.
+type Present struct {
+	Policy   string                        // in force
+	Revoked  func(sandbox.IdentityID) bool // whose identity was revoked
+	Template *Template                     // the review's, where it has one
+}
+
+// Release gives the authority to send an approved result now, and the review on its way. The policy is still the one it was
+// approved under, no reviewer's identity was revoked since the vote, a template is still live and its slot has come. Asked again
+// before it was sent, it gives the same authority.
+func (r Review) Release(now time.Time, p Present) (Review, Approval, error) {
+	was := r
+	fail := func(k sandbox.Kind, rule, hint string) (Review, Approval, error) {
+		return was, Approval{}, &sandbox.Error{Op: "egress: release", Kind: k, Object: string(r.Question), Detail: rule, Hint: hint}
+	}
 	r = r.At(now)
-	ok := r.State == Approved && len(r.Votes) == 2 && bytes.Equal(Digest(r.Result), r.Digest)
-	for _, v := range r.Votes {
-		ok = ok && v.Approve && r.about(v.Vote) && v.By != "" && v.Party != "" && v.By != r.Author && v.By != r.Recipient
+	switch {
+	case r.State != Approved && r.State != AutoApproved && r.State != Releasing:
+		return fail(sandbox.Denied, "two approving votes, or a standing template, before it expires", "")
+	case p.Policy != r.Policy:
+		return fail(sandbox.Conflict, "the policy has changed since it was checked", "have its author resubmit it")
+	case p.Revoked == nil:
+		return fail(sandbox.Denied, "reviewers' identities are checked at release", "")
+	case slices.ContainsFunc(r.Votes, func(v Vote) bool { return p.Revoked(v.By) }):
+		return fail(sandbox.Denied, "a reviewer's identity was revoked between vote and release", "return it: other reviewers vote on it")
 	}
-	if !ok || r.Votes[0].By == r.Votes[1].By || r.Votes[0].Party == r.Votes[1].Party {
-		return Approval{}, &sandbox.Error{Op: "egress: approve", Kind: sandbox.Denied, Object: string(r.Question), Detail: "two approving votes, the second the agency's, before it expires"}
+	if r.Template != "" {
+		if p.Template == nil || p.Template.ID != r.Template {
+			return fail(sandbox.Denied, "its template is not at hand", "")
+		}
+		if err := p.Template.live(r.Policy, now); err != nil {
+			return was, Approval{}, err
+		}
+		if now.Before(r.Slot) {
+			return fail(sandbox.Conflict, "its slot has not come", "")
+		}
 	}
-	return Approval{question: r.Question, class: sandbox.ClassA, recipient: r.Recipient, digest: string(r.Digest), expires: r.Expires, policy: r.Policy}, nil
+	a, err := r.approval(now)
+	if err != nil {
+		return was, Approval{}, err
+	}
+	if r.State != Releasing {
+		if err := r.step(release, workflow.System); err != nil {
+			return was, Approval{}, err
+		}
+	}
+	return r, a, nil
+}
+
+// approval gives the authority of two approving votes, or of a template. What Cast checked of each vote is held against the review
+// once more: a review comes back from where it was kept.
+func (r Review) approval(now time.Time) (Approval, error) {
+	r = r.At(now)
+	ok := (r.State == Approved || r.State == AutoApproved || r.State == Releasing) && bytes.Equal(Digest(r.Result), r.Digest)
+	if out, err := DecodeResult(r.Result); r.Class == sandbox.ClassA && (err != nil || out.Question != r.Question) {
+		ok = false // not what the gate writes, whatever the digest says
+	}
+	if r.Template != "" {
+		ok = ok && len(r.Votes) == 0 && r.Use > 0 && r.Class == sandbox.ClassA
+	} else {
+		ok = ok && r.State != AutoApproved && len(r.Votes) == 2
+		for _, v := range r.Votes {
+			ok = ok && v.yes() && r.about(v.Vote) && v.By != "" && v.Party != "" && v.By != r.Author && v.By != r.Recipient
+		}
+		ok = ok && r.Votes[0].By != r.Votes[1].By && r.Votes[0].Party != r.Votes[1].Party
+	}
+	list, err := ChecklistOf(r.Class)
+	if !ok || err != nil || !list.Produced {
+		return Approval{}, &sandbox.Error{Op: "egress: approve", Kind: sandbox.Denied, Object: string(r.Question), Detail: "two approving votes, the second the agency's, or a standing template, before it expires"}
+	}
+	return Approval{question: r.Question, class: r.Class, recipient: r.Recipient, digest: string(r.Digest), expires: r.Expires, policy: r.Policy}, nil
 }
 
 // FromConsent gives the authority of a live consent for class B. The consent is checked again here, at the moment of

@@ -2,8 +2,7 @@ package egress
 
 import (
 	"bytes"
-	"encoding/json"
-	"fmt"
+	"errors"
 	"slices"
 	"time"
 
@@ -12,55 +11,16 @@ import (
 	"github.com/opdomain/opdomain/sandbox/workflow"
 )
 
-// State (审核状态) is where a Review stands.
-type State string
-
-const (
-	InReview State = "in-review" // 待初审: waits for a reviewer who is not of the agency
-	Partial  State = "partial"   // 待复审: waits for the agency's reviewer
-	Approved State = "approved"  // 通过: two approving votes
-	Released State = "released"  // 已出域
-	Refused  State = "refused"   // 不予出域: one refusal is a veto
-	Withheld State = "withheld"  // 不予应答: the gate found a difference to an earlier answer
-	Expired  State = "expired"   // 已过期: not released in time
-)
-
-// event is what moves a Review.
-type event string
-
-const (
-	first   event = "first-approval"
-	second  event = "second-approval"
-	refuse  event = "refusal"
-	release event = "release"
-	expire  event = "expiry"
-)
-
-// flow is the review's state machine. Source: the gate's state table, narrowed to class A without standing templates.
-func flow() (*workflow.Machine[State, event], error) {
-	agency, others := []sandbox.Role{sandbox.Agency}, []sandbox.Role{sandbox.Unit, sandbox.Operator, sandbox.Partner, sandbox.Auditor}
-	system := []sandbox.Role{workflow.System}
-	return workflow.NewMachine("egress: review",
-		[]State{InReview, Partial, Approved, Released, Refused, Expired},
-		[]workflow.Edge[State, event]{
-			{From: InReview, On: first, To: Partial, Who: others},
-			{From: InReview, On: refuse, To: Refused, Who: others},
-			{From: InReview, On: expire, To: Expired, Who: system},
-			{From: Partial, On: second, To: Approved, Who: agency},
-			{From: Partial, On: refuse, To: Refused, Who: agency},
-			{From: Partial, On: expire, To: Expired, Who: system},
-			{From: Approved, On: release, To: Released, Who: system},
-			{From: Approved, On: expire, To: Expired, Who: system},
-		})
-}
-
-// Review (出域审核单) is one answer before its reviewers. Votes stay hidden until both are cast.
+// Review (出域审核单) is one answer before its reviewers. Votes stay hidden until both are cast. Methods give the review as it is after a
+// move and leave the one they are called on as it was; on an error nothing has moved.
 type Review struct {
 	Question    sandbox.QuestionID  `json:"question"`
+	Class       sandbox.Class       `json:"class"`
 	Author      sandbox.IdentityID  `json:"author"`
 	Recipient   sandbox.IdentityID  `json:"recipient"`
 	Datasets    []sandbox.DatasetID `json:"datasets"`
 	State       State               `json:"state"`
+	Round       int                 `json:"round,omitempty"` // 0 the first; a resubmission or an appeal begins the next
 	Submitted   time.Time           `json:"submitted"`
 	Expires     time.Time           `json:"expires"`
 	Policy      string              `json:"policy"`
@@ -73,14 +33,45 @@ type Review struct {
 	Finding     *Finding            `json:"finding,omitempty"`
 	Uncertified string              `json:"uncertified,omitempty"` // what of earlier answers was not searched: a standing template does not release it
 	Cause       string              `json:"cause,omitempty"`       // why it was withheld, for owners and reviewers
-	Votes       []Vote              `json:"votes,omitempty"`
+	Votes       []Vote              `json:"votes,omitempty"`       // of this round
+
+	Past        []Vote               `json:"past,omitempty"`    // of earlier rounds
+	Acts        []Act                `json:"acts,omitempty"`    // what was done beside voting, oldest first
+	Comment     string               `json:"comment,omitempty"` // of the last return, which the author reads
+	Notice      string               `json:"notice,omitempty"`  // of a revocation, which the recipient reads
+	AppealTerm  time.Duration        `json:"appeal_term,omitempty"`
+	AppealUntil time.Time            `json:"appeal_until,omitzero"`
+	Appealed    bool                 `json:"appealed,omitempty"`
+	Barred      []sandbox.IdentityID `json:"barred,omitempty"` // who voted before the appeal
+	Vetoed      bool                 `json:"vetoed,omitempty"`
+	Template    sandbox.TemplateID   `json:"template,omitempty"` // it is released under
+	Use         int                  `json:"use,omitempty"`
+	Slot        time.Time            `json:"slot,omitzero"` // not sent before
+	Sampled     bool                 `json:"sampled,omitempty"`
+
+	from  State // before the moves that are not recorded yet
+	steps []attest.ReviewStep
 }
 
-// Vote (审批票) is one counted vote.
+// Vote (审批票) is one counted vote. Lifted is a refusal that who gave it has lifted.
 type Vote struct {
 	attest.Vote
-	By    sandbox.IdentityID `json:"by"`
-	Party sandbox.PartyID    `json:"party"`
+	By     sandbox.IdentityID `json:"by"`
+	Party  sandbox.PartyID    `json:"party"`
+	Lifted bool               `json:"lifted,omitempty"`
+}
+
+func (v Vote) yes() bool { return v.Approve || v.Lifted }
+
+// Act (审核处置) is what somebody did to a review beside voting.
+type Act struct {
+	Move   Move               `json:"move"`
+	From   State              `json:"from"`
+	Round  int                `json:"round,omitempty"`
+	By     sandbox.IdentityID `json:"by"`
+	Party  sandbox.PartyID    `json:"party"`
+	Reason string             `json:"reason,omitempty"`
+	At     time.Time          `json:"at"`
 }
 
 // String keeps evidence out of logs.
@@ -89,157 +80,256 @@ func (r Review) String() string { return "review " + string(r.Question) + "(reda
 // GoString keeps evidence out of %#v.
 func (r Review) GoString() string { return r.String() }
 
-// Submission (提交) is what a Review starts from.
+// Submission (提交) is what a Review starts from, or starts anew.
 type Submission struct {
 	Question          sandbox.QuestionID
+	Class             sandbox.Class // zero: A
 	Author, Recipient sandbox.IdentityID
+	Role              sandbox.Role // of the author's party; zero: operator
 	Datasets          []sandbox.DatasetID
 	Policy            string
 	Params            Params
 	Now, Expires      time.Time
-	Uncertified       string // why not all combinations with earlier answers were searched; empty: they were
+	Uncertified       string        // why not all combinations with earlier answers were searched; empty: they were
+	Appeal            time.Duration // how long after a rejection its author may appeal; 0: no appeal
+	Template          *Template     // that may release it without votes
+	Sampled           bool          // if it does, whether it is reviewed afterwards
+	Asked             TemplateUse   // what the template is held to
+	Of                *Review       // a returned review that was resubmitted
 }
 
 // Submit seals a checked answer for review: from here on votes bind to exactly these bytes. Bytes that are not those Check
-// wrote are withheld.
+// wrote are withheld, and so is a class that this domain does not produce.
 func Submit(s Submission, c *Checked) Review {
 	if !bytes.Equal(Digest(c.Result), c.digest) {
 		return Withhold(s, nil, nil, "not the bytes the gate wrote")
 	}
-	r := s.review(InReview)
+	r, ok := s.review()
+	if list, err := ChecklistOf(r.Class); err != nil || !list.Produced || !slices.Contains(list.Authority, ByReviewers) {
+		return Withhold(s, nil, nil, "class "+plainClass(r.Class)+": not a class that this domain puts before reviewers")
+	}
+	ok = ok && r.walk(scanned, clears)
+	if s.Template != nil && c.Suppressed == 0 && s.Uncertified == "" && s.Template.Admits(s.Asked, r, s.Now) == nil {
+		ok = ok && r.walk(auto)
+		r.Template, r.Use, r.Sampled = s.Template.ID, s.Template.Used+1, s.Sampled
+		r.Slot = s.Template.next(s.Now)
+	} else {
+		ok = ok && r.walk(queue)
+	}
+	if !ok {
+		return Withhold(s, nil, nil, "not submitted by one who may ask")
+	}
 	r.Result, r.Digest, r.Rules, r.Cells, r.Hidden = c.Result, c.digest, c.Rules, c.Cells, c.Suppression
+	r.Uncertified = s.Uncertified
 	return r
 }
 
 // Withhold records an answer that is not given, with its full reason for owners and reviewers. c is nil when no answer
 // came to be checked.
 func Withhold(s Submission, c *Checked, f *Finding, cause string) Review {
-	r := s.review(Withheld)
-	r.Finding, r.Cause = f, cause
+	r, ok := s.review()
+	ok = ok && r.walk(scanned)
 	if c != nil {
+		ok = ok && r.walk(clears)
 		r.Rules, r.Cells, r.Hidden = c.Rules, c.Cells, c.Suppression
 	}
+	if !ok || !r.walk(withhold) {
+		r.State, r.steps = Withheld, nil
+	}
+	r.Finding, r.Cause = f, cause
 	return r
 }
 
-func (s Submission) review(state State) Review {
-	return Review{Question: s.Question, Author: s.Author, Recipient: s.Recipient, Datasets: s.Datasets, State: state, Submitted: s.Now, Expires: s.Expires, Policy: s.Policy, Params: s.Params, Uncertified: s.Uncertified}
+// Isolate records an answer with a label that reads like an identifier: nobody but the agency's officers touches it.
+func Isolate(s Submission, cause string) Review {
+	r, ok := s.review()
+	if !ok || !r.walk(scanned, hit) {
+		return Withhold(s, nil, nil, cause)
+	}
+	r.Cause = cause
+	return r
 }
 
-// Electorate (审核关系) is who a vote is judged against.
+// review gives a sealed review. ok is false when the author is none who may ask.
+func (s Submission) review() (r Review, ok bool) {
+	if s.Of != nil {
+		r = *s.Of
+		r.Policy, r.Params, r.Submitted, r.Expires = s.Policy, s.Params, s.Now, s.Expires
+		r.Result, r.Digest, r.Rules, r.Cells, r.Hidden, r.Finding, r.Cause, r.Uncertified = nil, nil, nil, nil, nil, nil, "", ""
+		return r, r.State == Sealed
+	}
+	r = Review{Question: s.Question, Class: s.Class, Author: s.Author, Recipient: s.Recipient, Datasets: s.Datasets, State: Draft, Submitted: s.Now, Expires: s.Expires, Policy: s.Policy,
+		Params: s.Params, AppealTerm: s.Appeal}
+	if r.Class == "" {
+		r.Class = sandbox.ClassA
+	}
+	role := s.Role
+	if role == "" {
+		role = sandbox.Operator
+	}
+	return r, r.step(seal, role) == nil
+}
+
+// HardHit (硬命中) says whether Check withheld an answer for what its content reads like: it is quarantined.
+func HardHit(err error) bool {
+	var q *Quarantine
+	return errors.As(err, &q)
+}
+
+// step makes one move, or none and says why.
+func (r *Review) step(on Move, by sandbox.Role) error {
+	m, err := Machine()
+	if err != nil {
+		return err
+	}
+	to, err := m.Next(r.State, on, by)
+	if err != nil {
+		return err
+	}
+	if len(r.steps) == 0 {
+		r.from = r.State
+	}
+	r.steps = append(slices.Clone(r.steps), attest.ReviewStep{On: string(on), To: string(to), By: by})
+	r.State = to
+	return nil
+}
+
+// walk makes moves of the domain's own.
+func (r *Review) walk(moves ...Move) bool {
+	for _, on := range moves {
+		if r.step(on, workflow.System) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// Moved gives the moves since the review was last recorded, as the evidence holds them, and the review that has none left.
+func (r Review) Moved() (attest.ReviewMovedBody, Review, bool) {
+	b := attest.ReviewMovedBody{Question: r.Question, Round: r.Round, From: string(r.from), Moves: r.steps, Expires: r.Expires}
+	if r.Template != "" {
+		b.Template, b.Use, b.Sampled = r.Template, r.Use, r.Sampled
+	}
+	some := len(r.steps) > 0
+	r.from, r.steps = "", nil
+	return b, r, some
+}
+
+// Electorate (审核关系) is who a vote or an act is judged against.
 type Electorate struct {
 	Voter             sandbox.Identity
 	VoterParty        sandbox.Party
 	Author, Recipient sandbox.Party
+	Owners            []sandbox.PartyID // units whose data stand behind the answer
+}
+
+// known says what is missing to judge anybody against anybody.
+func (e Electorate) known() string {
+	switch {
+	case e.Voter.ID == "" || e.VoterParty.ID == "" || e.Voter.Party != e.VoterParty.ID:
+		return "it is done by an enrolled identity"
+	case e.Author.ID == "" || e.Recipient.ID == "":
+		return "a vote is judged against the parties of author and recipient"
+	}
+	return ""
+}
+
+func (e Electorate) affiliated() bool {
+	return sandbox.Affiliated(e.VoterParty, e.Author) || sandbox.Affiliated(e.VoterParty, e.Recipient)
 }
 
 // Cast counts a vote. Checks, in order: a reviewer's identity; nobody affiliated with author or recipient; the vote is
-// about this result, recipient, expiry and policy; not expired; nobody votes twice and no organisation twice; the agency
-// votes second and nobody else does; a refusal gives its reason.
+// about this result, round, recipient, expiry and policy; not expired; nobody votes twice and no organisation twice; the agency
+// votes second and nobody else does; a refusal gives its reason; an appeal is judged by others than those who voted before. The
+// second vote opens both: they agree, or they are in conflict before the agency's lead.
 func (r Review) Cast(v attest.Vote, e Electorate, now time.Time) (Review, error) {
+	was := r
 	fail := func(k sandbox.Kind, rule, hint string) (Review, error) {
-		return r, &sandbox.Error{Op: "egress: vote", Kind: k, Object: string(r.Question), Detail: rule, Hint: hint}
+		return was, &sandbox.Error{Op: "egress: vote", Kind: k, Object: string(r.Question), Detail: rule, Hint: hint}
 	}
 	switch {
 	case e.Voter.ID == "" || e.Voter.Duty != sandbox.Reviewer || e.VoterParty.ID == "" || e.Voter.Party != e.VoterParty.ID:
 		return fail(sandbox.Denied, "votes are cast by an identity with the duty reviewer", "")
-	case e.Author.ID == "" || e.Recipient.ID == "":
-		return fail(sandbox.Denied, "a vote is judged against the parties of author and recipient", "")
-	case sandbox.Affiliated(e.VoterParty, e.Author) || sandbox.Affiliated(e.VoterParty, e.Recipient):
+	case e.known() != "":
+		return fail(sandbox.Denied, e.known(), "")
+	case e.affiliated() || e.Voter.ID == r.Author || e.Voter.ID == r.Recipient:
 		return fail(sandbox.Denied, "nobody affiliated with the author or the recipient reviews", "have another organisation review")
 	case !r.about(v):
-		return fail(sandbox.Conflict, "the vote is not about this result, recipient, expiry and policy", "read the review again and vote on what it shows")
+		return fail(sandbox.Conflict, "the vote is not about this result, round, recipient, expiry and policy", "read the review again and vote on what it shows")
 	case !now.Before(r.Expires):
 		return fail(sandbox.Expired, "the result was not decided in time", "have it asked again")
 	case v.At.After(now.Add(time.Minute)) || v.At.Before(r.Submitted.Add(-time.Minute)):
 		return fail(sandbox.Invalid, "a vote is dated between submission and now", "check the clock")
 	case slices.ContainsFunc(r.Votes, func(x Vote) bool { return x.By == e.Voter.ID || x.Party == e.VoterParty.ID }):
 		return fail(sandbox.Conflict, "this organisation has voted", "the second vote is another organisation's")
+	case slices.Contains(r.Barred, e.Voter.ID):
+		return fail(sandbox.Denied, "an appeal is judged by others than those who voted before", "have another reviewer of the organisation vote")
 	case len(v.Reason) > 4096 || !v.Approve && v.Reason == "":
 		return fail(sandbox.Invalid, "a refusal gives its reason, in at most 4096 bytes", "")
 	}
-	m, err := flow()
-	if err != nil {
-		return r, err
+	on := first
+	if r.State == Partial || r.State == Appealed && len(r.Votes) == 1 {
+		on = second
 	}
-	on := refuse
-	if v.Approve {
-		on = first
-		if r.State == Partial {
-			on = second
-		}
-	}
-	to, err := m.Next(r.State, on, e.VoterParty.Role)
-	if err != nil {
-		if r.State == InReview && e.VoterParty.Role == sandbox.Agency {
+	if err := r.step(on, e.VoterParty.Role); err != nil {
+		if on == first && e.VoterParty.Role == sandbox.Agency && r.State.Open() {
 			return fail(sandbox.Conflict, "the agency votes second", "wait for the first reviewer")
 		}
-		return r, err
+		return was, err
 	}
-	r.State = to
 	r.Votes = append(slices.Clone(r.Votes), Vote{Vote: v, By: e.Voter.ID, Party: e.VoterParty.ID})
+	if on == first {
+		return r, nil
+	}
+	outcome := split
+	if r.Votes[0].Approve == r.Votes[1].Approve {
+		outcome = refuse
+		if v.Approve {
+			outcome = agree
+		}
+	}
+	if err := r.step(outcome, workflow.System); err != nil {
+		return was, err
+	}
+	r.closed(now)
 	return r, nil
 }
 
-// about says whether a vote is bound to exactly this result, recipient, expiry and policy.
-func (r Review) about(v attest.Vote) bool {
-	return v.Question == r.Question && bytes.Equal(v.Result, r.Digest) && v.Recipient == r.Recipient && v.Expires.Equal(r.Expires) && v.Policy == r.Policy
+// closed opens the time for an appeal once a review is rejected.
+func (r *Review) closed(now time.Time) {
+	if r.State == Rejected && !r.Vetoed && !r.Appealed && r.AppealTerm > 0 {
+		r.AppealUntil = now.Add(r.AppealTerm)
+	}
 }
 
-// Step gives the number of votes cast: 1 after the first.
+// about says whether a vote is bound to exactly this result, round, recipient, expiry and policy.
+func (r Review) about(v attest.Vote) bool {
+	return v.Question == r.Question && v.Round == r.Round && bytes.Equal(v.Result, r.Digest) && v.Recipient == r.Recipient && v.Expires.Equal(r.Expires) && v.Policy == r.Policy
+}
+
+// Step gives the number of votes cast in this round: 1 after the first.
 func (r Review) Step() int { return len(r.Votes) }
 
-// At gives the review as it stands at a time: undecided past its expiry is expired.
+// Opened says whether the votes of this round may be shown: both are in, or nobody is asked for one any more.
+func (r Review) Opened() bool { return !r.State.Open() }
+
+// At gives the review as it stands at a time: undecided past its expiry is expired, an appeal falls back.
 func (r Review) At(now time.Time) Review {
-	if !now.Before(r.Expires) {
-		if m, err := flow(); err == nil {
-			if to, err := m.Next(r.State, expire, workflow.System); err == nil {
-				r.State = to
-			}
-		}
+	if now.Before(r.Expires) {
+		return r
 	}
-	return r
+	next := r
+	if next.step(expire, workflow.System) != nil {
+		return r
+	}
+	return next
 }
 
-// Sent marks an approved review as released.
+// Sent marks a review whose result is on its way as released.
 func (r Review) Sent() (Review, error) {
-	m, err := flow()
-	if err != nil {
+	next := r
+	if err := next.step(sent, workflow.System); err != nil {
 		return r, err
 	}
-	r.State, err = m.Next(r.State, release, workflow.System)
-	return r, err
-}
-
-// Pack (审核证据包) is what the agency and the owners see beside the outgoing bytes.
-type Pack struct {
-	Summary     string         `json:"summary"`
-	Params      Params         `json:"params,omitzero"` // thresholds in force: the district's, and the owners' where stricter
-	Rules       []string       `json:"rules"`
-	Cells       []CellEvidence `json:"cells"`
-	Hidden      *Suppression   `json:"hidden,omitempty"`
-	Finding     *Finding       `json:"finding,omitempty"`
-	Cause       string         `json:"cause,omitempty"`
-	Uncertified string         `json:"uncertified,omitempty"` // which combinations of earlier answers were not searched
-}
-
-// Pack gives the evidence of a review as JSON with a summary in Chinese and English.
-func (r Review) Pack() ([]byte, error) {
-	hidden := 0
-	for _, c := range r.Cells {
-		if c.Suppressed {
-			hidden++
-		}
-	}
-	p := Pack{Params: r.Params, Rules: r.Rules, Cells: r.Cells, Hidden: r.Hidden, Finding: r.Finding, Cause: r.Cause, Uncertified: r.Uncertified,
-		Summary: fmt.Sprintf("共 %d 个单元格，隐藏 %d 个 · %d cells, %d suppressed", len(r.Cells), hidden, len(r.Cells), hidden)}
-	if h := r.Hidden; h != nil && h.Whole != "" {
-		p.Summary += "；整表隐藏 · suppressed whole"
-	} else if h != nil {
-		p.Summary += fmt.Sprintf("，其中 %d 个为保护其他单元格 · of them %d to protect others", h.Cells, h.Cells)
-	}
-	if r.Finding != nil {
-		p.Summary += fmt.Sprintf("；与 %s 相差 %d 人，不予应答 · differs from %s on %d people: withheld", r.Finding.Earlier, r.Finding.People, r.Finding.Earlier, r.Finding.People)
-	}
-	return json.Marshal(p)
+	return next, nil
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/consent"
-	"github.com/opdomain/opdomain/sandbox/workflow"
 )
 
 var (
@@ -34,7 +33,7 @@ func submitted(t testing.TB) Review {
 }
 
 func vote(r Review, approve bool) attest.Vote {
-	v := attest.Vote{Question: r.Question, Result: r.Digest, Recipient: r.Recipient, Expires: r.Expires, Policy: r.Policy, Approve: approve, At: now}
+	v := attest.Vote{Question: r.Question, Round: r.Round, Result: r.Digest, Recipient: r.Recipient, Expires: r.Expires, Policy: r.Policy, Approve: approve, At: now}
 	if !approve {
 		v.Reason = "too fine"
 	}
@@ -50,45 +49,6 @@ func cast(t testing.TB, r Review, by sandbox.Party, approve bool) Review {
 	return out
 }
 
-// Every ordered pair of states, every event, every role: what the table of the package does not list is refused.
-func TestReviewStatesEveryPair(t *testing.T) {
-	m, err := flow()
-	if err != nil {
-		t.Fatal(err)
-	}
-	first1, second1 := []sandbox.Role{sandbox.Unit, sandbox.Operator, sandbox.Partner, sandbox.Auditor}, []sandbox.Role{sandbox.Agency}
-	system := []sandbox.Role{workflow.System}
-	who := map[[3]string][]sandbox.Role{
-		{"in-review", "first-approval", "partial"}: first1,
-		{"in-review", "refusal", "refused"}:        first1,
-		{"in-review", "expiry", "expired"}:         system,
-		{"partial", "second-approval", "approved"}: second1,
-		{"partial", "refusal", "refused"}:          second1,
-		{"partial", "expiry", "expired"}:           system,
-		{"approved", "release", "released"}:        system,
-		{"approved", "expiry", "expired"}:          system,
-	}
-	states := []State{InReview, Partial, Approved, Released, Refused, Withheld, Expired, ""}
-	for _, from := range states {
-		for _, on := range []event{first, second, refuse, release, expire, ""} {
-			for _, role := range []sandbox.Role{sandbox.Agency, sandbox.Operator, sandbox.Partner, sandbox.Insurer, sandbox.Unit, sandbox.Subject, sandbox.Auditor, workflow.System, ""} {
-				to, err := m.Next(from, on, role)
-				for _, want := range states {
-					listed := slices.Contains(who[[3]string{string(from), string(on), string(want)}], role)
-					if moved := err == nil && to == want; moved != listed {
-						t.Errorf("%s on %s by %s to %s: %v, want %v", from, on, role, want, moved, listed)
-					}
-				}
-			}
-		}
-	}
-	for _, s := range []State{Released, Refused, Expired} {
-		if !m.Final(s) {
-			t.Errorf("%s leads on", s)
-		}
-	}
-}
-
 func TestTwoVotesApprove(t *testing.T) {
 	r := submitted(t)
 	if r.State != InReview || r.Step() != 0 {
@@ -98,11 +58,11 @@ func TestTwoVotesApprove(t *testing.T) {
 	if one.State != Partial || one.Step() != 1 || len(r.Votes) != 0 {
 		t.Fatalf("after one vote: %s, %d", one.State, one.Step())
 	}
-	if _, err := one.Approval(now); !errors.Is(err, sandbox.Denied) {
+	if _, err := one.approval(now); !errors.Is(err, sandbox.Denied) {
 		t.Errorf("one vote approves: %v", err)
 	}
 	two := cast(t, one, agency, true)
-	a, err := two.Approval(now)
+	a, err := two.approval(now)
 	if two.State != Approved || err != nil {
 		t.Fatalf("after two votes: %s, %v", two.State, err)
 	}
@@ -112,14 +72,11 @@ func TestTwoVotesApprove(t *testing.T) {
 	if !a.Covers(r.Result, now) || a.Covers(append(slices.Clone(r.Result), ' '), now) || a.Covers(nil, now) || a.Covers(r.Result, r.Expires) || !a.Covers(r.Result, r.Expires.Add(-1)) {
 		t.Error("the approval covers other bytes or another time")
 	}
-	if _, err := two.Approval(r.Expires); !errors.Is(err, sandbox.Denied) {
+	if _, err := two.approval(r.Expires); !errors.Is(err, sandbox.Denied) {
 		t.Errorf("approved past its expiry: %v", err)
 	}
-	sent, err := two.Sent()
-	if err != nil || sent.State != Released {
-		t.Fatalf("%s, %v", sent.State, err)
-	}
-	if _, err := sent.Approval(now); err == nil {
+	sent := released(t, two)
+	if _, err := sent.approval(now); err == nil {
 		t.Error("a released result is approved once more")
 	}
 	if _, err := sent.Sent(); err == nil {
@@ -130,13 +87,40 @@ func TestTwoVotesApprove(t *testing.T) {
 	}
 }
 
+// released sends an approved review.
+func released(t testing.TB, r Review) Review {
+	t.Helper()
+	out, _, err := r.Release(now, Present{Policy: r.Policy, Revoked: nobody})
+	if err == nil {
+		out, err = out.Sent()
+	}
+	if err != nil || out.State != Released {
+		t.Fatalf("%s, %v", out.State, err)
+	}
+	return out
+}
+
+func nobody(sandbox.IdentityID) bool { return false }
+
+// One refusal stops a result, whoever gives it, and the agency's reviewer votes without knowing of the first.
 func TestARefusalIsAVeto(t *testing.T) {
-	for name, r := range map[string]Review{"first": cast(t, submitted(t), unit, false), "second": cast(t, cast(t, submitted(t), unit, true), agency, false)} {
-		if r.State != Refused {
+	for name, c := range map[string]struct {
+		first, second bool
+		want          State
+	}{"the first": {false, true, Conflicted}, "the second": {true, false, Conflicted}, "both": {false, false, Rejected}} {
+		one := cast(t, submitted(t), unit, c.first)
+		if one.State != Partial {
+			t.Errorf("%s: the state after the first vote tells it: %s", name, one.State)
+		}
+		r := cast(t, one, agency, c.second)
+		if r.State != c.want {
 			t.Errorf("%s: %s", name, r.State)
 		}
-		if _, err := r.Approval(now); err == nil {
+		if _, err := r.approval(now); err == nil {
 			t.Errorf("%s: approved", name)
+		}
+		if _, _, err := r.Release(now, Present{Policy: r.Policy, Revoked: nobody}); err == nil {
+			t.Errorf("%s: released", name)
 		}
 		if _, err := r.Cast(vote(r, true), Electorate{Voter: reviewer(sandbox.Party{ID: "unit-b"}), VoterParty: sandbox.Party{ID: "unit-b", Role: sandbox.Unit}, Author: operator, Recipient: operator}, now); !errors.Is(err, sandbox.Conflict) {
 			t.Errorf("%s: a further vote: %v", name, err)
@@ -164,6 +148,7 @@ func TestCastRefuses(t *testing.T) {
 		{"a party the author names its affiliate", nil, unit, sandbox.Denied, func(_ vt, e *Electorate, _ *time.Time) { e.Author = sister }},
 		{"an insurer", nil, sandbox.Party{ID: "insurer", Role: sandbox.Insurer}, sandbox.Denied, nil},
 		{"a person", nil, sandbox.Party{ID: "person", Role: sandbox.Subject}, sandbox.Denied, nil},
+		{"about another round", nil, unit, sandbox.Conflict, func(v vt, _ *Electorate, _ *time.Time) { v.Round = 1 }},
 		{"about another question", nil, unit, sandbox.Conflict, func(v vt, _ *Electorate, _ *time.Time) { v.Question = "q-2" }},
 		{"about another result", nil, unit, sandbox.Conflict, func(v vt, _ *Electorate, _ *time.Time) { v.Result = Digest([]byte("{}")) }},
 		{"about no result", nil, unit, sandbox.Conflict, func(v vt, _ *Electorate, _ *time.Time) { v.Result = nil }},
@@ -225,11 +210,11 @@ func TestApprovalHoldsVotesAgainstTheReview(t *testing.T) {
 		if err := json.Unmarshal(b, &r); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.Approval(now); err != nil {
+		if _, err := r.approval(now); err != nil {
 			t.Fatalf("unchanged: %v", err)
 		}
 		change(&r)
-		if _, err := r.Approval(now); !errors.Is(err, sandbox.Denied) {
+		if _, err := r.approval(now); !errors.Is(err, sandbox.Denied) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -239,15 +224,12 @@ func TestReviewsExpire(t *testing.T) {
 	r := submitted(t)
 	one := cast(t, r, unit, true)
 	two := cast(t, one, agency, true)
-	sent, err := two.Sent()
-	if err != nil {
-		t.Fatal(err)
-	}
+	sent := released(t, two)
 	withheld := Withhold(Submission{Question: "q-2", Expires: r.Expires}, nil, nil, "not computed")
 	for _, c := range []struct {
 		r    Review
 		want State
-	}{{r, Expired}, {one, Expired}, {two, Expired}, {sent, Released}, {cast(t, r, unit, false), Refused}, {withheld, Withheld}} {
+	}{{r, Expired}, {one, Expired}, {two, Expired}, {sent, Expired}, {cast(t, cast(t, r, unit, false), agency, false), Rejected}, {withheld, Withheld}} {
 		if at := c.r.At(r.Expires.Add(-1)); at.State != c.r.State {
 			t.Errorf("%s a moment before: %s", c.r.State, at.State)
 		}

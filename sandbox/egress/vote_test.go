@@ -43,11 +43,11 @@ func TestApprovalOfNobodysVotes(t *testing.T) {
 		"the recipient's": func(r *Review) { r.Author, r.Votes[1].By = "id-else", r.Recipient },
 	} {
 		r := cast(t, cast(t, submitted(t), unit, true), agency, true)
-		if _, err := r.Approval(now); err != nil {
+		if _, err := r.approval(now); err != nil {
 			t.Fatal(err)
 		}
 		change(&r)
-		if a, err := r.Approval(now); !errors.Is(err, sandbox.Denied) || a != (Approval{}) {
+		if a, err := r.approval(now); !errors.Is(err, sandbox.Denied) || a != (Approval{}) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

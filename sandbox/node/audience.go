@@ -9,6 +9,7 @@ import (
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/egress"
 	"github.com/opdomain/opdomain/sandbox/store"
 )
 
@@ -17,8 +18,12 @@ import (
 // the rest:
 //
 //	scenario, approvals, agreement, grant    the scenario's parties
-//	question, run, votes, release (class A)  the asker and the units of its scenario
-//	egress.checked                           the units: what it says depends on data
+//	question, run, release (class A)         the asker and the units of its scenario
+//	votes                                    the same once the result has left; before, the units; a first vote that waits for the second
+//	                                         the voter's own party only, the agency included
+//	acts on a review                         the units; the asker too, but for what names the digest of a result that has not left
+//	egress.checked, what was withheld        the units: what it says depends on data
+//	standing templates                       the scenario's parties
 //	pushes, views, grades                    the owning unit
 //	consents                                 their subject and, once given, the grantee and the unit they name
 //	claim decisions and refusals             the consent's subject only: to an insurer every refusal is one code
@@ -32,6 +37,42 @@ type audience struct {
 	datasets  map[string]bool // "dataset/<id>" of the party's own
 	consents  map[sandbox.ConsentID]bool
 	questions map[sandbox.QuestionID]seenQuestion // as their decisions go by, in the order of the log
+	reviews   map[sandbox.QuestionID]standing
+	templates map[sandbox.TemplateID]bool
+}
+
+// standing is how far a review is open.
+type standing struct {
+	blind bool // a first vote waits for the second
+	round int
+	left  bool // its result has
+}
+
+func (n *Node) standings(ctx context.Context) (map[sandbox.QuestionID]standing, error) {
+	rows, err := n.docs.questions.List(ctx, listState(stateReview))
+	if err != nil {
+		return nil, err
+	}
+	out := map[sandbox.QuestionID]standing{}
+	for _, r := range rows {
+		v := r.Value.Review
+		out[v.Question] = standing{blind: v.State.Open() && v.Step() == 1, round: v.Round, left: r.Value.Release != ""}
+	}
+	return out, nil
+}
+
+// blind says whether an event is a first vote that its second must not know of.
+func blind(e attest.Event, reviews map[sandbox.QuestionID]standing) bool {
+	if e.Kind != attest.ReviewVoted {
+		return false
+	}
+	var b attest.ReviewVotedBody
+	var v attest.Vote
+	if !read(e, &b) || json.Unmarshal(b.Statement.Body, &v) != nil {
+		return true
+	}
+	r := reviews[v.Question]
+	return b.Step == 1 && r.blind && r.round == v.Round
 }
 
 type seenQuestion struct {
@@ -45,14 +86,25 @@ func (n *Node) audience(ctx context.Context, c api.Caller) (func(attest.Event) b
 	case sandbox.Auditor:
 		return func(attest.Event) bool { return true }, nil
 	case sandbox.Agency:
+		reviews, err := n.standings(ctx)
+		if err != nil {
+			return nil, err
+		}
 		return func(e attest.Event) bool {
+			if blind(e, reviews) {
+				return false
+			}
 			var b attest.QuestionDecidedBody
 			refused := e.Kind == attest.QuestionDecided && (!read(e, &b) || b.Class == sandbox.ClassB && !b.Allow)
 			return e.Kind != attest.ClaimRefused && !refused
 		}, nil
 	}
 	a := &audience{party: c.Party, own: map[sandbox.IdentityID]bool{}, seen: map[sandbox.IdentityID]bool{}, scenarios: map[sandbox.ScenarioID]bool{}, datasets: map[string]bool{},
-		consents: map[sandbox.ConsentID]bool{}, questions: map[sandbox.QuestionID]seenQuestion{}}
+		consents: map[sandbox.ConsentID]bool{}, questions: map[sandbox.QuestionID]seenQuestion{}, templates: map[sandbox.TemplateID]bool{}}
+	var err error
+	if a.reviews, err = n.standings(ctx); err != nil {
+		return nil, err
+	}
 	scenarios, err := n.Scenarios(ctx, c)
 	if err != nil {
 		return nil, err
@@ -125,6 +177,8 @@ func (a *audience) sees(e attest.Event) bool {
 	case attest.UsageMetered:
 		var b attest.UsageMeteredBody
 		return read(e, &b) && (b.Party == a.party.ID || a.party.Role == sandbox.Unit && a.scenarios[b.Scenario])
+	case attest.TemplateSigned, attest.TemplateStopped:
+		return a.template(e)
 	case attest.InvoiceIssued:
 		var b attest.InvoiceIssuedBody
 		return read(e, &b) && b.Party == a.party.ID
@@ -184,10 +238,48 @@ func (a *audience) question(e attest.Event) bool {
 		return true
 	case e.Kind == attest.EgressChecked:
 		return q.unit
+	case e.Kind == attest.ReviewVoted || e.Kind == attest.ReviewOpened:
+		if blind(e, a.reviews) {
+			return a.own[e.Actor]
+		}
+		return q.unit || a.own[e.Actor] || q.asked && a.reviews[sandbox.QuestionID(id)].left
+	case e.Kind == attest.ReviewMoved:
+		return q.unit || a.own[e.Actor] && a.party.Role != sandbox.Subject || q.asked && a.follows(e, a.reviews[sandbox.QuestionID(id)])
 	case q.class == sandbox.ClassB:
 		return slices.Contains([]attest.Kind{attest.ReleaseSent, attest.ClaimAnswered}, e.Kind) && (q.asked || q.unit)
 	}
 	return q.asked || q.unit
+}
+
+// follows says whether the asker sees a move of its review: not what was withheld or quarantined, nor an act that names the digest of
+// a result that has not left.
+func (a *audience) follows(e attest.Event, r standing) bool {
+	var b attest.ReviewMovedBody
+	if !read(e, &b) || b.From == string(egress.Quarantined) {
+		return false
+	}
+	for _, m := range b.Moves {
+		if m.To == string(egress.Quarantined) || m.To == string(egress.Withheld) {
+			return false
+		}
+	}
+	var act attest.ReviewAct
+	return b.Statement == nil || r.left || json.Unmarshal(b.Statement.Body, &act) == nil && len(act.Result) == 0
+}
+
+// template shows a standing template to the parties of its scenario.
+func (a *audience) template(e attest.Event) bool {
+	id, _ := strings.CutPrefix(e.Object, "template/")
+	if e.Kind == attest.TemplateStopped {
+		return a.templates[sandbox.TemplateID(id)]
+	}
+	var b attest.TemplateSignedBody
+	var t attest.StandingTemplate
+	if !read(e, &b) || json.Unmarshal(b.Statement.Body, &t) != nil {
+		return false
+	}
+	a.templates[t.ID] = a.scenarios[t.Scenario]
+	return a.scenarios[t.Scenario]
 }
 
 func read(e attest.Event, into any) bool { return strictJSON(e.Body, into) == nil }

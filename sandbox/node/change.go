@@ -15,6 +15,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/bill"
 	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/egress"
 	"github.com/opdomain/opdomain/sandbox/grant"
 	"github.com/opdomain/opdomain/sandbox/ingest/wire"
 	"github.com/opdomain/opdomain/sandbox/meter"
@@ -51,6 +52,7 @@ type collections struct {
 	gradings    store.Collection[gradingRecord]
 	rules       store.Collection[rulesRecord]
 	regradings  store.Collection[api.Regrading]
+	templates   store.Collection[egress.Template]
 }
 
 func newCollections(s *store.Store) collections {
@@ -83,6 +85,7 @@ func newCollections(s *store.Store) collections {
 		gradings:    store.NewCollection[gradingRecord](s, "grading"),
 		rules:       store.NewCollection[rulesRecord](s, "rules"),
 		regradings:  store.NewCollection[api.Regrading](s, "regrading"),
+		templates:   store.NewCollection[egress.Template](s, "template"),
 	}
 }
 

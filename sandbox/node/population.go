@@ -91,16 +91,18 @@ func (p *populations) load(ctx context.Context, n *Node, again bool) error {
 		return err
 	}
 	for _, r := range rows {
-		held := p.book.Holds(r.Value.ID)
-		if r.Value.Review.State == egress.Withheld || held && !again {
-			continue
-		}
-		e, err := p.get(r.Value.ID)
-		if err != nil {
-			return err
-		}
-		if !held {
-			p.book.Add(e)
+		for _, name := range r.Value.entries() {
+			held := p.book.Holds(name)
+			if held && !again {
+				continue
+			}
+			e, err := p.get(name)
+			if err != nil {
+				return err
+			}
+			if !held {
+				p.book.Add(e)
+			}
 		}
 	}
 	return nil

@@ -35,6 +35,9 @@ const (
 	stateDeclined  = "declined"  // 审核不通过
 	stateExpired   = "expired"   // 审核超期
 	stateWithheld  = "withheld"  // 不予应答: one uniform code
+	stateReturned  = "returned"  // 已退回: with a comment; resubmit or withdraw it
+	stateWithdrawn = "withdrawn" // 已撤销
+	stateRevoked   = "revoked"   // 已撤回: with a notice
 )
 
 // questionRecord is a question as the core keeps it.
@@ -50,6 +53,17 @@ type questionRecord struct {
 	Review   *egress.Review
 	Release  sandbox.ReleaseID
 	Salt     []byte // of the digest in the evidence
+
+	First  *attest.Statement    `json:",omitempty"` // the round's first vote, until the second opens it
+	Ledger []sandbox.QuestionID `json:",omitempty"` // names of its entries in the ledger; none: of the time when its id was the one
+}
+
+// entries are the names of what the ledger holds of a question. What was never before anybody has none.
+func (q *questionRecord) entries() []sandbox.QuestionID {
+	if len(q.Ledger) == 0 && q.Review != nil && len(q.Review.Digest) > 0 {
+		return []sandbox.QuestionID{q.ID}
+	}
+	return q.Ledger
 }
 
 const stateReview = "review"
@@ -194,7 +208,7 @@ func (n *Node) Ask(ctx context.Context, c api.Caller, s query.Spec) (api.Questio
 	} else if err := n.accept(ctx, c, sc, derived, &q); err != nil {
 		return api.Question{}, err
 	}
-	if err := n.compute(ctx, c, derived, &q); err != nil {
+	if err := n.compute(ctx, c, derived, &q, nil); err != nil {
 		return api.Question{}, err
 	}
 	return n.seen(q, at), nil
@@ -224,7 +238,8 @@ func versions(d query.Derivation, in map[sandbox.DatasetID]catalog.Dataset) ([]s
 }
 
 // identify gives the question its id, which follows from asker, canonical question and versions, and finds the record
-// it already has, if any. A question whose review expired is asked anew under the next id.
+// it already has, if any. A question whose review expired, or that its asker withdrew,
+// is asked anew under the next id.
 func (n *Node) identify(ctx context.Context, q *questionRecord, at time.Time) (*questionRecord, error) {
 	inputs, err := json.Marshal(q.Inputs)
 	if err != nil {
@@ -240,7 +255,10 @@ func (n *Node) identify(ctx context.Context, q *questionRecord, at time.Time) (*
 		if err != nil {
 			return nil, err
 		}
-		if prior.Review == nil || prior.Review.At(at).State != egress.Expired {
+		if prior.Review == nil {
+			return &prior, nil
+		}
+		if state := prior.Review.At(at).State; state != egress.Expired && state != egress.Withdrawn {
 			return &prior, nil
 		}
 	}
@@ -311,12 +329,13 @@ func (n *Node) recordDecision(tx *change, c api.Caller, q *questionRecord) error
 }
 
 // compute answers an accepted question and submits it for review, or withholds it. What goes wrong from here on depends
-// on data: the asker sees the uniform code, reviewers and owners the cause.
-func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q *questionRecord) error {
+// on data: the asker sees the uniform code, reviewers and owners the cause. st is the author's act, when it is resubmitted.
+func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q *questionRecord, st *attest.Statement) error {
 	ctx = context.WithoutCancel(ctx) // an asker who hangs up learns nothing and saves nothing
 	at := n.now()
-	sub := egress.Submission{Question: q.ID, Author: q.Asker, Recipient: q.Asker, Policy: n.policyVersion(), Now: at.UTC(),
+	sub := egress.Submission{Question: q.ID, Class: q.Decision.Class, Author: q.Asker, Recipient: q.Asker, Role: c.Party.Role, Policy: n.policyVersion(), Now: at.UTC(),
 		Expires: at.UTC().AddDate(0, 0, n.profile.Release.ApprovalDays.Value).Truncate(time.Second)}
+	sub.Appeal = sub.Expires.Sub(sub.Now) // as long as a vote counts
 	for _, in := range q.Inputs {
 		sub.Datasets = append(sub.Datasets, in.Dataset)
 	}
@@ -324,32 +343,80 @@ func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q 
 		DominanceK: n.profile.Gate.DominanceK.Value, PPercent: n.profile.Gate.PPercent.Value}
 	params = params.Stricter(d.MinSubjects, d.MaxShare)
 	sub.Params = params
-	review, err := n.gate(ctx, d, q, sub, params)
-	if err != nil { // fails closed: the asker sees one code, reviewers and owners the cause
-		review = egress.Withhold(sub, nil, nil, err.Error())
-	}
-	q.State, q.Review = stateReview, &review
+	found := n.gate(ctx, d, q, params)
 	id, err := n.newID("r")
 	if err != nil {
 		return err
 	}
+	next := *q
 	err = n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
+		*q = next
+		if st != nil {
+			if err := n.resubmitted(ctx, tx, c, q, *st, &sub); err != nil {
+				return err
+			}
+		}
 		tx.record(attest.RunComputed, "question/"+string(q.ID), attest.RunComputedBody{Question: q.ID, Run: sandbox.RunID(id), Inputs: q.Inputs}, q.audiences()...)
-		body := attest.EgressCheckedBody{Question: q.ID, Verdict: "pass", Result: review.Digest, Policy: review.Policy}
-		if review.State == egress.Withheld {
-			body.Verdict = "withheld"
-		}
-		for _, cell := range review.Cells {
-			body.Suppressed = body.Suppressed || cell.Suppressed
-		}
-		tx.record(attest.EgressChecked, "question/"+string(q.ID), body, agency, unitsOf(q.Spec.Scenario))
-		return n.saveQuestion(ctx, *q)
+		return n.submit(ctx, tx, q, sub, found)
 	})
-	if review.State == egress.Withheld {
+	if err != nil {
+		return err
+	}
+	if q.Review.State == egress.Withheld || q.Review.State == egress.Quarantined {
 		n.cfg.Metrics.Refused(sandbox.CodeWithheld)
 	}
-	n.cfg.Metrics.Job("question", string(review.State))
-	return err
+	n.cfg.Metrics.Job("question", string(q.Review.State))
+	return nil
+}
+
+// gated is what the gate found: an answer that may come before reviewers, or why not.
+type gated struct {
+	checked *egress.Checked
+	finding *egress.Finding
+	entry   sandbox.QuestionID // in the ledger
+	cause   string
+	hit     bool
+
+	uncertified string
+}
+
+// submit puts what the gate found before reviewers, under a standing template, or withholds it. The verdict is evidence.
+func (n *Node) submit(ctx context.Context, tx *change, q *questionRecord, sub egress.Submission, found gated) error {
+	var template *egress.Template
+	var review egress.Review
+	switch {
+	case found.hit:
+		review = egress.Isolate(sub, found.cause)
+	case found.cause != "": // fails closed: the asker sees one code, reviewers and owners the cause
+		review = egress.Withhold(sub, found.checked, found.finding, found.cause)
+	default:
+		var err error
+		if template, err = n.templateFor(ctx, tx, q, &sub); err != nil {
+			return err
+		}
+		sub.Uncertified = found.uncertified
+		review = egress.Submit(sub, found.checked)
+	}
+	q.State, q.Review = stateReview, &review
+	if found.entry != "" {
+		q.Ledger = append(slices.Clone(q.Ledger), found.entry)
+	}
+	body := attest.EgressCheckedBody{Question: q.ID, Verdict: "pass", Result: review.Digest, Policy: review.Policy}
+	to := q.audiences()
+	if len(review.Digest) == 0 {
+		body.Verdict, to = "withheld", []audienceName{agency, unitsOf(q.Spec.Scenario)}
+	}
+	for _, cell := range review.Cells {
+		body.Suppressed = body.Suppressed || cell.Suppressed
+	}
+	tx.record(attest.EgressChecked, "question/"+string(q.ID), body, agency, unitsOf(q.Spec.Scenario))
+	n.moved(tx, q, nil, to...)
+	if review.Template != "" {
+		if err := n.useTemplate(ctx, *template); err != nil {
+			return err
+		}
+	}
+	return n.saveQuestion(ctx, *q)
 }
 
 // answer computes in worker processes, where the domain has them.
@@ -361,32 +428,36 @@ func (n *Node) answer(ctx context.Context, d query.Derivation, inputs []sandbox.
 }
 
 // gate computes the answer, applies the rules and compares it with every earlier answer.
-func (n *Node) gate(ctx context.Context, d query.Derivation, q *questionRecord, sub egress.Submission, params egress.Params) (egress.Review, error) {
+func (n *Node) gate(ctx context.Context, d query.Derivation, q *questionRecord, params egress.Params) (out gated) {
+	fail := func(err error) gated { return gated{cause: err.Error(), hit: egress.HardHit(err)} }
 	answer, err := n.answer(ctx, d, q.Inputs)
 	if err != nil {
-		return egress.Review{}, fmt.Errorf("not computed: %w", err)
+		return fail(fmt.Errorf("not computed: %w", err))
 	}
 	if err := n.populations.load(ctx, n, false); err != nil {
-		return egress.Review{}, err
+		return fail(err)
 	}
 	checked, err := egress.Check(q.ID, answer, params, n.populations.book.Linked(n.ledger, answer)...)
 	if err != nil {
-		return egress.Review{}, err
+		return fail(err)
 	}
-	entry, err := n.ledger.Entry(q.ID, checked)
+	name := q.ID // what other reviewers have seen of a resubmitted one stays in the ledger beside it
+	if n := len(q.entries()); n > 0 {
+		name = sandbox.QuestionID(fmt.Sprintf("%s.r%d", q.ID, n))
+	}
+	entry, err := n.ledger.Entry(name, checked)
 	if err != nil {
-		return egress.Review{}, err
+		return fail(err)
 	}
 	compared := n.populations.book.Compare(entry, params)
 	if compared.Finding != nil {
-		return egress.Withhold(sub, checked, compared.Finding, "it isolates too few people against earlier answers"), nil
+		return gated{checked: checked, finding: compared.Finding, cause: "it isolates too few people against earlier answers"}
 	}
-	sub.Uncertified = compared.Uncertified
 	// Kept before the review opens: an answer that could leave is always in the ledger.
 	if err := n.populations.keep(entry); err != nil {
-		return egress.Review{}, err
+		return fail(err)
 	}
-	return egress.Submit(sub, checked), nil
+	return gated{checked: checked, entry: name, uncertified: compared.Uncertified}
 }
 
 func (n *Node) saveQuestion(ctx context.Context, q questionRecord) error {
@@ -402,14 +473,21 @@ func (n *Node) saveQuestion(ctx context.Context, q questionRecord) error {
 func (n *Node) seen(q questionRecord, at time.Time) api.Question {
 	out := api.Question{ID: q.ID, Scenario: q.Spec.Scenario, State: q.State, Decision: q.Decision, Release: q.Release, Asked: q.Asked}
 	if q.Review != nil {
+		out.Round = q.Review.Round
 		switch r := q.Review.At(at); r.State {
 		case egress.Released:
 			out.State = stateReleased
-		case egress.Refused:
-			out.State = stateDeclined
+		case egress.Rejected:
+			out.State, out.AppealUntil = stateDeclined, r.AppealUntil
 		case egress.Expired:
 			out.State = stateExpired
-		case egress.Withheld:
+		case egress.Returned:
+			out.State, out.Comment = stateReturned, r.Comment
+		case egress.Withdrawn:
+			out.State = stateWithdrawn
+		case egress.Revoked:
+			out.State, out.Notice = stateRevoked, r.Notice
+		case egress.Withheld, egress.Quarantined:
 			out.State, out.Code = stateWithheld, sandbox.CodeWithheld
 		default:
 			out.State = stateInReview
@@ -446,6 +524,11 @@ func (n *Node) Question(ctx context.Context, c api.Caller, id sandbox.QuestionID
 	ok, err := n.concerns(ctx, c, q)
 	if err == nil && !ok {
 		err = &sandbox.Error{Op: "question", Kind: sandbox.NotFound, Object: string(id)}
+	}
+	if err == nil && n.due(q, n.now()) { // its slot has come: who asks does not wait for the next round
+		if err = n.arrive(ctx, id); err == nil {
+			q, _, err = n.docs.questions.Get(ctx, string(id))
+		}
 	}
 	if err != nil {
 		return api.Question{}, err

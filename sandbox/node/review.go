@@ -49,7 +49,7 @@ func (n *Node) Reviews(ctx context.Context, c api.Caller) ([]api.Review, error) 
 func (n *Node) queueAge(rows []store.Document[questionRecord]) {
 	now, waiting := n.now(), time.Duration(0)
 	for _, r := range rows {
-		if at := r.Value.Review.At(now); at.State == egress.InReview || at.State == egress.Partial {
+		if at := r.Value.Review.At(now); at.State.Open() {
 			waiting = max(waiting, now.Sub(at.Submitted))
 		}
 	}
@@ -62,11 +62,30 @@ func (n *Node) Review(ctx context.Context, c api.Caller, id sandbox.QuestionID) 
 	if err != nil {
 		return api.Review{}, err
 	}
-	v, ok, err := n.view(ctx, c, q)
+	earlier, err := n.earlier(ctx, q)
+	if err != nil {
+		return api.Review{}, err
+	}
+	v, ok, err := n.view(ctx, c, q, earlier...)
 	if err == nil && !ok {
 		err = &sandbox.Error{Op: "review", Kind: sandbox.NotFound, Object: string(id)}
 	}
 	return v, err
+}
+
+// earlier gives the reviews of the answers before one, for what changed.
+func (n *Node) earlier(ctx context.Context, q questionRecord) ([]egress.Review, error) {
+	rows, err := n.docs.questions.List(ctx, listState(stateReview))
+	if err != nil {
+		return nil, err
+	}
+	var out []egress.Review
+	for _, r := range rows {
+		if r.Value.Review.Submitted.Before(q.Review.Submitted) {
+			out = append(out, *r.Value.Review)
+		}
+	}
+	return out, nil
 }
 
 func (n *Node) reviewed(ctx context.Context, id sandbox.QuestionID) (questionRecord, error) {
@@ -81,7 +100,7 @@ func (n *Node) reviewed(ctx context.Context, id sandbox.QuestionID) (questionRec
 // owns some sees why an answer was withheld but no numbers of others' data; other reviewers see the outgoing bytes and rule
 // names while they may still vote, and only if they are affiliated with nobody who asked or receives. Nobody else sees
 // anything. A withheld answer has no outgoing bytes.
-func (n *Node) view(ctx context.Context, c api.Caller, q questionRecord) (api.Review, bool, error) {
+func (n *Node) view(ctx context.Context, c api.Caller, q questionRecord, earlier ...egress.Review) (api.Review, bool, error) {
 	some, all, err := n.owns(ctx, c.Party, q.Inputs)
 	if err != nil {
 		return api.Review{}, false, err
@@ -89,8 +108,8 @@ func (n *Node) view(ctx context.Context, c api.Caller, q questionRecord) (api.Re
 	r := q.Review.At(n.now())
 	full := c.Party.Role == sandbox.Agency || all
 	if !full && !some {
-		open := r.State == egress.InReview || r.State == egress.Partial
-		if c.Identity.Duty != sandbox.Reviewer || !open {
+		mine := slices.ContainsFunc(r.Votes, func(v egress.Vote) bool { return v.By == c.Identity.ID })
+		if c.Identity.Duty != sandbox.Reviewer || !r.State.Open() && !(mine && r.State == egress.Conflicted) {
 			return api.Review{}, false, nil
 		}
 		for _, id := range []sandbox.IdentityID{r.Author, r.Recipient} {
@@ -100,13 +119,13 @@ func (n *Node) view(ctx context.Context, c api.Caller, q questionRecord) (api.Re
 			}
 		}
 	}
-	v := api.Review{ID: r.Question, State: string(r.State), Author: r.Author, Recipient: r.Recipient, Expires: r.Expires, Result: r.Result,
-		Digest: r.Digest, Policy: r.Policy, Rules: r.Rules}
+	v := api.Review{ID: r.Question, Class: r.Class, State: string(r.State), Round: r.Round, Votes: len(r.Votes), Author: r.Author, Recipient: r.Recipient, Expires: r.Expires, Result: r.Result,
+		Digest: r.Digest, Policy: r.Policy, Rules: r.Rules, Comment: r.Comment, Template: r.Template, Slot: r.Slot, Sampled: r.Sampled}
 	if full || some {
 		if !full {
-			r.Cells = nil
+			r.Cells, r.Hidden = nil, nil
 		}
-		if v.Pack, err = r.Pack(); err != nil {
+		if v.Pack, err = r.Pack(earlier...); err != nil {
 			return api.Review{}, false, err
 		}
 	}
@@ -142,12 +161,13 @@ func (n *Node) Vote(ctx context.Context, c api.Caller, id sandbox.QuestionID, st
 			return err
 		}
 		q.Review = &next
-		tx.record(attest.ReviewVoted, "question/"+string(id), attest.ReviewVotedBody{Statement: st, Step: next.Step()}, q.audiences()...)
+		n.voted(tx, c, &q, st)
 		if next.State == egress.Approved {
-			if err := n.deliver(ctx, tx, &q, to); err != nil {
+			if released, err = n.deliver(ctx, tx, &q, to, nil); err != nil {
 				return err
 			}
-			released = true
+		} else {
+			n.moved(tx, &q, nil, q.audiences()...)
 		}
 		return n.saveQuestion(ctx, q)
 	})
@@ -164,22 +184,64 @@ func (n *Node) Vote(ctx context.Context, c api.Caller, id sandbox.QuestionID, st
 	return out, err
 }
 
-// deliver sends an approved result: authority → release → evidence.
-func (n *Node) deliver(ctx context.Context, tx *change, q *questionRecord, to sandbox.Identity) error {
-	approval, err := q.Review.Approval(tx.at)
-	if err != nil {
-		return err
+// voted records a vote. The first is its own party's to see until the second is in; then both are opened to those who follow the
+// review, and to its asker when the result leaves: the digest of a small result that does not is guessed.
+func (n *Node) voted(tx *change, c api.Caller, q *questionRecord, st attest.Statement) {
+	object := "question/" + string(q.ID)
+	if q.Review.Step() == 1 {
+		q.First = &st
+		tx.record(attest.ReviewVoted, object, attest.ReviewVotedBody{Statement: st, Step: 1}, toParty(c.Party.ID))
+		return
 	}
+	to := []audienceName{agency, unitsOf(q.Spec.Scenario)}
+	if q.Review.State == egress.Approved {
+		to = q.audiences()
+	}
+	if q.First != nil {
+		tx.record(attest.ReviewOpened, object, attest.ReviewOpenedBody{Question: q.ID, Statement: *q.First}, to...)
+	}
+	q.First = nil
+	tx.record(attest.ReviewVoted, object, attest.ReviewVotedBody{Statement: st, Step: q.Review.Step()}, to...)
+}
+
+// moved records the moves a review has made since it was last recorded. st is the act that caused the first.
+func (n *Node) moved(tx *change, q *questionRecord, st *attest.Statement, to ...audienceName) {
+	body, settled, some := q.Review.Moved()
+	if !some {
+		return
+	}
+	body.Statement = st
+	tx.record(attest.ReviewMoved, "question/"+string(q.ID), body, to...)
+	q.Review = &settled
+}
+
+// deliver sends an approved result: authority → release → evidence. When the policy has changed since it was checked it goes back
+// to its author instead; released says which.
+func (n *Node) deliver(ctx context.Context, tx *change, q *questionRecord, to sandbox.Identity, st *attest.Statement) (released bool, err error) {
+	present, err := n.present(ctx, q)
+	if err != nil {
+		return false, err
+	}
+	if present.Policy != q.Review.Policy {
+		return false, n.lapse(tx, q, st)
+	}
+	next, approval, err := q.Review.Release(tx.at, present)
+	if err != nil {
+		return false, err
+	}
+	q.Review = &next
+	n.moved(tx, q, st, q.audiences()...)
 	id, err := n.send(ctx, tx, approval, q.Review.Result, to, q.Inputs, q.audiences())
 	if err != nil {
-		return err
+		return false, err
 	}
 	sent, err := q.Review.Sent()
 	if err != nil {
-		return err
+		return false, err
 	}
 	q.Review, q.Release = &sent, id
-	return nil
+	n.moved(tx, q, nil, q.audiences()...)
+	return true, nil
 }
 
 // send makes, keeps and records one release.
@@ -236,6 +298,9 @@ func (n *Node) Release(ctx context.Context, c api.Caller, id sandbox.ReleaseID) 
 	r, _, err := n.docs.releases.Get(ctx, string(id))
 	if err == nil && r.Party != c.Party.ID {
 		err = &sandbox.Error{Op: "release", Kind: sandbox.NotFound, Object: string(id)}
+	}
+	if err == nil {
+		err = n.standingRelease(ctx, r)
 	}
 	if err == nil {
 		err = n.proven(ctx) // it leaves when a quorum of witnesses has seen that it does

@@ -71,7 +71,7 @@ func approved(t testing.TB) (egress.Approval, []byte) {
 			t.Fatal(err)
 		}
 	}
-	a, err := r.Approval(now)
+	_, a, err := r.Release(now, egress.Present{Policy: r.Policy, Revoked: func(sandbox.IdentityID) bool { return false }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,228 @@
+package egress
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// Pack (审核证据包) is what the agency and the owners see beside the outgoing bytes: enough to decide from.
+type Pack struct {
+	Summary     string         `json:"summary"`
+	Brief       Brief          `json:"brief"`
+	Params      Params         `json:"params,omitzero"` // thresholds in force: the district's, and the owners' where stricter
+	Rules       []string       `json:"rules"`
+	Cells       []CellEvidence `json:"cells"`
+	Hidden      *Suppression   `json:"hidden,omitempty"`     // how cells that break a rule are protected
+	Reasons     []HiddenCell   `json:"suppressed,omitempty"` // what was suppressed, and why
+	Against     []Against      `json:"against,omitempty"`    // what changed against earlier results
+	Finding     *Finding       `json:"finding,omitempty"`
+	Cause       string         `json:"cause,omitempty"`
+	Uncertified string         `json:"uncertified,omitempty"` // which combinations of earlier answers were not searched
+	Votes       []OpenVote     `json:"votes,omitempty"`       // once both are in
+	Acts        []Act          `json:"acts,omitempty"`
+}
+
+// Brief (一页摘要) is the page's summary, line by line, in Chinese and in English.
+type Brief struct {
+	ZH []string `json:"zh"`
+	EN []string `json:"en"`
+}
+
+// HiddenCell (隐藏单元格) is a suppressed cell with the reasons in words.
+type HiddenCell struct {
+	Cell   int      `json:"cell"`
+	Labels []string `json:"labels"`
+	Rules  []string `json:"rules"`
+	ZH     string   `json:"zh"`
+	EN     string   `json:"en"`
+}
+
+// Against (与既往结果比较) compares a result with an earlier one of the same shape over the same data: cells by their labels.
+type Against struct {
+	Earlier  sandbox.QuestionID `json:"earlier"`
+	State    State              `json:"state"`
+	Same     int                `json:"same"`     // with the same values
+	Changed  int                `json:"changed"`  // with other values
+	Added    int                `json:"added"`    // not there before
+	Gone     int                `json:"gone"`     // there before
+	Hidden   int                `json:"hidden"`   // published before, suppressed now
+	Unhidden int                `json:"unhidden"` // suppressed before, published now
+}
+
+// OpenVote (开票结果) is a vote after both are in.
+type OpenVote struct {
+	By      sandbox.IdentityID `json:"by"`
+	Party   sandbox.PartyID    `json:"party"`
+	Round   int                `json:"round"`
+	Approve bool               `json:"approve"`
+	Lifted  bool               `json:"lifted,omitempty"`
+	Reason  string             `json:"reason,omitempty"`
+	At      time.Time          `json:"at"`
+}
+
+// ruleWords says what a rule found, for people.
+var ruleWords = map[string][2]string{
+	RuleFrequency: {"人数少于门限", "fewer people than the threshold"},
+	RuleDominance: {"最大贡献者占比过高", "its largest contributors hold too much of it"},
+	RulePPercent:  {"第二大贡献者可推算最大者", "its second largest contributor could tell the largest"},
+	RuleAllEqual:  {"全部取值相同", "everybody in it adds the same"},
+	RuleSecondary: {"为保护其他隐藏单元格", "hidden so that another suppressed cell does not follow from the totals"},
+	RuleFunction:  {"该函数不可出域", "a function that may not leave"},
+	RuleDegrees:   {"自由度不足", "too few degrees of freedom"},
+}
+
+// RuleWords gives a rule in Chinese and in English; an unknown one stands as it is.
+func RuleWords(rule string) (zh, en string) {
+	if w, ok := ruleWords[rule]; ok {
+		return w[0], w[1]
+	}
+	return rule, rule
+}
+
+// Pack gives the evidence of a review as JSON with a summary in Chinese and English. earlier are reviews it may be compared with.
+func (r Review) Pack(earlier ...Review) ([]byte, error) {
+	p := Pack{Params: r.Params, Rules: r.Rules, Cells: r.Cells, Hidden: r.Hidden, Finding: r.Finding, Cause: r.Cause, Uncertified: r.Uncertified, Acts: r.Acts}
+	for i, c := range r.Cells {
+		if !c.Suppressed {
+			continue
+		}
+		h := HiddenCell{Cell: i, Labels: c.Labels, Rules: c.Rules}
+		var zh, en []string
+		for _, rule := range c.Rules {
+			z, e := RuleWords(rule)
+			zh, en = append(zh, z), append(en, e)
+		}
+		h.ZH, h.EN = strings.Join(zh, "；"), strings.Join(en, "; ")
+		p.Reasons = append(p.Reasons, h)
+	}
+	p.Against = r.against(earlier)
+	for _, v := range r.Past {
+		p.Votes = append(p.Votes, v.open())
+	}
+	if r.Opened() {
+		for _, v := range r.Votes {
+			p.Votes = append(p.Votes, v.open())
+		}
+	}
+	hidden := len(p.Reasons)
+	p.Summary = fmt.Sprintf("共 %d 个单元格，隐藏 %d 个 · %d cells, %d suppressed", len(r.Cells), hidden, len(r.Cells), hidden)
+	if h := r.Hidden; h != nil && h.Whole != "" {
+		p.Summary += "；整表隐藏 · suppressed whole"
+	} else if h != nil {
+		p.Summary += fmt.Sprintf("，其中 %d 个为保护其他单元格 · of them %d to protect others", h.Cells, h.Cells)
+	}
+	if r.Finding != nil {
+		p.Summary += fmt.Sprintf("；与 %s 相差 %d 人，不予应答 · differs from %s on %d people: withheld", r.Finding.Earlier, r.Finding.People, r.Finding.Earlier, r.Finding.People)
+	}
+	p.Brief = r.brief(p)
+	return json.Marshal(p)
+}
+
+func (v Vote) open() OpenVote {
+	return OpenVote{By: v.By, Party: v.Party, Round: v.Round, Approve: v.Approve, Lifted: v.Lifted, Reason: v.Reason, At: v.At}
+}
+
+// brief writes the one-page summary.
+func (r Review) brief(p Pack) Brief {
+	var b Brief
+	say := func(zh, en string, args ...any) {
+		b.ZH, b.EN = append(b.ZH, fmt.Sprintf(zh, args...)), append(b.EN, fmt.Sprintf(en, args...))
+	}
+	if p.Uncertified != "" {
+		say("与既往结果的组合未能穷尽比对，须由人判断：%s", "combinations with earlier results are not all searched: %s", p.Uncertified)
+	}
+	published, least, top := 0, 0, 0
+	for _, c := range r.Cells {
+		if c.Suppressed {
+			continue
+		}
+		published++
+		if least == 0 || c.People < least {
+			least = c.People
+		}
+		top = max(top, c.Top1)
+	}
+	name := string(r.Class)
+	if list, err := ChecklistOf(r.Class); err == nil {
+		name += " " + list.Term
+	}
+	say("出域类别 %s；接收方 %s；第 %d 轮；有效至 %s", "class %s; recipient %s; round %d; expires %s", name, r.Recipient, r.Round+1, r.Expires.UTC().Format("2006-01-02 15:04 UTC"))
+	say("公布 %d 个单元格，隐藏 %d 个", "%d cells published, %d suppressed", published, len(p.Reasons))
+	if published > 0 {
+		say("公布的单元格最少 %d 人；最大单一占比 %d‰", "a published cell has at least %d people; its largest contributor holds at most %d per mille", least, top)
+	}
+	if r.Params != (Params{}) {
+		say("门限：每格至少 %d 人；前 %d 名占比不超过 %d%%；p%% 为 %d", "thresholds: at least %d people a cell; the %d largest hold at most %d%%; p%% of %d", r.Params.MinSubjects, r.Params.DominanceN, r.Params.DominanceK, r.Params.PPercent)
+	}
+	for _, h := range p.Reasons[:min(len(p.Reasons), 8)] {
+		b.ZH = append(b.ZH, fmt.Sprintf("隐藏“%s”：%s", strings.Join(h.Labels, " · "), h.ZH))
+		b.EN = append(b.EN, fmt.Sprintf("suppressed %q: %s", strings.Join(h.Labels, " · "), h.EN))
+	}
+	for _, a := range p.Against[max(0, len(p.Against)-4):] {
+		say("与 %s（%s）相比：相同 %d，变化 %d，新增 %d，消失 %d，改为隐藏 %d，改为公布 %d", "against %s (%s): %d same, %d changed, %d added, %d gone, %d newly suppressed, %d newly published",
+			a.Earlier, a.State, a.Same, a.Changed, a.Added, a.Gone, a.Hidden, a.Unhidden)
+	}
+	if r.Finding != nil {
+		say("与既往结果 %s 相差 %d 人，不予应答（%s）", "differs from %s on %d people: withheld (%s)", r.Finding.Earlier, r.Finding.People, r.Finding.Rule)
+	}
+	if r.Cause != "" {
+		say("原因：%s", "cause: %s", r.Cause)
+	}
+	return b
+}
+
+// comparable bounds how many earlier results one review is compared with: the latest.
+const comparable = 20
+
+// against compares the result with earlier ones of the same dimensions and measures over a shared dataset.
+func (r Review) against(earlier []Review) []Against {
+	now, err := DecodeResult(r.Result)
+	if err != nil {
+		return nil
+	}
+	var out []Against
+	for _, e := range earlier {
+		if e.Question == r.Question || !e.State.Shown() || !slices.ContainsFunc(e.Datasets, func(d sandbox.DatasetID) bool { return slices.Contains(r.Datasets, d) }) {
+			continue
+		}
+		was, err := DecodeResult(e.Result)
+		if err != nil || !slices.Equal(was.Dimensions, now.Dimensions) || !slices.EqualFunc(was.Measures, now.Measures, func(a, b sandbox.Measure) bool { return a.Name == b.Name && a.Func == b.Func }) {
+			continue
+		}
+		a := compare(now, was)
+		a.Earlier, a.State = e.Question, e.State
+		out = append(out, a)
+	}
+	return out[max(0, len(out)-comparable):]
+}
+
+func compare(now, was Result) (a Against) {
+	key := func(row ResultRow) string { return strings.Join(row.Labels, "\x00") }
+	before := map[string]ResultRow{}
+	for _, row := range was.Rows {
+		before[key(row)] = row
+	}
+	for _, row := range now.Rows {
+		old, ok := before[key(row)]
+		delete(before, key(row))
+		switch {
+		case !ok:
+			a.Added++
+		case row.Suppressed && !old.Suppressed:
+			a.Hidden++
+		case !row.Suppressed && old.Suppressed:
+			a.Unhidden++
+		case slices.EqualFunc(row.Values, old.Values, func(x, y *int64) bool { return x == nil && y == nil || x != nil && y != nil && *x == *y }):
+			a.Same++
+		default:
+			a.Changed++
+		}
+	}
+	a.Gone = len(before)
+	return a
+}
