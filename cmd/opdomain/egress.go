@@ -155,7 +155,7 @@ func (a *app) egressCommand() *cobra.Command {
 		a.actVerb("veto", egress.Veto, "As an owner of data behind it, keep a result from leaving for good (数源单位否决)", "reason, for those who review", reviewer),
 		a.actVerb("revoke", egress.Revoke, "As the agency, take a release back: it is not handed out any more (撤回出域)", "notice that its recipient reads", reviewer),
 		a.actVerb("sample", egress.Sample, "As the agency, note the review of a release that was drawn for it (抽查)", "what was found", reviewer),
-		a.templateCommand())
+		a.pageCommand(), a.deskCommand(), a.templateCommand())
 }
 
 // templateFile is what egress template sign reads: a question, or measures that may be asked for, and the bounds.

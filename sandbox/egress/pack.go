@@ -147,11 +147,13 @@ func (r Review) brief(p Pack) Brief {
 		}
 		top = max(top, c.Top1)
 	}
-	name := string(r.Class)
-	if list, err := ChecklistOf(r.Class); err == nil {
-		name += " " + list.Term
+	list, err := ChecklistOf(r.Class)
+	if err != nil {
+		list = Checklist{}
 	}
-	say("出域类别 %s；接收方 %s；第 %d 轮；有效至 %s", "class %s; recipient %s; round %d; expires %s", name, r.Recipient, r.Round+1, r.Expires.UTC().Format("2006-01-02 15:04 UTC"))
+	until := r.Expires.UTC().Format("2006-01-02 15:04 UTC")
+	b.ZH = append(b.ZH, fmt.Sprintf("出域类别 %s %s；接收方 %s；第 %d 轮；有效至 %s", r.Class, list.Term, r.Recipient, r.Round+1, until))
+	b.EN = append(b.EN, fmt.Sprintf("class %s, %s; recipient %s; round %d; expires %s", r.Class, list.Name, r.Recipient, r.Round+1, until))
 	say("公布 %d 个单元格，隐藏 %d 个", "%d cells published, %d suppressed", published, len(p.Reasons))
 	if published > 0 {
 		say("公布的单元格最少 %d 人；最大单一占比 %d‰", "a published cell has at least %d people; its largest contributor holds at most %d per mille", least, top)

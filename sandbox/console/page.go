@@ -1,0 +1,173 @@
+// Package console shows a review as one web page (审核页) that the agency decides from, and takes the decision on it.
+//
+// Page writes the page: what would leave exactly as it would, the one-page summary in Chinese and English, per cell the people and
+// shares behind it, the rules it breaks and the intervals the audit left open, what was suppressed and why, what changed against
+// earlier results, the class's checklist, opened votes and acts. A review without evidence, as reviewers on the operator's side see it,
+// shows outgoing bytes and rule names only. The page is one HTML file without scripts, links or images: it can be kept and printed.
+//
+// A Desk serves pages on the machine of one reviewer. A browser cannot sign requests, so the program that holds the reviewer's
+// identity does: it fetches reviews by signed requests and signs a vote when the reviewer confirms it on the page. It answers on a
+// loopback address only, to the host name it was opened under, to a browser that came with the key printed at its start, and takes a
+// decision only from its own pages (same origin and a form token). What is signed is about the digest that the page showed: when
+// the review has moved meanwhile, nothing is signed.
+//
+// Errors name the review and the rule. It stores nothing and logs nothing.
+package console
+
+import (
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"html/template"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/egress"
+)
+
+//go:embed page.html list.html style.css
+var files embed.FS
+
+// view is what the page shows.
+type view struct {
+	Style    template.CSS
+	Review   api.Review
+	Digest   string
+	List     egress.Checklist
+	Head     []string
+	Rows     []row
+	Pack     *egress.Pack
+	Rules    []rule
+	Evidence []evidence
+	Form     *form
+	Said     string // what became of the last decision
+}
+
+type row struct {
+	Labels, Values []string
+	Suppressed     bool
+}
+
+type rule struct{ ID, ZH, EN string }
+
+type evidence struct {
+	egress.CellEvidence
+	Top1, Top2, Words string
+}
+
+// form is what a decision is taken by.
+type form struct {
+	Token   string
+	Vote    bool // the review takes votes
+	Return  bool
+	Lead    bool // it is in conflict, before the agency's lead
+	Confirm string
+}
+
+var pages = template.Must(template.New("").Funcs(template.FuncMap{
+	"at":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
+	"join":  func(s []string) string { return strings.Join(s, " · ") },
+	"plus1": func(n int) int { return n + 1 },
+}).ParseFS(files, "page.html", "list.html"))
+
+func style() template.CSS {
+	b, err := files.ReadFile("style.css")
+	if err != nil {
+		panic("console: the page's style is not embedded")
+	}
+	return template.CSS(b)
+}
+
+// Page writes a review as one page without any form.
+func Page(w io.Writer, r api.Review) error { return page(w, r, nil, "") }
+
+func page(w io.Writer, r api.Review, f *form, said string) error {
+	v := view{Style: style(), Review: r, Digest: hex.EncodeToString(r.Digest), Form: f, Said: said}
+	if r.Class != "" {
+		list, err := egress.ChecklistOf(r.Class)
+		if err != nil {
+			return err
+		}
+		v.List = list
+	}
+	if len(r.Result) > 0 {
+		res, err := egress.DecodeResult(r.Result)
+		if err != nil {
+			return err
+		}
+		v.table(res)
+	}
+	for _, id := range r.Rules {
+		zh, en := egress.RuleWords(id)
+		v.Rules = append(v.Rules, rule{id, zh, en})
+	}
+	if len(r.Pack) > 0 {
+		v.Pack = new(egress.Pack)
+		if err := json.Unmarshal(r.Pack, v.Pack); err != nil {
+			return &sandbox.Error{Op: "page", Kind: sandbox.Invalid, Object: string(r.ID), Detail: "the evidence is in another form"}
+		}
+		v.evidence()
+	}
+	return pages.ExecuteTemplate(w, "page.html", v)
+}
+
+// table gives the outgoing result as people read it: values in their unit, with their decimals.
+func (v *view) table(res egress.Result) {
+	v.Head = append(v.Head, res.Dimensions...)
+	for _, m := range res.Measures {
+		head := m.Name
+		if m.Unit != "" {
+			head += " (" + m.Unit + ")"
+		}
+		v.Head = append(v.Head, head)
+	}
+	for _, r := range res.Rows {
+		out := row{Labels: r.Labels, Suppressed: r.Suppressed}
+		for i := range res.Measures {
+			switch {
+			case r.Suppressed:
+				out.Values = append(out.Values, "—")
+			case r.Values[i] == nil:
+				out.Values = append(out.Values, r.None[i])
+			default:
+				out.Values = append(out.Values, decimal(*r.Values[i], res.Measures[i].Scale))
+			}
+		}
+		v.Rows = append(v.Rows, out)
+	}
+}
+
+// decimal writes n scaled by 10^scale.
+func decimal(n int64, scale int) string {
+	s := strconv.FormatInt(n, 10)
+	if scale <= 0 {
+		return s
+	}
+	sign := ""
+	if s[0] == '-' {
+		sign, s = "-", s[1:]
+	}
+	if len(s) <= scale {
+		s = strings.Repeat("0", scale-len(s)+1) + s
+	}
+	return sign + s[:len(s)-scale] + "." + s[len(s)-scale:]
+}
+
+func (v *view) evidence() {
+	for _, c := range v.Pack.Cells {
+		e := evidence{CellEvidence: c, Top1: permille(c.Top1), Top2: permille(c.Top2)}
+		var words []string
+		for _, id := range c.Rules {
+			zh, en := egress.RuleWords(id)
+			words = append(words, zh+" "+en)
+		}
+		e.Words = strings.Join(words, "; ")
+		v.Evidence = append(v.Evidence, e)
+	}
+}
+
+func permille(n int) string { return decimal(int64(n), 1) + "%" }
