@@ -13,6 +13,10 @@
 // which line a damaged bundle was damaged. VerifyBundle recomputes everything and tells where it stops; a rule that needs
 // an entry the audience may not see is reported as not checked, never as passed.
 //
+// Reviews are followed by their state machine (ReviewMoves): every transition is one that the machine has, by a role that may cause
+// it, with the signed act where a party caused it; a release comes out of the state releasing, on two approving votes or on a standing
+// template that the agency signed, within its budget. A log in which no review left a move is of an earlier form and is held to votes.
+//
 // A bundle carries the note that witnesses signed last: VerifyBundle says which of the witnesses.set in sight have signed and
 // how many of the first entries they cover. Audit holds the whole log to the same rules. Prove shows one entry, ProveGrowth
 // that a checkpoint somebody kept is a prefix of the log; VerifyProof and VerifyGrowth read them offline.

@@ -3,7 +3,7 @@
 //
 //	Answer → Book.Linked → Check: primary rules per cell → secondary suppression and audit → Result (our own bytes) → content scan
 //	       → Book.Compare with every earlier answer on the same datasets
-//	       → Review: two votes of two organisations, the second the agency → Approval → release
+//	       → Review: two blind votes of two organisations, the second the agency, or a standing template → Approval → release
 //
 // Rules, with their sources; n counts distinct people, X is the sum of what they add by magnitude, x1 ≥ x2 ≥ … its parts:
 //
@@ -61,6 +61,12 @@
 // is one person's mostly is tried for these choices only. Combinations are searched over the new answer and the 512 nearest cells in
 // all: an answer with more, or whose combinations reach further groups that are not ruled out, says so to its reviewers, and only they release it.
 // A rule that looks at each side of a difference alone would also withhold cells that merely overlap, which no subtraction takes apart.
+//
+// A Review is one state machine (Machine, 出域审核状态机): sealed, scanned, checked, voted on blindly, consolidated. A refusal is a veto
+// that only who gave it lifts; a conflict is the agency's lead's, who may return or reject it. A return carries a comment its author
+// reads and resets the votes; an appeal is made once and judged by others; an owner's veto is final; a release is revoked with a
+// notice. Approvals are bound to bytes, round, recipient, expiry and policy, and Release holds them to the moment. Classes are
+// checklists as data (classes.json); a class that this domain does not produce is refused by name, an unknown one always.
 //
 // It reads no rows, opens no file, keeps no clock. Populations are keyed tokens, grade 4, sealed by the caller.
 package egress

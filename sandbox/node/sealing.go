@@ -20,7 +20,7 @@ import (
 //	everyone           who is in the domain, what is registered, keys and witnesses of the domain
 //	party/<id>         events that concern one party: pushes and grades of a unit, invoices, exported bundles, usage
 //	scenario/<id>      the parties of a scenario: filing, approvals, agreement, grant, questions, votes, releases
-//	units/<id>         the units of a scenario: what the gate found
+//	units/<id>         the units of a scenario: what the gate found, votes on and acts about what has not left
 //
 // Payloads are erased entry by entry; the entry's hash stays. Destroying an audience's key takes its view away.
 type audienceName string
