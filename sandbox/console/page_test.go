@@ -50,9 +50,9 @@ func TestPageWithoutEvidence(t *testing.T) {
 func TestPageShowsTheEvidence(t *testing.T) {
 	r := review(t)
 	pack, err := json.Marshal(egress.Pack{Brief: egress.Brief{ZH: []string{"一句话"}, EN: []string{"one line"}}, Cause: "because",
-		Cells:     []egress.CellEvidence{{Labels: []string{"0-9"}, People: 4, Top1: 905, Suppressed: true, Rules: []string{egress.RuleFrequency, "new-rule"}}, {Labels: []string{"10-19"}, People: 44, Top1: 5}},
-		Intervals: []egress.CellInterval{{Cell: 0, Measure: "cost", Low: 3, High: 99}}, Against: []egress.Against{{Earlier: "q-0", State: egress.Released, Changed: 2}},
-		Votes: []egress.OpenVote{{By: "id-a", Party: "unit-a", Reason: "too fine"}}})
+		Cells:   []egress.CellEvidence{{Labels: []string{"0-9"}, People: 4, Top1: 905, Suppressed: true, Rules: []string{egress.RuleFrequency, "new-rule"}, Intervals: []egress.CellInterval{{Measure: "cost", Lower: 3, Upper: 99}}}, {Labels: []string{"10-19"}, People: 44, Top1: 5}},
+		Against: []egress.Against{{Earlier: "q-0", State: egress.Released, Changed: 2}},
+		Votes:   []egress.OpenVote{{By: "id-a", Party: "unit-a", Reason: "too fine"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
