@@ -225,37 +225,35 @@ func (b *Book) Holds(q sandbox.QuestionID) bool {
 func (b *Book) compile(e Entry) *bookEntry {
 	all := e.population()
 	numbers := b.numbers.place(all)
-	x := &bookEntry{question: e.Question, datasets: e.Datasets, measures: e.Measures, heads: e.Heads, cells: make([]bookCell, len(e.Cells))}
-	parts := make([]int64, 0, len(all))
-	x.most = make([]wide, len(e.Measures))
-	sums := make([][]wide, len(e.Measures)) // by person
-	for m := range sums {
-		sums[m] = make([]wide, len(all))
+	find := newFinder(all)
+	x := &bookEntry{question: e.Question, datasets: e.Datasets, measures: e.Measures, heads: e.Heads, cells: make([]bookCell, len(e.Cells)), most: make([]wide, len(e.Measures))}
+	members := 0
+	for i := range e.Cells {
+		members += len(e.Cells[i].People)
 	}
-	factors := make([]fingerprint, len(all)) // of each person
-	for i, t := range all {
-		factors[i] = weights(t)
+	var sums [][]wide // by measure and person, where a person is in several cells
+	if members != len(all) {
+		sums = make([][]wide, len(e.Measures))
+		for m := range sums {
+			sums[m] = make([]wide, len(all))
+		}
 	}
-	var at, from []uint32    // of the cell's people in the order of their tokens: where they stand in all
-	var order []uint64       // number<<32 | place in the cell
-	who := []uint32(nil)     // numbers, ascending
-	for i := range e.Cells { // the columns of a cell are laid out in the order of numbers
+	var at, from, who []uint32 // of a cell's people in the order of their tokens: where they stand in all; in the order of their numbers: place in the cell, number
+	var order []uint64         // number<<32 | place in the cell
+	var factors []fingerprint
+	var parts []int64
+	for i := range e.Cells {
 		c := &e.Cells[i]
-		at, order, who, from = at[:0], order[:0], who[:0], from[:0]
+		at, order, who, from, factors = at[:0], order[:0], who[:0], from[:0], factors[:0]
 		var mark fingerprint
-		k, sorted := 0, true
+		sorted, last := true, uint32(0)
 		for j, t := range c.People {
-			step := 1
-			for k+step < len(all) && all[k+step] < t {
-				k += step
-				step *= 2
-			}
-			d, _ := slices.BinarySearch(all[k:min(k+step+1, len(all))], t)
-			k += d
-			at = append(at, uint32(k))
-			sorted = sorted && (j == 0 || numbers[k] > uint32(order[j-1]>>32))
-			order = append(order, uint64(numbers[k])<<32|uint64(j))
-			mark.add(factors[k])
+			k := find.at(t)
+			n := numbers[k]
+			sorted = sorted && (j == 0 || n > last)
+			last = n
+			at, order, factors = append(at, uint32(k)), append(order, uint64(n)<<32|uint64(j)), append(factors, weights(t))
+			mark.add(factors[j])
 		}
 		if !sorted {
 			slices.Sort(order)
@@ -285,18 +283,57 @@ func (b *Book) compile(e Entry) *bookEntry {
 				a.counted++
 				a.negative = a.negative || v < 0
 				a.largest = max(a.largest, magnitude(v))
-				s := &sums[m][at[k]]
-				if *s = s.add(wide{0, magnitude(v)}); x.most[m].less(*s) {
-					x.most[m] = *s
-				}
-				w, r := factors[at[k]], residue(v)
+				w, r := factors[k], residue(v)
 				a.mark.add(fingerprint{mulmod(w[0], r), mulmod(w[1], r)})
+				if sums != nil {
+					s := &sums[m][at[k]]
+					if *s = s.add(wide{0, magnitude(v)}); x.most[m].less(*s) {
+						x.most[m] = *s
+					}
+				}
+			}
+			if most := (wide{0, a.largest}); x.most[m].less(most) {
+				x.most[m] = most
 			}
 			a.narrow = pack(parts)
 		}
 		x.cells[i] = cell
 	}
 	return x
+}
+
+// finder says where tokens stand among sorted ones. Tokens are pseudo-random: their first bits say nearly where.
+type finder struct {
+	all    []uint64
+	shift  int
+	starts []uint32
+}
+
+func newFinder(all []uint64) finder {
+	f := finder{all: all, shift: 64 - min(max(bits.Len(uint(len(all)))-1, 1), 24)}
+	f.starts = make([]uint32, 1<<(64-f.shift)+1)
+	at := 0
+	for i := range f.starts {
+		for at < len(all) && all[at]>>f.shift < uint64(i) {
+			at++
+		}
+		f.starts[i] = uint32(at)
+	}
+	return f
+}
+
+// at gives the place of a token that is there.
+func (f *finder) at(t uint64) int {
+	h := t >> f.shift
+	from, to := f.starts[h], f.starts[h+1]
+	for from < to && to-from < 8 && f.all[from] != t {
+		from++
+	}
+	if to-from >= 8 {
+		k, _ := slices.BinarySearch(f.all[from:to], t)
+		return int(from) + k
+	}
+	return int(from)
 }
 
 func magnitude(v int64) uint64 {

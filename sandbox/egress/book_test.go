@@ -203,7 +203,7 @@ func TestCombinationsAgainstAllSetsOfPeople(t *testing.T) {
 		}
 		got := c.combine()
 		all = append([]Entry{e}, all...)
-		exact := false
+		exact, old := false, false
 		for m := -1; m < len(e.Measures); m++ {
 			var rows [][]int64
 			mine := 0
@@ -228,7 +228,11 @@ func TestCombinationsAgainstAllSetsOfPeople(t *testing.T) {
 					}
 				}
 			}
-			exact = exact || mine > 0 && len(rows) > 1 && isolates(rows, mine, p.MinSubjects)
+			if mine > 0 && len(rows) > 1 && isolates(rows, mine, p.MinSubjects) {
+				exact = true
+				// What earlier answers give away alone was theirs to be withheld for; a new one that repeats one of them adds nothing to it.
+				old = old || len(rows) > mine && isolates(rows[mine:], len(rows)-mine, p.MinSubjects)
+			}
 		}
 		switch {
 		case got.Finding != nil:
@@ -243,7 +247,7 @@ func TestCombinationsAgainstAllSetsOfPeople(t *testing.T) {
 			open++
 		default:
 			clean++
-			if exact {
+			if exact && !old {
 				t.Fatal("a combination passes as searched")
 			}
 		}

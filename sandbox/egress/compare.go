@@ -17,14 +17,18 @@ type place struct{ answer, cell int }
 
 // comparison is one new answer before all earlier ones.
 type comparison struct {
-	b      *Book
-	p      Params
-	all    []*bookEntry
-	starts []uint32 // by person: where its cells of the new answer begin in codes
-	codes  []uint32
-	groups []*met
-	of     map[*crowd]*met
-	inside map[int][]place // cell of the new answer → earlier cells whose people are all in it
+	b         *Book
+	p         Params
+	all       []*bookEntry
+	starts    []uint32 // by person: where its cells of the new answer begin in codes
+	codes     []uint32
+	only      []uint16        // by person: its only cell, or none; nil where people are in several, or cells are too many
+	witnesses *roaring.Bitmap // one person of each cell of the new answer
+	further   [][]uint32      // a few more, by cell
+	greatest  int             // people in a cell of the new answer
+	groups    []*met
+	of        map[*crowd]*met
+	inside    map[int][]place // cell of the new answer → earlier cells whose people are all in it
 }
 
 // met is one group of people of earlier cells, and how the new answer's cells meet it.
@@ -102,6 +106,7 @@ func (c *comparison) index() {
 	total := 0
 	for i := range e.cells {
 		total += e.cells[i].n
+		c.greatest = max(c.greatest, e.cells[i].n)
 		each(e.cells[i].who, func(_ int, who uint32) { c.starts[who+2]++ })
 	}
 	for i := 2; i < len(c.starts); i++ {
@@ -115,7 +120,36 @@ func (c *comparison) index() {
 		})
 	}
 	c.starts = c.starts[:n+1]
+	if len(e.cells) >= none {
+		return
+	}
+	for i := range n {
+		if c.starts[i+1]-c.starts[i] > 1 {
+			return
+		}
+	}
+	c.only = make([]uint16, n)
+	for i := range c.only {
+		if c.only[i] = none; c.starts[i] < c.starts[i+1] {
+			c.only[i] = uint16(c.codes[c.starts[i]])
+		}
+	}
+	c.witnesses, c.further = roaring.New(), make([][]uint32, len(e.cells))
+	for i := range e.cells {
+		it := e.cells[i].who.Iterator()
+		if it.HasNext() {
+			c.witnesses.Add(it.Next())
+		}
+		for it.HasNext() && len(c.further[i]) < further {
+			c.further[i] = append(c.further[i], it.Next())
+		}
+	}
 }
+
+const (
+	none    = 1<<16 - 1 // no cell
+	further = 3         // people of a cell that are looked at before all
+)
 
 // each calls f for every person of a group with its place among them.
 func each(who *roaring.Bitmap, f func(k int, who uint32)) {
@@ -152,6 +186,21 @@ func (c *comparison) gather() {
 func (c *comparison) count(g *met, counts []uint32) (touched []uint32) {
 	var buf [1024]uint32
 	it := g.who.ManyIterator()
+	if c.only != nil { // half a table, and no second one
+		for n := it.NextMany(buf[:]); n > 0; n = it.NextMany(buf[:]) {
+			for _, w := range buf[:n] {
+				i := c.only[w]
+				if i == none {
+					continue
+				}
+				if counts[i] == 0 {
+					touched = append(touched, uint32(i))
+				}
+				counts[i]++
+			}
+		}
+		return touched
+	}
 	for n := it.NextMany(buf[:]); n > 0; n = it.NextMany(buf[:]) {
 		for _, w := range buf[:n] {
 			for _, i := range c.codes[c.starts[w]:c.starts[w+1]] {
@@ -165,6 +214,38 @@ func (c *comparison) count(g *met, counts []uint32) (touched []uint32) {
 	return touched
 }
 
+// around finds the new answer's cells inside a large group by a few people of each, without a look at everybody in the group; false where
+// that is no less work.
+func (c *comparison) around(g *met) bool {
+	if c.only == nil {
+		return false
+	}
+	e := c.all[0]
+	var left []int32
+	people := 0
+	it := roaring.And(g.who, c.witnesses).Iterator()
+next:
+	for it.HasNext() {
+		i := c.only[it.Next()]
+		for _, w := range c.further[i] {
+			if !g.who.Contains(w) {
+				continue next
+			}
+		}
+		left, people = append(left, int32(i)), people+e.cells[i].n
+	}
+	if 4*people > g.n {
+		return false
+	}
+	for _, i := range left {
+		if int(e.cells[i].who.AndCardinality(g.who)) == e.cells[i].n {
+			g.inside = append(g.inside, i)
+		}
+	}
+	slices.Sort(g.inside)
+	return true
+}
+
 // meet counts, for every distinct group of people of earlier cells, how many each cell of the new answer shares with it, and judges all
 // pairs: by the number of people on whom two cells differ, who is in one and not the other, or adds something else; and for each
 // measure, on whose amounts they differ.
@@ -174,16 +255,19 @@ func (c *comparison) meet() *Finding {
 	for i := range least {
 		least[i] = fewestAdding(&c.all[0].cells[i])
 	}
-	around := make([][]int32, len(c.groups)) // by group: cells of the new answer that all of it is in
+	outer := make([][]int32, len(c.groups)) // by group: cells of the new answer that all of it is in
 	fanOut(len(c.groups), func() func(int) {
 		counts := make([]uint32, len(c.all[0].cells))
 		return func(k int) {
 			g := c.groups[k]
-			touched := c.count(g, counts)
 			fewest := g.n
 			for _, at := range g.places {
 				fewest = min(fewest, fewestAdding(c.cell(at)))
 			}
+			if fewest > 2*c.greatest+c.p.MinSubjects && c.around(g) { // too large to be in a new cell, or nearly one
+				return
+			}
+			touched := c.count(g, counts)
 			for _, i := range touched {
 				common := int(counts[i])
 				counts[i] = 0
@@ -192,7 +276,7 @@ func (c *comparison) meet() *Finding {
 					g.inside = append(g.inside, int32(i))
 				}
 				if common == g.n {
-					around[k] = append(around[k], int32(i))
+					outer[k] = append(outer[k], int32(i))
 				}
 				if 2*common+c.p.MinSubjects > least[i]+fewest {
 					c.pairs(g, int(i), common)
@@ -206,7 +290,7 @@ func (c *comparison) meet() *Finding {
 		if g.hit != nil && (first == nil || slices.Compare(g.at[:], first.at[:]) < 0) {
 			first = g
 		}
-		for _, i := range around[k] {
+		for _, i := range outer[k] {
 			c.inside[int(i)] = append(c.inside[int(i)], g.places...)
 		}
 	}

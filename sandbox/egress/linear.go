@@ -40,6 +40,10 @@ func (c *comparison) combine() Comparison {
 		if len(s.rows) < 2 {
 			continue
 		}
+		if len(s.rows) > MaxCombined { // the new answer alone
+			out.Uncertified = tooMany
+			continue
+		}
 		if s.members > maxMembers {
 			out.Uncertified = "more people are in the cells than combinations are searched over"
 			continue

@@ -88,7 +88,7 @@ func (c *comparison) names(whole place, parts []place) []string {
 // those left add nothing, says nothing new about anybody in particular.
 func (c *comparison) judge(whole place, parts []place) *Finding {
 	names := c.names(whole, parts)
-	if c.nothing(whole, parts, names) || c.plenty(whole, parts, names) {
+	if c.nothing(whole, parts, names) || c.plenty(whole, parts, names) || c.enough(whole, parts, names) {
 		return nil
 	}
 	w := c.cell(whole)
@@ -240,13 +240,7 @@ func (c *comparison) plenty(whole place, parts []place, names []string) bool {
 		if counted < max(c.p.MinSubjects, 1) || sum.hi < 0 {
 			return false
 		}
-		total := wide{uint64(sum.hi), sum.lo} // of magnitudes there are at least so many
-		top := largest.times(uint64(max(c.p.DominanceN, 1)))
-		if total.times(uint64(c.p.DominanceK)).less(top.times(100)) {
-			return false
-		}
-		two := largest.times(2)
-		if total.less(two) || total.sub(two).times(100).less(largest.times(uint64(c.p.PPercent))) {
+		if c.concentrated(wide{uint64(sum.hi), sum.lo}, largest) { // of magnitudes there are at least so many
 			return false
 		}
 		if !counts(n) && !c.unequal(whole, parts, a) {
@@ -254,6 +248,90 @@ func (c *comparison) plenty(whole place, parts []place, names []string) bool {
 		}
 	}
 	return true
+}
+
+// enough says the same of cells of the new answer inside an earlier one, after as many people as it takes: what is left of these alone is so
+// much, in enough different parts, that whatever the others have left, nobody holds too much of it.
+func (c *comparison) enough(whole place, parts []place, names []string) bool {
+	if whole.answer == 0 || len(parts) == 0 || slices.ContainsFunc(parts, func(x place) bool { return x.answer != 0 }) {
+		return false
+	}
+	w, e := c.cell(whole), c.all[0]
+	taken := make([]bool, len(e.cells))
+	for _, x := range parts {
+		taken[x.cell] = true
+	}
+	type sofar struct {
+		old, new int // the measure on both sides
+		counts   bool
+		bound    wide // of one person's rest
+		sum      wide
+		people   int
+		first    int64
+		unequal  bool
+		done     bool
+	}
+	left := make([]sofar, len(names))
+	for i, n := range names {
+		x := &left[i]
+		x.old, x.new, x.counts = slices.Index(c.all[whole.answer].measures, n), slices.Index(e.measures, n), counts(n)
+		x.bound = wide{0, w.adds[x.old].largest}.add(e.most[x.new])
+	}
+	people, open := 0, len(left)
+	it := w.who.Iterator()
+	for k := 0; it.HasNext(); k++ {
+		who := it.Next()
+		differs := true
+		cells := c.codes[c.starts[who]:c.starts[who+1]]
+		for _, i := range cells {
+			differs = differs && !taken[i]
+		}
+		for m := range left {
+			x := &left[m]
+			rest := w.adds[x.old].at(k)
+			for _, i := range cells {
+				if !taken[i] {
+					continue
+				}
+				rest = less(rest, e.cells[i].adds[x.new].at(int(e.cells[i].who.Rank(who))-1))
+			}
+			if rest == 0 {
+				continue
+			}
+			differs = true
+			if x.people == 0 {
+				x.first = rest
+			}
+			x.people++
+			x.unequal = x.unequal || rest != x.first
+			x.sum = x.sum.add(wide{0, magnitude(rest)})
+			if !x.done {
+				x.done = x.people >= c.p.MinSubjects && (x.counts || x.unequal) && !c.concentrated(x.sum, x.bound)
+				if x.done {
+					open--
+				}
+			}
+		}
+		if differs {
+			people++
+		}
+		if people >= c.p.MinSubjects && open == 0 {
+			return true
+		}
+		if k == 1<<14 && (people == 0 || open > 0) { // the whole look is cheaper now
+			return false
+		}
+	}
+	return false
+}
+
+// concentrated says whether people of whom none has more than a bound could hold too much of a sum.
+func (c *comparison) concentrated(sum, bound wide) bool {
+	if sum.times(uint64(c.p.DominanceK)).less(bound.times(uint64(max(c.p.DominanceN, 1))).times(100)) {
+		return true
+	}
+	two := bound.times(2)
+	return sum.less(two) || sum.sub(two).times(100).less(bound.times(uint64(c.p.PPercent)))
 }
 
 // unequal says that two people who are in no part add different amounts.
