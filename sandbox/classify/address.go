@@ -128,25 +128,8 @@ func (t *tables) addressStart(sc *Scanner, a, b int) bool {
 // addressSpan finds an address around the number with its unit at character i (the unit mark), inside the run of characters
 // from lo to hi that nothing else has. It gives its ends, or ok false.
 func (sc *Scanner) addressSpan(i, lo, hi int) (start, end int, ok bool) {
-	// Forward: everything that goes on counting.
-	end = i + 1
-	for end < hi {
-		r := sc.r[end]
-		if isCounter(r) || isUnitMark(r) || r == '-' || r == '#' || r == '元' && sc.r[end-1] == '单' || r == '梯' ||
-			(r == '大' || r == '厦' || r == '小' || r == '区' || r == '公' || r == '寓' || r == '元') && end+1 < hi && sc.unitSoon(end, hi) {
-			end++
-			continue
-		}
-		if k := sc.unitAhead(end, hi); k > 0 {
-			end += k
-			continue
-		}
-		break
-	}
-	for end > i+1 && (isCounter(sc.r[end-1]) && !isDigit(sc.r[end-1]) || sc.r[end-1] == '-') {
-		end-- // 在, 东 … belong to the next words
-	}
-	// Backward: to the first level, and on to where the address begins.
+	// Backward: to the first level, and on to where the address begins. First, since it is bounded: a long row of numbers with units and
+	// no road before them would be gone through from each of them.
 	levels := 0
 	start = i
 	for start > lo && i-start < 48 {
@@ -191,6 +174,24 @@ func (sc *Scanner) addressSpan(i, lo, hi int) (start, end int, ok bool) {
 	}
 	if levels&(lRoad|lTown|lEstate|lCounty) == 0 || i-begin < 2 {
 		return 0, 0, false
+	}
+	// Forward: everything that goes on counting.
+	end = i + 1
+	for end < hi {
+		r := sc.r[end]
+		if isCounter(r) || isUnitMark(r) || r == '-' || r == '#' || r == '元' && sc.r[end-1] == '单' || r == '梯' ||
+			(r == '大' || r == '厦' || r == '小' || r == '区' || r == '公' || r == '寓' || r == '元') && end+1 < hi && sc.unitSoon(end, hi) {
+			end++
+			continue
+		}
+		if k := sc.unitAhead(end, hi); k > 0 {
+			end += k
+			continue
+		}
+		break
+	}
+	for end > i+1 && (isCounter(sc.r[end-1]) && !isDigit(sc.r[end-1]) || sc.r[end-1] == '-') {
+		end-- // 在, 东 … belong to the next words
 	}
 	return begin, end, true
 }

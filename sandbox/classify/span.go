@@ -357,7 +357,7 @@ func (sc *Scanner) amount(a, b int) bool {
 
 // addresses looks for a number with its unit, and for the region, town and road before it.
 func (sc *Scanner) addresses(dst []Span) []Span {
-	lo := 0
+	lo, hi := 0, 0 // the run that nothing else has
 	for i := 1; i < len(sc.r); i++ {
 		if sc.used[i] {
 			lo = i + 1
@@ -366,9 +366,7 @@ func (sc *Scanner) addresses(dst []Span) []Span {
 		if !isUnitMark(sc.r[i]) || !isCounter(sc.r[i-1]) || i <= lo {
 			continue
 		}
-		hi := i + 1
-		for hi < len(sc.r) && !sc.used[hi] {
-			hi++
+		for hi = max(hi, i+1); hi < len(sc.r) && !sc.used[hi]; hi++ {
 		}
 		if a, b, ok := sc.addressSpan(i, lo, hi); ok {
 			dst = sc.take(dst, a, b, Address, 60)

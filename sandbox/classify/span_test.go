@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"strings"
 	"testing"
 	"unicode/utf8"
 )
@@ -63,4 +64,15 @@ func FuzzSpans(f *testing.F) {
 			last = x.End
 		}
 	})
+}
+
+// A long row of numbers with units and no road before them is gone through once: from each of them anew, half a megabyte took minutes.
+func TestLongRowOfUnits(t *testing.T) {
+	row := strings.Repeat("1号", 100_000)
+	if got := NewScanner().Spans(nil, row); len(got) != 0 {
+		t.Errorf("%d finds", len(got))
+	}
+	if got := NewScanner().Spans(nil, row+"，深圳市福田区莲花路12号3栋"); len(got) != 1 || got[0].Kind != Address {
+		t.Errorf("%d finds behind it", len(got))
+	}
 }

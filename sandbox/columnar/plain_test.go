@@ -148,6 +148,9 @@ func measured(m query.Measure, all []plainRow, scales []int, labels []string) []
 		}
 	case sandbox.Variance, sandbox.StdDev, sandbox.Covariance, sandbox.Correlation:
 		o.thin = max(0, min(people, n-1))
+		if m.Func == sandbox.Correlation {
+			o.thin = max(0, min(people, n-2))
+		}
 		other := 0
 		if m.Func == sandbox.Covariance || m.Func == sandbox.Correlation {
 			other = 1

@@ -298,8 +298,10 @@ func (v *valuer) thin(cells []sandbox.Cell, order []uint32) error {
 			}
 			x.Thin[m] = min(low, high)
 			switch v.r.outputs[m].Func {
-			case sandbox.Variance, sandbox.StdDev, sandbox.Covariance, sandbox.Correlation:
+			case sandbox.Variance, sandbox.StdDev, sandbox.Covariance:
 				x.Thin[m] = max(0, min(x.Thin[m], x.NonMissing[m]-1))
+			case sandbox.Correlation:
+				x.Thin[m] = max(0, min(x.Thin[m], x.NonMissing[m]-2))
 			case sandbox.Linear, sandbox.Logistic:
 				parts := len(v.r.moments[v.r.outputs[m].moments].values) + 1
 				x.Thin[m] = max(0, min(x.Thin[m], x.Values[m+parts-1]))
