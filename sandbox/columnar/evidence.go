@@ -122,6 +122,10 @@ func (e *evidence) numberColumn(c *column, sel []int32) error {
 	return e.numbered(s0, s1, done)
 }
 
+// clusters says whether subjects came in order and each subject's pairs together. Neither follows from the other: where a part that went
+// back to a subject is added, its subjects may stand in order, and its pairs do not.
+func (e *evidence) clusters() bool { return e.subjects == nil && !e.pairs.built }
+
 // numbered numbers the rows from done on, which are out of order, by the table.
 func (e *evidence) numbered(s0, s1 []uint64, done int) error {
 	if done < len(s0) {

@@ -333,7 +333,7 @@ func (m *Merger) append(ev *evidence, cells []uint32) error {
 	last := m.segments[n-1].ev
 	a, b := ev.people.at(0), last.people.at(last.known-1)
 	same := a[0] == b[0] && a[1] == b[1]
-	if n == 1 && last.subjects != nil || ev.subjects != nil || !same && !follows(a[0], a[1], b[0], b[1]) {
+	if !last.clusters() || !ev.clusters() || !same && !follows(a[0], a[1], b[0], b[1]) {
 		return m.fold(ev, cells)
 	}
 	s := segment{ev, cells, m.subjects}
@@ -398,7 +398,7 @@ func (m *Merger) share(same bool, s segment) {
 func (m *Merger) rememberTail() {
 	s := m.segments[len(m.segments)-1]
 	m.tail = nil
-	if s.ev.subjects != nil {
+	if !s.ev.clusters() {
 		return
 	}
 	for i := s.ev.n - 1; i >= 0; i-- {

@@ -91,6 +91,36 @@ func TestPartsDoNotShow(t *testing.T) {
 	})
 }
 
+// TestPairsOutOfOrder: a part that goes back to a subject follows on one that ends with that subject, so that subjects of both stand in
+// order and their pairs do not. The next part goes on with the last subject, whose pair is found nevertheless.
+func TestPairsOutOfOrder(t *testing.T) {
+	for _, cuts := range [][]int{{1, 4}, {0, 1, 1, 4}, {4}, {1, 4, 5}} {
+		v := &table{ds: visits()}
+		for _, x := range []struct {
+			who  int
+			beds int64
+		}{{0, 1}, {0, 1}, {1, 0}, {0, 0}, {1, 0}, {2, 0}} {
+			row, _ := visit(0, int64(7))
+			row["beds"] = x.beds
+			v.rows, v.subjects = append(v.rows, row), append(v.subjects, pseudonym(x.who))
+		}
+		tables := map[sandbox.DatasetID]*table{"visits": v}
+		s := question(query.Dimension{Column: "v.beds", As: "d"})
+		for _, by := range []Executor{Goroutines{Workers: 1}, Goroutines{Workers: 3}, carried{}} {
+			mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+			var left atomic.Int64
+			a, err := Execute(context.Background(), mem, plan(t, s), cutSource(mem, tables, cuts, []int{3}, &left), Limits{}, by)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := render(a), render(oracle(s, tables)); got != want {
+				t.Errorf("%T, cut at %d:\n%s\noracle:\n%s", by, cuts, got, want)
+			}
+			mem.AssertSize(t, 0)
+		}
+	}
+}
+
 // carried computes parts one by one and merges what comes out of their encoding.
 type carried struct{}
 
