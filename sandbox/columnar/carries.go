@@ -16,6 +16,14 @@ func (c *carries) add(mem allocator, pair, word int, n int64) {
 	c.n.v[i] += uint64(n)
 }
 
+// more gives the bytes that so many more allocate at most, once there is one.
+func (c *carries) more(n int) int64 {
+	if c.at == nil {
+		return 0
+	}
+	return c.at.more(n) + c.n.more(c.at.n+n)
+}
+
 // each calls f for those that are not zero.
 func (c *carries) each(f func(pair, word int, n int64)) {
 	for i := 0; c.at != nil && i < c.at.n; i++ {

@@ -48,6 +48,7 @@ func TestSubjectOfThreeParts(t *testing.T) {
 // any parts, whoever computes them.
 func TestSumsBeyond64BitsOnTheirWay(t *testing.T) {
 	answers, refusals := 0, 0
+	var made atomic.Int64
 	rapid.Check(t, func(t *rapid.T) {
 		cost := rapid.SampledFrom([]any{int64(math.MaxInt64), int64(math.MaxInt64 - 1), int64(math.MinInt64), int64(math.MinInt64 + 2), int64(1 << 62), int64(-1 << 62), int64(1), int64(-1), nil})
 		n := rapid.IntRange(1, 12).Draw(t, "rows")
@@ -95,10 +96,18 @@ func TestSumsBeyond64BitsOnTheirWay(t *testing.T) {
 			tables := map[sandbox.DatasetID]*table{"visits": v}
 			cuts := rapid.SliceOfN(rapid.IntRange(0, n), 0, 4).Draw(t, "cuts")
 			slices.Sort(cuts)
-			for _, by := range []Executor{Goroutines{Workers: 1}, Goroutines{Workers: 3}, carried{}} {
+			for x, by := range []Executor{Goroutines{Workers: 1}, Goroutines{Workers: 3}, carried{}, Goroutines{Workers: 1}, Goroutines{Workers: 3}} {
 				mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
 				var left atomic.Int64
-				a, err := Execute(context.Background(), mem, plan(t, s), cutSource(mem, tables, cuts, []int{3}, &left), Limits{}, by)
+				src, lim := cutSource(mem, tables, cuts, []int{3}, &left), Limits{}
+				if x > 2 { // all pairs are spilled
+					spill, _ := sealedSpill(t)
+					src.Spill, lim.MaxPairBytes = spill.counted(&made, &left), 1
+				}
+				a, err := Execute(context.Background(), mem, plan(t, s), src, lim, by)
+				if left.Load() != 0 {
+					t.Fatalf("%d readers and files left", left.Load())
+				}
 				if mem.CurrentAlloc() != 0 {
 					t.Fatalf("%d bytes left", mem.CurrentAlloc())
 				}
@@ -118,7 +127,7 @@ func TestSumsBeyond64BitsOnTheirWay(t *testing.T) {
 			}
 		}
 	})
-	if answers == 0 || refusals == 0 {
+	if answers == 0 || refusals == 0 || made.Load() == 0 {
 		t.Errorf("%d answers, %d refusals", answers, refusals)
 	}
 }

@@ -17,6 +17,17 @@ type inputBatch struct {
 	names   []string
 	cols    []column
 	rows    int
+
+	first    uint64   // ordinal of the first row of a batch of the scanned input
+	ordinals []uint64 // of each row, where they do not follow each other
+}
+
+// ordinal gives a row's place among those of the scanned input.
+func (b *inputBatch) ordinal(i int32) uint64 {
+	if b.ordinals != nil {
+		return b.ordinals[i]
+	}
+	return b.first + uint64(i)
 }
 
 // column is a view of one Arrow array's buffers, valid until the batch is released. One of the value fields is set.
@@ -33,7 +44,7 @@ type column struct {
 
 	codes  []uint16 // of texts and pseudonyms that come as a dictionary, which offs and data are of then
 	words  int      // of the dictionary
-	serial uint64   // of the batch
+	serial uint64   // of the batch, among all of a run
 }
 
 func (c *column) load(a arrow.Array, rows int) error {

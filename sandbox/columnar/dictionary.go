@@ -52,6 +52,25 @@ func (c *column) text(i int32) (data []byte, from, to int32) {
 	return c.data, c.offs[i], c.offs[i+1]
 }
 
+// spelled gives the text of a row that is not null.
+func (c *column) spelled(i int32) []byte {
+	data, from, to := c.text(i)
+	return data[from:to]
+}
+
+// spelledBytes gives how many bytes the texts of a piece of rows have together, and no fewer.
+func (c *column) spelledBytes(sel []int32) (n int) {
+	if c.codes == nil {
+		return int(c.offs[sel[len(sel)-1]+1] - c.offs[sel[0]])
+	}
+	for _, i := range sel {
+		if !c.null(i) {
+			n += len(c.spelled(i))
+		}
+	}
+	return n
+}
+
 // translation is what a coder or a filter knows of the entries of one batch's dictionary. An entry is looked at when the first row
 // has it: entries of rows that a filter left out name nothing.
 type translation struct {

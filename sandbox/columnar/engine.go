@@ -14,11 +14,14 @@
 //
 // Joins are by hash: joined inputs are read into memory first, of each row only what the question needs, and shared by all workers. A
 // joined row is a row of the scanned input with one of each joined one, or with none where a left join finds none; the protected
-// subject is the scanned row's. Keys of several rows give their rows a piece at a time. Memory is bounded by MaxBuildBytes; what is
-// more is refused, nothing is written to disk.
+// subject is the scanned row's. Keys of several rows give their rows a piece at a time. An input that does not fit in its share of
+// MaxBuildBytes, an equal one of what those before it left, is dealt by key to 16 sealed files, as are the rows that look for partners
+// in it, and file by file they meet in memory (Grace hash join); what is still too large is dealt again, one key with most of the rows
+// is taken in blocks. Sorting both sides instead would cost passes over the larger one.
 //
 // Parts: the scanned input is cut by its data alone; a Kernel computes a Partial of each, an Executor says where, and Partials
-// merge in the order of the parts. Parts in the order of their subjects are put side by side; others go through a table.
+// merge in the order of the parts. Parts in the order of their subjects are put side by side; others go through a table. Pairs beyond
+// MaxPairBytes are dealt to sealed files by the first bits of pseudonyms and come back file by file, each pair once: subjects stay exact.
 //
 //	count, subjects, sum, mean     of pairs, in 64 bits each, over subjects in 128
 //	histogram, distinct            of labels by code
@@ -37,7 +40,12 @@
 // them, and but for the order of Population not on the order of rows; nothing but logistic regressions is computed in floating point;
 // a value over 64 bits, or one subject's sum in a cell, is an error whatever the order and never wraps; memory in proportion to data comes from
 // the caller's allocator, is bounded by Limits, and is given back before Run returns. Steady state allocates nothing per batch
-// beyond what the reader does.
+// beyond what the reader does. What is spilled changes no bit of an answer.
+//
+// Memory beside MaxBuildBytes and MaxPairBytes: first pages of pairs for each worker, 8,192 of each (about 0.1 MiB a word); for
+// each spilled input 16 files that are written, with the 0.13 MiB that a sealed file takes; one bit for each row that a left join
+// takes in blocks; labels, moments and counted values (MaxCells, MaxValues); and the answer itself, which has every contributor: 16 bytes
+// a subject, 12 or more a pair.
 //
 // Errors are *sandbox.Error: TooLarge over a limit, Invalid for a plan that breaks a rule or an outcome that is not 0 or 1, Tampered for
 // batches that are not what the catalogue describes. They name dataset, column and rule, never a value. Whether one occurs can
@@ -81,7 +89,9 @@ type Limits struct {
 	MaxSubjects   int // distinct subjects; default 16 Mi
 	MaxPairs      int // (cell, subject) pairs, about 50 bytes each; default 32 Mi
 	MaxBuildRows  int // rows of all looked-up inputs together; default 16 Mi
-	MaxBuildBytes int // memory of all looked-up inputs together; default 4 GiB
+	MaxBuildBytes int // memory of all looked-up inputs together; what is more is spilled, or refused without a Spill; default 1 GiB
+	MaxPairBytes  int // memory of pairs; what is more is spilled, or refused without a Spill; default 1 GiB, without a Spill 4 GiB
+	MaxSpillBytes int // on disk at a time; default 64 GiB
 	MaxJoined     int // rows that joins by keys of several rows give; default 4 Gi
 	MaxValues     int // distinct (cell, value) of quantiles, labels and logistic regressions, about 100 bytes each; default 16 Mi
 }
@@ -91,7 +101,7 @@ func (l Limits) withDefaults() (Limits, error) {
 		v        *int
 		def, max int
 	}{{&l.MaxCells, 1 << 16, 1 << 24}, {&l.MaxSubjects, 16 << 20, 1 << 30}, {&l.MaxPairs, 32 << 20, 1 << 30}, {&l.MaxBuildRows, 16 << 20, 1 << 30},
-		{&l.MaxBuildBytes, 4 << 30, 1 << 44}, {&l.MaxJoined, 4 << 30, 1 << 44}, {&l.MaxValues, 16 << 20, 1 << 30}} {
+		{&l.MaxBuildBytes, 1 << 30, 1 << 44}, {&l.MaxPairBytes, 4 << 30, 1 << 44}, {&l.MaxSpillBytes, 64 << 30, 1 << 44}, {&l.MaxJoined, 4 << 30, 1 << 44}, {&l.MaxValues, 16 << 20, 1 << 30}} {
 		if *f.v == 0 {
 			*f.v = f.def
 		}
@@ -155,9 +165,13 @@ type run struct {
 	moments  []momentSet
 	tallies  []tallySet
 	outputs  []output
-	everyone bool      // some output counts every row, so that every subject contributes
-	lookups  []*lookup // by input, lookups[0] is nil
-	built    int       // rows in lookups so far
+	everyone bool          // some output counts every row, so that every subject contributes
+	lookups  []*lookup     // by input, lookups[0] is nil
+	built    int           // rows in lookups so far
+	readers  atomic.Uint64 // … that were read, so that each batch has a serial of its own
+	spill    *spiller      // nil: nothing is written to disk
+	graced   bool          // some lookup is spilled
+	behind   [][]int       // by input: scanned columns that are needed behind its join; where some lookup is spilled
 }
 
 func (r *run) free() {
@@ -166,6 +180,9 @@ func (r *run) free() {
 		if l != nil {
 			l.free()
 		}
+	}
+	if r.spill != nil {
+		r.spill.free()
 	}
 }
 
@@ -221,6 +238,7 @@ func (r *run) each(ctx context.Context, i int, reader batch.Reader, useless func
 	names := r.columns(i)
 	b := &inputBatch{dataset: object, names: names, cols: make([]column, len(names))}
 	at := make([]int, len(names))
+	serial := r.readers.Add(1)
 	for j, name := range names {
 		found := reader.Schema().FieldIndices(name)
 		if len(found) != 1 {
@@ -230,7 +248,7 @@ func (r *run) each(ctx context.Context, i int, reader batch.Reader, useless func
 		if c, ok := in.Described.Column(name); ok && name != SubjectColumn {
 			b.cols[j].desc = c
 		}
-		b.cols[j].object = object + "." + name
+		b.cols[j].object, b.cols[j].serial = object+"."+name, serial<<32
 	}
 	if s, ok := reader.(batch.Selector); ok {
 		if err := s.Select(batch.Selection{Coded: true, Useless: useless}); err != nil {

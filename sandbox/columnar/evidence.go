@@ -1,8 +1,10 @@
 package columnar
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
 )
@@ -18,25 +20,28 @@ type allocator = memory.Allocator
 type evidence struct {
 	lim      Limits
 	ops      []op
-	known    int           // subjects
-	subjects *index        // nil while they come in order
-	people   pages         // two words a subject, in first-seen order
-	last     block[uint64] // by cell, while clustered: subject<<32 | pair+1 of its last row
-	current  int           // the subject whose rows are coming, while clustered
-	begin    int           // its first pair
-	pairs    pairTable     // not built while clustered
-	n        int           // pairs
-	keys     pages         // of each pair: cell<<32 | subject
-	acc      pages         // of each pair
+	known    int            // subjects
+	subjects *index         // nil while they come in order
+	people   pages          // two words a subject, in first-seen order
+	first    *block[uint64] // by subject: ordinal+1 of its first row; nil where rows come in their order
+	last     block[uint64]  // by cell, while clustered: subject<<32 | pair+1 of its last row
+	current  int            // the subject whose rows are coming, while clustered
+	begin    int            // its first pair
+	pairs    pairTable      // not built while clustered
+	n        int            // pairs
+	keys     pages          // of each pair: cell<<32 | subject
+	acc      pages          // of each pair
 
+	held      *metered
 	ids, pair []uint32
 	s0, s1    []uint64
 	window    []uint64 // of the pairs of the rows last placed: the page of acc that all lie in; nil when they do not
 	carries   carries
 }
 
-func newEvidence(mem allocator, ops []op, lim Limits) *evidence {
-	return &evidence{lim: lim, ops: ops, people: pages{mem: mem, stride: 2}, last: block[uint64]{mem: mem}, current: -1,
+func newEvidence(alloc allocator, ops []op, lim Limits) *evidence {
+	mem := &metered{Allocator: alloc}
+	return &evidence{held: mem, lim: lim, ops: ops, people: pages{mem: mem, stride: 2}, last: block[uint64]{mem: mem}, current: -1,
 		keys: pages{mem: mem, stride: 1}, acc: pages{mem: mem, stride: len(ops)}, ids: make([]uint32, piece), pair: make([]uint32, piece), s0: make([]uint64, piece), s1: make([]uint64, piece)}
 }
 
@@ -45,6 +50,9 @@ func (e *evidence) free() {
 		e.subjects.free()
 	}
 	e.people.free()
+	if e.first != nil {
+		e.first.free()
+	}
 	e.last.free()
 	e.pairs.free()
 	e.keys.free()
@@ -152,6 +160,20 @@ func (e *evidence) rows(cells []uint32, limit int, subject *column, sel []int32)
 	}
 	e.count(0, nil, len(cells))
 	return nil
+}
+
+// ordinals remembers which row of the scanned input was each subject's first, of the rows last given to rows.
+func (e *evidence) ordinals(b *inputBatch, sel []int32) {
+	e.first.grow(e.known)
+	for j, i := range sel {
+		e.seen(e.ids[j], b.ordinal(i)+1)
+	}
+}
+
+func (e *evidence) seen(subject uint32, first uint64) {
+	if w := &e.first.v[subject]; *w == 0 || first < *w {
+		*w = first
+	}
 }
 
 // place finds the pairs of numbered rows.
@@ -280,7 +302,22 @@ func (e *evidence) count(word int, valid []uint8, n int) {
 
 // merge makes pair q of another part one with pair p.
 func (e *evidence) merge(p int, o *evidence, q int) {
-	w, x := e.acc.at(p), o.acc.at(q)
+	e.mergeWords(p, o.acc.at(q))
+	if o.carries.at == nil {
+		return
+	}
+	for k, op := range e.ops {
+		if op == opSum {
+			if n := o.carries.of(q, k); n != 0 {
+				e.carries.add(e.acc.mem, p, k, n)
+			}
+		}
+	}
+}
+
+// mergeWords adds the words of a pair of another part to those of pair p.
+func (e *evidence) mergeWords(p int, x []uint64) {
+	w := e.acc.at(p)
 	for k, op := range e.ops {
 		switch op {
 		case opCount:
@@ -291,21 +328,40 @@ func (e *evidence) merge(p int, o *evidence, q int) {
 			if w[k] = uint64(sum); (sum^a)&(sum^b) < 0 {
 				e.carry(p, k, b)
 			}
-			if n := o.carries.of(q, k); n != 0 {
-				e.carries.add(e.acc.mem, p, k, n)
-			}
 		default:
 			w[k] = max(w[k], x[k])
 		}
 	}
 }
 
-// bySubject gives the pairs in the order of their subjects; nil when they stand so already.
-func (e *evidence) bySubject() []uint32 {
+// byFirst ranks subjects by their first rows; nil when they are numbered so.
+func (e *evidence) byFirst() (order, ranks []uint32) {
+	if e.first == nil {
+		return nil, nil
+	}
+	order, ranks = make([]uint32, e.known), make([]uint32, e.known)
+	for i := range order {
+		order[i] = uint32(i)
+	}
+	slices.SortFunc(order, func(a, b uint32) int { return cmp.Compare(e.first.v[a], e.first.v[b]) })
+	for rank, i := range order {
+		ranks[i] = uint32(rank)
+	}
+	return order, ranks
+}
+
+// bySubject gives the pairs in the order of their subjects, by rank where ranks are given; nil when they stand so already.
+func (e *evidence) bySubject(ranks []uint32) []uint32 {
 	from := make([]uint32, e.known+1)
 	prev, sorted := uint32(0), true
+	rank := func(s uint32) uint32 {
+		if ranks == nil {
+			return s
+		}
+		return ranks[s]
+	}
 	for i := range e.n {
-		s := uint32(e.keys.at(i)[0])
+		s := rank(uint32(e.keys.at(i)[0]))
 		sorted = sorted && s >= prev
 		prev = s
 		from[s+1]++
@@ -318,7 +374,7 @@ func (e *evidence) bySubject() []uint32 {
 	}
 	out := make([]uint32, e.n)
 	for i := range e.n {
-		s := uint32(e.keys.at(i)[0])
+		s := rank(uint32(e.keys.at(i)[0]))
 		out[from[s]] = uint32(i)
 		from[s]++
 	}

@@ -16,6 +16,15 @@ type Source struct {
 	Open     Open
 	Parts    int
 	OpenPart func(ctx context.Context, ds sandbox.DatasetID, columns []string, part int) (batch.Reader, error)
+	Spill    Spill  // where what does not fit in memory goes; nil: it is refused
+	Seed     uint64 // deals spilled rows: processes that have the same one give a Partial the same bytes; 0: drawn
+}
+
+func (s Source) parts() int {
+	if s.OpenPart == nil {
+		return 1
+	}
+	return s.Parts
 }
 
 // Executor (执行器) has the parts of a question computed and gives each Partial to merge, in the order of the parts. It takes nothing
@@ -26,7 +35,7 @@ type Executor interface {
 
 // Execute computes the answer to plan with an executor.
 func Execute(ctx context.Context, mem memory.Allocator, plan Plan, src Source, lim Limits, by Executor) (*sandbox.Answer, error) {
-	k, err := NewKernel(ctx, mem, plan, src.Open, lim)
+	k, err := NewKernel(ctx, mem, plan, src, lim)
 	if err != nil {
 		return nil, err
 	}
@@ -45,8 +54,17 @@ func Execute(ctx context.Context, mem memory.Allocator, plan Plan, src Source, l
 // Goroutines (协程执行器) computes parts on so many goroutines of this process.
 type Goroutines struct{ Workers int }
 
-// part computes one part.
-func (k *Kernel) part(ctx context.Context, src Source, i int) (*Partial, error) {
+// part computes one part. Where it does not fit in memory, emit takes what comes before the last Partial.
+func (k *Kernel) part(ctx context.Context, src Source, i int, emit func(*Partial) error) (*Partial, error) {
+	reader, err := k.open(ctx, src, i)
+	if err != nil {
+		return nil, err
+	}
+	return k.consume(ctx, reader, emit)
+}
+
+// open opens a part.
+func (k *Kernel) open(ctx context.Context, src Source, i int) (batch.Reader, error) {
 	ds, columns := k.Columns()
 	var reader batch.Reader
 	var err error
@@ -58,19 +76,19 @@ func (k *Kernel) part(ctx context.Context, src Source, i int) (*Partial, error) 
 	if err != nil {
 		return nil, wrap(string(ds), err)
 	}
-	return k.Consume(ctx, reader)
+	return reader, nil
 }
 
 // Partials computes up to as many parts ahead of the merge as there are workers.
 func (g Goroutines) Partials(ctx context.Context, k *Kernel, src Source, merge func(*Partial) error) (err error) {
-	parts := src.Parts
-	if src.OpenPart == nil {
-		parts = 1
+	if k.r.graced {
+		return k.graced(ctx, src, g.Workers, merge)
 	}
+	parts := src.parts()
 	workers := max(1, min(g.Workers, parts))
 	if workers == 1 {
 		for i := range parts {
-			p, err := k.part(ctx, src, i)
+			p, err := k.part(ctx, src, i, merge)
 			if err == nil {
 				err = merge(p)
 			}
@@ -82,8 +100,9 @@ func (g Goroutines) Partials(ctx context.Context, k *Kernel, src Source, merge f
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	type result struct {
-		p   *Partial
-		err error
+		p    *Partial
+		err  error
+		more bool // another Partial of the part follows
 	}
 	done := make([]chan result, parts)
 	for i := range done {
@@ -110,8 +129,19 @@ func (g Goroutines) Partials(ctx context.Context, k *Kernel, src Source, merge f
 	for range workers {
 		wait.Go(func() {
 			for i := range next {
-				p, err := k.part(ctx, src, i)
-				done[i] <- result{p, err}
+				emit := func(r result) error {
+					select {
+					case done[i] <- r: // waits until those before were merged
+						return nil
+					case <-ctx.Done():
+						if r.p != nil {
+							r.p.Free()
+						}
+						return &sandbox.Error{Op: "columnar", Kind: sandbox.Unavailable, Object: "part", Err: ctx.Err()}
+					}
+				}
+				p, err := k.part(ctx, src, i, func(p *Partial) error { return emit(result{p: p, more: true}) })
+				_ = emit(result{p: p, err: err})
 			}
 		})
 	}
@@ -132,8 +162,10 @@ func (g Goroutines) Partials(ctx context.Context, k *Kernel, src Source, merge f
 	for merged < parts {
 		select {
 		case r := <-done[merged]:
-			merged++
-			<-ahead
+			if !r.more {
+				merged++
+				<-ahead
+			}
 			if r.err == nil {
 				r.err = merge(r.p)
 			}

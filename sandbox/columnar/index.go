@@ -32,6 +32,15 @@ func (b *block[T]) grow(n int) {
 	clear(b.v[old:])
 }
 
+// more gives the bytes that growing to n elements allocates while the old ones are there.
+func (b *block[T]) more(n int) int64 {
+	if b == nil || n <= len(b.v) {
+		return 0
+	}
+	var zero T
+	return int64(max(n, 2*len(b.v), 64)) * int64(unsafe.Sizeof(zero))
+}
+
 func (b *block[T]) resize(n int) {
 	var zero T
 	size := n * int(unsafe.Sizeof(zero))
@@ -74,6 +83,14 @@ func (p *pages) reserve(n int) {
 	}
 }
 
+// more gives the bytes that room for n entries allocates, where they are its owner's.
+func (p *pages) more(own bool, n int) int64 {
+	if !own {
+		return 0
+	}
+	return int64(max(0, (n+pageMask)>>pageBits-len(p.v))) * int64(8*p.stride) << pageBits
+}
+
 // at gives entry i.
 func (p *pages) at(i int) []uint64 {
 	return p.v[i>>pageBits][(i&pageMask)*p.stride:][:p.stride]
@@ -103,6 +120,8 @@ func (s seed) hash(a, b uint64) uint32 {
 const (
 	miss  = ^uint32(0)
 	burst = 256 // keys whose slots are touched before any is searched
+
+	firstSlots = 1024
 )
 
 // slots is a table of numbers by linear probing at load ≤ 1/2. A slot is one word, the hash of its key above number+1; the keys stand by
@@ -118,7 +137,7 @@ type slots struct {
 
 func newSlots(mem memory.Allocator) slots {
 	s := slots{v: block[uint64]{mem: mem}, seed: newSeed()}
-	s.size(1024)
+	s.size(firstSlots)
 	return s
 }
 
@@ -150,6 +169,30 @@ func (s *slots) reserve(more int) {
 		}
 	}
 	old.free()
+}
+
+// more gives the bytes that room for n more keys allocates while the old slots are there.
+func (s *slots) more(n int) int64 { return moreSlots(len(s.v.v), s.n+n) }
+
+// moreSlots does the same for a table of so many slots that is to have n keys.
+func moreSlots(slots, n int) int64 {
+	old := slots
+	for 2*n > slots {
+		slots *= 2
+	}
+	if slots == old {
+		return 0
+	}
+	return 8 * int64(slots)
+}
+
+// newSlotsFor gives the bytes that a new table for n keys allocates at most.
+func newSlotsFor(n int) int64 { return 8*firstSlots + moreSlots(firstSlots, n) }
+
+// clear forgets all keys.
+func (s *slots) clear() {
+	clear(s.v.v)
+	s.n = 0
 }
 
 // index numbers pairs of words from 0 in first-seen order.
@@ -184,6 +227,11 @@ func (x *index) free() {
 	if x.own {
 		x.keys.free()
 	}
+}
+
+// more gives the bytes that n more pairs allocate while the old ones are there.
+func (x *index) more(n int) int64 {
+	return x.slots.more(n) + x.keys.more(x.own, x.n+n)
 }
 
 // ids numbers the pairs, adding new ones; runs of equal pairs are searched for once.
@@ -320,6 +368,9 @@ func (x *index64) free() {
 		x.keys.free()
 	}
 }
+
+// more gives the bytes that n more words allocate while the old slots are there.
+func (x *index64) more(n int) int64 { return x.slots.more(n) + x.keys.more(x.own, x.n+n) }
 
 func (x *index64) ids(keys []uint64, out []uint32) {
 	x.reserve(len(keys))
@@ -461,6 +512,35 @@ func (t *texts) search(s []byte) (n uint32, slot uint64, ok bool) {
 			return n, 0, true
 		}
 	}
+}
+
+// find is get of a whole text.
+func (t *texts) find(s []byte) (uint32, bool) { return t.get(s, 0, int32(len(s))) }
+
+// more gives the bytes that n more texts of so many bytes allocate at most while the old tables are there.
+func (t *texts) more(n, size int) int64 {
+	return t.short.more(n) + t.long.more(n) + t.ends.more(t.n+n) + t.arena.more(t.used+size)
+}
+
+// clear forgets all texts.
+func (t *texts) clear() {
+	t.short.clear()
+	t.long.clear()
+	t.shorts, t.n, t.used = t.shorts[:0], 0, 0
+}
+
+// cut forgets all but the first n texts.
+func (t *texts) cut(n int) {
+	if n == t.n {
+		return
+	}
+	kept := newTexts(t.arena.mem)
+	for i := range n {
+		s := t.at(uint32(i))
+		kept.put(s, 0, int32(len(s)))
+	}
+	t.free()
+	*t = *kept
 }
 
 // put finds data[from:to], adding it if new.

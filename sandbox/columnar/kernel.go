@@ -20,17 +20,26 @@ type Kernel struct {
 	workers int
 }
 
-// NewKernel reads the looked-up inputs of a plan. The caller frees it.
-func NewKernel(ctx context.Context, mem memory.Allocator, plan Plan, open Open, lim Limits) (*Kernel, error) {
+// NewKernel reads the looked-up inputs of a plan. The caller frees it. Of src it uses Open and Spill.
+func NewKernel(ctx context.Context, mem memory.Allocator, plan Plan, src Source, lim Limits) (*Kernel, error) {
+	if src.Spill != nil && lim.MaxPairBytes == 0 {
+		lim.MaxPairBytes = 1 << 30
+	}
 	r, err := newRun(mem, plan, lim)
 	if err != nil {
 		return nil, err
 	}
+	if src.Spill != nil {
+		r.spill = newSpiller(src.Spill, r.lim.MaxSpillBytes, src.Seed)
+	}
 	for i := 1; i < len(r.d.Inputs); i++ {
-		if err := r.build(ctx, i, open); err != nil {
+		if err := r.build(ctx, i, src.Open); err != nil {
 			r.free()
 			return nil, err
 		}
+	}
+	if r.graced {
+		r.carry()
 	}
 	return &Kernel{r: r, inputs: slices.Clone(plan.Inputs), workers: 1}, nil
 }
@@ -91,27 +100,98 @@ func (p *Partial) Free() {
 	*p = Partial{}
 }
 
-// Consume reads a part of the scanned input, closes its reader and gives what it adds.
+// Consume reads a part of the scanned input, closes its reader and gives what it adds. Its pairs are in memory, at most MaxPairBytes.
 func (k *Kernel) Consume(ctx context.Context, reader batch.Reader) (*Partial, error) {
+	return k.consume(ctx, reader, nil)
+}
+
+// consume does the same and gives a Partial whenever its pairs pass the budget of a part, the last one at the end.
+func (k *Kernel) consume(ctx context.Context, reader batch.Reader, emit func(*Partial) error) (*Partial, error) {
 	s := k.r.newScanner()
+	s.emit, s.workers = emit, k.workers
 	defer s.free()
-	if err := s.scan(ctx, reader); err != nil {
-		s.p.Free()
+	var g *grace
+	if k.r.graced {
+		g = k.r.newGrace([]*scanner{s})
+		defer g.free()
+	}
+	err := s.scan(ctx, reader, 0)
+	if err == nil && g != nil {
+		err = g.finish(ctx)
+	}
+	p := s.partial()
+	if err == nil && g != nil {
+		err = p.inOrder(k.r)
+	}
+	if err != nil {
+		p.Free()
 		return nil, err
 	}
-	s.p.cells, s.p.codes = s.grouper.n, s.grouper.labels
-	s.p.labels = make([]*labels, len(s.coders))
-	for d, c := range s.coders {
-		if s.own[d] {
-			s.p.labels[d], c.labels = c.labels, nil
+	return p, nil
+}
+
+// full gives what was scanned so far away when the pairs of a further piece could pass their memory.
+func (s *scanner) full() error {
+	ev := s.p.ev
+	used := ev.bytes() + ev.more(piece, piece)
+	if s.emit == nil {
+		if ev.bytes() > int64(s.r.lim.MaxPairBytes) {
+			return tooManyPairs(s.r.lim)
+		}
+		return nil
+	}
+	if used <= s.r.partBudget(s.workers) {
+		return nil
+	}
+	p := s.partial()
+	first := p.ev.first != nil
+	s.p = s.r.newPartial()
+	if first {
+		s.p.ev.first = &block[uint64]{mem: s.p.ev.held}
+	}
+	for d, own := range s.own {
+		if own {
+			s.coders[d].free()
+			s.coders[d] = s.r.newCoder(d, s.r.lim.MaxCells)
 		}
 	}
-	return s.p, nil
+	spaces := s.grouper.spaces
+	s.grouper.free()
+	s.grouper = newGrouper(s.r.mem, spaces, s.r.lim.MaxCells)
+	return s.emit(p)
+}
+
+// partial gives what was scanned so far, labels included: the coders are spent.
+func (s *scanner) partial() *Partial {
+	p := s.p
+	p.cells, p.codes = s.grouper.n, s.grouper.labels
+	p.labels = make([]*labels, len(s.coders))
+	for d, c := range s.coders {
+		if s.own[d] {
+			p.labels[d], c.labels = c.labels, nil
+		}
+	}
+	return p
+}
+
+// inOrder numbers subjects in the order of their first rows, as if rows had come so, and their pairs with them.
+func (p *Partial) inOrder(r *run) error {
+	order, ranks := p.ev.byFirst()
+	sorted := newEvidence(r.mem, r.ops, r.lim)
+	ids, err := sorted.absorbSubjects(p.ev, order)
+	if err == nil {
+		err = sorted.absorbPairs(p.ev, p.ev.bySubject(ranks), ids, nil, p.cells)
+	}
+	p.ev.free()
+	p.ev = sorted
+	return err
 }
 
 // segment is the evidence of one part, or of several: its cells and subjects have their own numbers.
 type segment struct {
 	ev       *evidence
+	file     *spilled // instead of ev: reduced pairs, so many words each
+	stride   int
 	cells    []uint32 // → cell of the whole
 	subjects int      // the number of its first subject in the whole
 }
@@ -138,6 +218,8 @@ type Merger struct {
 	subjects int
 	tail     []tailPair // pairs of the last subject
 	begun    bool
+	spilled  *pairSpill // where evidence is, once it did not fit in memory
+	ordinal  uint64     // then: of the next part's first subject
 	moments  []*moments
 	tallies  []*tally
 }
@@ -171,7 +253,14 @@ func (m *Merger) Free() {
 		}
 	}
 	for _, s := range m.segments {
-		s.ev.free()
+		if s.file != nil {
+			_ = s.file.erase()
+		} else {
+			s.ev.free()
+		}
+	}
+	if m.spilled != nil {
+		_ = m.spilled.parts.erase()
 	}
 	for _, x := range m.moments {
 		x.free()
@@ -317,6 +406,13 @@ func (m *Merger) append(ev *evidence, cells []uint32) error {
 		ev.free()
 		return nil
 	}
+	if spills, err := m.spills(ev); spills || err != nil {
+		if err == nil {
+			err = m.spillPairs(ev, cells)
+		}
+		ev.free()
+		return err
+	}
 	n := len(m.segments)
 	if n == 0 {
 		for i, c := range cells {
@@ -325,7 +421,7 @@ func (m *Merger) append(ev *evidence, cells []uint32) error {
 				return notThis()
 			}
 		}
-		m.segments = append(m.segments, segment{ev, nil, 0}) // its cells were numbered first
+		m.segments = append(m.segments, segment{ev: ev}) // its cells were numbered first
 		m.subjects = ev.known
 		m.rememberTail()
 		return nil
@@ -333,10 +429,10 @@ func (m *Merger) append(ev *evidence, cells []uint32) error {
 	last := m.segments[n-1].ev
 	a, b := ev.people.at(0), last.people.at(last.known-1)
 	same := a[0] == b[0] && a[1] == b[1]
-	if !last.clusters() || !ev.clusters() || !same && !follows(a[0], a[1], b[0], b[1]) {
+	if ev.first != nil || !last.clusters() || !ev.clusters() || !same && !follows(a[0], a[1], b[0], b[1]) {
 		return m.fold(ev, cells)
 	}
-	s := segment{ev, cells, m.subjects}
+	s := segment{ev: ev, cells: cells, subjects: m.subjects}
 	if same {
 		s.subjects--
 	}
@@ -410,61 +506,6 @@ func (m *Merger) rememberTail() {
 			m.tail = append(m.tail, tailPair{s.cell(uint32(key >> 32)), s.ev, i})
 		}
 	}
-}
-
-// fold puts all evidence into the first segment's, by tables.
-func (m *Merger) fold(ev *evidence, cells []uint32) error {
-	segments := append(m.segments, segment{ev: ev, cells: cells})
-	m.segments = m.segments[:1]
-	base := segments[0].ev
-	for i, s := range segments[1:] {
-		err := base.absorb(s.ev, s.cells, m.cells)
-		s.ev.free()
-		if err != nil {
-			for _, s := range segments[i+2:] {
-				s.ev.free()
-			}
-			return err
-		}
-	}
-	m.subjects = base.known
-	m.rememberTail()
-	return nil
-}
-
-// absorb adds the evidence of a later part, whose cells have the given numbers below limit.
-func (e *evidence) absorb(o *evidence, cells []uint32, limit int) error {
-	ids := make([]uint32, o.known)
-	a, b := make([]uint64, 0, piece), make([]uint64, 0, piece)
-	for i := range o.known {
-		p := o.people.at(i)
-		a, b = append(a, p[0]), append(b, p[1])
-		if len(a) == piece || i == o.known-1 {
-			if err := e.number(a, b); err != nil {
-				return err
-			}
-			copy(ids[i+1-len(a):], e.ids[:len(a)])
-			a, b = a[:0], b[:0]
-		}
-	}
-	at, to := make([]int, 0, piece), make([]uint32, 0, piece)
-	for i := range o.n {
-		if key := o.keys.at(i)[0]; key != dead {
-			e.ids[len(at)] = ids[uint32(key)]
-			at, to = append(at, i), append(to, cells[key>>32])
-		}
-		if len(at) < piece && i < o.n-1 {
-			continue
-		}
-		if err := e.place(to, limit); err != nil {
-			return err
-		}
-		for j, p := range e.pair[:len(at)] {
-			e.merge(int(p), o, at[j])
-		}
-		at, to = at[:0], to[:0]
-	}
-	return nil
 }
 
 // Finalize gives the answer. The Merger is spent.

@@ -80,11 +80,11 @@ func TestPartialLabelsStandOnce(t *testing.T) {
 		mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
 		open := 0
 		from := opener(mem, tables, []int{9}, &open)
-		k, err := NewKernel(context.Background(), mem, plan(t, question(d)), from, Limits{})
+		k, err := NewKernel(context.Background(), mem, plan(t, question(d)), Source{Open: from}, Limits{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := k.part(context.Background(), Source{Open: from}, 0)
+		p, err := k.part(context.Background(), Source{Open: from}, 0, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

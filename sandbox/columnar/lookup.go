@@ -2,12 +2,14 @@ package columnar
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/columnar/vector"
 	"github.com/opdomain/opdomain/sandbox/query"
 )
 
@@ -34,11 +36,19 @@ type lookup struct {
 	keys        map[string]*stored     // by column, for later joins
 	pass        []int32                // scratch
 	subjects    *block[uint64]         // two words a row, for later joins
+	texts       *texts                 // of its keys and of those kept for later joins: equal ids are equal texts
+	ownTexts    bool                   // … and nobody else's
+	borrowed    bool                   // its coders and filters are another lookup's
+	spilled     *spilledBuild          // its rows, where they do not fit in memory; then it has none
+	labels      []int                  // of codes, in the order of a spilled row
+	slots       []int                  // … of values
+	names       []string               // … of keys
 }
 
 // stored is a column of a lookup as words, and which of them are null.
 type stored struct {
 	col   int // position in the input's batch
+	text  bool
 	words block[uint64]
 	nulls block[uint8]
 }
@@ -52,10 +62,10 @@ func (s *stored) free() { s.words.free(); s.nulls.free() }
 // keyPart is one component of a join key on both sides: a column, or the subject, which is two words.
 type keyPart struct {
 	subject, text bool
-	right         int     // column in this input's batch
-	from          int     // input of the left side
-	left          int     // its column in the scanned batch, when from is 0
-	stored        *stored // its column in a lookup otherwise
+	right         int    // column in this input's batch
+	from          int    // input of the left side
+	left          int    // its column in the scanned batch, when from is 0
+	key           string // its column in a lookup otherwise
 }
 
 // keyWords is scratch for the words of a piece of keys; keep is 0 where a key is null or can match nothing.
@@ -108,9 +118,16 @@ func (l *lookup) free() {
 	if l.drop != nil {
 		l.drop.free()
 	}
-	for i := range l.coders {
-		l.coders[i].free()
-		l.codes[i].free()
+	if !l.borrowed {
+		for _, c := range l.coders {
+			c.free()
+		}
+	}
+	if l.ownTexts {
+		l.texts.free()
+	}
+	for _, c := range l.codes {
+		c.free()
 	}
 	for _, s := range l.values {
 		s.free()
@@ -129,7 +146,7 @@ func (r *run) newLookup(i int) *lookup {
 	mem := r.buildMem
 	from := r.alias(in.With)
 	l := &lookup{coders: map[int]*coder{}, codes: map[int]*block[uint32]{}, values: map[int]*stored{}, keys: map[string]*stored{},
-		from: from, left: in.Join == query.LeftJoin}
+		from: from, left: in.Join == query.LeftJoin, texts: r.texts}
 	if in.BySubject() {
 		p := keyPart{subject: true, right: r.find(i, SubjectColumn), from: from}
 		if from == 0 {
@@ -143,7 +160,7 @@ func (r *run) newLookup(i int) *lookup {
 		if from == 0 {
 			p.left = r.find(0, k.Left)
 		} else {
-			p.stored = r.lookups[from].keys[k.Left]
+			p.key = k.Left
 		}
 		l.parts = append(l.parts, p)
 	}
@@ -181,49 +198,80 @@ func (r *run) newLookup(i int) *lookup {
 		}
 		for _, k := range later.On {
 			if l.keys[k.Left] == nil {
+				c, _ := in.Described.Column(k.Left)
 				l.keys[k.Left] = newStored(mem, r.find(i, k.Left))
+				l.keys[k.Left].text = c.Type == catalog.Text
 			}
 		}
 	}
+	l.stowOrder()
 	return l
 }
 
-// build reads input i into memory.
+// errSpill says that an input does not fit in its memory.
+var errSpill = errors.New("columnar: an input is spilled")
+
+// build reads input i into memory, or where it does not fit, into sealed partitions: it is then read a second time from its start.
 func (r *run) build(ctx context.Context, i int, open Open) error {
+	used := r.buildMem.used.Load()
+	budget := int64(r.lim.MaxBuildBytes)
+	if r.spill != nil { // each of the inputs left has the same, so that partitions of the last find room
+		budget = used + max(0, budget-used)/int64(len(r.d.Inputs)-i)
+	}
+	mark, built := r.texts.n, r.built
 	l := r.newLookup(i)
 	r.lookups[i] = l
 	subject := r.find(i, SubjectColumn)
-	k := newKeyWords(l.width())
-	sel, codes := make([]int32, piece), make([]uint32, piece)
-	reader, err := r.open(ctx, i, open)
-	if err != nil {
-		return err
-	}
-	err = r.each(ctx, i, reader, nil, func(b *inputBatch) error {
-		for lo := 0; lo < b.rows; lo += piece {
-			sel = sel[:min(piece, b.rows-lo)]
-			for j := range sel {
-				sel[j] = int32(lo + j)
-			}
-			n := r.rightKeys(l, b, sel, k)
-			if r.built += n; r.built > r.lim.MaxBuildRows {
-				return tooLarge(b.dataset, "rows in looked-up inputs", r.lim.MaxBuildRows)
-			}
-			l.insert(k, n)
-			if err := l.keep(r, b, sel[:n], codes, subject); err != nil {
-				return err
-			}
-			if r.buildMem.used.Load() > int64(r.lim.MaxBuildBytes) {
-				return fail(sandbox.TooLarge, b.dataset, fmt.Sprintf("looked-up inputs take at most %d bytes of memory", r.lim.MaxBuildBytes))
-			}
-			sel = sel[:cap(sel)]
+	k, codes := newKeyWords(l.width()), make([]uint32, piece)
+	err := r.pieces(ctx, i, open, func(b *inputBatch, sel []int32) error {
+		if r.spill != nil && (r.built+len(sel) > r.lim.MaxBuildRows || r.buildMem.used.Load()+l.more(b, sel) > budget) {
+			return errSpill
+		}
+		n := r.rightKeys(l, b, sel, k)
+		if r.built += n; r.built > r.lim.MaxBuildRows {
+			return tooLarge(b.dataset, "rows in looked-up inputs", r.lim.MaxBuildRows)
+		}
+		l.insert(k, n)
+		if err := l.keep(r, b, sel[:n], codes, subject); err != nil {
+			return err
+		}
+		if r.buildMem.used.Load() > budget {
+			return fail(sandbox.TooLarge, b.dataset, fmt.Sprintf("looked-up inputs take at most %d bytes of memory", budget))
 		}
 		return nil
 	})
 	if err == nil && l.keyOf != nil {
 		l.sort(r.buildMem)
 	}
+	if err == errSpill {
+		l.free()
+		r.texts.cut(mark)
+		r.built = built
+		return r.buildSpilled(ctx, i, open, max(0, budget-r.buildMem.used.Load()))
+	}
 	return err
+}
+
+// pieces gives input i's rows, a piece at a time.
+func (r *run) pieces(ctx context.Context, i int, open Open, f func(b *inputBatch, sel []int32) error) error {
+	reader, err := r.open(ctx, i, open)
+	if err != nil {
+		return err
+	}
+	sel := make([]int32, piece)
+	return r.each(ctx, i, reader, nil, func(b *inputBatch) error {
+		for lo := 0; lo < b.rows; lo += piece {
+			sel = sel[:min(piece, b.rows-lo)]
+			for j := range sel {
+				sel[j] = int32(lo + j)
+			}
+			if err := f(b, sel); err != nil {
+				return err
+			}
+			sel = sel[:cap(sel)]
+		}
+		return nil
+	})
 }
 
 // sort lists the rows of each key, in the order they came.
@@ -304,22 +352,8 @@ func (l *lookup) keep(r *run, b *inputBatch, sel []int32, codes []uint32, subjec
 	n := l.rows + len(sel)
 	if l.drop != nil {
 		l.drop.grow(n)
-		pass := append(l.pass[:0], sel...)
-		for j := range sel {
-			l.drop.v[l.rows+j] = 1
-		}
-		var err error
-		for _, f := range l.filters {
-			if pass, err = f.apply(r.kernels, b, pass, codes); err != nil {
-				return err
-			}
-		}
-		j := 0
-		for _, i := range pass {
-			for sel[j] != i {
-				j++
-			}
-			l.drop.v[l.rows+j] = 0
+		if err := l.filter(r.kernels, b, sel, codes, l.drop.v[l.rows:]); err != nil {
+			return err
 		}
 	}
 	for d, c := range l.coders {
@@ -344,6 +378,28 @@ func (l *lookup) keep(r *run, b *inputBatch, sel []int32, codes []uint32, subjec
 	return nil
 }
 
+// filter writes 1 for the selected rows that the filters refuse, 0 for others.
+func (l *lookup) filter(kernels vector.Kernels, b *inputBatch, sel []int32, codes []uint32, drop []uint8) error {
+	pass := append(l.pass[:0], sel...)
+	for j := range sel {
+		drop[j] = 1
+	}
+	var err error
+	for _, f := range l.filters {
+		if pass, err = f.apply(kernels, b, pass, codes); err != nil {
+			return err
+		}
+	}
+	j := 0
+	for _, i := range pass {
+		for sel[j] != i {
+			j++
+		}
+		drop[j] = 0
+	}
+	return nil
+}
+
 func (s *stored) put(r *run, c *column, sel []int32, at int) {
 	s.words.grow(at + len(sel))
 	s.nulls.grow(at + len(sel))
@@ -360,7 +416,7 @@ func (s *stored) put(r *run, c *column, sel []int32, at int) {
 }
 
 // match finds the key of each of a frame's rows in l and writes its number to k.ids, or miss.
-func (r *run) match(l *lookup, b *inputBatch, f *frame, k *keyWords) {
+func (r *run) match(lookups []*lookup, l *lookup, b *inputBatch, f *frame, k *keyWords) {
 	sel := f.sel
 	n, keep := len(sel), k.keep[:len(sel)]
 	for j := range keep {
@@ -374,7 +430,7 @@ func (r *run) match(l *lookup, b *inputBatch, f *frame, k *keyWords) {
 		case p.from > 0:
 			at := f.found[p.from][:n]
 			if p.subject {
-				high, subjects := k.words[w], r.lookups[p.from].subjects.v
+				high, subjects := k.words[w], lookups[p.from].subjects.v
 				w++
 				for j, row := range at {
 					if row == miss {
@@ -385,13 +441,19 @@ func (r *run) match(l *lookup, b *inputBatch, f *frame, k *keyWords) {
 				}
 				break
 			}
+			left := lookups[p.from]
+			st, other := left.keys[p.key], p.text && left.texts != l.texts
 			for j, row := range at {
-				if row == miss {
+				if row == miss || st.nulls.v[row] != 0 {
 					keep[j] = 0
 					continue
 				}
-				words[j] = p.stored.words.v[row]
-				keep[j] &= 1 - p.stored.nulls.v[row]
+				if words[j] = st.words.v[row]; other {
+					id, ok := l.texts.find(left.texts.at(uint32(words[j])))
+					if words[j] = uint64(id); !ok {
+						keep[j] = 0
+					}
+				}
 			}
 		case p.subject:
 			high, c := k.words[w], &b.cols[p.left]
@@ -406,7 +468,7 @@ func (r *run) match(l *lookup, b *inputBatch, f *frame, k *keyWords) {
 					keep[j] = 0
 				} else if !p.text {
 					words[j] = uint64(c.word(i))
-				} else if id, ok := r.texts.get(c.text(i)); ok {
+				} else if id, ok := l.texts.get(c.text(i)); ok {
 					words[j] = uint64(id)
 				} else {
 					keep[j] = 0
@@ -414,6 +476,11 @@ func (r *run) match(l *lookup, b *inputBatch, f *frame, k *keyWords) {
 			}
 		}
 	}
+	l.find(k, n)
+}
+
+// find numbers the keys of n rows, given by their words, where keep is not 0.
+func (l *lookup) find(k *keyWords, n int) {
 	l.chain[0].find(k.words[0][:n], k.second(l)[:n], k.ids)
 	for t, x := range l.chain[1:] {
 		for j, id := range k.ids[:n] {
@@ -421,7 +488,7 @@ func (r *run) match(l *lookup, b *inputBatch, f *frame, k *keyWords) {
 		}
 		x.find(k.wide[:n], k.words[t+2][:n], k.ids)
 	}
-	for j, ok := range keep {
+	for j, ok := range k.keep[:n] {
 		if ok == 0 {
 			k.ids[j] = miss
 		}

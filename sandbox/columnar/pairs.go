@@ -13,6 +13,14 @@ type pairTable struct {
 
 const fewCells = 8
 
+// more gives the bytes that the table allocates at most until it has all pairs of so many subjects.
+func (t *pairTable) more(known, pairs int) int64 {
+	if t.hashed != nil {
+		return t.hashed.more(pairs - t.hashed.n)
+	}
+	return max(newSlotsFor(pairs), 4*int64(max(fewCells*known, 2*len(t.direct.v), 64)))
+}
+
 func (t *pairTable) free() {
 	t.direct.free()
 	if t.hashed != nil {

@@ -126,7 +126,7 @@ type carried struct{}
 
 func (carried) Partials(ctx context.Context, k *Kernel, src Source, merge func(*Partial) error) error {
 	for i := range src.Parts {
-		p, err := k.part(ctx, src, i)
+		p, err := k.part(ctx, src, i, nil)
 		if err != nil {
 			return err
 		}
@@ -157,12 +157,12 @@ func TestHostilePartials(t *testing.T) {
 	defer mem.AssertSize(t, 0)
 	var left atomic.Int64
 	src := cutSource(mem, tables, nil, []int{9}, &left)
-	k, err := NewKernel(context.Background(), mem, plan(t, s), src.Open, Limits{})
+	k, err := NewKernel(context.Background(), mem, plan(t, s), src, Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer k.Free()
-	p, err := k.part(context.Background(), src, 0)
+	p, err := k.part(context.Background(), src, 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package columnar
 import (
 	"context"
 	"math/bits"
+	"slices"
 	"strings"
 
 	"github.com/opdomain/opdomain/sandbox"
@@ -63,10 +64,16 @@ type scanner struct {
 	coders   []*coder      // by label; those of lookups belong to them
 	own      []bool        // the coder is the scanner's
 	keys     *keyWords
-	frames   []*frame // by input: what comes out of a lookup that gives several rows; the first are the scanned ones
-	joined   int      // rows
+	lookups  []*lookup // by input: the run's; of one that is spilled, the partition at hand
+	frames   []*frame  // by input: what comes out of a lookup that gives several rows; the first are the scanned ones
+	dealers  []*dealer // by input: of rows that wait for a spilled one
+	back     []*back   // by input: where they come back
+	key      []byte
+	joined   int // rows
 	p        *Partial
 	grouper  *grouper
+	emit     func(*Partial) error // takes what does not fit in memory; nil: nobody does
+	workers  int                  // how many compute
 
 	subject int        // position of SubjectColumn in the scanned input's batch
 	codes   [][]uint32 // by label
@@ -93,11 +100,16 @@ func (s *scanner) free() {
 	if s.grouper != nil {
 		s.grouper.free()
 	}
+	for _, x := range s.back {
+		if x != nil {
+			x.free()
+		}
+	}
 }
 
 func (r *run) newScanner() *scanner {
 	s := &scanner{r: r, filters: r.filters(0), scrap: make([]uint32, piece), subject: r.find(0, SubjectColumn),
-		cells: make([]uint32, piece), mask: make([]uint8, piece), p: r.newPartial(), frames: make([]*frame, len(r.lookups))}
+		cells: make([]uint32, piece), mask: make([]uint8, piece), p: r.newPartial(), lookups: slices.Clone(r.lookups), frames: make([]*frame, len(r.lookups))}
 	width := 0
 	s.frames[0] = newFrame(len(r.lookups))
 	for i, l := range r.lookups {
@@ -139,9 +151,11 @@ func (r *run) newScanner() *scanner {
 }
 
 // scan takes all batches of a part of the first input.
-func (s *scanner) scan(ctx context.Context, reader batch.Reader) error {
-	r := s.r
+func (s *scanner) scan(ctx context.Context, reader batch.Reader, part int) error {
+	r, rows := s.r, 0
 	return r.each(ctx, 0, reader, s.useless, func(b *inputBatch) error {
+		b.first = uint64(part)<<40 + uint64(rows)
+		rows += b.rows
 		s.terms, s.labelled = s.terms[:0], s.labelled[:0]
 		for _, x := range s.filters {
 			var ok bool
@@ -168,31 +182,15 @@ func (s *scanner) scan(ctx context.Context, reader batch.Reader) error {
 
 // join finds the partners of a frame's rows in the lookups from one on, and groups what comes out.
 func (s *scanner) join(ctx context.Context, b *inputBatch, from int, f *frame) error {
-	for i := from; i < len(s.r.lookups) && len(f.sel) > 0; i++ {
-		l := s.r.lookups[i]
-		s.r.match(l, b, f, s.keys)
-		if l.starts != nil {
-			return s.expand(ctx, b, i, f)
+	for i := from; i < len(s.lookups) && len(f.sel) > 0; i++ {
+		l := s.lookups[i]
+		if l.spilled != nil {
+			return s.divert(ctx, b, i, f)
 		}
-		n := 0
-		for j, row := range s.keys.ids[:len(f.sel)] {
-			if row == miss {
-				if !l.keepsMisses {
-					continue
-				}
-			} else if l.drop != nil && l.drop.v[row] != 0 {
-				continue
-			}
-			f.found[i][n] = row
-			if n != j {
-				for k := 1; k < i; k++ {
-					f.found[k][n] = f.found[k][j]
-				}
-				f.sel[n] = f.sel[j]
-			}
-			n++
+		s.r.match(s.lookups, l, b, f, s.keys)
+		if whole, err := s.take(ctx, b, i, f, l.keepsMisses); whole || err != nil {
+			return err
 		}
-		f.sel = f.sel[:n]
 	}
 	if len(f.sel) == 0 {
 		return nil
@@ -200,10 +198,39 @@ func (s *scanner) join(ctx context.Context, b *inputBatch, from int, f *frame) e
 	return s.group(b, f)
 }
 
+// take gives a frame's rows what they found in lookup i. Where that can be several rows, they are joined with all further lookups too:
+// it is whole.
+func (s *scanner) take(ctx context.Context, b *inputBatch, i int, f *frame, keepsMisses bool) (whole bool, err error) {
+	l := s.lookups[i]
+	if l.starts != nil {
+		return true, s.expand(ctx, b, i, f, keepsMisses)
+	}
+	n := 0
+	for j, row := range s.keys.ids[:len(f.sel)] {
+		if row == miss {
+			if !keepsMisses {
+				continue
+			}
+		} else if l.drop != nil && l.drop.v[row] != 0 {
+			continue
+		}
+		f.found[i][n] = row
+		if n != j {
+			for k := 1; k < i; k++ {
+				f.found[k][n] = f.found[k][j]
+			}
+			f.sel[n] = f.sel[j]
+		}
+		n++
+	}
+	f.sel = f.sel[:n]
+	return false, nil
+}
+
 // expand joins a frame's rows with all rows they find in lookup i, a frame of them at a time: a key that many rows share costs time,
 // not memory.
-func (s *scanner) expand(ctx context.Context, b *inputBatch, i int, f *frame) error {
-	l, g := s.r.lookups[i], s.frames[i]
+func (s *scanner) expand(ctx context.Context, b *inputBatch, i int, f *frame, keepsMisses bool) error {
+	l, g := s.lookups[i], s.frames[i]
 	keys := f.keys[:copy(f.keys, s.keys.ids[:len(f.sel)])]
 	g.sel = g.buf
 	n := 0
@@ -223,7 +250,7 @@ func (s *scanner) expand(ctx context.Context, b *inputBatch, i int, f *frame) er
 		rows := missing[:]
 		if key != miss {
 			rows = l.order.v[l.starts.v[key]:l.starts.v[key+1]]
-		} else if !l.keepsMisses {
+		} else if !keepsMisses {
 			continue
 		}
 		for _, row := range rows {
@@ -258,7 +285,7 @@ func (s *scanner) group(b *inputBatch, f *frame) error {
 			}
 			continue
 		}
-		l, out := r.lookups[p.input], s.codes[d]
+		l, out := s.lookups[p.input], s.codes[d]
 		codes := l.codes[d].v
 		for j, row := range f.found[p.input][:n] {
 			if row == miss {
@@ -275,7 +302,13 @@ func (s *scanner) group(b *inputBatch, f *frame) error {
 	if err := s.p.ev.rows(cells, s.grouper.n, &b.cols[s.subject], sel); err != nil {
 		return err
 	}
-	return s.measure(b, f, cells)
+	if s.p.ev.first != nil {
+		s.p.ev.ordinals(b, sel)
+	}
+	if err := s.measure(b, f, cells); err != nil {
+		return err
+	}
+	return s.full()
 }
 
 // measure adds what the measures of a frame's rows keep.
@@ -353,7 +386,7 @@ func (s *scanner) load(b *inputBatch, f *frame, at int) {
 	v, values, flags := s.r.values[at], s.scratch[at], s.flags[at]
 	s.values[at], s.valid[at] = values, nil
 	if v.input > 0 {
-		st, found := s.r.lookups[v.input].values[at], f.found[v.input]
+		st, found := s.lookups[v.input].values[at], f.found[v.input]
 		if !v.nullable {
 			for j := range f.sel {
 				values[j] = int64(st.words.v[found[j]])

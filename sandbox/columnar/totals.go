@@ -52,6 +52,7 @@ func parallel(n, workers int, f func(int) error) error {
 type totals struct {
 	m       *Merger
 	order   []uint32 // of the pairs of a single segment that is not in order
+	ranks   []uint32 // of the subjects of a single segment whose numbers are not the answer's
 	runs    [][]segment
 	workers int
 	sources []source
@@ -94,8 +95,11 @@ func (m *Merger) newTotals(workers int) *totals {
 		}
 		t.sources = append(t.sources, s)
 	}
-	if len(m.segments) == 1 {
-		t.order = m.segments[0].ev.bySubject()
+	if m.spilled != nil {
+		t.ranks = m.spilled.byOrdinal()
+	} else if len(m.segments) == 1 {
+		_, t.ranks = m.segments[0].ev.byFirst()
+		t.order = m.segments[0].ev.bySubject(t.ranks)
 	}
 	n := min(len(m.segments), max(1, workers))
 	for k := range n {
@@ -105,18 +109,37 @@ func (m *Merger) newTotals(workers int) *totals {
 }
 
 // pairs calls f for every pair of a run of segments, in the order of subjects where it is given.
-func (t *totals) pairs(run []segment, order []uint32, f func(cell int, subject uint32, words []uint64)) {
+func (t *totals) pairs(run []segment, order []uint32, f func(cell int, subject uint32, words []uint64)) error {
+	stride := len(t.m.r.ops)
 	for _, s := range run {
-		for i := range s.ev.n {
-			p := i
-			if order != nil {
-				p = int(order[i])
-			}
+		for _, i := range order {
+			p := int(i)
 			if key := s.ev.keys.at(p)[0]; key != dead {
 				f(s.cell(uint32(key>>32)), uint32(s.subjects)+uint32(key), s.ev.acc.at(p))
 			}
 		}
+		if order != nil {
+			continue
+		}
+		err := s.each(func(keys, acc []uint64) {
+			for i, key := range keys {
+				if key != dead {
+					f(s.cell(uint32(key>>32)), uint32(s.subjects)+uint32(key), acc[i*stride:][:stride])
+				}
+			}
+		})
+		if err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func (t *totals) rank(subject uint32) uint32 {
+	if t.ranks == nil {
+		return subject
+	}
+	return t.ranks[subject]
 }
 
 // contributes says whether a pair has a value for any output.
@@ -149,7 +172,7 @@ func (t *totals) sum() error {
 		people, words, stride := make([]uint32, cells), make([]uint64, cells*len(ops)), len(ops)
 		t.places[k], t.words[k] = people, words
 		for _, s := range t.runs[k] {
-			s.each(func(keys, acc []uint64) {
+			err := s.each(func(keys, acc []uint64) {
 				for i, key := range keys {
 					if key == dead {
 						continue
@@ -167,6 +190,9 @@ func (t *totals) sum() error {
 					}
 				}
 			})
+			if err != nil {
+				return err
+			}
 		}
 		return nil
 	})
@@ -210,26 +236,25 @@ func (t *totals) sum() error {
 			columns = append(columns, contribution{t.divisors[m], x.divisor, false})
 		}
 	}
-	return parallel(len(t.runs), t.workers, func(k int) error {
+	err = parallel(len(t.runs), t.workers, func(k int) error {
 		next := t.places[k]
 		if t.order != nil {
-			t.pairs(t.runs[k], t.order, func(cell int, subject uint32, words []uint64) {
+			return t.pairs(t.runs[k], t.order, func(cell int, subject uint32, words []uint64) {
 				if !t.contributes(words) {
 					return
 				}
 				at := next[cell]
 				next[cell]++
-				t.contributors[at] = subject
+				t.contributors[at] = t.rank(subject)
 				for c := range columns {
 					columns[c].put(int(at), words)
 				}
 			})
-			return nil
 		}
 		stride := len(ops)
 		for _, s := range t.runs[k] {
 			subjects := uint32(s.subjects)
-			s.each(func(keys, acc []uint64) {
+			err := s.each(func(keys, acc []uint64) {
 				for i, key := range keys {
 					pair := acc[i*stride:][:stride]
 					if key == dead || !t.contributes(pair) {
@@ -238,15 +263,22 @@ func (t *totals) sum() error {
 					cell := s.cell(uint32(key >> 32))
 					at := next[cell]
 					next[cell]++
-					t.contributors[at] = subjects + uint32(key)
+					t.contributors[at] = t.rank(subjects + uint32(key))
 					for c := range columns {
 						columns[c].put(int(at), pair)
 					}
 				}
 			})
+			if err != nil {
+				return err
+			}
 		}
 		return nil
 	})
+	if err == nil && t.m.spilled != nil && t.ranks != nil {
+		t.arrange(cells)
+	}
+	return err
 }
 
 // contribution is a column of contributions, and where its values stand among a pair's words.
@@ -265,10 +297,14 @@ func (c *contribution) put(at int, words []uint64) {
 }
 
 // each calls f for the pairs of a segment, a page of keys and of words at a time.
-func (s segment) each(f func(keys, acc []uint64)) {
+func (s segment) each(f func(keys, acc []uint64)) error {
+	if s.file != nil {
+		return s.fromDisk(f)
+	}
 	for at := 0; at < s.ev.n; at += 1 << pageBits {
 		f(s.ev.keys.v[at>>pageBits][:min(1<<pageBits, s.ev.n-at)], s.ev.acc.v[at>>pageBits])
 	}
+	return nil
 }
 
 // word gives the total of a counting word, or the greatest of another, over a cell.
@@ -287,22 +323,31 @@ func (t *totals) word(cell, w int) uint64 {
 // answer turns what was merged into cells sorted by their labels.
 func (m *Merger) answer(workers int) (*sandbox.Answer, error) {
 	r := m.r
-	a := &sandbox.Answer{Population: make([]sandbox.Pseudonym, m.subjects), Cells: make([]sandbox.Cell, m.cells)}
-	for _, s := range m.segments {
-		pages := (s.ev.known + pageMask) >> pageBits
-		_ = parallel(pages, workers, func(k int) error {
-			for i := k << pageBits; i < min(s.ev.known, (k+1)<<pageBits); i++ {
-				p := s.ev.people.at(i)
-				putPseudonym(&a.Population[s.subjects+i], p[0], p[1])
-			}
-			return nil
-		})
+	if m.spilled != nil {
+		if err := m.reduce(); err != nil {
+			return nil, err
+		}
 	}
+	a := &sandbox.Answer{Population: make([]sandbox.Pseudonym, m.subjects), Cells: make([]sandbox.Cell, m.cells)}
 	r.describe(a)
 	if err := m.over(); err != nil {
 		return nil, err
 	}
 	t := m.newTotals(workers)
+	if x := m.spilled; x != nil {
+		for i := range x.ordinal {
+			putPseudonym(&a.Population[t.rank(uint32(i))], x.people[2*i], x.people[2*i+1])
+		}
+	}
+	for _, s := range m.segments {
+		_ = parallel((s.known()+pageMask)>>pageBits, workers, func(k int) error {
+			for i := k << pageBits; i < min(s.ev.known, (k+1)<<pageBits); i++ {
+				p := s.ev.people.at(i)
+				putPseudonym(&a.Population[t.rank(uint32(s.subjects+i))], p[0], p[1])
+			}
+			return nil
+		})
+	}
 	if err := t.sum(); err != nil {
 		return nil, err
 	}
@@ -335,15 +380,22 @@ func (m *Merger) answer(workers int) (*sandbox.Answer, error) {
 // over refuses sums of one subject in one cell that are over 64 bits at the end.
 func (m *Merger) over() (err error) {
 	for _, s := range m.segments {
-		s.ev.carries.each(func(pair, word int, _ int64) {
-			if s.ev.keys.at(pair)[0] == dead {
-				return
-			}
-			i := slices.IndexFunc(m.r.slots, func(x slot) bool { return x.sum == word })
-			v := m.r.values[m.r.slots[i].value]
-			err = fail(sandbox.TooLarge, string(m.r.d.Inputs[v.input].Dataset)+"."+v.name, "a subject's sum stays within 64 bits")
-		})
+		if s.ev != nil && err == nil { // what is on disk was looked at on its way there
+			err = m.r.over(s.ev)
+		}
 	}
+	return err
+}
+
+func (r *run) over(ev *evidence) (err error) {
+	ev.carries.each(func(pair, word int, _ int64) {
+		if ev.keys.at(pair)[0] == dead {
+			return
+		}
+		i := slices.IndexFunc(r.slots, func(x slot) bool { return x.sum == word })
+		v := r.values[r.slots[i].value]
+		err = fail(sandbox.TooLarge, string(r.d.Inputs[v.input].Dataset)+"."+v.name, "a subject's sum stays within 64 bits")
+	})
 	return err
 }
 

@@ -250,7 +250,7 @@ func (v *valuer) thin(cells []sandbox.Cell, order []uint32) error {
 	err := parallel(len(t.runs), t.workers, func(run int) error {
 		count := make([]uint32, k*len(cells))
 		sides[run] = count
-		t.pairs(t.runs[run], nil, func(cell int, _ uint32, words []uint64) {
+		return t.pairs(t.runs[run], nil, func(cell int, _ uint32, words []uint64) {
 			at := count[k*cell:][:k]
 			for j, m := range which {
 				o, s := &v.r.outputs[m], &t.sources[m]
@@ -283,7 +283,6 @@ func (v *valuer) thin(cells []sandbox.Cell, order []uint32) error {
 				}
 			}
 		})
-		return nil
 	})
 	if err != nil {
 		return err

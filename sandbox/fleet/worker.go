@@ -132,7 +132,7 @@ func newWorker(ctx context.Context, mem memory.Allocator, o order) (*worker, err
 		}
 		return r, nil
 	}
-	if w.kernel, err = columnar.NewKernel(ctx, mem, columnar.Plan{Derivation: d, Inputs: o.Inputs}, open, o.Limits); err != nil {
+	if w.kernel, err = columnar.NewKernel(ctx, mem, columnar.Plan{Derivation: d, Inputs: o.Inputs}, columnar.Source{Open: open}, o.Limits); err != nil {
 		return nil, err
 	}
 	w.dataset, w.columns = w.kernel.Columns()
