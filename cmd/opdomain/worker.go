@@ -21,7 +21,7 @@ func workers(n int, rand io.Reader) (fleet.Processes, error) {
 // workerCommand is what a serving domain starts, on its two pipes.
 func (a *app) workerCommand() *cobra.Command {
 	c := verb(workerVerb, "Compute parts of questions for the domain that started this process (计算工作进程)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
-		return fleet.Work(c.Context(), memory.NewGoAllocator(), a.in, a.out)
+		return fleet.Work(c.Context(), memory.NewGoAllocator(), a.rand, a.in, a.out)
 	})
 	c.Hidden = true
 	return c

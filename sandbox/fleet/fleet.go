@@ -21,7 +21,9 @@
 // ends, for there is no telling who was right; Unavailable when workers do not start or a part was lost too often; a worker's own error as
 // it reports it, which is not tried again, for it follows from data and question. They name parts and rules, never a value.
 //
-// Limits: looked-up inputs are read by the coordinator and by every worker, each within Limits.MaxBuildBytes. Workers run as the domain's
+// Limits: looked-up inputs are read by the coordinator and by every worker, each within Limits.MaxBuildBytes; what is more, each spills
+// sealed under keys of its own, and joins part by part, so that a worker reads a spilled input once for each part. The pairs of a part
+// are within MaxPairBytes, for a Partial crosses whole. Workers run as the domain's
 // user, so that the system, not this package, says which files they can name: without keys these are ciphertext. Other machines,
 // and queues between them, are not here.
 package fleet
@@ -136,7 +138,7 @@ func (p Processes) Partials(ctx context.Context, k *columnar.Kernel, src columna
 	if _, err := io.ReadFull(c.Rand, j.id); err != nil {
 		return &sandbox.Error{Op: "fleet", Kind: sandbox.Unavailable, Object: "randomness", Err: err}
 	}
-	if err := j.write(*p.job); err != nil {
+	if err := j.write(*p.job, src.Spill != nil); err != nil {
 		return err
 	}
 	defer clear(j.order)
@@ -168,7 +170,7 @@ func (p Processes) Partials(ctx context.Context, k *columnar.Kernel, src columna
 }
 
 // write makes the message that describes the job, with a ticket for each dataset.
-func (j *job) write(x Job) error {
+func (j *job) write(x Job, spill bool) error {
 	question, err := x.Plan.Derivation.Encode()
 	if err != nil {
 		return err
@@ -177,7 +179,7 @@ func (j *job) write(x Job) error {
 	if err != nil {
 		return &sandbox.Error{Op: "fleet", Kind: sandbox.Unavailable, Object: "vault", Err: err}
 	}
-	o := order{Kernel: kernelID, Question: question, Inputs: x.Plan.Inputs, Limits: x.Limits, Rows: x.Rows, Dir: dir}
+	o := order{Kernel: kernelID, Question: question, Inputs: x.Plan.Inputs, Limits: x.Limits, Rows: x.Rows, Dir: dir, Spill: spill}
 	for _, n := range needs(x.Plan.Derivation) {
 		at := slices.IndexFunc(x.Snapshots, func(s vault.Snapshot) bool { return s.Dataset == n.dataset })
 		if at < 0 {

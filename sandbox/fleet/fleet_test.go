@@ -48,22 +48,22 @@ func TestMain(m *testing.M) {
 		if first {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 		}
-		err = Work(ctx, memory.DefaultAllocator, in, out)
+		err = Work(ctx, memory.DefaultAllocator, rand.Reader, in, out)
 	case mode == "fleet-environment":
 		err = os.WriteFile(os.Args[2], []byte(strings.Join(os.Environ(), "\n")), 0o600)
 		if err == nil {
-			err = Work(ctx, memory.DefaultAllocator, in, out)
+			err = Work(ctx, memory.DefaultAllocator, rand.Reader, in, out)
 		}
 	case mode == "fleet-dies-writing" && first:
-		err = Work(ctx, memory.DefaultAllocator, in, &edited{w: out, at: number(3), kill: true})
+		err = Work(ctx, memory.DefaultAllocator, rand.Reader, in, &edited{w: out, at: number(3), kill: true})
 	case mode == "fleet-dies-reading" && first:
-		err = Work(ctx, memory.DefaultAllocator, &dying{in, number(3)}, out)
+		err = Work(ctx, memory.DefaultAllocator, rand.Reader, &dying{in, number(3)}, out)
 	case mode == "fleet-changed" && first:
-		err = Work(ctx, memory.DefaultAllocator, in, &edited{w: out, at: number(3)})
+		err = Work(ctx, memory.DefaultAllocator, rand.Reader, in, &edited{w: out, at: number(3)})
 	case mode == "fleet-liar" && first:
 		err = lie(ctx, in, out)
 	default:
-		err = Work(ctx, memory.DefaultAllocator, in, out)
+		err = Work(ctx, memory.DefaultAllocator, rand.Reader, in, out)
 	}
 	if err != nil {
 		os.Exit(1)
@@ -140,7 +140,7 @@ func lie(ctx context.Context, in io.Reader, out io.Writer) error {
 	if b.kernel, err = o.digest(); err != nil {
 		return err
 	}
-	w, err := newWorker(ctx, memory.DefaultAllocator, o)
+	w, err := newWorker(ctx, memory.DefaultAllocator, rand.Reader, o, 1)
 	if err != nil {
 		return err
 	}
@@ -337,6 +337,36 @@ func TestSameBits(t *testing.T) {
 		}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%d processes, %d for each part, give another answer", c.Workers, c.Copies)
+		}
+	}
+}
+
+// TestSpilledSameBits: with no memory for the joined input, two processes that compute one part give the same bytes, and all of them what
+// goroutines give in memory. Nothing stays on the disk.
+func TestSpilledSameBits(t *testing.T) {
+	w := newWorld(t)
+	want := w.want(t)
+	job := Job{Plan: w.plan, Vault: w.v, Snapshots: w.snapshots, Rows: w.rows, Limits: columnar.Limits{MaxBuildBytes: 1}}
+	for _, by := range []columnar.Executor{columnar.Goroutines{Workers: 2}, w.fleet(t, Config{Workers: 2}, "fleet-worker").For(job), w.fleet(t, Config{Workers: 3, Copies: 2}, "fleet-worker").For(job)} {
+		mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+		spill, err := w.v.Spill()
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := 0
+		src := w.source(mem)
+		src.Spill = func() (columnar.SpillFile, error) { made++; return spill.Create() }
+		got, err := columnar.Execute(t.Context(), mem, w.plan, src, job.Limits, by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) || made == 0 {
+			t.Errorf("%T with %d files: another answer", by, made)
+		}
+		mem.AssertSize(t, 0)
+		left, err := os.ReadDir(filepath.Join(w.v.Dir(), ".spill"))
+		if err != nil || len(left) > 0 {
+			t.Errorf("%d files left, %v", len(left), err)
 		}
 	}
 }

@@ -104,7 +104,7 @@ func TestOrder(t *testing.T) {
 	w := newWorld(t)
 	p := w.fleet(t, Config{}, "fleet-worker")
 	j := &job{config: p.config, id: make([]byte, jobSize)}
-	if err := j.write(*p.job); err != nil {
+	if err := j.write(*p.job, false); err != nil {
 		t.Fatal(err)
 	}
 	fresh := func() (o order) {
@@ -138,7 +138,7 @@ func TestOrder(t *testing.T) {
 	} {
 		o := fresh()
 		c.change(&o)
-		worker, err := newWorker(t.Context(), memory.DefaultAllocator, o)
+		worker, err := newWorker(t.Context(), memory.DefaultAllocator, rand.Reader, o, 1)
 		if !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
@@ -206,7 +206,7 @@ func TestConfig(t *testing.T) {
 func TestWorkerAlone(t *testing.T) {
 	for _, in := range []string{"", "hello", string(make([]byte, 100))} {
 		var out bytes.Buffer
-		if err := Work(t.Context(), memory.DefaultAllocator, bytes.NewReader([]byte(in)), &out); !errors.Is(err, sandbox.Invalid) || out.Len() > 0 {
+		if err := Work(t.Context(), memory.DefaultAllocator, nil, bytes.NewReader([]byte(in)), &out); !errors.Is(err, sandbox.Invalid) || out.Len() > 0 {
 			t.Errorf("%d bytes: %v", len(in), err)
 		}
 	}

@@ -28,6 +28,7 @@ type order struct {
 	Limits   columnar.Limits        `json:"limits"`
 	Rows     int64                  `json:"rows"` // least of a part
 	Dir      string                 `json:"dir"`
+	Spill    bool                   `json:"spill"`   // into the folder, what does not fit in memory
 	Tickets  [][]byte               `json:"tickets"` // one for each dataset
 }
 

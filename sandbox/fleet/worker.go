@@ -32,8 +32,8 @@ type problem struct {
 
 // Work is a worker's whole life: it reads one job from in, computes the parts that it is told, and ends when in does. Whoever calls it
 // has started the process for this alone. What it cannot compute it reports to the coordinator and goes on; the error it gives is about
-// the connection.
-func Work(ctx context.Context, mem memory.Allocator, in io.Reader, out io.Writer) error {
+// the connection. rand draws the keys of what it spills.
+func Work(ctx context.Context, mem memory.Allocator, rand io.Reader, in io.Reader, out io.Writer) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var hello [len(magic) + jobSize + secretSize]byte
@@ -59,11 +59,11 @@ func Work(ctx context.Context, mem memory.Allocator, in io.Reader, out io.Writer
 	if b.kernel, err = o.digest(); err != nil {
 		return err
 	}
-	w, err := newWorker(ctx, mem, o)
+	w, err := newWorker(ctx, mem, rand, o, binary.BigEndian.Uint64(job))
 	if err != nil {
 		return report(l, b, noPart, err)
 	}
-	defer w.kernel.Free()
+	defer w.free()
 	if err := l.send(b.to(noPart), binary.BigEndian.AppendUint64([]byte{isReady}, uint64(w.parts.Len()))); err != nil {
 		return err
 	}
@@ -106,9 +106,15 @@ type worker struct {
 	parts   *vault.Parts
 	columns []string
 	dataset sandbox.DatasetID
+	spill   *vault.Spill
 }
 
-func newWorker(ctx context.Context, mem memory.Allocator, o order) (*worker, error) {
+func (w *worker) free() {
+	w.kernel.Free()
+	_ = w.spill.Close() // its files have no names and end with the process
+}
+
+func newWorker(ctx context.Context, mem memory.Allocator, rand io.Reader, o order, seed uint64) (*worker, error) {
 	d, err := query.DecodeDerivation(o.Question)
 	if err != nil {
 		return nil, err
@@ -132,7 +138,14 @@ func newWorker(ctx context.Context, mem memory.Allocator, o order) (*worker, err
 		}
 		return r, nil
 	}
-	if w.kernel, err = columnar.NewKernel(ctx, mem, columnar.Plan{Derivation: d, Inputs: o.Inputs}, columnar.Source{Open: open}, o.Limits); err != nil {
+	if w.spill, err = vault.SpillIn(nil, o.Dir, rand); err != nil {
+		return nil, err
+	}
+	src := columnar.Source{Open: open, Seed: seed}
+	if o.Spill {
+		src.Spill = func() (columnar.SpillFile, error) { return w.spill.Create() }
+	}
+	if w.kernel, err = columnar.NewKernel(ctx, mem, columnar.Plan{Derivation: d, Inputs: o.Inputs}, src, o.Limits); err != nil {
 		return nil, err
 	}
 	w.dataset, w.columns = w.kernel.Columns()

@@ -31,7 +31,8 @@ import (
 
 // Answer computes an accepted question over the given versions of its inputs, one version of each dataset.
 //
-// The scanned input is computed in parts on all cores; neither their number nor that of the cores shows in the answer.
+// The scanned input is computed in parts on all cores; neither their number nor that of the cores shows in the answer. What passes the
+// limits of memory is spilled sealed into the vault's folder and erased with the run.
 func Answer(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query.Derivation, inputs []sandbox.InputVersion, lim columnar.Limits) (*sandbox.Answer, error) {
 	return answer(ctx, mem, v, d, inputs, lim, partRows, columnar.Goroutines{Workers: runtime.GOMAXPROCS(0)})
 }
@@ -42,7 +43,7 @@ func AnswerBy(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query
 	return answer(ctx, mem, v, d, inputs, lim, partRows, by)
 }
 
-func answer(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query.Derivation, inputs []sandbox.InputVersion, lim columnar.Limits, rows int64, by columnar.Executor) (*sandbox.Answer, error) {
+func answer(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query.Derivation, inputs []sandbox.InputVersion, lim columnar.Limits, rows int64, by columnar.Executor) (out *sandbox.Answer, err error) {
 	for i, in := range inputs {
 		if slices.ContainsFunc(inputs[:i], func(e sandbox.InputVersion) bool { return e.Dataset == in.Dataset && e.Version != in.Version }) {
 			return nil, &sandbox.Error{Op: "run", Kind: sandbox.Invalid, Object: string(in.Dataset), Detail: "a question sees one version of a dataset"}
@@ -84,7 +85,17 @@ func answer(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query.D
 	}
 	scans := batch.NewRecycler(mem)
 	defer scans.Close()
+	spill, err := v.Spill()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { // also what an error has left
+		if cerr := spill.Close(); err == nil && cerr != nil {
+			out, err = nil, cerr
+		}
+	}()
 	src := columnar.Source{Parts: parts.Len(),
+		Spill: func() (columnar.SpillFile, error) { return spill.Create() },
 		Open: func(ctx context.Context, ds sandbox.DatasetID, columns []string) (batch.Reader, error) {
 			snap, err := snapshot(ds)
 			if err != nil {

@@ -381,7 +381,7 @@ func clustered(x table) table {
 // TestMain makes the test's program a worker process when it is started as one.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "run-worker" {
-		if fleet.Work(context.Background(), memory.DefaultAllocator, os.Stdin, os.Stdout) != nil {
+		if fleet.Work(context.Background(), memory.DefaultAllocator, rand.Reader, os.Stdin, os.Stdout) != nil {
 			os.Exit(1)
 		}
 		os.Exit(0)
@@ -456,6 +456,13 @@ func TestAnswer(t *testing.T) {
 		got, err := Answer(context.Background(), mem, v, d, inputs, columnar.Limits{})
 		if err != nil {
 			t.Fatal(err)
+		}
+		spilled, err := Answer(context.Background(), mem, v, d, inputs, columnar.Limits{MaxBuildBytes: 1, MaxPairBytes: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(spilled, got) {
+			t.Errorf("seed %d: with memory for nothing, another answer", seed)
 		}
 		want, err := columnar.Run(context.Background(), mem, columnar.Plan{Derivation: d, Inputs: inputs}, func(_ context.Context, id sandbox.DatasetID, columns []string) (batch.Reader, error) {
 			if id == "people" {

@@ -40,7 +40,7 @@ type Spill struct {
 	next  uint64
 }
 
-// Spill begins the spill of a job in the vault's folder.
+// Spill begins the spill of a job in the vault's folder, in which nothing is made before the first file.
 func (v *Vault) Spill() (*Spill, error) { return newSpill(v.fs, v.dir, v.rand, v.room) }
 
 // SpillIn begins the spill of a job in another process of the domain, which has the vault's folder and neither its keys nor its reserve.
@@ -56,11 +56,7 @@ func newSpill(fs durable.FS, dir string, rand io.Reader, room func(string, int) 
 	if _, err := io.ReadFull(rand, id[:]); err != nil {
 		return nil, unavailable("spill", "randomness", err)
 	}
-	s := &Spill{fs: fs, dir: filepath.Join(dir, spillDir), rand: rand, room: room, job: hex.EncodeToString(id[:]), files: map[*SpillFile]bool{}}
-	if err := fs.MkdirAll(s.dir, 0o700); err != nil {
-		return nil, unavailable("spill", spillName, err)
-	}
-	return s, nil
+	return &Spill{fs: fs, dir: filepath.Join(dir, spillDir), rand: rand, room: room, job: hex.EncodeToString(id[:]), files: map[*SpillFile]bool{}}, nil
 }
 
 // SpillFile (落盘密封文件) is written from its start to its end, then read as often as needed.
@@ -87,6 +83,9 @@ func (s *Spill) Create() (_ *SpillFile, err error) {
 		if err := s.room(p.String(), headerSize); err != nil {
 			return nil, err
 		}
+	}
+	if err := s.fs.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, unavailable("spill", p.String(), err)
 	}
 	if _, err := io.ReadFull(s.rand, p.granted); err != nil {
 		return nil, unavailable("spill", "randomness", err)
