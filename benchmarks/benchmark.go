@@ -26,7 +26,8 @@ const header = "| what | ms | Mrows/CPU-s | ns/row | GB/s | allocs/batch |\n|---
 
 const legend = `"Kernels alone" is without subjects and evidence; pure Go is the default build, the others need GOEXPERIMENT=simd. Every engine line computes full evidence: each cell's distinct subjects and what each adds to each measure.
 "Clustered" tables hold a subject's rows together, as an export ordered by person does; "scattered" ones in random order, the worst
-case: each row then misses the caches in the tables of subjects and of (cell, subject) pairs.
+case: each row then misses the caches in the tables of subjects and of (cell, subject) pairs. "Spilled" lines have a byte of memory
+for the joined input for each scanned row, and 16 for pairs; the rest goes to disk under SM4-GCM and comes back.
 `
 
 // best runs b once to warm up and then several times, and gives the run with the least processor time.

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	cryptorand "crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"runtime"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -17,6 +20,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/columnar"
 	"github.com/opdomain/opdomain/sandbox/query"
+	"github.com/opdomain/opdomain/sandbox/vault"
 )
 
 const (
@@ -230,6 +234,13 @@ func columnarCases(rows int) ([]benchmark, error) {
 				}
 				out = append(out, b)
 			}
+			if layout.name == "scattered" && len(q.spec.Inputs) > 1 {
+				spilled, err := spilledCases(b, q.name, q.spec, tables)
+				if err != nil {
+					return nil, err
+				}
+				out = append(out, spilled...)
+			}
 		}
 	}
 	return out, nil
@@ -250,11 +261,48 @@ func everything(in map[sandbox.DatasetID]catalog.Dataset) []sandbox.ListItem {
 	return list
 }
 
+// spilledCases are a question whose join, or join and pairs, do not fit in the memory they have: a byte for each scanned row, and 16.
+func spilledCases(b benchmark, name string, spec query.Spec, tables map[sandbox.DatasetID]*table) ([]benchmark, error) {
+	var out []benchmark
+	for _, c := range []struct {
+		what string
+		lim  columnar.Limits
+	}{
+		{"join spilled", columnar.Limits{MaxBuildBytes: b.rows}},
+		{"join and pairs spilled", columnar.Limits{MaxBuildBytes: b.rows, MaxPairBytes: 16 * b.rows}},
+	} {
+		x, err := limitedCase(name+"; scattered, "+c.what, spec, tables, 1, c.lim, true)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}
+
+// sealedOnDisk gives the vault's spill in a folder of its own, and a function that removes it.
+func sealedOnDisk() (columnar.Spill, func() error, error) {
+	dir, err := os.MkdirTemp("", "opdomain-spill-")
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := vault.SpillIn(nil, dir, cryptorand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	return func() (columnar.SpillFile, error) { return s.Create() }, func() error { return errors.Join(s.Close(), os.RemoveAll(dir)) }, nil
+}
+
 // partRows is how many rows are one part, as package run cuts them.
 const partRows = 1 << 18
 
 // engineCase prepares one question so that a run is nothing but the engine, on so many goroutines.
 func engineCase(name string, spec query.Spec, tables map[sandbox.DatasetID]*table, workers int) (benchmark, error) {
+	return limitedCase(name, spec, tables, workers, columnar.Limits{}, false)
+}
+
+// limitedCase does so within limits, and with a disk to spill to.
+func limitedCase(name string, spec query.Spec, tables map[sandbox.DatasetID]*table, workers int, lim columnar.Limits, spills bool) (benchmark, error) {
 	described := map[sandbox.DatasetID]catalog.Dataset{}
 	for id, t := range tables {
 		described[id] = t.described
@@ -298,8 +346,17 @@ func engineCase(name string, spec query.Spec, tables map[sandbox.DatasetID]*tabl
 			return &reader{schema: whole.schema, records: whole.records[part*batches : min(len(whole.records), (part+1)*batches)]}, nil
 		}
 	}
-	b.run = func(ctx context.Context) error {
-		_, err := columnar.Execute(ctx, memory.DefaultAllocator, plan, src, columnar.Limits{}, columnar.Goroutines{Workers: workers})
+	b.run = func(ctx context.Context) (err error) {
+		src := src
+		if spills {
+			spill, remove, err := sealedOnDisk()
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, remove()) }()
+			src.Spill = spill
+		}
+		_, err = columnar.Execute(ctx, memory.DefaultAllocator, plan, src, lim, columnar.Goroutines{Workers: workers})
 		return err
 	}
 	return b, nil
