@@ -30,8 +30,9 @@ var aggregates = map[string]sandbox.MeasureFunc{"sum": sandbox.Sum, "avg": sandb
 
 // measure reads one output that is no grouping. Its name is left to the caller.
 func (c *compiler) measure(sc *scope, e ast.ExprNode) query.Measure {
+	e = bare(e) // the place is the function's, whose next words are looked at
 	at := e.OriginTextPosition()
-	switch n := bare(e).(type) {
+	switch n := e.(type) {
 	case *ast.AggregateFuncExpr:
 		return c.aggregate(sc, at, n)
 	case *ast.FuncCallExpr:
