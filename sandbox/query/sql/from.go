@@ -134,6 +134,9 @@ func (c *compiler) with(w *ast.WithClause) {
 			}
 			columns := map[string]string{}
 			for i, n := range t.ColNameList {
+				if _, twice := columns[n.L]; twice {
+					c.refuse(at, "sql.alias", "column name", "a common table names each of its columns once", "name one otherwise")
+				}
 				columns[n.L] = s.columns[names[i]]
 			}
 			s.columns = columns
