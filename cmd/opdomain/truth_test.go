@@ -45,7 +45,7 @@ var truths = map[string]func(dir string) ([]plainGroup, error){
 		}
 		out := []string{strconv.Itoa(len(t)), strconv.Itoa(t.distinct("resident_id")), strconv.Itoa(len(t.by(disease)))}
 		out = append(out, sumOf(amount).FloatString(2), mean(amount).FloatString(2), spread(amount, amount).FloatString(4), root(spread(amount, amount), 5), "redacted", "redacted",
-			quantile(amount, 500).FloatString(2), quantile(amount, 995).FloatString(2))
+			coarse(quantile(amount, 500)).FloatString(2), coarse(quantile(amount, 995)).FloatString(2))
 		return []plainGroup{{people: t.distinct("resident_id"), values: append(out, texts(bands)...)}}, err
 	},
 	"district/pairs": func(dir string) ([]plainGroup, error) {
@@ -92,7 +92,7 @@ var truths = map[string]func(dir string) ([]plainGroup, error){
 		cost, covered := t.numbers("TOTAL_CLAIM_COST"), t.numbers("PAYER_COVERAGE")
 		return []plainGroup{{people: t.distinct("PATIENT"), values: []string{strconv.Itoa(len(t)), strconv.Itoa(t.distinct("ENCOUNTERCLASS")),
 			sumOf(cost).FloatString(2), mean(cost).FloatString(2), spread(cost, cost).FloatString(4), root(spread(cost, cost), 5), "redacted", "redacted",
-			quantile(cost, 500).FloatString(2), correlation(cost, covered), spread(cost, covered).FloatString(4), new(big.Rat).Quo(sumOf(covered), sumOf(cost)).FloatString(6)}}}, err
+			coarse(quantile(cost, 500)).FloatString(2), correlation(cost, covered), spread(cost, covered).FloatString(4), new(big.Rat).Quo(sumOf(covered), sumOf(cost)).FloatString(6)}}}, err
 	},
 	"synthea/fit": func(dir string) ([]plainGroup, error) {
 		t, err := read(dir, "encounters.csv")
@@ -116,7 +116,7 @@ var truths = map[string]func(dir string) ([]plainGroup, error){
 			bands[slices.Index([]string{"<25", "25-35", "35-50", "50-65", "≥65"}, band(int(n), 25, 35, 50, 65))]++
 		}
 		out := []string{strconv.Itoa(len(t)), strconv.Itoa(t.distinct("occupation")), sumOf(ages).FloatString(0), spread(ages, ages).FloatString(0), root(spread(ages, ages), 3),
-			"redacted", "redacted", quantile(ages, 500).FloatString(0)}
+			"redacted", "redacted", coarse(quantile(ages, 500)).FloatString(0)}
 		return []plainGroup{{people: len(t), values: append(out, texts(bands)...)}}, err
 	},
 	"adult/pairs": func(dir string) ([]plainGroup, error) {
@@ -382,6 +382,16 @@ func quantile(x []*big.Rat, q int) *big.Rat {
 		}
 	}
 	return nil
+}
+
+// coarse rounds a value of at least one to its first two digits, half up.
+func coarse(v *big.Rat) *big.Rat {
+	unit := big.NewRat(1, 100)
+	for new(big.Rat).Quo(v, unit).Cmp(big.NewRat(100, 1)) >= 0 {
+		unit.Mul(unit, big.NewRat(10, 1))
+	}
+	n, _ := new(big.Rat).Quo(v, unit).Float64()
+	return new(big.Rat).Mul(unit, big.NewRat(int64(n+0.5), 1))
 }
 
 // leastSquares gives the intercept and coefficients, by Gauss's elimination of the normal equations of centred columns.

@@ -28,7 +28,7 @@ type Config struct {
 	Authorities []string // host:port a request may be signed for; empty: the address of the listener given to Run
 	Now         func() time.Time
 	Sleep       func(context.Context, time.Duration) error // waits; the error of a context that ended first
-	Slot        time.Duration                              // answers to questions and claims wait for a multiple of it; 0: 20 ms
+	Slot        time.Duration                              // answers to questions and claims wait for it, twice it, four times it …; 0: 20 ms
 	MaxPush     int64                                      // bytes of sealed frames in one push; 0: 64 GiB
 	Grace       time.Duration                              // how long running requests may finish at a stop; 0: 30 s
 	Limits      Limits

@@ -9,8 +9,8 @@
 //
 // Errors are application/problem+json. A kind gives the status; causes from other libraries are not repeated. Refusals
 // that depend on data, and every refusal of a claim query, are one code without detail, and questions and claims answer
-// at multiples of Config.Slot, so that a hit, a miss and a refusal take equally long. A computation longer than a slot
-// still shows in how many slots it took.
+// after Config.Slot, twice it, four times it and so on, so that a hit, a miss and a refusal take equally long. How long a
+// computation took shows in nothing but which of these it was.
 //
 // Logs carry method, route, status, identity and duration, never a path, query or value. Metrics that depend on data are
 // rounded up to steps and are given to callers on the machine itself only, which the agency runs.

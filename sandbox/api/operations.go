@@ -330,13 +330,17 @@ func uniform(f func(context.Context, Caller, ClaimRequest) (ClaimAnswer, error))
 	}
 }
 
-// slotted holds a call's result, or its error, back to the next multiple of Config.Slot since the call began.
+// slotted holds a call's result, or its error, back to the next of Config.Slot, twice it, four times it … since the call began.
 func slotted[B, T any](o operations, f func(context.Context, Caller, B) (T, error)) func(context.Context, Caller, B) (T, error) {
 	return func(ctx context.Context, c Caller, b B) (T, error) {
 		began := o.config.Now()
 		v, err := f(ctx, c, b)
 		spent := max(o.config.Now().Sub(began), 0)
-		wait := o.config.Slot - spent%o.config.Slot
+		slot := o.config.Slot
+		for slot <= spent {
+			slot *= 2
+		}
+		wait := slot - spent
 		if e := o.config.Sleep(ctx, wait); e != nil && err == nil {
 			err = &sandbox.Error{Op: "request", Kind: sandbox.Unavailable, Detail: "the request ended before its slot did"}
 		}

@@ -152,7 +152,8 @@ func newRun(mem memory.Allocator, plan Plan, lim Limits) (*run, error) {
 type run struct {
 	kernels  vector.Kernels
 	mem      memory.Allocator
-	buildMem *metered // of the lookups
+	joined   atomic.Int64 // rows that joins gave or looked at
+	buildMem *metered     // of the lookups
 	d        query.Derivation
 	lim      Limits
 	texts    *texts        // texts of join keys, shared by all lookups: equal ids are equal texts

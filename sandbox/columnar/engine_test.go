@@ -56,6 +56,13 @@ func people() catalog.Dataset {
 		Bins: []catalog.Bin{{ID: "age", Column: "born", Kind: catalog.Age, Edges: []int64{18}, At: "2025-06-30"}, {ID: "year", Column: "born", Kind: catalog.Year}}}
 }
 
+// relatives is another dataset of the same columns.
+func relatives() catalog.Dataset {
+	d := people()
+	d.ID = "relatives"
+	return d
+}
+
 func sites() catalog.Dataset {
 	return catalog.Dataset{ID: "sites", Unit: "u", Frequency: catalog.Daily, Subject: "owner", SubjectKind: catalog.Opaque,
 		Columns: []catalog.Column{
@@ -78,7 +85,7 @@ func streets() catalog.Dataset {
 }
 
 func described() map[sandbox.DatasetID]catalog.Dataset {
-	return map[sandbox.DatasetID]catalog.Dataset{"visits": visits(), "people": people(), "sites": sites(), "streets": streets()}
+	return map[sandbox.DatasetID]catalog.Dataset{"visits": visits(), "people": people(), "relatives": relatives(), "sites": sites(), "streets": streets()}
 }
 
 // everything lists every column for every use.

@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/query"
 )
 
@@ -44,15 +45,17 @@ func genTables(t *rapid.T) map[sandbox.DatasetID]*table {
 			"site": maybe("site", site), "ward": maybe("ward", number(0, 2))})
 	}
 	ts["visits"] = v
-	p := &table{ds: people()}
-	for n := range 13 {
-		for range rapid.SampledFrom([]int{0, 0, 1, 1, 1, most}).Draw(t, "known") {
-			p.subjects = append(p.subjects, pseudonym(n))
-			p.rows = append(p.rows, map[string]any{"person": "x", "street": maybe("street", text("k", "m", "street of long name")),
-				"born": maybe("born", born), "income": maybe("income", number(0, 90))})
+	for _, ds := range []catalog.Dataset{people(), relatives()} {
+		p := &table{ds: ds}
+		for n := range 13 {
+			for range rapid.SampledFrom([]int{0, 0, 1, 1, 1, most}).Draw(t, "known") {
+				p.subjects = append(p.subjects, pseudonym(n))
+				p.rows = append(p.rows, map[string]any{"person": "x", "street": maybe("street", text("k", "m", "street of long name")),
+					"born": maybe("born", born), "income": maybe("income", number(0, 90))})
+			}
 		}
+		ts[ds.ID] = p
 	}
-	ts["people"] = p
 	s := &table{ds: sites()}
 	for _, a := range []any{nil, "s1", "s2", "", "a site with a long name"} {
 		for _, w := range []any{nil, int64(0), int64(1)} {
@@ -91,7 +94,7 @@ func genSpec(t *rapid.T) query.Spec {
 		labels["p.street"], labels["p.born age"], labels["p.born year"] = []string{"k", "missing"}, []string{"<18", "missing"}, []string{"1990"}
 		values = append(values, "p.income")
 		if rapid.Bool().Draw(t, "again") {
-			s.Inputs = append(s.Inputs, query.Input{Alias: "q", Dataset: "people", With: "p", Join: join()})
+			s.Inputs = append(s.Inputs, query.Input{Alias: "q", Dataset: "relatives", With: "p", Join: join()})
 			labels["q.born age"] = []string{"≥18"}
 		}
 	}

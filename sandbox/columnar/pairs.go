@@ -35,9 +35,6 @@ func (e *evidence) tabled(cells []uint32, done, limit int) {
 	if !t.built {
 		t.built, t.direct.mem, t.keys = true, e.keys.mem, make([]uint64, piece)
 		e.last.free()
-		if e.subjects == nil { // subjects can come in order where their pairs do not: no part follows on this one
-			e.subjects = indexOf(&e.people, e.known)
-		}
 	}
 	cells, ids, pair := cells[done:], e.ids[done:len(cells)], e.pair[done:len(cells)]
 	if limit <= fewCells && t.hashed == nil {

@@ -69,7 +69,6 @@ type scanner struct {
 	dealers  []*dealer // by input: of rows that wait for a spilled one
 	back     []*back   // by input: where they come back
 	key      []byte
-	joined   int // rows
 	p        *Partial
 	grouper  *grouper
 	emit     func(*Partial) error // takes what does not fit in memory; nil: nobody does
@@ -235,17 +234,14 @@ func (s *scanner) expand(ctx context.Context, b *inputBatch, i int, f *frame, ke
 	g.sel = g.buf
 	n := 0
 	flush := func() error {
-		if s.joined += n; s.joined > s.r.lim.MaxJoined {
-			return tooLarge(string(s.r.d.Inputs[i].Dataset), "joined rows", s.r.lim.MaxJoined)
-		}
-		if err := ctx.Err(); err != nil {
-			return &sandbox.Error{Op: "columnar", Kind: sandbox.Unavailable, Object: b.dataset, Err: err}
+		if err := s.walk(ctx, b, i, n); err != nil {
+			return err
 		}
 		g.sel = g.buf[:n]
 		n = 0
 		return s.join(ctx, b, i+1, g)
 	}
-	missing := [1]uint32{miss}
+	missing, dropped := [1]uint32{miss}, 0
 	for j, key := range keys {
 		rows := missing[:]
 		if key != miss {
@@ -255,6 +251,12 @@ func (s *scanner) expand(ctx context.Context, b *inputBatch, i int, f *frame, ke
 		}
 		for _, row := range rows {
 			if row != miss && l.drop != nil && l.drop.v[row] != 0 {
+				if dropped++; dropped == 1<<16 { // as much work as joined ones
+					if err := s.walk(ctx, b, i, dropped); err != nil {
+						return err
+					}
+					dropped = 0
+				}
 				continue
 			}
 			g.buf[n] = f.sel[j]
@@ -270,7 +272,20 @@ func (s *scanner) expand(ctx context.Context, b *inputBatch, i int, f *frame, ke
 		}
 	}
 	if n > 0 {
-		return flush()
+		if err := flush(); err != nil {
+			return err
+		}
+	}
+	return s.walk(ctx, b, i, dropped)
+}
+
+// walk counts rows that a join gave or looked at, over all parts of a process.
+func (s *scanner) walk(ctx context.Context, b *inputBatch, i, rows int) error {
+	if s.r.joined.Add(int64(rows)) > int64(s.r.lim.MaxJoined) {
+		return tooLarge(string(s.r.d.Inputs[i].Dataset), "joined rows", s.r.lim.MaxJoined)
+	}
+	if err := ctx.Err(); err != nil {
+		return &sandbox.Error{Op: "columnar", Kind: sandbox.Unavailable, Object: b.dataset, Err: err}
 	}
 	return nil
 }

@@ -19,7 +19,7 @@
 // Sums and means, and both sums of a ratio, are held to the first five; row counts, distinct counts and labels of a histogram to all but
 // all-equal; logistic regressions, whose outcome is the same for many, likewise; counts of people to frequency. A histogram must not
 // leave out few people whose label is missing either. A value that is no total is held to frequency by the people it rests on from
-// any side (a quantile by those at or below it and those at or above), and variance, its kin and regressions to degrees. Extremes
+// any side (a quantile by those at or below it and those at or above; it leaves rounded to two digits, for it is a value somebody has), and variance, its kin and regressions to degrees. Extremes
 // are one person's own value: their cell is judged, and they leave as redacted, unless the owner's rule calls them structural: then
 // enough people must have a value, whoever holds it. Parameters come from the district profile and stay
 // secret from askers. A cell that breaks a rule is published as suppressed, never

@@ -3,6 +3,7 @@ package egress
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -313,5 +314,15 @@ func TestSeveralHistogramsLeaveOutFew(t *testing.T) {
 	}
 	if want := []bool{true, true, true, true}; !slices.Equal(got.hidden, want) {
 		t.Errorf("histograms hide %v, not %v", got.hidden, want)
+	}
+}
+
+// A quantile is somebody's value: it leaves to two digits.
+func TestQuantilesLeaveCoarse(t *testing.T) {
+	for v, want := range map[int64]int64{0: 0, 7: 7, 99: 99, 100: 100, 104: 100, 105: 110, 206129: 210000, 995: 1000, -206129: -210000, -45: -45,
+		math.MaxInt64: 9_200_000_000_000_000_000, math.MinInt64: -9_200_000_000_000_000_000} {
+		if got := coarse(v); got != want {
+			t.Errorf("%d leaves as %d, want %d", v, got, want)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package egress
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"slices"
 	"unicode/utf8"
 
@@ -89,6 +90,23 @@ func (c *Checked) encode(question sandbox.QuestionID) ([]byte, error) {
 	return b, err
 }
 
+// coarse rounds a value to two digits, half away from zero. A quantile is a value that somebody has: several ranks would read out a cell
+// row by row. Source: rule 12 of the gate; two digits leave at least half a percent, at most five, on either side.
+func coarse(v int64) int64 {
+	m, unit := magnitude(v), uint64(1)
+	for m/unit >= 100 {
+		unit *= 10
+	}
+	m = (m + unit/2) / unit * unit
+	if m > math.MaxInt64 {
+		m -= unit
+	}
+	if v < 0 {
+		return -int64(m)
+	}
+	return int64(m)
+}
+
 // values gives a row the values of a cell that may leave.
 func (r *ResultRow) values(a *sandbox.Answer, c *sandbox.Cell) {
 	for m := range a.Measures {
@@ -101,6 +119,9 @@ func (r *ResultRow) values(a *sandbox.Answer, c *sandbox.Cell) {
 		}
 		if why == "" {
 			v := c.Values[m]
+			if a.Measures[m].Func == sandbox.Quantile {
+				v = coarse(v)
+			}
 			r.Values = append(r.Values, &v)
 			continue
 		}

@@ -154,6 +154,11 @@ func (d *deriver) input(i int, input Input, in map[sandbox.DatasetID]catalog.Dat
 	}
 }
 
+// byRecord says whether an input gives at most one row for each it joins.
+func byRecord(in Input, ds catalog.Dataset) bool {
+	return ds.RecordKey != "" && slices.ContainsFunc(in.On, func(k Key) bool { return k.Right == ds.RecordKey })
+}
+
 func (d *deriver) item(id sandbox.DatasetID) *sandbox.ListItem {
 	for i := range d.list {
 		if d.list[i].Dataset == id {
@@ -161,6 +166,15 @@ func (d *deriver) item(id sandbox.DatasetID) *sandbox.ListItem {
 		}
 	}
 	return nil
+}
+
+// bounded says whether an input's unit asks thresholds of its own for a column, or for every answer about its subjects.
+func (d *deriver) bounded(in *DerivedInput, rule sandbox.ColumnRule) bool {
+	if in.Described.Subject == "" {
+		return false
+	}
+	every, _ := d.item(in.Dataset).Rule(in.Described.Subject)
+	return rule.MinSubjects > 0 || rule.MaxShare > 0 || every.MinSubjects > 0 || every.MaxShare > 0
 }
 
 // use resolves one column of input i and checks its rule. It gives nil when refused.
@@ -215,6 +229,11 @@ func (d *deriver) use(i int, name string, use sandbox.Use, fn sandbox.MeasureFun
 		// Counting protects the subject of the scanned row. Ten rows that all look up one person would pass a count of ten.
 		d.refuse("column.other-subject", ref, "an input joined by keys is about another subject than the one counted, so it lends columns up to grade 2 only",
 			articleEvery, "join "+string(input.Dataset)+" by the protected subject, or scan it first")
+		return nil
+	}
+	if bound := d.bounded(input, rule); !input.Same && use == sandbox.UseAggregate && bound {
+		d.refuse("column.other-subject", ref, "its unit asks for a number of subjects, or a share, of an input's own subjects; an input joined by keys is about other subjects than the ones counted",
+			articleEvery, "scan "+string(input.Dataset)+" first, or join it by the protected subject")
 		return nil
 	}
 	u := d.column(i, name)
@@ -366,7 +385,22 @@ func (d *deriver) finish() {
 		}
 		slices.Sort(d.out.Inputs[i].Needed)
 	}
+	if len(d.reasons) == 0 {
+		d.once()
+	}
 	d.out.complete = len(d.reasons) == 0
+}
+
+// once refuses further copies of a dataset. Each multiplies a person's rows by how many there are: sums weighed by powers of that number are a
+// linear system.
+func (d *deriver) once() {
+	for i, in := range d.out.Inputs {
+		if slices.ContainsFunc(d.out.Inputs[:i], func(x DerivedInput) bool { return x.Dataset == in.Dataset }) && !byRecord(in.Input, in.Described) {
+			id := string(in.Dataset)
+			d.refuse("join.repeated", id, "a dataset stands once in a question, unless its further copies are looked up by their record key: copies of a person's rows weigh the person by their number",
+				articleEvery, "ask without the second "+id)
+		}
+	}
 }
 
 // stricter takes over what a rule asks of the gate.

@@ -141,6 +141,8 @@ func TestDeriveRefuses(t *testing.T) {
 		{"subject as key", "join.key", "claims.person_id", joined(Input{Alias: "x", Dataset: "persons", With: "c", On: []Key{{"person_id", "doctor"}}})},
 		{"keys of two types", "join.type", "hospitals.number", joined(Input{Alias: "x", Dataset: "hospitals", With: "c", On: []Key{{"hospital", "number"}}})},
 		{"subjects of two kinds", "join.subject", "hospitals", joined(Input{Alias: "x", Dataset: "hospitals", With: "c"})},
+		{"rows of a person twice", "join.repeated", "claims", joined(Input{Alias: "x", Dataset: "claims", With: "c"})},
+		{"rows of a hospital twice", "join.repeated", "hospitals", joined(Input{Alias: "x", Dataset: "hospitals", With: "p", On: []Key{{"doctor", "hospital"}}})},
 		{"sensitive column of another subject", "column.other-subject", "hospitals.debt", measure(sandbox.Sum, "h.debt")},
 		{"person behind a key", "column.other-subject", "persons.birth_date", func(s *Spec) {
 			s.Inputs = append(s.Inputs, Input{Alias: "x", Dataset: "persons", With: "c", On: []Key{{"hospital", "doctor"}}})
@@ -272,6 +274,44 @@ func TestLabels(t *testing.T) {
 			if v, ok := Value(&c.col, odd); ok && Label(&c.col, v) != odd {
 				t.Errorf("%s reads %q", c.col.Type, odd)
 			}
+		}
+	}
+}
+
+// A unit's thresholds count its own subjects: an input joined by keys, whose subjects are not counted, is not computed on under them.
+func TestThresholdsOfAnotherSubject(t *testing.T) {
+	ask := func(change func(rule *sandbox.ColumnRule)) []sandbox.Reason {
+		in, list := data(), rules()
+		h := in["hospitals"]
+		h.Columns = append(slices.Clone(h.Columns), catalog.Column{Name: "beds", Type: catalog.Int, Grade: 1})
+		in["hospitals"] = h
+		for i := range list {
+			if list[i].Dataset == "hospitals" {
+				list[i].Columns = append(list[i].Columns, sandbox.ColumnRule{Column: "beds", Uses: []sandbox.Use{sandbox.UseAggregate}, Funcs: []sandbox.MeasureFunc{sandbox.Mean}})
+				for k := range list[i].Columns {
+					change(&list[i].Columns[k])
+				}
+			}
+		}
+		s := good()
+		s.Measures = append(s.Measures, Measure{Func: sandbox.Mean, Column: "h.beds", As: "x"})
+		_, reasons := Derive(s, in, list)
+		return reasons
+	}
+	if r := ask(func(*sandbox.ColumnRule) {}); len(r) > 0 {
+		t.Fatalf("without thresholds: %+v", r)
+	}
+	for name, change := range map[string]func(*sandbox.ColumnRule){
+		"people of the column": func(r *sandbox.ColumnRule) { r.MinSubjects = 30 * len(r.Funcs) },
+		"share of the column":  func(r *sandbox.ColumnRule) { r.MaxShare = 50 * len(r.Funcs) },
+		"people of the subject": func(r *sandbox.ColumnRule) {
+			if r.Column == "code" {
+				r.MinSubjects = 50
+			}
+		},
+	} {
+		if r := ask(change); len(r) != 1 || r[0].Code != "column.other-subject" || r[0].Column != "hospitals.beds" {
+			t.Errorf("%s: %+v", name, r)
 		}
 	}
 }

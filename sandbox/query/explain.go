@@ -144,7 +144,7 @@ func (o Output) evidence() string {
 		}
 		return "people who hold the extreme; redacted, since the rule does not call it structural"
 	case sandbox.Quantile:
-		return "people at or below the value and at or above it, the fewer; what each adds"
+		return "people at or below the value and at or above it, the fewer; what each adds; it leaves rounded to two digits"
 	case sandbox.Ratio:
 		return "people with both values, and what each adds to either sum"
 	}
