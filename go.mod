@@ -9,6 +9,7 @@ require (
 	github.com/cockroachdb/datadriven v1.0.2 // tests only: tables of questions that lawyers can read
 	github.com/emmansun/gmsm v0.44.0 // every SM algorithm, behind attest/sm
 	github.com/getkin/kin-openapi v0.140.0 // tests only: holds real answers to openapi.yaml
+	github.com/google/differential-privacy/go/v3 v3.0.0 // calibrated Gaussian noise and private selection, in sandbox/egress/noise; go/v4 does not resolve
 	github.com/miekg/pkcs11 v1.1.1 // keys in a device, in attest/keys/pkcs11
 	github.com/oapi-codegen/runtime v1.5.0 // parameter binding of the generated server and client
 	github.com/pingcap/tidb/pkg/parser v0.0.0-20250324122243-d51e00e5bbf0 // SQL text to a syntax tree, in sandbox/query/sql
@@ -47,6 +48,7 @@ require (
 	github.com/gobwas/pool v0.2.1 // indirect
 	github.com/gobwas/ws v1.4.0 // indirect
 	github.com/goccy/go-json v0.10.3 // indirect
+	github.com/golang/glog v1.2.0 // indirect
 	github.com/google/flatbuffers v24.3.25+incompatible // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
@@ -80,6 +82,7 @@ require (
 	golang.org/x/telemetry v0.0.0-20260625142307-59b4966ccb57 // indirect
 	golang.org/x/tools v0.47.0 // indirect
 	golang.org/x/xerrors v0.0.0-20231012003039-104605ab7028 // indirect
+	gonum.org/v1/gonum v0.15.0 // indirect
 	google.golang.org/protobuf v1.36.11 // indirect
 	gopkg.in/natefinch/lumberjack.v2 v2.2.1 // indirect
 	modernc.org/libc v1.68.0 // indirect
