@@ -55,6 +55,8 @@ type Measure struct {
 	Scale int         `json:"scale"`
 
 	Structural bool `json:"structural,omitempty"` // of an extreme: its owner's rule says that it follows from the column's definition, so it may leave
+
+	Noise Mechanism `json:"noise,omitzero"` // of a result: how its values were protected; absent: they are exact
 }
 
 // Cell (单元格) is one group of an Answer with the evidence the engine computed for it.

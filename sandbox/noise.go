@@ -142,6 +142,10 @@ func (n Noise) Text() string {
 		if n.Budget != (Privacy{}) {
 			s += fmt.Sprintf(", %s in all", n.Budget)
 		}
+		if n.Bound > 0 {
+			s += fmt.Sprintf(", a person's sum in a cell up to %d", n.Bound)
+		}
+		s += fmt.Sprintf(", %d rows and %d cells of a person", max(n.Rows, 1), max(n.Cells, 1))
 		return s
 	}
 	return "leaves exact"

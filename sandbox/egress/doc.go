@@ -68,5 +68,8 @@
 // notice. Approvals are bound to bytes, round, recipient, expiry and policy, and Release holds them to the moment. Classes are
 // checklists as data (classes.json); a class that this domain does not produce is refused by name, an unknown one always.
 //
+// Round, Perturb and CheckPrivate protect what may leave by the strictest noise rule of the columns used (package noise); rules and ledger
+// look at exact values before.
+//
 // It reads no rows, opens no file, keeps no clock. Populations are keyed tokens, grade 4, sealed by the caller.
 package egress
