@@ -301,7 +301,8 @@ type (
 		Class    sandbox.Class      `json:"class,omitempty"`
 		Codes    []string           `json:"codes,omitempty"`
 		Policy   string             `json:"policy"`
-		Request  []byte             `json:"request"` // SM3 of the signed request
+		Privacy  sandbox.Privacy    `json:"privacy,omitzero"` // spent of each dataset by what was not drawn before
+		Request  []byte             `json:"request"`          // SM3 of the signed request
 	}
 	// RunComputedBody (域内计算).
 	RunComputedBody struct {

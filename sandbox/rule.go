@@ -39,6 +39,7 @@ type ColumnRule struct {
 	Compares    int       `json:"compares,omitempty"`     // 比较次数: registered groupings that one question may hold a subject's value to; 0: by grade
 	PerDay      int       `json:"per_day,omitempty"`      // 每日比较次数: the same over a day's questions under one grant; 0: bounded by its bits alone
 	Structural  bool      `json:"structural,omitempty"`   // 结构性极值: min and max follow from the column's definition and may leave
+	Noise       Noise     `json:"noise,omitzero"`         // 加噪: how the numbers of a question that uses the column leave; zero: exact
 }
 
 // Bounds of one rule.
@@ -105,6 +106,9 @@ func (r ColumnRule) Text() string {
 	}
 	if r.Structural {
 		b.WriteString("; its extremes may leave")
+	}
+	if r.Noise.Kind != "" {
+		fmt.Fprintf(&b, "; %s", r.Noise.Text())
 	}
 	return b.String()
 }

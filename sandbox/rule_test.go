@@ -99,9 +99,11 @@ func TestRuleWithin(t *testing.T) {
 // TestRuleText changes each field of a rule: those who decide on it must see the difference.
 func TestRuleText(t *testing.T) {
 	r := ColumnRule{Column: "c", Uses: []Use{UseAggregate, UseGroup}, Funcs: []MeasureFunc{Sum, Max}, Grantees: []PartyID{"op", "partner"}, MinSubjects: 20, MaxShare: 60,
-		NoFilterOn: []string{"a.b", "a.c"}, Compares: 2, PerDay: 9, Structural: true}
+		NoFilterOn: []string{"a.b", "a.c"}, Compares: 2, PerDay: 9, Structural: true,
+		Noise: Noise{Kind: NoiseDP, Release: Privacy{1_500_000, 7}, Budget: Privacy{3_000_000, 70}, Bound: 900, Rows: 3, Cells: 2}}
 	want := "aggregate, group (sum, max); for op, partner only; at least 20 people a cell; at most 60% of a cell with its largest; never selected or weighed by a.b, a.c; " +
-		"at most 2 groupings a question; at most 9 groupings a day; its extremes may leave"
+		"at most 2 groupings a question; at most 9 groupings a day; its extremes may leave; " +
+		"leaves under differential privacy, ε 1.500000, δ 7·10⁻¹² a release, ε 3.000000, δ 70·10⁻¹² in all, a person's sum in a cell up to 900, 3 rows and 2 cells of a person"
 	if got := r.Text(); got != want {
 		t.Errorf("%s\n%s", got, want)
 	}
@@ -115,6 +117,14 @@ func TestRuleText(t *testing.T) {
 		f.SetZero()
 		if x.Text() == want {
 			t.Errorf("%s is not said", typ.Field(i).Name)
+		}
+	}
+	noise := reflect.TypeFor[Noise]()
+	for i := range noise.NumField() {
+		x := r
+		reflect.ValueOf(&x.Noise).Elem().Field(i).SetZero()
+		if x.Text() == want {
+			t.Errorf("noise: %s is not said", noise.Field(i).Name)
 		}
 	}
 	if got := (ColumnRule{}).Text(); got != "nothing" {

@@ -27,6 +27,54 @@ import (
 	"github.com/opdomain/opdomain/sandbox/query"
 )
 
+// Defines values for ExplainedNoiseKind.
+const (
+	ExplainedNoiseKindDp        ExplainedNoiseKind = "dp"
+	ExplainedNoiseKindExact     ExplainedNoiseKind = "exact"
+	ExplainedNoiseKindPerturbed ExplainedNoiseKind = "perturbed"
+	ExplainedNoiseKindRounded   ExplainedNoiseKind = "rounded"
+)
+
+// Valid indicates whether the value is a known member of the ExplainedNoiseKind enum.
+func (e ExplainedNoiseKind) Valid() bool {
+	switch e {
+	case ExplainedNoiseKindDp:
+		return true
+	case ExplainedNoiseKindExact:
+		return true
+	case ExplainedNoiseKindPerturbed:
+		return true
+	case ExplainedNoiseKindRounded:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for NoiseKind.
+const (
+	NoiseKindDp        NoiseKind = "dp"
+	NoiseKindExact     NoiseKind = "exact"
+	NoiseKindPerturbed NoiseKind = "perturbed"
+	NoiseKindRounded   NoiseKind = "rounded"
+)
+
+// Valid indicates whether the value is a known member of the NoiseKind enum.
+func (e NoiseKind) Valid() bool {
+	switch e {
+	case NoiseKindDp:
+		return true
+	case NoiseKindExact:
+		return true
+	case NoiseKindPerturbed:
+		return true
+	case NoiseKindRounded:
+		return true
+	default:
+		return false
+	}
+}
+
 // Application (场景申请) is what an operator or partner files
 type Application = grant.Application
 
@@ -51,6 +99,18 @@ type Entry = catalog.Entry
 // Envelope 密封结果: sealed to its recipient and signed by the domain
 type Envelope = json.RawMessage
 
+// ExplainedNoise (加噪说明) is the strictest noise rule of the columns used, and what the question costs at most
+type ExplainedNoise struct {
+	// Cost (隐私预算) is an amount of differential privacy, ε in 10⁻⁶ and δ in 10⁻¹²
+	Cost     *Privacy           `json:"cost,omitempty"`
+	Kind     ExplainedNoiseKind `json:"kind"`
+	Releases *int               `json:"releases,omitempty"`
+	Rule     string             `json:"rule"`
+}
+
+// ExplainedNoiseKind defines model for ExplainedNoise.Kind.
+type ExplainedNoiseKind string
+
 // IdentityID defines model for IdentityID.
 type IdentityID = sandbox.IdentityID
 
@@ -59,6 +119,29 @@ type Invoice = bill.Invoice
 
 // InvoiceID defines model for InvoiceID.
 type InvoiceID = sandbox.InvoiceID
+
+// Noise (加噪规则) is what a column's owner asks of the numbers of a question that uses the column; all but kind are for dp
+type Noise struct {
+	Bound *int64 `json:"bound,omitempty"`
+
+	// Budget (隐私预算) is an amount of differential privacy, ε in 10⁻⁶ and δ in 10⁻¹²
+	Budget *Privacy  `json:"budget,omitempty"`
+	Cells  *int      `json:"cells,omitempty"`
+	Kind   NoiseKind `json:"kind"`
+
+	// Release (隐私预算) is an amount of differential privacy, ε in 10⁻⁶ and δ in 10⁻¹²
+	Release *Privacy `json:"release,omitempty"`
+	Rows    *int64   `json:"rows,omitempty"`
+}
+
+// NoiseKind defines model for Noise.Kind.
+type NoiseKind string
+
+// Privacy (隐私预算) is an amount of differential privacy, ε in 10⁻⁶ and δ in 10⁻¹²
+type Privacy struct {
+	DeltaPico    *int64 `json:"delta_pico,omitempty"`
+	EpsilonMicro *int64 `json:"epsilon_micro,omitempty"`
+}
 
 // QuestionID defines model for QuestionID.
 type QuestionID = sandbox.QuestionID

@@ -139,6 +139,11 @@ func (a *Application) validateLimits(at string, r sandbox.ColumnRule, in map[san
 			return bad(at, fmt.Sprintf("%s is %d to %d, or left out", x.what, x.lo, x.hi))
 		}
 	}
+	if r.Noise != (sandbox.Noise{}) {
+		if rule := r.Noise.Valid(); rule != "" {
+			return bad(at, rule)
+		}
+	}
 	for i, p := range r.Grantees {
 		party := p == a.Operator || slices.Contains(a.Partners, p) || slices.Contains(a.Insurers, p)
 		if !party || slices.Contains(r.Grantees[:i], p) {

@@ -77,6 +77,9 @@ func TestRulesRefused(t *testing.T) {
 		"no such table to keep from":      {days, func(r *sandbox.ColumnRule) { r.NoFilterOn = []string{"ghosts.street"} }, "days"},
 		"a bare column to keep from":      {days, func(r *sandbox.ColumnRule) { r.NoFilterOn = []string{"street"} }, "days"},
 		"kept from twice":                 {days, func(r *sandbox.ColumnRule) { r.NoFilterOn = []string{"claims.icd10", "claims.icd10"} }, "days"},
+		"unknown noise":                   {days, func(r *sandbox.ColumnRule) { r.Noise.Kind = "blurred" }, "days"},
+		"noise without a kind":            {days, func(r *sandbox.ColumnRule) { r.Noise.Cells = 1 }, "days"},
+		"dp without ε":                    {days, func(r *sandbox.ColumnRule) { r.Noise = sandbox.Noise{Kind: sandbox.NoiseDP} }, "days"},
 		"linear of a bool":                {died, func(r *sandbox.ColumnRule) { r.Funcs = []sandbox.MeasureFunc{sandbox.Linear} }, "died"},
 		"quantile of a date":              {born, func(r *sandbox.ColumnRule) { r.Funcs = []sandbox.MeasureFunc{sandbox.Quantile} }, "born"},
 		"histogram of years":              {born, func(r *sandbox.ColumnRule) { r.Funcs = []sandbox.MeasureFunc{sandbox.Histogram} }, "born"},
@@ -114,12 +117,38 @@ func TestEveryFieldOfARuleIsSigned(t *testing.T) {
 			f.SetBool(!f.Bool())
 		case reflect.Slice:
 			f.Set(f.Slice(0, f.Len()-1))
+		case reflect.Struct:
+			f.Set(reflect.ValueOf(sandbox.Noise{Kind: sandbox.NoisePerturbed}))
 		default:
 			t.Fatalf("%s: no way to change a %s", typ.Field(i).Name, f.Kind())
 		}
 		if slices.Equal(ListDigest(b.List), list) || slices.Equal(AgreementDigest(b, units), agreement) {
 			t.Errorf("%s is not signed", typ.Field(i).Name)
 		}
+	}
+	noise := reflect.TypeFor[sandbox.Noise]()
+	digests := map[string]string{}
+	for i := -1; i < noise.NumField(); i++ {
+		_, b := ruled()
+		n := &b.List[1].Columns[1].Noise
+		*n = sandbox.Noise{Kind: sandbox.NoiseDP, Release: sandbox.Privacy{Epsilon: 1_000_000, Delta: 1000}, Bound: 1, Rows: 1, Cells: 1}
+		name := "as it is"
+		if i >= 0 {
+			name = noise.Field(i).Name
+			switch f := reflect.ValueOf(n).Elem().Field(i); f.Kind() {
+			case reflect.String:
+				f.SetString("dp2")
+			case reflect.Struct:
+				f.Set(reflect.ValueOf(sandbox.Privacy{Epsilon: 2_000_000, Delta: 1000}))
+			default:
+				f.SetInt(2)
+			}
+		}
+		d := string(AgreementDigest(b, units))
+		if other := digests[d]; other != "" {
+			t.Errorf("noise: %s is signed like %s", name, other)
+		}
+		digests[d] = name
 	}
 	// Order within a rule says nothing.
 	_, b := ruled()

@@ -33,6 +33,7 @@ type collections struct {
 	scenarios   store.Collection[grant.Scenario]
 	consents    store.Collection[consentRecord]
 	questions   store.Collection[questionRecord]
+	draws       store.Collection[drawRecord]
 	releases    store.Collection[releaseRecord]
 	usage       store.Collection[meter.Event]
 	invoices    store.Collection[bill.Invoice]
@@ -66,6 +67,7 @@ func newCollections(s *store.Store) collections {
 		scenarios:   store.NewCollection[grant.Scenario](s, "scenario"),
 		consents:    store.NewCollection[consentRecord](s, "consent"),
 		questions:   store.NewCollection[questionRecord](s, "question"),
+		draws:       store.NewCollection[drawRecord](s, "draw"),
 		releases:    store.NewCollection[releaseRecord](s, "release"),
 		usage:       store.NewCollection[meter.Event](s, "usage"),
 		invoices:    store.NewCollection[bill.Invoice](s, "invoice"),

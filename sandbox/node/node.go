@@ -91,6 +91,7 @@ type Node struct {
 	// populations are the ledger's sealed entries; questionKey makes question ids.
 	populations *populations
 	questionKey []byte
+	protection  *protection // of numbers that leave
 	mem         memory.Allocator
 	lock        *os.File
 	docs        collections
@@ -296,6 +297,9 @@ func open(ctx context.Context, cfg Config, d description, create bool) (n *Node,
 	}
 	n.subjects = ingest.NewPseudonymizer(subjectKey)
 	if n.ledger, err = egress.NewLedger(ledgerKey); err != nil {
+		return n, err
+	}
+	if n.protection, err = openProtection(n.profile.Privacy, ledgerKey); err != nil {
 		return n, err
 	}
 	if n.populations, err = openPopulations(filepath.Join(cfg.Dir, "ledger"), popKey, cfg.Rand); err != nil {

@@ -54,6 +54,8 @@ type questionRecord struct {
 	Release  sandbox.ReleaseID
 	Salt     []byte // of the digest in the evidence
 
+	Noise *questionNoise `json:",omitempty"` // what it draws under differential privacy
+
 	First  *attest.Statement    `json:",omitempty"` // the round's first vote, until the second opens it
 	Ledger []sandbox.QuestionID `json:",omitempty"` // names of its entries in the ledger; none: of the time when its id was the one
 }
@@ -109,8 +111,10 @@ func (n *Node) facts(ctx context.Context, c api.Caller, s query.Spec, at time.Ti
 	if f.Asker, err = n.affiliates(ctx, f.Asker, f.Datasets); err != nil {
 		return policy.Facts{}, nil, err
 	}
-	f.Compared, err = n.compared(ctx, sc, at)
-	return f, sc, err
+	if f.Compared, err = n.compared(ctx, sc, at); err != nil {
+		return policy.Facts{}, nil, err
+	}
+	return f, sc, n.spending(ctx, &f, sc, s)
 }
 
 // affiliates names in a party the units that declare it theirs: affiliation holds both ways.
@@ -168,12 +172,19 @@ func (n *Node) Explain(ctx context.Context, c api.Caller, s query.Spec) (api.Exp
 		return api.Explanation{}, err
 	}
 	decision, x := policy.Explain(f, s)
+	out := api.Explanation{Decision: decision, Derivation: &x}
+	if _, d := policy.Evaluate(f, s); d.Complete() {
+		if err := n.deviations(d, &out); err != nil {
+			return api.Explanation{}, err
+		}
+	}
 	var text strings.Builder
 	for _, r := range decision.Reasons {
 		fmt.Fprintf(&text, "refused %s %s: %s (%s)\n  smallest change: %s\n", r.Code, r.Column, r.Rule, r.Article, r.Change)
 	}
 	text.WriteString(x.Text())
-	return api.Explanation{Decision: decision, Text: text.String(), Derivation: &x}, nil
+	out.Text = text.String()
+	return out, nil
 }
 
 // Ask is one question from decision to review: decide → charge and meter → compute → gate → ledger → submit. The same
@@ -205,7 +216,7 @@ func (n *Node) Ask(ctx context.Context, c api.Caller, s query.Spec) (api.Questio
 		q = *prior // the process ended while it was computed: compute it again, charged already
 	} else if err := n.standing(ctx, q.Inputs); err != nil {
 		return api.Question{}, err
-	} else if err := n.accept(ctx, c, sc, derived, &q); err != nil {
+	} else if err := n.accept(ctx, c, sc, derived, f.Datasets, &q); err != nil {
 		return api.Question{}, err
 	}
 	if err := n.compute(ctx, c, derived, &q, nil); err != nil {
@@ -285,8 +296,8 @@ func (n *Node) refuse(ctx context.Context, c api.Caller, q questionRecord) (api.
 	return n.seen(q, q.Asked), err
 }
 
-// accept charges the bit budget, meters the use and records the decision, all before a key opens.
-func (n *Node) accept(ctx context.Context, c api.Caller, sc *grant.Scenario, d query.Derivation, q *questionRecord) error {
+// accept charges the budgets of bits and of differential privacy, meters the use and records the decision, all before a key opens.
+func (n *Node) accept(ctx context.Context, c api.Caller, sc *grant.Scenario, d query.Derivation, in map[sandbox.DatasetID]catalog.Dataset, q *questionRecord) error {
 	q.State = stateComputing
 	return n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
 		bits := n.profile.Bits
@@ -299,6 +310,9 @@ func (n *Node) accept(ctx context.Context, c api.Caller, sc *grant.Scenario, d q
 					return err
 				}
 			}
+		}
+		if err := n.charge(ctx, d, in, q); err != nil {
+			return err
 		}
 		if err := n.recordDecision(tx, c, q); err != nil {
 			return err
@@ -324,6 +338,9 @@ func (n *Node) recordDecision(tx *change, c api.Caller, q *questionRecord) error
 	for _, r := range q.Decision.Reasons {
 		body.Codes = append(body.Codes, r.Code)
 	}
+	if q.Noise != nil {
+		body.Privacy = q.Noise.Spent
+	}
 	tx.record(attest.QuestionDecided, "question/"+string(q.ID), body, q.audiences()...)
 	return nil
 }
@@ -339,9 +356,7 @@ func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q 
 	for _, in := range q.Inputs {
 		sub.Datasets = append(sub.Datasets, in.Dataset)
 	}
-	params := egress.Params{MinSubjects: n.profile.Gate.MinSubjects.Value, DominanceN: n.profile.Gate.DominanceN.Value,
-		DominanceK: n.profile.Gate.DominanceK.Value, PPercent: n.profile.Gate.PPercent.Value}
-	params = params.Stricter(d.MinSubjects, d.MaxShare)
+	params := n.thresholds(d)
 	sub.Params = params
 	found := n.gate(ctx, d, q, params)
 	id, err := n.newID("r")
@@ -437,7 +452,7 @@ func (n *Node) gate(ctx context.Context, d query.Derivation, q *questionRecord, 
 	if err := n.populations.load(ctx, n, false); err != nil {
 		return fail(err)
 	}
-	checked, err := egress.Check(q.ID, answer, params, n.populations.book.Linked(n.ledger, answer)...)
+	checked, err := n.protect(ctx, d, q, answer, params)
 	if err != nil {
 		return fail(err)
 	}

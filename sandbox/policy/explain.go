@@ -6,6 +6,7 @@ import (
 
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/grant"
+	"github.com/opdomain/opdomain/sandbox/profile"
 	"github.com/opdomain/opdomain/sandbox/query"
 )
 
@@ -57,6 +58,46 @@ func (f *Facts) perDay(why *reasons, d query.Derivation) {
 	}
 }
 
+// Budget is what may be spent of a dataset by differential privacy: the district's amount, or less where an owner's rule says so.
+func Budget(p *profile.Profile, n sandbox.Noise) sandbox.Privacy {
+	most := sandbox.Privacy{Epsilon: p.Privacy.Epsilon.Value, Delta: p.Privacy.Delta.Value}
+	if n.Budget.Epsilon > 0 {
+		most.Epsilon = min(most.Epsilon, n.Budget.Epsilon)
+	}
+	if n.Budget.Delta > 0 {
+		most.Delta = min(most.Delta, n.Budget.Delta)
+	}
+	return most
+}
+
+// private holds what a question draws to the budgets of its datasets. What was drawn before is free, so it stays askable for ever.
+func (f *Facts) private(why *reasons, d query.Derivation) {
+	if d.Noise.Kind != sandbox.NoiseDP || f.Draws == 0 {
+		return
+	}
+	most, one := Budget(f.Profile, d.Noise), d.Noise.Release
+	for i, in := range d.Inputs {
+		if slices.ContainsFunc(d.Inputs[:i], func(x query.DerivedInput) bool { return x.Dataset == in.Dataset }) {
+			continue
+		}
+		spent, known := f.Spent[in.Dataset]
+		left := sandbox.Privacy{Epsilon: most.Epsilon - spent.Epsilon, Delta: most.Delta - spent.Delta}
+		if known && f.Draws > 0 && one.Epsilon > 0 && one.Delta > 0 && one.Times(f.Draws).Within(left) {
+			continue
+		}
+		fits := int64(0)
+		if known && one.Epsilon > 0 && one.Delta > 0 {
+			fits = max(min(left.Epsilon/one.Epsilon, left.Delta/one.Delta), 0)
+		}
+		change := "ask again what was answered before, which costs nothing; a budget is not refilled"
+		if out := int64(f.Draws) - fits; f.Draws > 0 && fits > 1 && out < int64(len(d.Spec.Measures)) {
+			change = fmt.Sprintf("leave out %d of the measures that were not asked before", out)
+		}
+		why.no(CodePrivacy, string(in.Dataset), fmt.Sprintf("the dataset's budget of differential privacy covers %d more releases at %s each; the question takes %d", fits, one, f.Draws),
+			f.Profile.Privacy.Epsilon.Article, change)
+	}
+}
+
 // evaluate decides and gives the derivation, empty unless the asker is a party of the scenario.
 func evaluate(f Facts, s query.Spec) (sandbox.Decision, query.Derivation, bool) {
 	var why reasons
@@ -91,6 +132,7 @@ func evaluate(f Facts, s query.Spec) (sandbox.Decision, query.Derivation, bool) 
 	if p := f.Profile.Bits; f.BitsUsed < 0 || f.BitsUsed > p.PerGrant.Value-p.PerQuestion.Value {
 		why.no(CodeBits, "", "the grant's bit budget does not cover one more question", p.PerGrant.Article, "file a new scenario, which the agency and the units decide on")
 	}
+	f.private(&why, d)
 	return sandbox.Decision{Allow: len(why) == 0 && d.Complete(), Engine: f.Engine, Class: sandbox.ClassA, Reasons: why}, d, true
 }
 

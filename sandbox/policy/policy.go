@@ -14,10 +14,10 @@ import (
 )
 
 // Rules (规则版本) numbers the checks of this package; it changes when any of them does.
-const Rules = "policy-2"
+const Rules = "policy-3"
 
 // Version (判定规则版本) names the checks and the district profile a decision was made under, an identifier such as
-// "policy-2.longhua.2026.1". Votes and releases bind to it.
+// "policy-3.longhua.2026.1". Votes and releases bind to it.
 func Version(p profile.Profile) string { return Rules + "." + p.Name + "." + p.Version }
 
 // The reasons of this package. Between class.not-granted and engine.* stand the reasons of query.Derive.
@@ -45,13 +45,14 @@ const (
 	CodeRaised     = "grade.raised"         // 级别高于授权时
 	CodePerDay     = "column.per-day"       // 当日比较次数用尽
 	CodeBits       = "bits.spent"           // 信息量预算用尽
+	CodePrivacy    = "privacy.spent"        // 隐私预算用尽
 )
 
 // Order lists this package's codes in the published order of checks. The reasons of query.Derive stand where
 // question.invalid to column.use do; those of consent.Order follow the last one in DecideClaim.
 func Order() []string {
 	return []string{CodeIncomplete, CodeRole, CodeScenario, CodeParty, CodePending, CodeRefused, CodeNotYet, CodeExpired, CodeEnded,
-		CodePurpose, CodeClass, CodeQuestion, CodeDataset, CodeUnknown, CodeColumn, CodeGrantee, CodeUse, CodeEngine, CodeGrade, CodeForm, CodeRaised, CodePerDay, CodeBits}
+		CodePurpose, CodeClass, CodeQuestion, CodeDataset, CodeUnknown, CodeColumn, CodeGrantee, CodeUse, CodeEngine, CodeGrade, CodeForm, CodeRaised, CodePerDay, CodeBits, CodePrivacy}
 }
 
 const (
@@ -74,6 +75,8 @@ type Facts struct {
 	Datasets  map[sandbox.DatasetID]catalog.Dataset  // at least those asked for
 	Engine    sandbox.Engine                         // how the answer would be computed
 	BitsUsed  int64                                  // charged to the grant so far
+	Draws     int                                    // releases under differential privacy that nobody drew before
+	Spent     map[sandbox.DatasetID]sandbox.Privacy  // of the datasets behind a question under differential privacy, over all askers
 	Compared  map[string]int64                       // dataset.column: groupings its values were held to under the grant today
 }
 

@@ -31,6 +31,7 @@ type Profile struct {
 	Engine    Engine                         `json:"engine"`
 	Gate      Gate                           `json:"gate"`
 	Bits      Bits                           `json:"bits"`
+	Privacy   Privacy                        `json:"privacy"`
 	Release   Release                        `json:"release"`
 	Catalogue Catalogue                      `json:"catalogue"`
 	Prices    PriceBook                      `json:"prices"`
@@ -81,6 +82,16 @@ type Gate struct {
 type Bits struct {
 	PerQuestion Value[int64] `json:"per_question"` // charged before data are opened, never refunded
 	PerGrant    Value[int64] `json:"per_grant"`
+}
+
+// Privacy (加噪参数) bounds what is spent of a dataset by differential privacy, over all of its versions and all askers, and is never refilled;
+// and says how counts are rounded and perturbed where an owner's rule asks for it. The largest error of a perturbation stays secret.
+type Privacy struct {
+	Epsilon     Value[int64] `json:"epsilon_micro"` // ε of one dataset, in 10⁻⁶
+	Delta       Value[int64] `json:"delta_pico"`    // δ of one dataset, in 10⁻¹²
+	RoundBase   Value[int]   `json:"round_base"`
+	KeyVariance Value[int]   `json:"cell_key_variance"`
+	KeyBound    Value[int]   `json:"cell_key_bound"`
 }
 
 // Release (出域时限) bounds how long an approval and a sealed result stay good.

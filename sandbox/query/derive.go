@@ -23,6 +23,9 @@ type Derivation struct {
 	MinSubjects int
 	MaxShare    int // percent
 
+	// Noise is the strictest noise rule of the columns used and of the protected subject's.
+	Noise sandbox.Noise
+
 	complete bool
 	asker    sandbox.Party      // whom it was derived for
 	list     []sandbox.ListItem // by which rules
@@ -78,7 +81,7 @@ func Derive(s Spec, in map[sandbox.DatasetID]catalog.Dataset, list []sandbox.Lis
 // Codes: question.invalid, dataset.unknown, dataset.not-listed, dataset.own, column.unknown, column.not-listed, column.subject,
 // column.grantee, column.use, column.grade, column.func, column.not-public, column.other-subject, join.key, join.type, join.subject,
 // bin.unknown, bin.column, bin.open, filter.label, measure.type, measure.outputs, measure.name, rows.raw, column.compares,
-// column.no-filter-on.
+// column.no-filter-on, noise.func, noise.bound.
 func DeriveFor(asker sandbox.Party, s Spec, in map[sandbox.DatasetID]catalog.Dataset, list []sandbox.ListItem) (Derivation, []sandbox.Reason) {
 	d := &deriver{asker: asker, list: list, used: map[columnKey]*DerivedColumn{}, needed: map[int]map[string]bool{}, told: map[sandbox.Reason]bool{}}
 	d.out.Spec, d.out.Highest = s, sandbox.Grade1
@@ -385,6 +388,7 @@ func (d *deriver) finish() {
 		}
 		slices.Sort(d.out.Inputs[i].Needed)
 	}
+	d.noise()
 	if len(d.reasons) == 0 {
 		d.once()
 	}
@@ -409,6 +413,7 @@ func (d *Derivation) stricter(r sandbox.ColumnRule) {
 	if r.MaxShare > 0 && (d.MaxShare == 0 || r.MaxShare < d.MaxShare) {
 		d.MaxShare = r.MaxShare
 	}
+	d.Noise = d.Noise.Stricter(r.Noise)
 }
 
 func add[T comparable](list []T, v T) []T {

@@ -19,6 +19,7 @@ type Explanation struct {
 	Personal    bool              `json:"personal"`
 	MinSubjects int               `json:"min_subjects,omitempty"` // asked by the owners' rules, beside the district's
 	MaxShare    int               `json:"max_share,omitempty"`    // percent, likewise
+	Noise       *ExplainedNoise   `json:"noise,omitempty"`        // how numbers leave, where not exact
 	Shown       string            `json:"shown,omitempty"`        // which published cells are shown
 	Engine      ExplainedEngine   `json:"engine,omitzero"`        // chosen by policy
 	Cost        Estimate          `json:"cost"`
@@ -56,6 +57,17 @@ type ExplainedOutput struct {
 	Unit     string              `json:"unit,omitempty"`
 	Scale    int                 `json:"scale,omitempty"`
 	Evidence string              `json:"evidence"`
+	// Deviation is the standard deviation (标准差) of the error to expect from noise, in thousandths of 10^-Scale units.
+	Deviation int64 `json:"deviation_milli,omitempty"`
+}
+
+// ExplainedNoise (加噪说明) is the strictest noise rule of the columns used. Of dp it says what the question costs at most, where none of it
+// was drawn before.
+type ExplainedNoise struct {
+	Kind     sandbox.NoiseKind `json:"kind"`
+	Rule     string            `json:"rule"`               // in words
+	Releases int               `json:"releases,omitempty"` // each of which spends of every dataset's budget
+	Cost     *sandbox.Privacy  `json:"cost,omitempty"`     // of all of them
 }
 
 // ExplainedEngine (计算方式说明) says how an answer would be computed and why so.
@@ -70,6 +82,7 @@ type ExplainedEngine struct {
 func (d Derivation) Explain() Explanation {
 	e := Explanation{Inputs: []ExplainedInput{}, Columns: []ExplainedColumn{}, Outputs: []ExplainedOutput{}, Highest: d.Highest, Personal: d.Personal,
 		MinSubjects: d.MinSubjects, MaxShare: d.MaxShare, Shown: d.Spec.shown(), Cost: d.Estimate()}
+	e.Noise = d.noiseExplained()
 	for i, in := range d.Inputs {
 		x := ExplainedInput{Dataset: in.Dataset, Title: in.Described.Title, Version: in.Version, Opens: append([]string{}, in.Needed...)}
 		if i > 0 {

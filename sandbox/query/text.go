@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"math"
 	"strings"
 )
 
@@ -60,7 +61,18 @@ func (e Explanation) Text() string {
 		if o.Unit != "" {
 			unit = ", " + o.Unit
 		}
-		fmt.Fprintf(&b, "output 输出 %s = %s%s; evidence 证据: %s\n", o.Name, o.Func, unit, o.Evidence)
+		off := ""
+		if o.Deviation > 0 {
+			off = fmt.Sprintf("; standard deviation of the noise 加噪标准差: %.4g", float64(o.Deviation)/math.Pow10(o.Scale+3))
+		}
+		fmt.Fprintf(&b, "output 输出 %s = %s%s; evidence 证据: %s%s\n", o.Name, o.Func, unit, o.Evidence, off)
+	}
+	if e.Noise != nil {
+		fmt.Fprintf(&b, "noise 加噪 %s: %s", e.Noise.Kind, e.Noise.Rule)
+		if e.Noise.Cost != nil {
+			fmt.Fprintf(&b, "; %d releases, together at most %s of every dataset, less what was drawn before", e.Noise.Releases, e.Noise.Cost)
+		}
+		b.WriteString("\n")
 	}
 	if e.Shown != "" {
 		fmt.Fprintf(&b, "shown 展示 %s\n", e.Shown)
