@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -293,7 +294,18 @@ func TestAveragingGetsNothing(t *testing.T) {
 	}
 }
 
-// TestCrashAfterTheCharge ends the process between the charge and the draw, and between the draw and the review: the budget is spent once,
+// killed goes on from what is on the disk, without a word to the process that wrote it.
+func (o *noisy) killed() {
+	o.Helper()
+	dir, old := filepath.Join(o.TempDir(), "d"), o.n
+	if err := os.CopyFS(dir, os.DirFS(o.dir)); err != nil {
+		o.Fatal(err)
+	}
+	o.Cleanup(func() { closed(o.T, old) })
+	o.dir, o.n = dir, reopen(o.T, dir)
+}
+
+// TestCrashAfterTheCharge kills the process between the charge and the draw, and between the draw and the review: the budget is spent once,
 // and what was drawn is what leaves.
 func TestCrashAfterTheCharge(t *testing.T) {
 	o := newNoisy(t, map[sandbox.ScenarioID]sandbox.Noise{"sc-1": oneRelease})
@@ -323,7 +335,7 @@ func TestCrashAfterTheCharge(t *testing.T) {
 	if o.spent() != two {
 		t.Fatal(o.spent())
 	}
-	o.restart()
+	o.killed()
 	if o.spent() != two {
 		t.Fatal("the budget came back")
 	}
@@ -344,7 +356,7 @@ func TestCrashAfterTheCharge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.restart()
+	o.killed()
 	v, r := o.result(o.asks(o.operator, s))
 	if was, err := egress.DecodeResult(c.Result); err != nil || len(v) != 2 || fmt.Sprint(*was.Rows[0].Values[0], *was.Rows[1].Values[0]) != fmt.Sprint(*r.Rows[0].Values[0], *r.Rows[1].Values[0]) {
 		t.Errorf("%v: other noise after the crash", err)
