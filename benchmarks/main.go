@@ -50,6 +50,9 @@ func section(out io.Writer, names []string, repeat int) error {
 		return fmt.Errorf("benchmarks: the part that can be measured alone is egress, at least once")
 	}
 	lines, err := egressLines(nil, repeat)
+	if err == nil {
+		lines, err = noiseLines(lines, repeat)
+	}
 	if err != nil {
 		return err
 	}
@@ -120,6 +123,9 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 		return err
 	}
 	if more, err = egressLines(more, repeat); err != nil {
+		return err
+	}
+	if more, err = noiseLines(more, repeat); err != nil {
 		return err
 	}
 	listed, err := catalogSection(rows, repeat)
