@@ -65,8 +65,9 @@ type Measure struct {
 // function its sum of the first column over the rows that count. Missing inputs do not make a contributor.
 //
 // Thin[m] is, for functions that are not additive, the fewest distinct subjects that the value rests on from any side: of a
-// quantile those with a value up to it, or from it on; of an extreme those who hold it; of a logistic regression those with
-// either outcome; of variance and its kin and of regressions also the residual degrees of freedom, where these are fewer.
+// quantile those with a value up to it, or from it on; of an extreme those who hold it; of variance and its kin and of regressions, for
+// each of their columns, the outcome too, those whose own mean is above the cell's, and those whose is below, or the residual degrees of
+// freedom, where these are fewer: 0 where a column is the same for everybody.
 type Cell struct {
 	Labels        []string
 	Values        []int64

@@ -25,7 +25,13 @@ import (
 type plainGroup struct {
 	labels []string
 	people int
+	sides  []int    // of each column that a variance, its kin or a regression is over, people whose own mean is above, and below, the group's
 	values []string // decimal; "~" before one that is compared to within its last digit
+}
+
+// few says whether a group may not be published.
+func (g plainGroup) few() bool {
+	return g.people < 10 || slices.ContainsFunc(g.sides, func(n int) bool { return n < 10 })
 }
 
 // truths are the questions by data set and name.
@@ -46,7 +52,7 @@ var truths = map[string]func(dir string) ([]plainGroup, error){
 		out := []string{strconv.Itoa(len(t)), strconv.Itoa(t.distinct("resident_id")), strconv.Itoa(len(t.by(disease)))}
 		out = append(out, sumOf(amount).FloatString(2), mean(amount).FloatString(2), spread(amount, amount).FloatString(4), root(spread(amount, amount), 5), "redacted", "redacted",
 			coarse(quantile(amount, 500)).FloatString(2), coarse(quantile(amount, 995)).FloatString(2))
-		return []plainGroup{{people: t.distinct("resident_id"), values: append(out, texts(bands)...)}}, err
+		return []plainGroup{{people: t.distinct("resident_id"), sides: t.sides("resident_id", "amount"), values: append(out, texts(bands)...)}}, err
 	},
 	"district/pairs": func(dir string) ([]plainGroup, error) {
 		claims, err := read(dir, "claims.csv")
@@ -54,7 +60,7 @@ var truths = map[string]func(dir string) ([]plainGroup, error){
 		t := pair(claims, "resident_id", subsidies, "resident_id", false)
 		y, x := t.numbers("amount"), t.numbers("right.amount")
 		fit := leastSquares(y, x)
-		return []plainGroup{{people: t.distinct("resident_id"), values: append([]string{correlation(x, y), spread(x, y).FloatString(4),
+		return []plainGroup{{people: t.distinct("resident_id"), sides: t.sides("resident_id", "amount", "right.amount"), values: append([]string{correlation(x, y), spread(x, y).FloatString(4),
 			new(big.Rat).Quo(sumOf(x), sumOf(y)).FloatString(6)}, append(fit, strconv.Itoa(len(y)-2))...)}}, errors.Join(err, err2)
 	},
 	"district/groups": func(dir string) ([]plainGroup, error) {
@@ -91,13 +97,19 @@ var truths = map[string]func(dir string) ([]plainGroup, error){
 		t, err := read(dir, "encounters.csv")
 		cost, covered := t.numbers("TOTAL_CLAIM_COST"), t.numbers("PAYER_COVERAGE")
 		return []plainGroup{{people: t.distinct("PATIENT"), values: []string{strconv.Itoa(len(t)), strconv.Itoa(t.distinct("ENCOUNTERCLASS")),
-			sumOf(cost).FloatString(2), mean(cost).FloatString(2), spread(cost, cost).FloatString(4), root(spread(cost, cost), 5), "redacted", "redacted",
-			coarse(quantile(cost, 500)).FloatString(2), correlation(cost, covered), spread(cost, covered).FloatString(4), new(big.Rat).Quo(sumOf(covered), sumOf(cost)).FloatString(6)}}}, err
+			sumOf(cost).FloatString(2), mean(cost).FloatString(2), "redacted", "redacted",
+			coarse(quantile(cost, 500)).FloatString(2), new(big.Rat).Quo(sumOf(covered), sumOf(cost)).FloatString(6)}}}, err
+	},
+	"synthea/spread": func(dir string) ([]plainGroup, error) {
+		t, err := read(dir, "encounters.csv")
+		cost := t.numbers("TOTAL_CLAIM_COST")
+		return []plainGroup{{people: t.distinct("PATIENT"), sides: t.sides("PATIENT", "TOTAL_CLAIM_COST"),
+			values: []string{spread(cost, cost).FloatString(4), root(spread(cost, cost), 5)}}}, err
 	},
 	"synthea/fit": func(dir string) ([]plainGroup, error) {
 		t, err := read(dir, "encounters.csv")
 		fit := leastSquares(t.numbers("TOTAL_CLAIM_COST"), t.numbers("BASE_ENCOUNTER_COST"), t.numbers("PAYER_COVERAGE"))
-		return []plainGroup{{people: t.distinct("PATIENT"), values: append(fit, strconv.Itoa(len(t)-3))}}, err
+		return []plainGroup{{people: t.distinct("PATIENT"), sides: t.sides("PATIENT", "TOTAL_CLAIM_COST", "BASE_ENCOUNTER_COST", "PAYER_COVERAGE"), values: append(fit, strconv.Itoa(len(t)-3))}}, err
 	},
 	"synthea/visits": func(dir string) ([]plainGroup, error) {
 		visits, err := read(dir, "encounters.csv")
@@ -117,7 +129,7 @@ var truths = map[string]func(dir string) ([]plainGroup, error){
 		}
 		out := []string{strconv.Itoa(len(t)), strconv.Itoa(t.distinct("occupation")), sumOf(ages).FloatString(0), spread(ages, ages).FloatString(0), root(spread(ages, ages), 3),
 			"redacted", "redacted", coarse(quantile(ages, 500)).FloatString(0)}
-		return []plainGroup{{people: len(t), values: append(out, texts(bands)...)}}, err
+		return []plainGroup{{people: len(t), sides: t.sides("person", "age"), values: append(out, texts(bands)...)}}, err
 	},
 	"adult/pairs": func(dir string) ([]plainGroup, error) {
 		t, err := read(dir, "work.csv")
@@ -127,7 +139,7 @@ var truths = map[string]func(dir string) ([]plainGroup, error){
 		for _, b := range logistic(t, "high", "age", "schooling") {
 			out = append(out, "~"+strconv.FormatFloat(b, 'f', 6, 64))
 		}
-		return []plainGroup{{people: len(t), values: append(out, strconv.Itoa(len(t)-3))}}, err
+		return []plainGroup{{people: len(t), sides: t.sides("person", "age", "schooling", "high"), values: append(out, strconv.Itoa(len(t)-3))}}, err
 	},
 	"adult/schooling": func(dir string) ([]plainGroup, error) {
 		work, err := read(dir, "work.csv")
@@ -191,7 +203,7 @@ func compareTruth(name, dir string, released []byte) error {
 		if at < 0 {
 			return fmt.Errorf("%s: %s is suppressed and is no group", name, key(r.Labels))
 		}
-		if want[at].people < 10 {
+		if want[at].few() {
 			thin++
 		}
 		want = slices.Delete(want, at, at+1)
@@ -207,11 +219,11 @@ func compareTruth(name, dir string, released []byte) error {
 	} else {
 		slices.SortFunc(want, func(a, b plainGroup) int { return slices.Compare(a.labels, b.labels) })
 	}
-	if len(shown) != len(want) || len(want) == 0 {
+	if len(shown) != len(want) || len(got.Rows) == 0 {
 		return fmt.Errorf("%s: %d groups are published, plain code finds %d", name, len(shown), len(want))
 	}
 	for i, r := range shown {
-		if g := want[i]; key(r.Labels) != key(g.labels) || g.people < 10 || len(r.Values) != len(g.values) {
+		if g := want[i]; key(r.Labels) != key(g.labels) || g.few() || len(r.Values) != len(g.values) {
 			return fmt.Errorf("%s: published %s, plain code finds %s of %d people with %d values", name, key(r.Labels), key(g.labels), g.people, len(g.values))
 		}
 		for m, w := range want[i].values {
@@ -314,6 +326,29 @@ func (t table) groups(person string, values func(table) []string, labels ...func
 			g.labels = append(g.labels, l(rows[0]))
 		}
 		out = append(out, g)
+	}
+	return out
+}
+
+// sides counts, column by column, the people whose own mean is above that of all rows, and those whose is below.
+func (t table) sides(person string, names ...string) (out []int) {
+	for _, name := range names {
+		of := func(t table) []*big.Rat {
+			if v := t[0][name]; v != "true" && v != "false" {
+				return t.numbers(name)
+			}
+			return []*big.Rat{big.NewRat(int64(len(t.where(func(r row) bool { return r[name] == "true" }))), int64(len(t)))}
+		}
+		above, below, all := 0, 0, mean(of(t))
+		for _, own := range t.by(column(person)) {
+			switch mean(of(own)).Cmp(all) {
+			case 1:
+				above++
+			case -1:
+				below++
+			}
+		}
+		out = append(out, above, below)
 	}
 	return out
 }

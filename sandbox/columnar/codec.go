@@ -6,7 +6,7 @@ import (
 )
 
 // partialMagic starts an encoded Partial.
-const partialMagic = "ODP2"
+const partialMagic = "ODP3"
 
 // Encode writes a Partial, for another process that runs the same question: magic, then numbers of 8 bytes, little endian:
 //

@@ -32,6 +32,10 @@
 //	ratio                          of two sums over the rows that have both
 //	logistic                       of counted (cell, row of values) in their order, Newton's method in float64
 //
+// On how few people a value rests: of a quantile those up to it and from it on, of an extreme those who hold it. Of variance, its kin and
+// regressions, a pair keeps the sum of every column over the rows that have all of them; beside the cell's moments it tells, as
+// whole products, whether a person's mean is above the cell's or below, and the fewest on a side of any column count.
+//
 // Units: values are int64 in the output's scaled unit, fen for money, rounded half away from zero. Full years of an age bin are
 // reached on the birthday, those of 29 February on 1 March in common years. A cell says where an output has no value: too few rows, a
 // divisor of zero, columns that do not determine a regression, an iteration that does not converge.

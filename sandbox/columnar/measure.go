@@ -73,6 +73,7 @@ type output struct {
 	word    int    // of a histogram's label
 	moments int    // -1
 	tally   int    // -1
+	sides   []int  // slots, by column of the moments; nil where there are none
 	first   bool   // the first output of its measure
 }
 
@@ -168,6 +169,10 @@ func (r *run) resolveMeasure(x *output, m query.Measure) {
 			r.moments = append(r.moments, momentSet{values})
 		}
 		x.moments = at
+		for k, v := range values {
+			others := slices.Concat(values[:k], values[k+1:])
+			x.sides = append(x.sides, r.slot(v, others, false))
+		}
 	}
 	if m.Func == sandbox.Quantile || m.Func == sandbox.Logistic {
 		x.tally = r.tally(values, -1)

@@ -73,7 +73,7 @@ func TestLogisticRecovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	intercept, slope := int64(math.Round(1e6*math.Log(10.0/30))), int64(math.Round(1e6*math.Log((40.0/20)/(10.0/30))))
-	if c := a.Cells[0]; fmt.Sprint(c.Values) != fmt.Sprint([]int64{intercept, slope, 98}) || c.None != nil || c.Thin[0] != 50 {
+	if c := a.Cells[0]; fmt.Sprint(c.Values) != fmt.Sprint([]int64{intercept, slope, 98}) || c.None != nil || c.Thin[0] != 40 {
 		t.Errorf("%d %v, want %d and %d; thin %d", c.Values, c.None, intercept, slope, c.Thin)
 	}
 	for _, counts := range [][2][2]int{{{30, 0}, {0, 40}}, {{30, 0}, {20, 40}}, {{30, 0}, {20, 0}}, {{30, 10}, {0, 0}}} {

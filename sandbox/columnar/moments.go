@@ -77,6 +77,42 @@ func (m *moments) merge(c int, o *moments, from int) {
 	}
 }
 
+// sum gives the rows of cell c and the sum of one of its columns.
+func (m *moments) sum(c, column int) (rows uint64, sum wide) {
+	if (c+1)*m.stride > len(m.v.v) {
+		return 0, wide{}
+	}
+	w := m.v.v[c*m.stride:][:m.stride]
+	return w[0], wide{int64(w[2+2*column]), w[1+2*column]}
+}
+
+// compareMeans gives the sign of sum/rows − all/n, of rows and n that are not zero: of n·sum − rows·all, in 192 bits.
+func compareMeans(sum int64, rows uint64, all wide, n uint64) int {
+	a1, a0 := bits.Mul64(n, uint64(sum))
+	a2 := uint64(0)
+	if sum < 0 { // what reading it unsigned added is 2^64·n
+		a1, a2 = bits.Sub64(a1, n, 0)
+		a2 = -a2
+	}
+	b1, b0 := bits.Mul64(rows, all.lo)
+	b2, lo := bits.Mul64(rows, uint64(all.hi))
+	b1, carry := bits.Add64(b1, lo, 0)
+	b2 += carry
+	if all.hi < 0 {
+		b2 -= rows
+	}
+	d0, borrow := bits.Sub64(a0, b0, 0)
+	d1, borrow := bits.Sub64(a1, b1, borrow)
+	d2, _ := bits.Sub64(a2, b2, borrow)
+	switch {
+	case int64(d2) < 0:
+		return -1
+	case d0|d1|d2 == 0:
+		return 0
+	}
+	return 1
+}
+
 // cellMoments are the moments of one cell as whole numbers.
 type cellMoments struct {
 	n        int64

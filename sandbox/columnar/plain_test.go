@@ -147,9 +147,9 @@ func measured(m query.Measure, all []plainRow, scales []int, labels []string) []
 			o.thin = min(count(low), count(high))
 		}
 	case sandbox.Variance, sandbox.StdDev, sandbox.Covariance, sandbox.Correlation:
-		o.thin = max(0, min(people, n-1))
+		o.thin = max(0, min(fewestAside(rows), n-1))
 		if m.Func == sandbox.Correlation {
-			o.thin = max(0, min(people, n-2))
+			o.thin = max(0, min(fewestAside(rows), n-2))
 		}
 		other := 0
 		if m.Func == sandbox.Covariance || m.Func == sandbox.Correlation {
@@ -194,9 +194,36 @@ func measured(m query.Measure, all []plainRow, scales []int, labels []string) []
 		}
 		set(a.Quo(a, b), 6)
 	case sandbox.Linear, sandbox.Logistic:
-		return plainRegression(m, rows, scales, o, people)
+		return plainRegression(m, rows, scales, o)
 	}
 	return []plainOutput{o}
+}
+
+// fewestAside counts, for each column, the people whose own mean lies above the mean of all rows, and those whose lies below, and gives
+// the least count.
+func fewestAside(rows []plainRow) int64 {
+	if len(rows) == 0 {
+		return 0
+	}
+	least := int64(len(rows))
+	for k := range rows[0].values {
+		var all []int64
+		by := map[uint32][]int64{}
+		for _, r := range rows {
+			all, by[r.who] = append(all, r.values[k]), append(by[r.who], r.values[k])
+		}
+		var above, below int64
+		for _, own := range by {
+			switch total(own, int64(len(own))).Cmp(total(all, int64(len(all)))) {
+			case 1:
+				above++
+			case -1:
+				below++
+			}
+		}
+		least = min(least, above, below)
+	}
+	return least
 }
 
 // total gives sum ÷ n.
@@ -256,13 +283,11 @@ func nearestRoot(r *big.Rat) int64 {
 }
 
 // plainRegression solves the normal equations in fractions, or iterates from the textbook.
-func plainRegression(m query.Measure, rows []plainRow, scales []int, o plainOutput, people int64) []plainOutput {
+func plainRegression(m query.Measure, rows []plainRow, scales []int, o plainOutput) []plainOutput {
 	k := len(scales)
 	df := int64(len(rows)) - int64(k)
-	o.thin = max(0, min(people, df))
+	o.thin = max(0, min(fewestAside(rows), df))
 	x := make([][]*big.Rat, len(rows)) // 1, regressors, outcome
-	yes := map[uint32]bool{}
-	no := map[uint32]bool{}
 	var any [2]bool
 	for i, r := range rows {
 		x[i] = []*big.Rat{big.NewRat(1, 1)}
@@ -271,13 +296,10 @@ func plainRegression(m query.Measure, rows []plainRow, scales []int, o plainOutp
 		}
 		x[i] = append(x[i], new(big.Rat).SetFrac(big.NewInt(r.values[0]), power(scales[0])))
 		if r.values[0] != 0 {
-			yes[r.who], any[1] = true, true
+			any[1] = true
 		} else {
-			no[r.who], any[0] = true, true
+			any[0] = true
 		}
-	}
-	if m.Func == sandbox.Logistic {
-		o.thin = min(o.thin, int64(len(yes)), int64(len(no)))
 	}
 	out := make([]plainOutput, k+1)
 	for i := range out {

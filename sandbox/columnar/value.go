@@ -223,58 +223,71 @@ func (v *valuer) regression(m, c int) ([]value, error) {
 	return out, nil
 }
 
-// thin counts the people that values rest on. order says which cell each is.
-func (v *valuer) thin(cells []sandbox.Cell, order []uint32) error {
-	t, n := v.t, len(v.r.outputs)
-	var which []int
+// side is a count of people on both sides of one column of an output.
+type side struct {
+	output int // index
+	slot   int // of the column
+	column int // of the moments
+}
+
+// sides gives what counts of people each output that is no total needs: one, or one for each column of its moments.
+func (v *valuer) sides() (out []side) {
 	for m, o := range v.r.outputs {
-		if o.first && !o.Func.Additive() && o.Func != sandbox.Mean {
-			which = append(which, m)
+		switch {
+		case !o.first || o.Func.Additive() || o.Func == sandbox.Mean:
+		case o.sides == nil:
+			out = append(out, side{m, o.slot, 0})
+		default:
+			for k, slot := range o.sides {
+				out = append(out, side{m, slot, k})
+			}
 		}
 	}
-	if len(which) == 0 {
+	return out
+}
+
+// of says whether a pair's person, who has rows that count, stands on the lower and on the higher side of a value.
+func (x side) of(v *valuer, cell int, words []uint64, value int64) (low, high bool) {
+	o := &v.r.outputs[x.output]
+	switch {
+	case o.moments >= 0:
+		s := &v.r.slots[x.slot]
+		n, sum := v.t.m.moments[o.moments].sum(cell, x.column)
+		order := compareMeans(int64(words[s.sum]), words[s.rows], sum, n)
+		return order < 0, order > 0
+	case o.Func == sandbox.Quantile:
+		w := words[v.r.slots[x.slot].least:]
+		return unsortable(^w[0]) <= value, unsortable(w[1]) >= value
+	case o.Func == sandbox.Min:
+		return unsortable(^words[v.r.slots[x.slot].least]) == value, true
+	case o.Func == sandbox.Max:
+		return unsortable(words[v.r.slots[x.slot].least+1]) == value, true
+	}
+	return true, true
+}
+
+// thin counts the people that values rest on. order says which cell each is.
+func (v *valuer) thin(cells []sandbox.Cell, order []uint32) error {
+	t, n, all := v.t, len(v.r.outputs), v.sides()
+	if len(all) == 0 {
 		return nil
 	}
 	places := make([]uint32, len(order))
 	for i, c := range order {
 		places[c] = uint32(i)
 	}
-	k := 2 * len(which)
-	sides := make([][]uint32, len(t.runs)) // by run: of each cell, both sides of each output
-	ones := make([]int64, n)
-	for _, m := range which {
-		if o := v.r.outputs[m]; o.Func == sandbox.Logistic {
-			ones[m], _ = one(v.r.values[v.r.moments[o.moments].values[0]].desc)
-		}
-	}
+	k := 2 * len(all)
+	people := make([][]uint32, len(t.runs)) // by run: of each cell, both sides of each
 	err := parallel(len(t.runs), t.workers, func(run int) error {
 		count := make([]uint32, k*len(cells))
-		sides[run] = count
+		people[run] = count
 		return t.pairs(t.runs[run], nil, func(cell int, _ uint32, words []uint64) {
 			at := count[k*cell:][:k]
-			for j, m := range which {
-				o, s := &v.r.outputs[m], &t.sources[m]
-				rows := words[s.rows]
-				if rows == 0 {
+			for j, x := range all {
+				if words[t.sources[x.output].rows] == 0 {
 					continue
 				}
-				value := cells[places[cell]].Values[m]
-				low, high := true, true
-				switch o.Func {
-				case sandbox.Quantile:
-					w := words[v.r.slots[o.slot].least:]
-					low, high = unsortable(^w[0]) <= value, unsortable(w[1]) >= value
-				case sandbox.Min:
-					low = unsortable(^words[v.r.slots[o.slot].least]) == value
-				case sandbox.Max:
-					low = unsortable(words[v.r.slots[o.slot].least+1]) == value
-				case sandbox.Logistic:
-					yes := int64(0) // an outcome of a scale that cannot say 1 is 0 everywhere
-					if ones[m] > 0 {
-						yes = int64(words[s.word]) / ones[m]
-					}
-					low, high = yes > 0, uint64(yes) < rows
-				}
+				low, high := x.of(v, cell, words, cells[places[cell]].Values[x.output])
 				if low {
 					at[2*j]++
 				}
@@ -290,19 +303,28 @@ func (v *valuer) thin(cells []sandbox.Cell, order []uint32) error {
 	for c, i := range places {
 		x := &cells[i]
 		x.Thin = make([]int64, n)
-		for j, m := range which {
+		for j, side := range all {
 			var low, high int64
-			for _, count := range sides {
+			for _, count := range people {
 				low, high = low+int64(count[k*c+2*j]), high+int64(count[k*c+2*j+1])
 			}
-			x.Thin[m] = min(low, high)
-			switch v.r.outputs[m].Func {
+			if m := side.output; side.column == 0 {
+				x.Thin[m] = min(low, high)
+			} else {
+				x.Thin[m] = min(x.Thin[m], low, high)
+			}
+		}
+		for m, o := range v.r.outputs {
+			if !o.first {
+				continue
+			}
+			switch o.Func {
 			case sandbox.Variance, sandbox.StdDev, sandbox.Covariance:
 				x.Thin[m] = max(0, min(x.Thin[m], x.NonMissing[m]-1))
 			case sandbox.Correlation:
 				x.Thin[m] = max(0, min(x.Thin[m], x.NonMissing[m]-2))
 			case sandbox.Linear, sandbox.Logistic:
-				parts := len(v.r.moments[v.r.outputs[m].moments].values) + 1
+				parts := len(o.sides) + 1
 				x.Thin[m] = max(0, min(x.Thin[m], x.Values[m+parts-1]))
 				for i := 1; i < parts; i++ {
 					x.Thin[m+i] = x.Thin[m]

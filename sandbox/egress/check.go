@@ -250,8 +250,9 @@ func of(a *sandbox.Answer, cells []int) group {
 }
 
 // thinnest bounds from below how many people a value over several cells would rest on; adds is how many add something to it. A cell's
-// people and degrees of freedom are the union's too. Of moments, which subtract from totals, rows and people add up besides; of a
-// quantile, or the outcomes of a logistic regression, one of the cells must rest on enough itself.
+// people and degrees of freedom are the union's too. Of moments, which subtract from totals, rows and people add up besides; on which side
+// of the union's means they stand is not known here, and a single cell is held to its own. Of a quantile, or a logistic regression, one of
+// the cells must rest on enough itself.
 func thinnest(a *sandbox.Answer, cells []int, m, adds int) int64 {
 	var out, rows int64
 	for _, i := range cells {

@@ -19,7 +19,11 @@
 // Sums and means, and both sums of a ratio, are held to the first five; row counts, distinct counts and labels of a histogram to all but
 // all-equal; logistic regressions, whose outcome is the same for many, likewise; counts of people to frequency. A histogram must not
 // leave out few people whose label is missing either. A value that is no total is held to frequency by the people it rests on from
-// any side (a quantile by those at or below it and those at or above; it leaves rounded to two digits, for it is a value somebody has), and variance, its kin and regressions to degrees. Extremes
+// any side: a quantile by those at or below it and those at or above (it leaves rounded to two digits, for it is a value somebody has);
+// variance, its kin and regressions, for each of their columns, by those whose own mean is above the cell's and those whose is below, so
+// that one person, or few, whose number in a regressor is another have no coefficient of their own, in whatever order columns are named.
+// These are held to degrees too, by the same count or the degrees of freedom, whichever is less. What people add, equal or to most of a
+// sum, is judged of the first column. Extremes
 // are one person's own value: their cell is judged, and they leave as redacted, unless the owner's rule calls them structural: then
 // enough people must have a value, whoever holds it. Parameters come from the district profile and stay
 // secret from askers. A cell that breaks a rule is published as suppressed, never

@@ -114,6 +114,26 @@ func TestEveryMeasureIsJudged(t *testing.T) {
 	}
 }
 
+// TestThinSidesAreFew: whoever adds what, a single value of moments rests on the people its evidence says, or on nobody.
+func TestThinSidesAreFew(t *testing.T) {
+	for _, f := range []sandbox.MeasureFunc{sandbox.Variance, sandbox.StdDev, sandbox.Covariance, sandbox.Correlation, sandbox.Linear, sandbox.Logistic} {
+		for _, n := range []int64{-1, 0, 1, 9, 10, 14, 15} {
+			for _, least := range []int{10, 15} {
+				p := limits
+				p.MinSubjects = least
+				got, err := Check("q-1", one(sandbox.Measure{Name: "m", Func: f}, 60, spread, func(c *sandbox.Cell) { c.Thin[0] = n }), p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				few := n < int64(least)
+				if few != slices.Contains(got.Rules, RuleFrequency) || few != (got.Suppressed == 1) || few && strings.Contains(string(got.Result), "77123") {
+					t.Errorf("%s that rests on %d of at least %d: %v", f, n, least, got.Rules)
+				}
+			}
+		}
+	}
+}
+
 // TestEvidenceIsThere: a value whose evidence is cut short is refused whole.
 func TestEvidenceIsThere(t *testing.T) {
 	for name, a := range map[string]*sandbox.Answer{

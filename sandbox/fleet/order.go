@@ -15,7 +15,7 @@ import (
 )
 
 // kernelID names what a worker computes with; it changes with the encoding of partials.
-const kernelID = "columnar/ODP2"
+const kernelID = "columnar/ODP3"
 
 // maxOrder bounds the message that describes a job.
 const maxOrder = 64 << 20

@@ -28,20 +28,21 @@
 //	sum          people with a value; adds                 int64, checked, from 128 bits      exact    yes             yes
 //	mean         people with a value; adds                 sum ÷ rows, half away from zero    exact    yes, divided    yes
 //	distinct     people with a label; rows each adds       set of label codes                 exact    no              yes: sort
-//	variance     people with a value; adds; n − 1          Σx, Σx² in rationals, n − 1        exact    yes: squares    yes
-//	stddev       people with a value; adds; n − 1          integer root of the variance       exact    yes, rooted     yes
+//	variance     people on the thinner side; adds; n − 1   Σx, Σx² in rationals, n − 1        exact    yes: squares    yes
+//	stddev       people on the thinner side; adds; n − 1   integer root of the variance       exact    yes, rooted     yes
 //	min          people who hold it; redacted              comparison                         exact    no              yes: compare
 //	max          people who hold it; redacted              comparison                         exact    no              yes: compare
 //	quantile     people on the thinner side; adds          order statistic, a value that is   exact    no              yes: sort
 //	histogram    people and rows each adds, by label       int64 by label                     exact    yes: one-hot    yes
-//	covariance   people with both; adds; n − 1             Σx, Σy, Σxy in rationals           exact    yes: products   yes
-//	correlation  people with both; adds; n − 2             rational and integer root          exact    yes, divided    yes
+//	covariance   people on the thinner side; adds; n − 1   Σx, Σy, Σxy in rationals           exact    yes: products   yes
+//	correlation  people on the thinner side; adds; n − 2   rational and integer root          exact    yes, divided    yes
 //	ratio        people with both; adds to either sum      Σx ÷ Σy, half away from zero       exact    yes, divided    yes
-//	linear       people with all; adds; n − parameters     moments, solved in rationals       exact    yes, solved     yes
-//	logistic     people with all; adds; n − parameters     Newton in float64, fixed order     exact    no              approximate
+//	linear       thinner side; adds; n − parameters        moments, solved in rationals       exact    yes, solved     yes
+//	logistic     thinner side; adds; n − parameters        Newton in float64, fixed order     exact    no              approximate
 //	plain        never: rows do not leave as class A       –                                  –        no              no
 //
-// A least or greatest value is redacted unless its rule calls it structural. "Divided", "rooted" and "solved" mean that the sums are opened to the gate and the last step is taken there.
+// The thinner side is that of a quantile, or of the mean of any column that a variance, its kin or a regression is over: the people whose
+// own mean lies there. A least or greatest value is redacted unless its rule calls it structural. "Divided", "rooted" and "solved" mean that the sums are opened to the gate and the last step is taken there.
 //
 // Units: a bin's edges and a measure's values are integers in the column's scaled unit (money in fen). Errors are *sandbox.Error of kind
 // Invalid or TooLarge and name the place and the rule, never a filter value.
