@@ -422,7 +422,8 @@ func TestHeldTellsApart(t *testing.T) {
 		{"min(x", "max(x"}, {"max(x", "min(x"}, {"quantile_disc", "quantile_cont"}, {"count(DISTINCT y", "count(y"}, {"count(DISTINCT s)", "count(s)"}, {"count(*) AS n", "count(*) + 1 AS n"},
 		{" LEFT JOIN ", " JOIN "}, {"starts_with(", "contains("}, {"regr_slope", "regr_intercept"}, {"::DOUBLE / ", "::DOUBLE / 2 / "}, {"nullif(", "coalesce(1 + "}, {"NOT IN", "IN"},
 		{" <= v", " < v"}, {" >= v", " > v"}, {"THEN 1 ELSE 0 END) FILTER", "THEN 2 ELSE 0 END) FILTER"}, {"(2, 28) <", "(2, 28) <="}, {"(2, 29) <", "(2, 28) <"},
-		{" IS NOT NULL", " IS NOT NULL AND false"}, {"coalesce(sum(x", "1 + coalesce(sum(x"}, {"list_sort(list(c0)", "list_sort(list(-c0)"}, {"greatest(0, least(", "greatest(0, 1 + least("}}
+		{" IS NOT NULL", " IS NOT NULL AND false"}, {"coalesce(sum(x", "1 + coalesce(sum(x"}, {"list_sort(list(c0)", "list_sort(list(-c0)"}, {" < t", " <= t"}, {" > t", " >= t"},
+		{"least(h", "least(1 + h"}}
 	found := make([]bool, len(others))
 	for seed := 0; seed < 3000 && slices.Contains(found, false); seed++ {
 		q := questions.Example(seed)

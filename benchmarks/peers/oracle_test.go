@@ -161,7 +161,8 @@ type sqlOutput struct {
 	value string // empty: not compared
 	adds  string // of one row, where it counts
 	there string
-	thin  string // over the group with the outputs' values beside it; empty: none
+	thin  string   // over the group with the outputs' values beside it; empty: none
+	sides []string // columns of which the people on the thinner side count too
 }
 
 func (t *translator) outputs() []sqlOutput {
@@ -175,6 +176,10 @@ func (t *translator) outputs() []sqlOutput {
 		m, w := t.s.Measures[j], fmt.Sprintf("w_%d", j)
 		x, y := fmt.Sprintf("x_%d_0", j), fmt.Sprintf("x_%d_1", j)
 		only := " FILTER (" + w + ")"
+		var columns []string
+		for k := range len(m.With) + 1 {
+			columns = append(columns, fmt.Sprintf("x_%d_%d", j, k))
+		}
 		people, n := "count(DISTINCT s)"+only, "count(*)"+only
 		df := fmt.Sprintf("(%s - %d)", n, len(m.With)+1)
 		q := sqlOutput{adds: x, there: w}
@@ -206,22 +211,27 @@ func (t *translator) outputs() []sqlOutput {
 		case sandbox.Quantile:
 			q.value, q.thin = fmt.Sprintf("quantile_disc(%s, %d.%03d)", x, 0, m.Q), from("<=", ">=")
 		case sandbox.Variance:
-			q.value, q.thin = "var_samp("+x+")", "greatest(0, least("+people+", "+n+" - 1))"
+			q.value, q.thin = "var_samp("+x+")", "greatest(0, "+n+" - 1)"
+			q.sides = columns
 		case sandbox.StdDev:
-			q.value, q.thin = "stddev_samp("+x+")", "greatest(0, least("+people+", "+n+" - 1))"
+			q.value, q.thin = "stddev_samp("+x+")", "greatest(0, "+n+" - 1)"
+			q.sides = columns
 		case sandbox.Covariance:
-			q.value, q.thin = "covar_samp("+x+", "+y+")", "greatest(0, least("+people+", "+n+" - 1))"
+			q.value, q.thin = "covar_samp("+x+", "+y+")", "greatest(0, "+n+" - 1)"
+			q.sides = columns
 		case sandbox.Correlation:
-			q.value, q.thin = fmt.Sprintf("CASE WHEN var_pop(%s)%s > 0 AND var_pop(%s)%s > 0 THEN corr(%[1]s, %[3]s) END", x, only, y, only), "greatest(0, least("+people+", "+n+" - 1))"
+			q.value, q.thin = fmt.Sprintf("CASE WHEN var_pop(%s)%s > 0 AND var_pop(%s)%s > 0 THEN corr(%[1]s, %[3]s) END", x, only, y, only), "greatest(0, "+n+" - 2)"
+			q.sides = columns
 		case sandbox.Ratio:
 			q.value, q.thin = "sum("+x+")"+only+"::DOUBLE / nullif(sum("+y+")"+only+", 0)", people
 		case sandbox.Linear:
-			q.value, q.thin = t.linear(j, o.Part, df), "greatest(0, least("+people+", "+df+"))"
+			q.value, q.thin = t.linear(j, o.Part, df), "greatest(0, "+df+")"
+			q.sides = columns
 		case sandbox.Logistic:
 			if o.Part == query.PartDF {
 				q.value = df
 			}
-			q.thin = fmt.Sprintf("greatest(0, least(%s, %s, count(DISTINCT s) FILTER (%s AND %s > 0), count(DISTINCT s) FILTER (%s AND %s = 0)))", people, df, w, x, w, x)
+			q.thin, q.sides = "greatest(0, "+df+")", columns
 		}
 		out = append(out, q)
 	}
@@ -288,14 +298,24 @@ func (t *translator) sql() string {
 		any = append(any, o.there)
 		cells = append(cells, fmt.Sprintf("list_sort(list(c%d) FILTER (u)) AS c%[1]d", m))
 		last = append(last, fmt.Sprintf("k%d", m), fmt.Sprintf("c%d", m))
+		least := fmt.Sprintf("h%d", m)
+		for k, x := range o.sides { // a person's mean beside the group's, as products
+			values = append(values, fmt.Sprintf("sum(%s) FILTER (%s) AS t%d_%d", x, o.there, m, k))
+			people = append(people, fmt.Sprintf("sum(%s) FILTER (%s) AS a%d_%d", x, o.there, m, k), fmt.Sprintf("count(*) FILTER (%s) AS r%d_%d", o.there, m, k))
+			for _, cmp := range []string{"<", ">"} {
+				side := fmt.Sprintf("s%d_%d", m, len(cells))
+				cells = append(cells, fmt.Sprintf("count(*) FILTER (a%[1]d_%[2]d::HUGEINT * k%[1]d %[3]s t%[1]d_%[2]d::HUGEINT * r%[1]d_%[2]d) AS %[4]s", m, k, cmp, side))
+				least += ", " + side
+			}
+		}
 		if o.thin != "" {
-			thin, last = append(thin, fmt.Sprintf("%s AS h%d", o.thin, m)), append(last, fmt.Sprintf("h%d", m))
+			thin, last = append(thin, fmt.Sprintf("%s AS h%d", o.thin, m)), append(last, fmt.Sprintf("least(%s) AS h%d", least, m))
 		}
 	}
 	people = append(people, "bool_or("+strings.Join(any, " OR ")+") AS u")
 	return fmt.Sprintf(`WITH j AS MATERIALIZED (%s), c AS MATERIALIZED (SELECT %s FROM j GROUP BY %s),
-		e AS (SELECT %s FROM j GROUP BY %s, s), ec AS (SELECT %s FROM e GROUP BY %s),
-		h AS (SELECT %s FROM j JOIN c USING (%[3]s) GROUP BY %[3]s)
+		e AS (SELECT %s FROM j GROUP BY %s, s), ec AS (SELECT %s FROM e JOIN c USING (%[3]s) GROUP BY %[3]s),
+		h AS (SELECT %[8]s FROM j JOIN c USING (%[3]s) GROUP BY %[3]s)
 		SELECT %[9]s FROM c JOIN ec USING (%[3]s) JOIN h USING (%[3]s)`,
 		t.joined(), strings.Join(values, ", "), key, strings.Join(people, ", "), key, strings.Join(cells, ", "), key, strings.Join(thin, ", "), strings.Join(last, ", "))
 }
