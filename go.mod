@@ -16,6 +16,7 @@ require (
 	github.com/pressly/goose/v3 v3.27.0 // embedded migrations of the store
 	github.com/prometheus/client_golang v1.24.1 // /metrics
 	github.com/rogpeppe/go-internal v1.16.0 // tests only: the command line as scripts (testscript)
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.2 // tests only: holds the examples of a table format to its JSON schema
 	github.com/spf13/cobra v1.10.2 // command line
 	github.com/tjfoc/gmsm v1.4.1 // TLCP engine behind attest/sm/tlcp; second opinion on every SM algorithm in tests
 	github.com/transparency-dev/merkle v0.0.2 // tree arithmetic of the evidence log, with an SM3 hasher
@@ -71,7 +72,6 @@ require (
 	github.com/prometheus/common v0.70.1 // indirect
 	github.com/prometheus/procfs v0.21.1 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
-	github.com/santhosh-tekuri/jsonschema/v6 v6.0.2 // indirect
 	github.com/sethvargo/go-retry v0.3.0 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
 	go.uber.org/atomic v1.11.0 // indirect

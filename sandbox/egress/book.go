@@ -213,6 +213,18 @@ func (b *Book) Len() int {
 	return len(b.entries)
 }
 
+// Over says how many entries are on one of some datasets.
+func (b *Book) Over(datasets ...sandbox.DatasetID) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, x := range b.entries {
+		if slices.ContainsFunc(x.datasets, func(d sandbox.DatasetID) bool { return slices.Contains(datasets, d) }) {
+			n++
+		}
+	}
+	return n
+}
+
 // Holds says whether a question's entry is there.
 func (b *Book) Holds(q sandbox.QuestionID) bool {
 	b.mu.Lock()

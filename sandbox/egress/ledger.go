@@ -98,7 +98,11 @@ func added(a *sandbox.Answer, m int) (names []string) {
 
 // Entry makes the ledger's entry of a checked answer: all of its published cells, shown or not.
 func (l *Ledger) Entry(question sandbox.QuestionID, c *Checked) (Entry, error) {
-	a := c.answer
+	return l.Left(question, c.answer, c.hidden)
+}
+
+// Left makes the entry of an answer that left elsewhere, whatever its rules were: of all cells that are not hidden.
+func (l *Ledger) Left(question sandbox.QuestionID, a *sandbox.Answer, hidden []bool) (Entry, error) {
 	bad := len(a.Sources) != len(a.Measures)
 	for m, x := range a.Measures {
 		if bad {
@@ -134,7 +138,7 @@ func (l *Ledger) Entry(question sandbox.QuestionID, c *Checked) (Entry, error) {
 	e.Heads = slices.ContainsFunc(a.Measures, func(m sandbox.Measure) bool { return m.Func == sandbox.Subjects })
 	tokens := l.tokens(a.Population)
 	for i := range a.Cells {
-		if c.hidden[i] {
+		if hidden[i] {
 			continue
 		}
 		cell := &a.Cells[i]

@@ -13,6 +13,7 @@ type CellInterval struct {
 	Measure string `json:"measure"`
 	Lower   int64  `json:"lower"`
 	Upper   int64  `json:"upper"`
+	Width   int64  `json:"required_width"` // that the rules ask for, before what is known beforehand leaves no room for it
 	Ratio   int    `json:"ratio_permille"` // of what it reaches ÷ what it must reach, in the least favourable view; 1000 or more
 }
 
@@ -96,6 +97,19 @@ func (b *Book) Linked(l *Ledger, a *sandbox.Answer) []Link {
 		}
 	}
 	return out
+}
+
+// Margin gives the total over cells of an answer, as published elsewhere: values by measure, of those that add up.
+func Margin(a *sandbox.Answer, cells []int, values map[int]int64) Link {
+	x := Link{cells: cells, people: -1, amounts: map[string]int64{}}
+	for m, v := range values {
+		if a.Measures[m].Func == sandbox.Subjects {
+			x.people = v
+		} else if names := added(a, m); len(names) > 0 && a.Measures[m].Func.Additive() {
+			x.amounts[names[0]] = v
+		}
+	}
+	return x
 }
 
 // layer is one number per cell that totals may tell: people, or what they add to a measure.
@@ -356,10 +370,20 @@ func (c *Checked) cover(rules [][]string, links []Link) (added []int, ok bool) {
 	c.intervals = make([][]CellInterval, len(c.hidden))
 	for _, x := range r.Intervals {
 		if x.Cell < len(c.hidden) {
-			c.intervals[x.Cell] = append(c.intervals[x.Cell], CellInterval{x.Layer, x.Lower, x.Upper, x.Ratio})
+			c.intervals[x.Cell] = append(c.intervals[x.Cell], CellInterval{x.Layer, x.Lower, x.Upper, required(&t, x), x.Ratio})
 		}
 	}
 	return added, true
+}
+
+// required is how wide a cell's interval must be in a layer.
+func required(t *audit.Table, x audit.Interval) (width int64) {
+	for k := range t.Layers {
+		if n := t.Layers[k].Needs[x.Cell]; t.Layers[k].Name == x.Layer {
+			width = max(width, n.Width, plus(n.Up, n.Down))
+		}
+	}
+	return width
 }
 
 func (c *Checked) passes(cells []int) bool {
