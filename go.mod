@@ -26,7 +26,7 @@ require (
 	golang.org/x/sync v0.22.0 // columns of a version sealed side by side, bounds of pushes
 	golang.org/x/sys v0.47.0 // locks, local sockets' users, what the machine is like
 	golang.org/x/term v0.45.0 // passphrase prompt
-	golang.org/x/text v0.40.0 // GB18030 and Unicode normal forms of incoming text
+	golang.org/x/text v0.40.0 // GB18030 and Unicode normal forms of incoming text and of labels that leave
 	golang.org/x/time v0.14.0 // token buckets of the interface
 	modernc.org/sqlite v1.46.1 // embedded store without cgo
 	pgregory.net/rapid v1.2.0 // tests only: laws over random data

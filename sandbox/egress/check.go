@@ -73,7 +73,9 @@ func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params, links ...Li
 	if len(a.Cells) > MaxRows {
 		return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Withheld, Object: string(question), Detail: "more rows than a result may have"}
 	}
-	a = single(a)
+	if a, links = labelled(single(a), links); a == nil {
+		return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Withheld, Object: string(question), Detail: "two groups whose labels read the same"}
+	}
 	c := &Checked{answer: a, hidden: make([]bool, len(a.Cells)), params: p}
 	rules := make([][]string, len(a.Cells))
 	for i := range a.Cells {

@@ -29,6 +29,8 @@
 // secret from askers. A cell that breaks a rule is published as suppressed, never
 // dropped and never with a number; a group with no rows is no cell.
 //
+// Labels leave in one form (Label): what reads the same is the same bytes. Two groups that read the same are withheld.
+//
 // The gate then selects what the question shows: groups of at least so many, the first so many. It selects among the cells that may
 // leave; suppressed ones stay listed, and the ledger keeps all that may leave.
 //

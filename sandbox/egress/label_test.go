@@ -156,3 +156,20 @@ func FuzzDecodeRecord(f *testing.F) {
 		}
 	})
 }
+
+// TestLabelsLeaveInOneForm: whoever writes a label chooses no bytes beside what is read.
+func TestLabelsLeaveInOneForm(t *testing.T) {
+	for in, want := range map[string]string{"福田": "福田", "a b": "a b", " a\u3000 b\u00a0": "a b", "e\u0301": "é", "a\u200bb\ufeff": "ab", "a\ufe0f": "a", "a\x00b\u00ad": "ab", "（福田）": "（福田）", "\u202ea": "a", "\U000e0041x": "x"} {
+		if got := Label(in); got != want || Label(got) != got {
+			t.Errorf("%+q: %+q", in, got)
+		}
+	}
+	plain := claims(t, slices.Concat(people(0, 12, "a"), people(20, 3, "e"), people(40, 13, "z"))).check("q-1")
+	odd := claims(t, slices.Concat(people(0, 12, "\u200ba"), people(20, 3, "e"), people(40, 13, "z "))).check("q-1")
+	if string(plain.Result) != string(odd.Result) {
+		t.Error("labels that read the same leave as other bytes")
+	}
+	if _, err := Check("q-1", claims(t, slices.Concat(people(0, 12, "a"), people(20, 13, "a\u200b"))).answer(), limits); sandbox.KindOf(err) != sandbox.Withheld {
+		t.Errorf("two groups that read the same: %v", err)
+	}
+}
