@@ -56,6 +56,9 @@ func section(out io.Writer, names []string, repeat int) error {
 	if err != nil {
 		return err
 	}
+	if lines, err = redTeamLines(lines); err != nil {
+		return err
+	}
 	ledger, err := ledgerSection(ledgerReleases, repeat)
 	if lines = append(lines, ledger); err == nil {
 		fmt.Fprintln(out, strings.Join(lines, "\n"))
