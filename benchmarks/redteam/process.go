@@ -14,6 +14,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/egress/noise"
 	"github.com/opdomain/opdomain/sandbox/egress/scan"
 	"github.com/opdomain/opdomain/sandbox/query"
 	"github.com/opdomain/opdomain/sandbox/release"
@@ -22,7 +23,7 @@ import (
 // Process gives the attacks on how a result is written, decided and sent, each so many times. Signing and sealing draw from random.
 func Process(seed uint64, tries int, random io.Reader) ([]Outcome, error) {
 	var out []Outcome
-	for _, f := range []func(uint64, int, io.Reader) (Outcome, error){lowBits, suppressBits, timing, swap, selfDifference} {
+	for _, f := range []func(uint64, int, io.Reader) (Outcome, error){lowBits, suppressBits, averageNoise, timing, swap, selfDifference} {
 		o, err := f(seed, tries, random)
 		if err != nil {
 			return nil, err
@@ -328,4 +329,78 @@ func All(seed uint64, tries int, random io.Reader) ([]Outcome, error) {
 	}
 	process, err := Process(seed, tries, random)
 	return slices.Concat(combined, hidden, process), err
+}
+
+// averageNoise asks for one table of perturbed counts in many forms, so as to average the noise away: dimensions in another order, measures
+// by themselves, repeated, groups left out. A group that comes back with two values has won.
+func averageNoise(seed uint64, tries int, random io.Reader) (Outcome, error) {
+	o := Outcome{Attack: "averaging of noise"}
+	table, err := noise.NewTable(4, 8)
+	if err != nil {
+		return o, err
+	}
+	key := make([]byte, sm.KeySize)
+	if _, err := io.ReadFull(random, key); err != nil {
+		return o, err
+	}
+	keys, err := noise.NewCellKeys(key, table)
+	if err != nil {
+		return o, err
+	}
+	moved := 0
+	for n := range tries {
+		w := NewWorld(seed+uint64(n), people)
+		o.Tries++
+		seen := map[string]int64{} // by group and measure
+		won := false
+		for k := range 24 {
+			q := question{who: w.everybody(), by: []dimension{byArea, bySex}, measures: [][]sandbox.Measure{{subjects, count}, {count}, {subjects}, {count, subjects}}[k%4]}
+			if k%3 == 1 {
+				q.by = []dimension{bySex, byArea}
+			}
+			if k%5 == 4 {
+				q.who = w.where(func(p person) bool { return p.area != k%areas })
+			}
+			a := w.answer(q)
+			if k%2 == 1 { // the same people, seen in another order
+				channels[0].write(w.rnd, a)
+			}
+			c, err := egress.Check("q-1", a, egress.Params{MinSubjects: 10, DominanceN: 2, DominanceK: 90, PPercent: 10})
+			if err != nil {
+				return o, err
+			}
+			if err := c.Perturb("q-1", keys); err != nil {
+				return o, err
+			}
+			r, err := egress.DecodeResult(c.Result)
+			if err != nil {
+				return o, err
+			}
+			o.Twins, o.Released = o.Twins+1, o.Released+1
+			exact := map[string]sandbox.Cell{}
+			for _, x := range a.Cells {
+				exact[fmt.Sprint(x.Labels)] = x
+			}
+			for _, row := range r.Rows {
+				labels := slices.Sorted(slices.Values(row.Labels))
+				for m, v := range row.Values {
+					at := fmt.Sprint(labels, r.Measures[m].Name)
+					if was, ok := seen[at]; ok && was != *v {
+						won = true
+					}
+					seen[at] = *v
+					if *v != exact[fmt.Sprint(row.Labels)].Values[m] {
+						moved++
+					}
+				}
+			}
+		}
+		if won {
+			o.Successes++
+		}
+	}
+	if moved == 0 {
+		return o, fmt.Errorf("red team: no count was moved")
+	}
+	return o, nil
 }

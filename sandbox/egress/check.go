@@ -74,7 +74,7 @@ func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params, links ...Li
 		return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Withheld, Object: string(question), Detail: "more rows than a result may have"}
 	}
 	if a, links = labelled(single(a), links); a == nil {
-		return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Withheld, Object: string(question), Detail: "two groups whose labels read the same"}
+		return nil, alike(question)
 	}
 	c := &Checked{answer: a, hidden: make([]bool, len(a.Cells)), params: p}
 	rules := make([][]string, len(a.Cells))

@@ -124,6 +124,9 @@ func CheckPrivate(question sandbox.QuestionID, a *sandbox.Answer, p Params, r Pr
 	if len(a.Cells) > MaxRows {
 		return nil, &sandbox.Error{Op: "egress", Kind: sandbox.Withheld, Object: string(question), Detail: "more rows than a result may have"}
 	}
+	if a, _ = labelled(a, nil); a == nil {
+		return nil, alike(question)
+	}
 	d := &drawing{question: question, a: a, r: r, drawn: drawn}
 	if err := d.whole(); err != nil {
 		return nil, err
