@@ -341,16 +341,21 @@ func largest(v []int64) (x, y int64) {
 	return x, y
 }
 
+// printed makes a part of a function that gives its text.
+func printed(text func(context.Context, *sql.DB, int, int) (string, error)) func(context.Context, *sql.DB, io.Writer, int, int) error {
+	return func(ctx context.Context, db *sql.DB, out io.Writer, rows, repeat int) error {
+		s, err := text(ctx, db, rows, repeat)
+		fmt.Fprint(out, s)
+		return err
+	}
+}
+
 // published are the parts over tables of published benchmarks, in the order of a whole run.
 var published = []string{"dbbench", "lineitem"}
 
 // part runs one part by its name.
 func part(ctx context.Context, db *sql.DB, out io.Writer, rows, repeat int, name string) error {
-	run, ok := map[string]func(context.Context, *sql.DB, io.Writer, int, int) error{"kernels": func(ctx context.Context, db *sql.DB, out io.Writer, rows, repeat int) error {
-		text, err := kernels(ctx, db, rows, repeat)
-		fmt.Fprint(out, text)
-		return err
-	}, "dbbench": dbBenchmark, "lineitem": tpch, "stream": streamed}[name]
+	run, ok := map[string]func(context.Context, *sql.DB, io.Writer, int, int) error{"kernels": printed(kernels), "questions": printed(engine), "dbbench": dbBenchmark, "lineitem": tpch, "stream": streamed}[name]
 	if !ok {
 		return fmt.Errorf("no part is called %q", name)
 	}

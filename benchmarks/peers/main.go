@@ -38,7 +38,7 @@ type line struct {
 func main() {
 	rows := flag.Int("rows", 4_000_000, "rows of each column")
 	repeat := flag.Int("repeat", 5, "runs of each line; the best is shown")
-	only := flag.String("only", "", "run one part: kernels, dbbench, lineitem, or stream, which is in no other run")
+	only := flag.String("only", "", "run one part: kernels, questions, dbbench, lineitem, or stream, which is in no other run")
 	flag.Parse()
 	// A run that is stopped takes its files with it.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
