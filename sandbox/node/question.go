@@ -177,6 +177,14 @@ func (n *Node) Explain(ctx context.Context, c api.Caller, s query.Spec) (api.Exp
 		if err := n.deviations(d, &out); err != nil {
 			return api.Explanation{}, err
 		}
+		for _, in := range d.Inputs {
+			if current := f.Datasets[in.Dataset].Version; decision.Allow && in.Version > current {
+				decision.Allow = false
+				decision.Reasons = append(decision.Reasons, sandbox.Reason{Code: "version.unknown", Column: string(in.Dataset), Rule: "a question names a version that the dataset has",
+					Article: "龙华区实施方案 三(三) 一场景一清单一授权", Change: fmt.Sprintf("ask over version %d, or name none for the newest", current)})
+				out.Decision = decision
+			}
+		}
 	}
 	var text strings.Builder
 	for _, r := range decision.Reasons {
