@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -71,8 +72,18 @@ func TestReviewPageInABrowser(t *testing.T) {
 	}
 	d, _ := w.deskOf("agency-reviewer")
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(exe), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()))
+	var browser *exec.Cmd
+	opts = append(opts, chromedp.ModifyCmdFunc(func(c *exec.Cmd) {
+		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		browser = c
+	}))
 	alloc, stop := chromedp.NewExecAllocator(ctx, opts...)
-	defer stop()
+	defer func() { // its helpers outlive it otherwise
+		stop()
+		if browser != nil && browser.Process != nil {
+			_ = syscall.Kill(-browser.Process.Pid, syscall.SIGKILL)
+		}
+	}()
 	tab, closeTab := chromedp.NewContext(alloc)
 	defer closeTab()
 	tab, cancel := context.WithTimeout(tab, 2*time.Minute)
