@@ -29,7 +29,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/egress"
 )
 
-//go:embed page.html list.html style.css
+//go:embed page.html list.html
 var files embed.FS
 
 // view is what the page shows.
@@ -74,13 +74,10 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"plus1": func(n int) int { return n + 1 },
 }).ParseFS(files, "page.html", "list.html"))
 
-func style() template.CSS {
-	b, err := files.ReadFile("style.css")
-	if err != nil {
-		panic("console: the page's style is not embedded")
-	}
-	return template.CSS(b)
-}
+//go:embed style.css
+var styleText string
+
+func style() template.CSS { return template.CSS(styleText) }
 
 // Page writes a review as one page without any form.
 func Page(w io.Writer, r api.Review) error { return page(w, r, nil, "") }
