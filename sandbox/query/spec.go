@@ -42,7 +42,7 @@
 //	plain        never: rows do not leave as class A       –                                  –        no              no
 //
 // The thinner side is that of a quantile, or of the mean of any column that a variance, its kin or a regression is over: the people whose
-// own mean lies there. A least or greatest value is redacted unless its rule calls it structural. "Divided", "rooted" and "solved" mean that the sums are opened to the gate and the last step is taken there.
+// own mean lies there. A least or greatest value is redacted unless its rule calls it structural; a quantile leaves rounded to two digits. "Divided", "rooted" and "solved" mean that the sums are opened to the gate and the last step is taken there.
 //
 // Units: a bin's edges and a measure's values are integers in the column's scaled unit (money in fen). Errors are *sandbox.Error of kind
 // Invalid or TooLarge and name the place and the rule, never a filter value.
