@@ -35,6 +35,9 @@ type ColumnRule struct {
 	Grantees    []PartyID `json:"grantees,omitempty"`     // 限定使用方: these parties of the scenario only; none: all of them
 	MinSubjects int       `json:"min_subjects,omitempty"` // 最少人数: distinct subjects of every cell of a question that uses the column, one over everything too
 	MaxShare    int       `json:"max_share,omitempty"`    // 最大占比: percent of a cell that its largest contributors may hold together
+	PPercent    int       `json:"p_percent,omitempty"`    // 可推算门限: nobody in a cell may tell what its largest contributor adds to this percent
+	Prior       int       `json:"prior,omitempty"`        // 先验知识: to this percent everybody can be told beforehand, the q of p/q; 0: as the district says
+	MaxBits     int       `json:"max_bits,omitempty"`     // 信息量上限: bits that the values of one result may tell
 	NoFilterOn  []string  `json:"no_filter_on,omitempty"` // 不得筛选: dataset.column that may not select or weigh what is measured of this one
 	Compares    int       `json:"compares,omitempty"`     // 比较次数: registered groupings that one question may hold a subject's value to; 0: by grade
 	PerDay      int       `json:"per_day,omitempty"`      // 每日比较次数: the same over a day's questions under one grant; 0: bounded by its bits alone
@@ -47,6 +50,7 @@ const (
 	MaxCompares    = 8
 	MaxPerDay      = 10_000
 	MaxMinSubjects = 1_000_000
+	MaxMaxBits     = 1 << 27
 )
 
 // Allows says whether the rule names use, or one that includes it.
@@ -94,6 +98,15 @@ func (r ColumnRule) Text() string {
 	}
 	if r.MaxShare > 0 {
 		fmt.Fprintf(&b, "; at most %d%% of a cell with its largest", r.MaxShare)
+	}
+	if r.PPercent > 0 {
+		fmt.Fprintf(&b, "; its largest is not told to %d%%", r.PPercent)
+	}
+	if r.Prior > 0 {
+		fmt.Fprintf(&b, "; all is known to %d%% beforehand", r.Prior)
+	}
+	if r.MaxBits > 0 {
+		fmt.Fprintf(&b, "; at most %d bits a result", r.MaxBits)
 	}
 	if len(r.NoFilterOn) > 0 {
 		fmt.Fprintf(&b, "; never selected or weighed by %s", words(r.NoFilterOn))

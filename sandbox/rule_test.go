@@ -98,10 +98,10 @@ func TestRuleWithin(t *testing.T) {
 
 // TestRuleText changes each field of a rule: those who decide on it must see the difference.
 func TestRuleText(t *testing.T) {
-	r := ColumnRule{Column: "c", Uses: []Use{UseAggregate, UseGroup}, Funcs: []MeasureFunc{Sum, Max}, Grantees: []PartyID{"op", "partner"}, MinSubjects: 20, MaxShare: 60,
+	r := ColumnRule{Column: "c", Uses: []Use{UseAggregate, UseGroup}, Funcs: []MeasureFunc{Sum, Max}, Grantees: []PartyID{"op", "partner"}, MinSubjects: 20, MaxShare: 60, PPercent: 15, Prior: 40, MaxBits: 500,
 		NoFilterOn: []string{"a.b", "a.c"}, Compares: 2, PerDay: 9, Structural: true,
 		Noise: Noise{Kind: NoiseDP, Release: Privacy{1_500_000, 7}, Budget: Privacy{3_000_000, 70}, Bound: 900, Rows: 3, Cells: 2}}
-	want := "aggregate, group (sum, max); for op, partner only; at least 20 people a cell; at most 60% of a cell with its largest; never selected or weighed by a.b, a.c; " +
+	want := "aggregate, group (sum, max); for op, partner only; at least 20 people a cell; at most 60% of a cell with its largest; its largest is not told to 15%; all is known to 40% beforehand; at most 500 bits a result; never selected or weighed by a.b, a.c; " +
 		"at most 2 groupings a question; at most 9 groupings a day; its extremes may leave; " +
 		"leaves under differential privacy, ε 1.500000, δ 7·10⁻¹² a release, ε 3.000000, δ 70·10⁻¹² in all, a person's sum in a cell up to 900, 3 rows and 2 cells of a person"
 	if got := r.Text(); got != want {

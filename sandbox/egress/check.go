@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/egress/scan"
 )
 
 // CellEvidence (单元格证据) is what the agency and the owners see of one cell. Shares are in tenths of a percent of the
@@ -31,7 +32,9 @@ type Checked struct {
 	Rules      []string       // names of the rules that suppressed cells, sorted
 	Cells      []CellEvidence // as in the answer
 
-	Suppression *Suppression // how others are protected; nil when nothing is suppressed
+	Suppression *Suppression   // how others are protected; nil when nothing is suppressed
+	Flags       []Flag         // what a person must look at though no rule stands against it
+	MilliBits   scan.MilliBits // that the values of the result may tell, at most
 
 	answer *sandbox.Answer
 	hidden []bool
@@ -119,9 +122,13 @@ func Check(question sandbox.QuestionID, a *sandbox.Answer, p Params, links ...Li
 		return nil, err
 	}
 	c.digest = Digest(c.Result)
+	if err := c.capacity(question); err != nil {
+		return nil, err
+	}
 	if err := c.content(question); err != nil {
 		return nil, err
 	}
+	c.flag()
 	return c, nil
 }
 

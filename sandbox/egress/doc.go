@@ -9,12 +9,16 @@
 //
 //	frequency    n < MinSubjects, also of people with a value             ACRO, ABS, district thresholds
 //	dominance    x1 + … + xn > k% of X, (n,k)                             Handbook on Statistical Disclosure Control ch. 4
-//	p-percent    X − x1 − x2 < p/100·x1                                   the same
+//	p-percent    X − x1 − x2 < p/q·x1, q of 100 the p% rule               the same
 //	all-equal    every contributor adds the same, or nobody anything      class disclosure, ACRO
 //	negative     contributions of both signs are judged by magnitude      ACRO
 //
 //	degrees      fewer than 10 residual degrees of freedom                ACRO
 //	function     a function without a rule                                fail closed
+//	bits         Σ log2 of how many values each number could be > MaxBits the whole result is withheld
+//
+// Two findings suppress nothing, for hiding would say it too; they send a result to people whatever template it has (Flag): a line of a
+// table in which one category holds nine tenths of the people or more (ACRO's class disclosure), and a tenth or more of a cell's rows without a value.
 //
 // Sums and means, and both sums of a ratio, are held to the first five; row counts, distinct counts and labels of a histogram to all but
 // all-equal; logistic regressions, whose outcome is the same for many, likewise; counts of people to frequency. A histogram must not

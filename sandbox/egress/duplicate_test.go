@@ -79,7 +79,7 @@ func TestRowsAreNotPeople(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checked, err := egress.Check("q", answer, district.Stricter(d.MinSubjects, d.MaxShare))
+		checked, err := egress.Check("q", answer, district.Stricter(egress.Params{MinSubjects: d.MinSubjects, DominanceK: d.MaxShare}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +94,7 @@ func TestRowsAreNotPeople(t *testing.T) {
 func TestStricterNeverLoosens(t *testing.T) {
 	p := egress.Params{MinSubjects: 10, DominanceN: 2, DominanceK: 80, PPercent: 10}
 	for _, c := range []struct{ people, share, wantPeople, wantShare int }{{0, 0, 10, 80}, {5, 90, 10, 80}, {30, 50, 30, 50}, {30, 0, 30, 80}, {0, 50, 10, 50}} {
-		got := p.Stricter(c.people, c.share)
+		got := p.Stricter(egress.Params{MinSubjects: c.people, DominanceK: c.share})
 		if got.MinSubjects != c.wantPeople || got.DominanceK != c.wantShare || got.DominanceN != 2 || got.PPercent != 10 {
 			t.Errorf("%+v: %+v", c, got)
 		}

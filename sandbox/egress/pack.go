@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/egress/scan"
 )
 
 // Pack (审核证据包) is what the agency and the owners see beside the outgoing bytes: enough to decide from.
@@ -20,7 +21,10 @@ type Pack struct {
 	Hidden      *Suppression   `json:"hidden,omitempty"`     // how cells that break a rule are protected
 	Reasons     []HiddenCell   `json:"suppressed,omitempty"` // what was suppressed, and why
 	Against     []Against      `json:"against,omitempty"`    // what changed against earlier results
+	Flags       []Flag         `json:"flags,omitempty"`      // what a person must look at though no rule stands against it
+	MilliBits   scan.MilliBits `json:"milli_bits,omitempty"` // that the values may tell, at most
 	Finding     *Finding       `json:"finding,omitempty"`
+	Hits        []scan.Hit     `json:"hits,omitempty"` // why it is quarantined: rule and place, never a value
 	Cause       string         `json:"cause,omitempty"`
 	Uncertified string         `json:"uncertified,omitempty"` // which combinations of earlier answers were not searched
 	Votes       []OpenVote     `json:"votes,omitempty"`       // once both are in
@@ -74,6 +78,9 @@ var ruleWords = map[string][2]string{
 	RuleSecondary: {"为保护其他隐藏单元格", "hidden so that another suppressed cell does not follow from the totals"},
 	RuleFunction:  {"该函数不可出域", "a function that may not leave"},
 	RuleDegrees:   {"自由度不足", "too few degrees of freedom"},
+	RuleBits:      {"信息量超过上限", "its values could tell more bits than a result may"},
+	FlagClass:     {"类别泄露：某一行或列几乎全部属于同一类", "class disclosure: one category holds nearly everybody of a line"},
+	FlagMissing:   {"缺失值较多且结果未注明", "many rows without a value, which the result does not say"},
 }
 
 // RuleWords gives a rule in Chinese and in English; an unknown one stands as it is.
@@ -86,7 +93,8 @@ func RuleWords(rule string) (zh, en string) {
 
 // Pack gives the evidence of a review as JSON with a summary in Chinese and English. earlier are reviews it may be compared with.
 func (r Review) Pack(earlier ...Review) ([]byte, error) {
-	p := Pack{Params: r.Params, Rules: r.Rules, Cells: r.Cells, Hidden: r.Hidden, Finding: r.Finding, Cause: r.Cause, Uncertified: r.Uncertified, Acts: r.Acts}
+	p := Pack{Params: r.Params, Rules: r.Rules, Cells: r.Cells, Hidden: r.Hidden, Finding: r.Finding, Cause: r.Cause, Uncertified: r.Uncertified, Acts: r.Acts,
+		Flags: r.Flags, MilliBits: r.MilliBits, Hits: r.Hits}
 	for i, c := range r.Cells {
 		if !c.Suppressed {
 			continue
@@ -160,6 +168,17 @@ func (r Review) brief(p Pack) Brief {
 	}
 	if r.Params != (Params{}) {
 		say("门限：每格至少 %d 人；前 %d 名占比不超过 %d%%；p%% 为 %d", "thresholds: at least %d people a cell; the %d largest hold at most %d%%; p%% of %d", r.Params.MinSubjects, r.Params.DominanceN, r.Params.DominanceK, r.Params.PPercent)
+	}
+	if r.MilliBits > 0 {
+		say("取值最多可传递 %d 比特", "its values can tell at most %d bits", (r.MilliBits+999)/1000)
+	}
+	for _, f := range r.Flags {
+		zh, en := RuleWords(f.Rule)
+		b.ZH = append(b.ZH, fmt.Sprintf("请判断：%s（%d 处，最高 %d‰）", zh, f.Places, f.Worst))
+		b.EN = append(b.EN, fmt.Sprintf("judge this: %s (%d places, at most %d per mille)", en, f.Places, f.Worst))
+	}
+	for _, h := range r.Hits[:min(len(r.Hits), 8)] {
+		say("扫描命中：%s", "scan hit: %s", h.String())
 	}
 	for _, h := range p.Reasons[:min(len(p.Reasons), 8)] {
 		b.ZH = append(b.ZH, fmt.Sprintf("隐藏“%s”：%s", strings.Join(h.Labels, " · "), h.ZH))

@@ -72,9 +72,13 @@ func (c *Checked) rewrite(question sandbox.QuestionID, out *sandbox.Answer) erro
 	if w.Result, err = w.encode(question); err != nil {
 		return err
 	}
+	if err := w.capacity(question); err != nil {
+		return err
+	}
 	if err := w.content(question); err != nil {
 		return err
 	}
+	c.MilliBits = w.MilliBits
 	c.Result, c.digest, c.shown = w.Result, Digest(w.Result), w.shown
 	for i := range c.Cells {
 		c.Cells[i].Unshown = !c.hidden[i] && !slices.Contains(c.shown, i)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/egress/scan"
 	"github.com/opdomain/opdomain/sandbox/workflow"
 )
 
@@ -29,8 +30,11 @@ type Review struct {
 	Params      Params              `json:"params,omitzero"` // what the cells were held to
 	Rules       []string            `json:"rules,omitempty"`
 	Cells       []CellEvidence      `json:"cells,omitempty"`
-	Hidden      *Suppression        `json:"hidden,omitempty"` // how cells that break a rule are protected
+	Hidden      *Suppression        `json:"hidden,omitempty"`     // how cells that break a rule are protected
+	Flags       []Flag              `json:"flags,omitempty"`      // what a person must look at: a standing template does not release it
+	MilliBits   scan.MilliBits      `json:"milli_bits,omitempty"` // that the values may tell, at most
 	Finding     *Finding            `json:"finding,omitempty"`
+	Hits        []scan.Hit          `json:"hits,omitempty"`        // of a quarantined one: rule and place
 	Uncertified string              `json:"uncertified,omitempty"` // what of earlier answers was not searched: a standing template does not release it
 	Cause       string              `json:"cause,omitempty"`       // why it was withheld, for owners and reviewers
 	Votes       []Vote              `json:"votes,omitempty"`       // of this round
@@ -109,7 +113,7 @@ func Submit(s Submission, c *Checked) Review {
 		return Withhold(s, nil, nil, "class "+plainClass(r.Class)+": not a class that this domain puts before reviewers")
 	}
 	ok = ok && r.walk(scanned, clears)
-	if s.Template != nil && c.Suppressed == 0 && s.Uncertified == "" && s.Template.Admits(s.Asked, r, s.Now) == nil {
+	if s.Template != nil && c.Suppressed == 0 && len(c.Flags) == 0 && s.Uncertified == "" && s.Template.Admits(s.Asked, r, s.Now) == nil {
 		ok = ok && r.walk(auto)
 		r.Template, r.Use, r.Sampled = s.Template.ID, s.Template.Used+1, s.Sampled
 		r.Slot = s.Template.next(s.Now)
@@ -120,7 +124,7 @@ func Submit(s Submission, c *Checked) Review {
 		return Withhold(s, nil, nil, "not submitted by one who may ask")
 	}
 	r.Result, r.Digest, r.Rules, r.Cells, r.Hidden = c.Result, c.digest, c.Rules, c.Cells, c.Suppression
-	r.Uncertified = s.Uncertified
+	r.Uncertified, r.Flags, r.MilliBits = s.Uncertified, c.Flags, c.MilliBits
 	return r
 }
 
@@ -131,7 +135,7 @@ func Withhold(s Submission, c *Checked, f *Finding, cause string) Review {
 	ok = ok && r.walk(scanned)
 	if c != nil {
 		ok = ok && r.walk(clears)
-		r.Rules, r.Cells, r.Hidden = c.Rules, c.Cells, c.Suppression
+		r.Rules, r.Cells, r.Hidden, r.Flags, r.MilliBits = c.Rules, c.Cells, c.Suppression, c.Flags, c.MilliBits
 	}
 	if !ok || !r.walk(withhold) {
 		r.State, r.steps = Withheld, nil
@@ -141,12 +145,16 @@ func Withhold(s Submission, c *Checked, f *Finding, cause string) Review {
 }
 
 // Isolate records an answer with a label that reads like an identifier: nobody but the agency's officers touches it.
-func Isolate(s Submission, cause string) Review {
+func Isolate(s Submission, err error) Review {
+	cause, hits := err.Error(), []scan.Hit(nil)
+	if q := (*Quarantine)(nil); errors.As(err, &q) {
+		hits = q.Hits
+	}
 	r, ok := s.review()
 	if !ok || !r.walk(scanned, hit) {
 		return Withhold(s, nil, nil, cause)
 	}
-	r.Cause = cause
+	r.Cause, r.Hits = cause, hits
 	return r
 }
 
@@ -156,6 +164,7 @@ func (s Submission) review() (r Review, ok bool) {
 		r = *s.Of
 		r.Policy, r.Params, r.Submitted, r.Expires = s.Policy, s.Params, s.Now, s.Expires
 		r.Result, r.Digest, r.Rules, r.Cells, r.Hidden, r.Finding, r.Cause, r.Uncertified = nil, nil, nil, nil, nil, nil, "", ""
+		r.Flags, r.MilliBits, r.Hits = nil, 0, nil
 		return r, r.State == Sealed
 	}
 	r = Review{Question: s.Question, Class: s.Class, Author: s.Author, Recipient: s.Recipient, Datasets: s.Datasets, State: Draft, Submitted: s.Now, Expires: s.Expires, Policy: s.Policy,

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"cmp"
 	"math"
 	"math/bits"
 
@@ -10,28 +11,39 @@ import (
 // Params (出域门限) are the thresholds of one answer: the district's, made stricter by the owners' rules. They stay secret from
 // askers.
 type Params struct {
-	MinSubjects int `json:"min_subjects"` // least distinct subjects of a published cell
-	DominanceN  int `json:"dominance_n"`  // n of the (n,k) rule
-	DominanceK  int `json:"dominance_k"`  // k of it, percent
-	PPercent    int `json:"p_percent"`    // p of the p% rule, percent
+	MinSubjects int `json:"min_subjects"`       // least distinct subjects of a published cell
+	DominanceN  int `json:"dominance_n"`        // n of the (n,k) rule
+	DominanceK  int `json:"dominance_k"`        // k of it, percent
+	PPercent    int `json:"p_percent"`          // p of the p/q rule, percent
+	Prior       int `json:"prior,omitempty"`    // q of it: how well everybody can be told beforehand, percent; 0: 100, the p% rule
+	MaxBits     int `json:"max_bits,omitempty"` // that the values of a result may tell; 0: not bounded
 }
+
+// prior is q.
+func (p Params) prior() uint64 { return uint64(cmp.Or(p.Prior, 100)) }
 
 // Validate refuses thresholds that protect nobody.
 func (p Params) Validate() error {
-	if p.MinSubjects < 3 || p.DominanceN < 1 || p.DominanceN > 16 || p.DominanceK < 1 || p.DominanceK > 99 || p.PPercent < 1 || p.PPercent > 100 {
+	if p.MinSubjects < 3 || p.DominanceN < 1 || p.DominanceN > 16 || p.DominanceK < 1 || p.DominanceK > 99 || p.PPercent < 1 || p.PPercent > 100 ||
+		p.Prior < 0 || p.Prior > 100 || p.MaxBits < 0 {
 		return &sandbox.Error{Op: "egress", Kind: sandbox.Invalid, Object: "thresholds",
-			Detail: "at least 3 subjects, n of 1 to 16, k of 1 to 99 percent, p of 1 to 100 percent"}
+			Detail: "at least 3 subjects, n of 1 to 16, k of 1 to 99 percent, p of 1 to 100 percent, q up to 100 percent"}
 	}
 	return nil
 }
 
 // Stricter takes over what the owners' rules of a question ask beside the district: more people in a cell, a smaller share with its
-// largest contributors. Zero asks nothing, and nothing is ever loosened.
-func (p Params) Stricter(minSubjects, maxShare int) Params {
-	p.MinSubjects = max(p.MinSubjects, minSubjects)
-	if maxShare > 0 {
-		p.DominanceK = min(p.DominanceK, maxShare)
+// largest contributors, a larger p, more known beforehand, fewer bits. Zero asks nothing, and nothing is ever loosened.
+func (p Params) Stricter(owners Params) Params {
+	least := func(into *int, v int) {
+		if v > 0 && (*into == 0 || v < *into) {
+			*into = v
+		}
 	}
+	p.MinSubjects, p.DominanceN, p.PPercent = max(p.MinSubjects, owners.MinSubjects), max(p.DominanceN, owners.DominanceN), max(p.PPercent, owners.PPercent)
+	least(&p.DominanceK, owners.DominanceK)
+	least(&p.Prior, owners.Prior)
+	least(&p.MaxBits, owners.MaxBits)
 	return p
 }
 
@@ -44,6 +56,7 @@ const (
 	RuleSecondary = "secondary"          // 二次隐藏: hidden to protect another cell
 	RuleFunction  = "function"           // 函数不可出域
 	RuleDegrees   = "degrees-of-freedom" // 自由度不足
+	RuleBits      = "bits"               // 信息量超限: of a whole result
 )
 
 // minDegrees is the least residual degrees of freedom of a statistic that leaves. Source: ACRO, SDC handbook on regressions.
@@ -124,13 +137,14 @@ func dominance(m magnitudes, p Params) bool {
 	return m.sum().times(uint64(p.DominanceK)).less(m.tops(p.DominanceN).times(100))
 }
 
-// pPercent is rule 4: the second contributor, knowing its own part, can estimate the first within p percent.
+// pPercent are rules 4 and 5: the second contributor, knowing its own part, and everybody else's to q percent, can estimate the first
+// within p percent; q of 100 is the p% rule.
 func pPercent(m magnitudes, p Params) bool {
 	if len(m.top) == 0 || m.top[0] == 0 {
 		return false
 	}
 	rest := m.sum().sub(m.tops(2))
-	return rest.times(100).less(wide{0, m.top[0]}.times(uint64(p.PPercent)))
+	return rest.times(p.prior()).less(wide{0, m.top[0]}.times(uint64(p.PPercent)))
 }
 
 // allEqual is the class disclosure rule: to know that somebody is in the group is to know what they add. That everybody

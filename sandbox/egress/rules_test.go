@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"math"
@@ -57,7 +58,8 @@ func TestPrimaryRulesByExample(t *testing.T) {
 func TestDominanceIsExact(t *testing.T) {
 	any := rapid.OneOf(rapid.Int64(), rapid.Int64Range(-1000, 1000), rapid.SampledFrom([]int64{math.MinInt64, math.MaxInt64, 1, -1}))
 	rapid.Check(t, func(t *rapid.T) {
-		p := Params{MinSubjects: 10, DominanceN: rapid.IntRange(1, 16).Draw(t, "n"), DominanceK: rapid.IntRange(1, 99).Draw(t, "k"), PPercent: rapid.IntRange(1, 100).Draw(t, "p")}
+		p := Params{MinSubjects: 10, DominanceN: rapid.IntRange(1, 16).Draw(t, "n"), DominanceK: rapid.IntRange(1, 99).Draw(t, "k"), PPercent: rapid.IntRange(1, 100).Draw(t, "p"),
+			Prior: rapid.IntRange(0, 100).Draw(t, "q")}
 		x := nonZero(rapid.SliceOfN(any, 0, 20).Draw(t, "x"))
 		var mags []*big.Int
 		sum := new(big.Int)
@@ -79,7 +81,7 @@ func TestDominanceIsExact(t *testing.T) {
 		if want := times(top(p.DominanceN), 100).Cmp(times(sum, p.DominanceK)) > 0; dominance(mag, p) != want {
 			t.Fatalf("dominance is %v, want %v", !want, want)
 		}
-		if want := times(new(big.Int).Sub(sum, top(2)), 100).Cmp(times(top(1), p.PPercent)) < 0; pPercent(mag, p) != want {
+		if want := times(new(big.Int).Sub(sum, top(2)), cmp.Or(p.Prior, 100)).Cmp(times(top(1), p.PPercent)) < 0; pPercent(mag, p) != want {
 			t.Fatalf("p-percent is %v, want %v", !want, want)
 		}
 		want := 0
@@ -93,7 +95,8 @@ func TestDominanceIsExact(t *testing.T) {
 }
 
 func TestParamsThatProtectNobody(t *testing.T) {
-	for _, p := range []Params{{}, {2, 2, 90, 10}, {10, 0, 90, 10}, {10, 17, 90, 10}, {10, 2, 0, 10}, {10, 2, 100, 10}, {10, 2, 90, 0}, {10, 2, 90, 101}} {
+	for _, p := range []Params{{}, {2, 2, 90, 10, 0, 0}, {10, 0, 90, 10, 0, 0}, {10, 17, 90, 10, 0, 0}, {10, 2, 0, 10, 0, 0}, {10, 2, 100, 10, 0, 0}, {10, 2, 90, 0, 0, 0}, {10, 2, 90, 101, 0, 0},
+		{10, 2, 90, 10, 101, 0}, {10, 2, 90, 10, -1, 0}, {10, 2, 90, 10, 0, -1}} {
 		if err := p.Validate(); !errors.Is(err, sandbox.Invalid) {
 			t.Errorf("%+v: %v", p, err)
 		}

@@ -164,7 +164,7 @@ func layers(a *sandbox.Answer) []layer {
 
 // need is what a suppressed cell's number must be open by, from the rules the cell breaks.
 func (c *Checked) need(l layer, parts []int64, value int64, rules []string) audit.Need {
-	r := audit.Rules{Threshold: c.params.MinSubjects, DominanceN: c.params.DominanceN, DominanceK: c.params.DominanceK, PPercent: c.params.PPercent}
+	r := audit.Rules{Threshold: c.params.MinSubjects, DominanceN: c.params.DominanceN, DominanceK: c.params.DominanceK, PPercent: c.params.PPercent, Prior: c.params.Prior}
 	if l.idle {
 		return audit.Need{}
 	}

@@ -331,7 +331,7 @@ func (c *comparison) concentrated(sum, bound wide) bool {
 		return true
 	}
 	two := bound.times(2)
-	return sum.less(two) || sum.sub(two).times(100).less(bound.times(uint64(c.p.PPercent)))
+	return sum.less(two) || sum.sub(two).times(c.p.prior()).less(bound.times(uint64(c.p.PPercent)))
 }
 
 // unequal says that two people who are in no part add different amounts.

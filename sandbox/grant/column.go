@@ -133,7 +133,8 @@ func (a *Application) validateLimits(at string, r sandbox.ColumnRule, in map[san
 	for _, x := range []struct {
 		what      string
 		v, lo, hi int
-	}{{"min_subjects", r.MinSubjects, 3, sandbox.MaxMinSubjects}, {"max_share", r.MaxShare, 1, 99},
+	}{{"min_subjects", r.MinSubjects, 3, sandbox.MaxMinSubjects}, {"max_share", r.MaxShare, 1, 99}, {"p_percent", r.PPercent, 1, 99},
+		{"prior", r.Prior, r.PPercent + 1, 100}, {"max_bits", r.MaxBits, 1, sandbox.MaxMaxBits},
 		{"compares", r.Compares, 1, sandbox.MaxCompares}, {"per_day", r.PerDay, 1, sandbox.MaxPerDay}} {
 		if x.v != 0 && (x.v < x.lo || x.v > x.hi) {
 			return bad(at, fmt.Sprintf("%s is %d to %d, or left out", x.what, x.lo, x.hi))

@@ -103,8 +103,9 @@ func (n *Node) releases(d query.Derivation, versions []uint64) *questionNoise {
 // thresholds are the gate's for a question.
 func (n *Node) thresholds(d query.Derivation) egress.Params {
 	g := n.profile.Gate
-	p := egress.Params{MinSubjects: g.MinSubjects.Value, DominanceN: g.DominanceN.Value, DominanceK: g.DominanceK.Value, PPercent: g.PPercent.Value}
-	return p.Stricter(d.MinSubjects, d.MaxShare)
+	p := egress.Params{MinSubjects: g.MinSubjects.Value, DominanceN: g.DominanceN.Value, DominanceK: g.DominanceK.Value, PPercent: g.PPercent.Value,
+		Prior: g.Prior.Value, MaxBits: g.MaxBits.Value}
+	return p.Stricter(egress.Params{MinSubjects: d.MinSubjects, DominanceK: d.MaxShare, PPercent: d.PPercent, Prior: d.Prior, MaxBits: d.MaxBits})
 }
 
 // each gives the version of each input of a derived question; false when one has none yet.

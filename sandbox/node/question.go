@@ -398,7 +398,7 @@ type gated struct {
 	finding *egress.Finding
 	entry   sandbox.QuestionID // in the ledger
 	cause   string
-	hit     bool
+	hit     error // content that is quarantined
 
 	uncertified string
 }
@@ -408,8 +408,8 @@ func (n *Node) submit(ctx context.Context, tx *change, q *questionRecord, sub eg
 	var template *egress.Template
 	var review egress.Review
 	switch {
-	case found.hit:
-		review = egress.Isolate(sub, found.cause)
+	case found.hit != nil:
+		review = egress.Isolate(sub, found.hit)
 	case found.cause != "": // fails closed: the asker sees one code, reviewers and owners the cause
 		review = egress.Withhold(sub, found.checked, found.finding, found.cause)
 	default:
@@ -452,7 +452,12 @@ func (n *Node) answer(ctx context.Context, d query.Derivation, inputs []sandbox.
 
 // gate computes the answer, applies the rules and compares it with every earlier answer.
 func (n *Node) gate(ctx context.Context, d query.Derivation, q *questionRecord, params egress.Params) (out gated) {
-	fail := func(err error) gated { return gated{cause: err.Error(), hit: egress.HardHit(err)} }
+	fail := func(err error) gated {
+		if egress.HardHit(err) {
+			return gated{cause: err.Error(), hit: err}
+		}
+		return gated{cause: err.Error()}
+	}
 	answer, err := n.answer(ctx, d, q.Inputs)
 	if err != nil {
 		return fail(fmt.Errorf("not computed: %w", err))

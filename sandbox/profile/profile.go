@@ -74,7 +74,9 @@ type Gate struct {
 	MinSubjects Value[int] `json:"min_subjects"` // distinct subjects per cell
 	DominanceN  Value[int] `json:"dominance_n"`  // n of the (n,k) rule
 	DominanceK  Value[int] `json:"dominance_k"`  // k of the (n,k) rule, percent
-	PPercent    Value[int] `json:"p_percent"`    // p of the p% rule, percent
+	PPercent    Value[int] `json:"p_percent"`    // p of the p/q rule, percent
+	Prior       Value[int] `json:"prior"`        // q of it: how well everybody can be told beforehand, percent; 100 is the p% rule
+	MaxBits     Value[int] `json:"max_bits"`     // that the values of one result may tell
 }
 
 // Bits (信息量预算) is what an asker may learn from outcomes that depend on data. The budget lasts as long as the grant:

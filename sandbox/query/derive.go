@@ -22,6 +22,9 @@ type Derivation struct {
 	// subject's; 0 where no rule says. They hold for every cell, the one over everything too.
 	MinSubjects int
 	MaxShare    int // percent
+	PPercent    int // percent
+	Prior       int // percent
+	MaxBits     int
 
 	// Noise is the strictest noise rule of the columns used and of the protected subject's.
 	Noise sandbox.Noise
@@ -177,7 +180,10 @@ func (d *deriver) bounded(in *DerivedInput, rule sandbox.ColumnRule) bool {
 		return false
 	}
 	every, _ := d.item(in.Dataset).Rule(in.Described.Subject)
-	return rule.MinSubjects > 0 || rule.MaxShare > 0 || every.MinSubjects > 0 || every.MaxShare > 0
+	asks := func(r sandbox.ColumnRule) bool {
+		return r.MinSubjects > 0 || r.MaxShare > 0 || r.PPercent > 0 || r.Prior > 0
+	}
+	return asks(rule) || asks(every)
 }
 
 // use resolves one column of input i and checks its rule. It gives nil when refused.
@@ -410,9 +416,15 @@ func (d *deriver) once() {
 // stricter takes over what a rule asks of the gate.
 func (d *Derivation) stricter(r sandbox.ColumnRule) {
 	d.MinSubjects = max(d.MinSubjects, r.MinSubjects)
-	if r.MaxShare > 0 && (d.MaxShare == 0 || r.MaxShare < d.MaxShare) {
-		d.MaxShare = r.MaxShare
+	least := func(into *int, v int) {
+		if v > 0 && (*into == 0 || v < *into) {
+			*into = v
+		}
 	}
+	least(&d.MaxShare, r.MaxShare)
+	least(&d.Prior, r.Prior)
+	least(&d.MaxBits, r.MaxBits)
+	d.PPercent = max(d.PPercent, r.PPercent)
 	d.Noise = d.Noise.Stricter(r.Noise)
 }
 

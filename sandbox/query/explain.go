@@ -19,6 +19,9 @@ type Explanation struct {
 	Personal    bool              `json:"personal"`
 	MinSubjects int               `json:"min_subjects,omitempty"` // asked by the owners' rules, beside the district's
 	MaxShare    int               `json:"max_share,omitempty"`    // percent, likewise
+	PPercent    int               `json:"p_percent,omitempty"`    // percent, likewise
+	Prior       int               `json:"prior,omitempty"`        // percent, likewise
+	MaxBits     int               `json:"max_bits,omitempty"`     // likewise, of the result
 	Noise       *ExplainedNoise   `json:"noise,omitempty"`        // how numbers leave, where not exact
 	Shown       string            `json:"shown,omitempty"`        // which published cells are shown
 	Engine      ExplainedEngine   `json:"engine,omitzero"`        // chosen by policy
@@ -47,6 +50,9 @@ type ExplainedColumn struct {
 	MaxCompares int                   `json:"max_compares,omitempty"`
 	MinSubjects int                   `json:"min_subjects,omitempty"`
 	MaxShare    int                   `json:"max_share,omitempty"`
+	PPercent    int                   `json:"p_percent,omitempty"`
+	Prior       int                   `json:"prior,omitempty"`
+	MaxBits     int                   `json:"max_bits,omitempty"`
 	NoFilterOn  []string              `json:"no_filter_on,omitempty"`
 }
 
@@ -81,7 +87,7 @@ type ExplainedEngine struct {
 // Explain lists inputs, columns, outputs and cost of a derivation; of a refused one, what was resolved before it was refused.
 func (d Derivation) Explain() Explanation {
 	e := Explanation{Inputs: []ExplainedInput{}, Columns: []ExplainedColumn{}, Outputs: []ExplainedOutput{}, Highest: d.Highest, Personal: d.Personal,
-		MinSubjects: d.MinSubjects, MaxShare: d.MaxShare, Shown: d.Spec.shown(), Cost: d.Estimate()}
+		MinSubjects: d.MinSubjects, MaxShare: d.MaxShare, PPercent: d.PPercent, Prior: d.Prior, MaxBits: d.MaxBits, Shown: d.Spec.shown(), Cost: d.Estimate()}
 	e.Noise = d.noiseExplained()
 	for i, in := range d.Inputs {
 		x := ExplainedInput{Dataset: in.Dataset, Title: in.Described.Title, Version: in.Version, Opens: append([]string{}, in.Needed...)}
@@ -92,7 +98,7 @@ func (d Derivation) Explain() Explanation {
 	}
 	for _, c := range d.Columns {
 		x := ExplainedColumn{Column: c.Column, Title: c.Title, Grade: c.Grade, Personal: c.Personal, Uses: c.Uses, Funcs: c.Funcs, Bins: c.Bins,
-			Compares: c.Compares(), MinSubjects: c.Rule.MinSubjects, MaxShare: c.Rule.MaxShare, NoFilterOn: c.Rule.NoFilterOn}
+			Compares: c.Compares(), MinSubjects: c.Rule.MinSubjects, MaxShare: c.Rule.MaxShare, PPercent: c.Rule.PPercent, Prior: c.Rule.Prior, MaxBits: c.Rule.MaxBits, NoFilterOn: c.Rule.NoFilterOn}
 		if x.Compares > 0 {
 			x.MaxCompares = c.Rule.Compares
 		}

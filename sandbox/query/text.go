@@ -51,6 +51,15 @@ func (e Explanation) Text() string {
 		if c.MaxShare > 0 {
 			fmt.Fprintf(&b, "; its owner lets the largest hold %d%% of a cell", c.MaxShare)
 		}
+		if c.PPercent > 0 {
+			fmt.Fprintf(&b, "; its owner does not let the largest be told to %d%%", c.PPercent)
+		}
+		if c.Prior > 0 {
+			fmt.Fprintf(&b, "; its owner takes all to be known to %d%%", c.Prior)
+		}
+		if c.MaxBits > 0 {
+			fmt.Fprintf(&b, "; its owner lets a result tell %d bits", c.MaxBits)
+		}
 		if len(c.NoFilterOn) > 0 {
 			fmt.Fprintf(&b, "; never measured by %s", strings.Join(c.NoFilterOn, ", "))
 		}
@@ -77,13 +86,22 @@ func (e Explanation) Text() string {
 	if e.Shown != "" {
 		fmt.Fprintf(&b, "shown 展示 %s\n", e.Shown)
 	}
-	if e.MinSubjects > 0 || e.MaxShare > 0 {
+	if e.MinSubjects > 0 || e.MaxShare > 0 || e.PPercent > 0 || e.Prior > 0 || e.MaxBits > 0 {
 		b.WriteString("owners' thresholds 数源单位门限")
 		if e.MinSubjects > 0 {
 			fmt.Fprintf(&b, ", at least %d people in every cell", e.MinSubjects)
 		}
 		if e.MaxShare > 0 {
 			fmt.Fprintf(&b, ", at most %d%% of a cell with the largest", e.MaxShare)
+		}
+		if e.PPercent > 0 {
+			fmt.Fprintf(&b, ", the largest not told to %d%%", e.PPercent)
+		}
+		if e.Prior > 0 {
+			fmt.Fprintf(&b, ", all known to %d%% beforehand", e.Prior)
+		}
+		if e.MaxBits > 0 {
+			fmt.Fprintf(&b, ", at most %d bits in the result", e.MaxBits)
 		}
 		b.WriteString(", beside the district's\n")
 	}

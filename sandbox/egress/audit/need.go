@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"math"
 	"math/bits"
 	"slices"
@@ -12,6 +13,7 @@ type Rules struct {
 	DominanceN int // n of (n,k), 0: not applied
 	DominanceK int // k, percent
 	PPercent   int // p, percent; 0: not applied
+	Prior      int // q, percent: how well everybody is known beforehand; 0: 100
 }
 
 // Amount (金额构成) is what is known of one cell's amount by its contributors: magnitudes, the largest first, of at least the
@@ -56,11 +58,11 @@ func (a Amount) top(n int) (s uint64) {
 	return s
 }
 
-// Amount gives the need of a primary cell's amount: UPL of p% is p/100·x1 − (X − x1 − x2), of (n,k) 100/k·(x1+…+xn) − X, the larger of
+// Amount gives the need of a primary cell's amount: UPL of p/q is p/q·x1 − (X − x1 − x2), of (n,k) 100/k·(x1+…+xn) − X, the larger of
 // them, rounded up, upwards and downwards alike; none where neither rule is broken. A cell that is unsafe for another reason as well, few
 // people say, must be open by p percent of its largest part, and by 1 at least. Source: Handbook on Statistical Disclosure Control, ch. 4.
 func (r Rules) Amount(a Amount, otherwise bool) Need {
-	own, need := percent(a.top(1), uint64(r.PPercent), 100), uint64(0)
+	own, need := percent(a.top(1), uint64(r.PPercent), uint64(cmp.Or(r.Prior, 100))), uint64(0)
 	if rest := a.Sum - min(a.Sum, a.top(2)); own > rest {
 		need = own - rest
 	}

@@ -11,7 +11,7 @@ func Standard() egress.Params {
 	return egress.Params{MinSubjects: 10, DominanceN: 2, DominanceK: 90, PPercent: 10}
 }
 
-// DecodeRules reads a rules file: {"rules": {"frequency": {"min_subjects": 10}, "dominance": {"n": 2, "k": 90}, "p-percent": {"p": 10}}}.
+// DecodeRules reads a rules file: {"rules": {"frequency": {"min_subjects": 10}, "dominance": {"n": 2, "k": 90}, "p-percent": {"p": 10, "q": 100}, "bits": {"bits": 65536}}}.
 // Rules without thresholds may be named, as {}; none can be left out of the gate.
 func DecodeRules(b []byte) (egress.Params, error) {
 	p := Standard()
@@ -29,7 +29,7 @@ func DecodeRules(b []byte) (egress.Params, error) {
 	}
 	set := func(n node, into map[string]*int) error {
 		var names []string
-		for _, k := range []string{"min_subjects", "n", "k", "p"} {
+		for _, k := range []string{"min_subjects", "n", "k", "p", "q", "bits"} {
 			if into[k] != nil {
 				names = append(names, k)
 			}
@@ -57,11 +57,13 @@ func DecodeRules(b []byte) (egress.Params, error) {
 		case egress.RuleDominance:
 			into = map[string]*int{"n": &p.DominanceN, "k": &p.DominanceK}
 		case egress.RulePPercent:
-			into = map[string]*int{"p": &p.PPercent}
+			into = map[string]*int{"p": &p.PPercent, "q": &p.Prior}
+		case egress.RuleBits:
+			into = map[string]*int{"bits": &p.MaxBits}
 		case egress.RuleAllEqual, egress.RuleSecondary, egress.RuleFunction, egress.RuleDegrees:
 		default:
-			return p, invalid(rules[name].at, fmt.Sprintf("unknown rule name; the gate has %s, %s, %s, %s, %s, %s, %s", egress.RuleFrequency, egress.RuleDominance,
-				egress.RulePPercent, egress.RuleAllEqual, egress.RuleDegrees, egress.RuleFunction, egress.RuleSecondary))
+			return p, invalid(rules[name].at, fmt.Sprintf("unknown rule name; the gate has %s, %s, %s, %s, %s, %s, %s, %s", egress.RuleFrequency, egress.RuleDominance,
+				egress.RulePPercent, egress.RuleAllEqual, egress.RuleDegrees, egress.RuleFunction, egress.RuleSecondary, egress.RuleBits))
 		}
 		if err := set(rules[name], into); err != nil {
 			return p, err
