@@ -93,6 +93,7 @@ type Answer struct {
 	Shown      Shown
 	Cells      []Cell
 	Population []Pseudonym
+	Holdings   []uint32 // per person of the Population: the holding, group of firms or household it belongs to; nil: each is its own
 	Inputs     []InputVersion
 }
 

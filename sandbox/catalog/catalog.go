@@ -116,6 +116,7 @@ type Dataset struct {
 	Subject     string            `json:"subject"` // column that identifies the protected subject
 	SubjectKind SubjectKind       `json:"subject_kind"`
 	RecordKey   string            `json:"record_key,omitempty"` // 业务单号: text column that numbers a record, for answers about one record
+	Holding     string            `json:"holding,omitempty"`    // 控股集团或户: text column that names who controls the subject; what one holding adds is judged as one contributor's
 	Columns     []Column          `json:"columns"`
 	Bins        []Bin             `json:"bins,omitempty"`
 	Version     uint64            `json:"version,omitempty"`  // committed data version, 0 before the first push
@@ -206,6 +207,11 @@ func (d *Dataset) Validate() error {
 	if d.RecordKey != "" {
 		if c, ok := d.Column(d.RecordKey); !ok || c.Type != Text || d.RecordKey == d.Subject {
 			return bad(string(d.ID), "the record key is a text column other than the subject")
+		}
+	}
+	if d.Holding != "" {
+		if c, ok := d.Column(d.Holding); !ok || c.Type != Text || d.Holding == d.Subject {
+			return bad(string(d.ID), "the holding is a text column other than the subject")
 		}
 	}
 	if err := d.validateCard(); err != nil {

@@ -23,7 +23,7 @@ type Revision struct {
 }
 
 // Revise gives d as its owner describes it anew, and what changed. Words, ranges, frequency and the card may change, and a grade may
-// rise. What a push, a grant or a question rests on does not change this way: identity, owner, subject, record key, bins, the
+// rise. What a push, a grant or a question rests on does not change this way: identity, owner, subject, record key, a holding once it is named, bins, the
 // columns and their types, what is personal, public or a join key; a table that needs it is registered as a new one. A lower
 // grade is a person's verdict on the proposal, see classify.Rules.Confirm. The next one's Revision is 0 or that of d; another one was read before a change in between.
 func (d Dataset) Revise(next Dataset) (Dataset, []string, error) {
@@ -34,8 +34,9 @@ func (d Dataset) Revise(next Dataset) (Dataset, []string, error) {
 	if next.Revision != 0 && next.Revision != max(d.Revision, 1) {
 		return conflict(at, fmt.Sprintf("the description is at revision %d", max(d.Revision, 1)), "read it again")
 	}
-	if next.ID != d.ID || next.Unit != d.Unit || next.Subject != d.Subject || next.SubjectKind != d.SubjectKind || next.RecordKey != d.RecordKey {
-		return conflict(at, "identity, owner, subject and record key do not change", anew)
+	if next.ID != d.ID || next.Unit != d.Unit || next.Subject != d.Subject || next.SubjectKind != d.SubjectKind || next.RecordKey != d.RecordKey ||
+		next.Holding != d.Holding && d.Holding != "" {
+		return conflict(at, "identity, owner, subject, record key and, once named, the holding do not change", anew)
 	}
 	if len(next.Bins)+len(d.Bins) > 0 && !reflect.DeepEqual(next.Bins, d.Bins) {
 		return conflict(at, "registered bins do not change", anew)
@@ -50,6 +51,7 @@ func (d Dataset) Revise(next Dataset) (Dataset, []string, error) {
 		}
 	}
 	note("title", next.Title != d.Title)
+	note("holding", next.Holding != d.Holding)
 	note("format", next.Format != d.Format)
 	note("frequency", next.Frequency != d.Frequency)
 	next.Columns = slices.Clone(next.Columns)

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"maps"
 	"math/bits"
 	"slices"
 	"strings"
@@ -143,6 +144,9 @@ func whole(a *sandbox.Answer) error {
 	if a == nil || len(a.Measures) == 0 || len(a.Inputs) == 0 {
 		return bad("an answer has measures and input versions")
 	}
+	if a.Holdings != nil && len(a.Holdings) != len(a.Population) {
+		return bad("holdings are one per person")
+	}
 	if len(a.Dimensions) > maxDimensions || a.LabelUnits != nil && len(a.LabelUnits) != len(a.Dimensions) {
 		return bad("more dimensions than margins can be checked for")
 	}
@@ -212,6 +216,7 @@ func of(a *sandbox.Answer, cells []int) group {
 			}
 		}
 		g.rest = fewest(unlabelled(a, c))
+		g.hold(a, c.Contributors, func(m int) []int64 { return c.Contributions[m] }, func(m int) []int64 { return c.Divisors[m] })
 		return g
 	}
 	k := 2 * len(a.Measures)
@@ -233,6 +238,15 @@ func of(a *sandbox.Answer, cells []int) group {
 		}
 	}
 	g.people = len(merged)
+	who := slices.Collect(maps.Keys(merged))
+	every := func(k int) []int64 {
+		out := make([]int64, len(who))
+		for i, s := range who {
+			out[i] = merged[s][k]
+		}
+		return out
+	}
+	g.hold(a, who, func(m int) []int64 { return every(2 * m) }, func(m int) []int64 { return every(2*m + 1) })
 	var rest []int
 	for _, i := range cells {
 		for h, left := range unlabelled(a, &a.Cells[i]) {

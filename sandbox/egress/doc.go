@@ -17,6 +17,9 @@
 //	function     a function without a rule                                fail closed
 //	bits         Σ log2 of how many values each number could be > MaxBits the whole result is withheld
 //
+// Where the owner names a holding (控股集团或户) of its subjects, dominance and p-percent judge what a holding adds too, and a holding is who is alone
+// in a cell or adds most to it; frequency stays a matter of people. The ledger judges what is left of a cell by people.
+//
 // Two findings suppress nothing, for hiding would say it too; they send a result to people whatever template it has (Flag): a line of a
 // table in which one category holds nine tenths of the people or more (ACRO's class disclosure), and a tenth or more of a cell's rows without a value.
 //

@@ -168,6 +168,8 @@ type group struct {
 	people   int
 	parts    [][]int64 // per measure, what each contributor adds where it is not zero; nil for measures that are not weighed
 	divisors [][]int64 // per measure, of ratios: likewise to the divisor
+	held     [][]int64 // per measure: likewise what each holding adds; nil where everybody is their own
+	heldBy   [][]int64 // per measure, of ratios: likewise to the divisor
 	thin     []int64   // per measure; of several cells together at most what it is
 	rest     int       // people, or rows if fewer cannot be told, that a histogram leaves out because their label is missing
 }
@@ -175,11 +177,19 @@ type group struct {
 // judge gives the rules a group breaks, in the order of the package doc. One row each is what most questions count, so
 // row counts are not held to the rule against equal contributions, nor are outcomes of yes and no.
 func judge(g group, measures []sandbox.Measure, p Params) []string {
+	of := func(held [][]int64, i int) []int64 {
+		if held == nil {
+			return nil
+		}
+		return held[i]
+	}
 	broken := map[string]bool{RuleFrequency: frequency(g.people, p) || g.rest > 0 && frequency(g.rest, p)}
-	weigh := func(parts []int64, everybody, equal bool) {
+	weigh := func(parts, held []int64, everybody, equal bool) {
 		mag := measure(parts, max(p.DominanceN, 2))
-		broken[RuleDominance] = broken[RuleDominance] || dominance(mag, p)
-		broken[RulePPercent] = broken[RulePPercent] || pPercent(mag, p)
+		for _, x := range []magnitudes{mag, measure(held, max(p.DominanceN, 2))} {
+			broken[RuleDominance] = broken[RuleDominance] || dominance(x, p)
+			broken[RulePPercent] = broken[RulePPercent] || pPercent(x, p)
+		}
 		broken[RuleFrequency] = broken[RuleFrequency] || everybody && len(parts) > 0 && frequency(len(parts), p)
 		broken[RuleAllEqual] = broken[RuleAllEqual] || equal && allEqual(mag, len(parts))
 	}
@@ -190,21 +200,21 @@ func judge(g group, measures []sandbox.Measure, p Params) []string {
 		again := i > 0 && m.Func == measures[i-1].Func && same(g.parts[i], g.parts[i-1]) // another output of one measure
 		switch m.Func {
 		case sandbox.Count, sandbox.Distinct:
-			weigh(g.parts[i], false, false)
+			weigh(g.parts[i], of(g.held, i), false, false)
 		case sandbox.Histogram:
-			weigh(g.parts[i], true, false)
+			weigh(g.parts[i], of(g.held, i), true, false)
 		case sandbox.Sum, sandbox.Mean:
-			weigh(g.parts[i], true, true)
+			weigh(g.parts[i], of(g.held, i), true, true)
 		case sandbox.Ratio:
-			weigh(g.parts[i], true, true)
-			weigh(g.divisors[i], true, true)
+			weigh(g.parts[i], of(g.held, i), true, true)
+			weigh(g.divisors[i], of(g.heldBy, i), true, true)
 		case sandbox.Quantile, sandbox.Variance, sandbox.StdDev, sandbox.Covariance, sandbox.Correlation, sandbox.Linear:
 			if !again {
-				weigh(g.parts[i], false, true)
+				weigh(g.parts[i], of(g.held, i), false, true)
 			}
 		case sandbox.Logistic:
 			if !again {
-				weigh(g.parts[i], false, false)
+				weigh(g.parts[i], of(g.held, i), false, false)
 			}
 		case sandbox.Min, sandbox.Max: // structural ones: whoever holds it, of enough people with a value
 			broken[RuleFrequency] = broken[RuleFrequency] || frequency(len(g.parts[i]), p)

@@ -202,7 +202,7 @@ func (c *Checked) table(rules [][]string, links []Link) audit.Table {
 				x.NonNegative = x.NonNegative && v >= 0
 			}
 			if len(rules[i]) > 0 {
-				x.Needs[i] = c.need(l, parts, x.Values[i], rules[i])
+				x.Needs[i] = c.need(l, held(a, a.Cells[i].Contributors, parts), x.Values[i], rules[i])
 			}
 		}
 		t.Layers = append(t.Layers, x)
@@ -292,20 +292,23 @@ next:
 // part of every cell.
 func (c *Checked) views(rules [][]string, kinds []layer) []audit.View {
 	a := c.answer
-	view := make([]int, len(a.Population)) // from 1
+	view := map[uint32]int{} // of a holding, from 1
 	var out []audit.View
 	knows := func(s uint32) {
-		if view[s] == 0 {
+		if h := holder(a, s); view[h] == 0 {
 			out = append(out, nil)
-			view[s] = len(out)
+			view[h] = len(out)
 		}
+	}
+	alone := func(x *sandbox.Cell) bool {
+		return !slices.ContainsFunc(x.Contributors, func(s uint32) bool { return holder(a, s) != holder(a, x.Contributors[0]) })
 	}
 	for i := range a.Cells {
 		x := &a.Cells[i]
 		if len(rules[i]) == 0 || len(x.Contributors) == 0 {
 			continue
 		}
-		if len(x.Contributors) == 1 {
+		if alone(x) {
 			knows(x.Contributors[0])
 			continue
 		}
@@ -325,15 +328,19 @@ func (c *Checked) views(rules [][]string, kinds []layer) []audit.View {
 	for i := range a.Cells {
 		x := &a.Cells[i]
 		for k, s := range x.Contributors {
-			v := view[s]
+			v := view[holder(a, s)]
 			if v == 0 {
 				continue
 			}
-			own := audit.Knowledge{Cell: i, Sole: len(x.Contributors) == 1, Own: make([]int64, len(kinds))}
-			for l := range kinds {
-				own.Own[l] = kinds[l].from.of(x)[k]
+			known := out[v-1]
+			if n := len(known); n == 0 || known[n-1].Cell != i {
+				known = append(known, audit.Knowledge{Cell: i, Sole: alone(x), Own: make([]int64, len(kinds))})
 			}
-			out[v-1] = append(out[v-1], own)
+			own := known[len(known)-1].Own
+			for l := range kinds {
+				own[l] = plus(own[l], kinds[l].from.of(x)[k])
+			}
+			out[v-1] = known
 		}
 	}
 	return out

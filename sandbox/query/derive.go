@@ -37,6 +37,15 @@ type Derivation struct {
 // Complete says whether Derive accepted the whole question. The zero Derivation is not.
 func (d Derivation) Complete() bool { return d.complete }
 
+// Holding names the column of the scanned dataset that says who controls its subjects (控股集团或户); empty where its owner named none. It is
+// opened for the gate, which judges what a holding adds as one contributor's; no question uses it by that.
+func (d Derivation) Holding() string {
+	if len(d.Inputs) == 0 {
+		return ""
+	}
+	return d.Inputs[0].Described.Holding
+}
+
 // DerivedInput (推导输入) is one input with its description and the columns that must be opened.
 type DerivedInput struct {
 	Input

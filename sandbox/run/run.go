@@ -120,7 +120,14 @@ func answer(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query.D
 		}
 		by = p.For(job)
 	}
-	return columnar.Execute(ctx, mem, plan, src, lim, by)
+	out, err = columnar.Execute(ctx, mem, plan, src, lim, by)
+	if err == nil && d.Holding() != "" {
+		out.Holdings, err = holdings(ctx, scans, v, version(d.Inputs[0].Dataset), d.Holding(), out.Population)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // partRows is how many rows of the scanned input are computed as one part: enough that what is made for each part costs little, and

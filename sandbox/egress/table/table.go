@@ -22,6 +22,7 @@ type Table struct {
 	exclusive bool
 	margins   []margin
 	large     bool // more contributors than are looked at
+	held      map[uint32]uint32
 }
 
 // String keeps contributors out of logs.
@@ -40,6 +41,7 @@ type margin struct {
 type building struct {
 	*Table
 	people map[string]uint32 // by what the file calls them
+	groups map[string]uint32 // holdings likewise
 	total  int
 	at     map[string]int // cell by labels
 }
@@ -62,7 +64,7 @@ func decode(top node, earlier bool) (Table, error) {
 	if err != nil {
 		return Table{}, err
 	}
-	t := building{Table: &Table{answer: &sandbox.Answer{}}, people: map[string]uint32{}, at: map[string]int{}}
+	t := building{Table: &Table{answer: &sandbox.Answer{}}, people: map[string]uint32{}, groups: map[string]uint32{}, at: map[string]int{}}
 	if f, ok := member(m, "format"); !ok && !earlier || ok && f.v != Format {
 		return Table{}, invalid(under(top.at, "format"), "the format is "+Format)
 	}
@@ -98,6 +100,15 @@ func decode(top node, earlier bool) (Table, error) {
 		}
 		if err := step.read(n); err != nil {
 			return Table{}, err
+		}
+	}
+	if t.held != nil {
+		t.answer.Holdings = make([]uint32, len(t.answer.Population))
+		for i := range t.answer.Holdings {
+			t.answer.Holdings[i] = uint32(i)
+			if h, ok := t.held[uint32(i)]; ok {
+				t.answer.Holdings[i] = h
+			}
 		}
 	}
 	return *t.Table, nil
@@ -293,6 +304,30 @@ func (t *building) who(id string) uint32 {
 	return i
 }
 
+// hold puts a contributor into a holding, the same in every cell. Holdings are numbered after the people, of whom there are fewer than 2^31.
+func (t *building) hold(n node, who uint32) error {
+	name, err := n.text()
+	if err != nil {
+		return err
+	}
+	if name == "" {
+		return invalid(n.at, "a holding is named")
+	}
+	h, ok := t.groups[name]
+	if !ok {
+		h = 1<<31 + uint32(len(t.groups))
+		t.groups[name] = h
+	}
+	if old, ok := t.held[who]; ok && old != h {
+		return invalid(n.at, "a contributor is of one holding")
+	}
+	if t.held == nil {
+		t.held = map[uint32]uint32{}
+	}
+	t.held[who] = h
+	return nil
+}
+
 // full says whether there are more contributors than are looked at.
 func (t *building) full(more int) bool {
 	t.total += more
@@ -314,7 +349,7 @@ func (t *building) contributors(n node, c *sandbox.Cell) error {
 	seen := map[string]bool{}
 	rowsWith := make([]int64, len(t.answer.Measures))
 	for _, x := range all {
-		m, err := x.object("id", "rows", "values")
+		m, err := x.object("id", "rows", "values", "holding")
 		if err != nil {
 			return err
 		}
@@ -343,7 +378,13 @@ func (t *building) contributors(n node, c *sandbox.Cell) error {
 				return err
 			}
 		}
-		c.Contributors = append(c.Contributors, t.who("named/"+id))
+		who := t.who("named/" + id)
+		c.Contributors = append(c.Contributors, who)
+		if v, ok := member(m, "holding"); ok {
+			if err := t.hold(v, who); err != nil {
+				return err
+			}
+		}
 		c.Rows += rows
 		for k, measure := range t.answer.Measures {
 			var v int64
