@@ -295,7 +295,7 @@ type (
 		Question sandbox.QuestionID `json:"question"`
 		Scenario sandbox.ScenarioID `json:"scenario"`
 		Asker    sandbox.IdentityID `json:"asker"`
-		Spec     []byte             `json:"spec"` // salted digest of the canonical question
+		Spec     []byte             `json:"spec"` // its SpecCommitment
 		Allow    bool               `json:"allow"`
 		Engine   sandbox.Engine     `json:"engine,omitempty"`
 		Class    sandbox.Class      `json:"class,omitempty"`

@@ -46,6 +46,16 @@ type StandingTemplate struct {
 	At        time.Time          `json:"at"`
 }
 
+// SpecSalt is the length in bytes of the salt of a SpecCommitment.
+const SpecSalt = 32
+
+// SpecCommitment (查询承诺) is what the evidence holds of a question: HMAC-SM3 under a salt of its own over the SM3 of the canonical question, which
+// a standing template names in the open.
+func SpecCommitment(salt, spec []byte) []byte {
+	d := sm.HMAC(salt, spec)
+	return d[:]
+}
+
 // TemplateStop (模板停用) ends a standing template at once.
 type TemplateStop struct {
 	Template sandbox.TemplateID `json:"template"`
@@ -73,6 +83,7 @@ type (
 		Template  sandbox.TemplateID `json:"template,omitempty"`
 		Use       int                `json:"use,omitempty"`
 		Sampled   bool               `json:"sampled,omitempty"`
+		Salt      []byte             `json:"salt,omitempty"` // of the question's digest, where its template names one question: a verifier compares the two
 	}
 	// ReviewOpenedBody (开票): the first vote, shown to all when the second is in.
 	ReviewOpenedBody struct {
@@ -390,6 +401,7 @@ func (c *checker) auto(e Event, b ReviewMovedBody, q *questionTrail) error {
 		c.want(b.Use > t.used && b.Use <= t.Budget, check, "uses are counted up to its budget"),
 		c.shown(next, check, "uses are counted one by one"),
 		c.want(t.Scenario == q.decided.Scenario && t.Recipient == q.decided.Asker, check, "of its scenario, for its recipient"),
+		c.want(len(t.Spec) == 0 || len(b.Salt) == SpecSalt && bytes.Equal(q.decided.Spec, SpecCommitment(b.Salt, t.Spec)), check, "the question that was asked is the one its template names"),
 	); err != nil {
 		return err
 	}

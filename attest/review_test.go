@@ -76,7 +76,9 @@ func TestReviewMachineIsFollowed(t *testing.T) {
 	auto := func(t testing.TB, tpl step, use int) []step {
 		s := after(t, base(), "grant", tpl)
 		body[EgressCheckedBody](t, s, "check").Suppressed = false
-		queue := step{name: "queue", kind: ReviewMoved, actor: "op-officer", body: &ReviewMovedBody{Question: "q-1", From: "draft", Expires: later, Template: "t-1", Use: use,
+		salt := digest("salt")
+		body[QuestionDecidedBody](t, s, "ask").Spec = SpecCommitment(salt, digest("q1"))
+		queue := step{name: "queue", kind: ReviewMoved, actor: "op-officer", body: &ReviewMovedBody{Question: "q-1", From: "draft", Expires: later, Template: "t-1", Use: use, Salt: salt,
 			Moves: []ReviewStep{{"seal", "sealed", sandbox.Operator}, sys("scan", "scanning"), sys("clear", "checked"), sys("template", "auto-approved")}}}
 		return into(t, s, "queue", "second vote", queue)
 	}
@@ -165,6 +167,16 @@ func TestReviewMachineIsFollowed(t *testing.T) {
 			s := auto(t, template(1), 1)
 			return into(t, s, "agreed", "agreed", release)
 		}, ""},
+		{"of another question", func(t testing.TB) []step {
+			s := auto(t, template(1), 1)
+			body[QuestionDecidedBody](t, s, "ask").Spec = SpecCommitment(digest("salt"), digest("q2"))
+			return s
+		}, "is the one its template names"},
+		{"without saying of which question", func(t testing.TB) []step {
+			s := auto(t, template(1), 1)
+			body[ReviewMovedBody](t, s, "queue").Salt = nil
+			return s
+		}, "is the one its template names"},
 		{"beyond its budget", func(t testing.TB) []step { return auto(t, template(1), 2) }, "counted up to its budget"},
 		{"a template signed by an operator", func(t testing.TB) []step {
 			tpl := template(1)

@@ -55,6 +55,7 @@ type Review struct {
 
 	from  State // before the moves that are not recorded yet
 	steps []attest.ReviewStep
+	salt  []byte // with them
 }
 
 // Vote (审批票) is one counted vote. Lifted is a refusal that who gave it has lifted.
@@ -99,6 +100,7 @@ type Submission struct {
 	Template          *Template     // that may release it without votes
 	Sampled           bool          // if it does, whether it is reviewed afterwards
 	Asked             TemplateUse   // what the template is held to
+	Salt              []byte        // of the question's digest in the evidence, where the template names the question
 	Of                *Review       // a returned review that was resubmitted
 }
 
@@ -116,7 +118,7 @@ func Submit(s Submission, c *Checked) Review {
 	if s.Template != nil && c.Suppressed == 0 && len(c.Flags) == 0 && s.Uncertified == "" && s.Template.Admits(s.Asked, r, s.Now) == nil {
 		ok = ok && r.walk(auto)
 		r.Template, r.Use, r.Sampled = s.Template.ID, s.Template.Used+1, s.Sampled
-		r.Slot = s.Template.next(s.Now)
+		r.Slot, r.salt = s.Template.next(s.Now), s.Salt
 	} else {
 		ok = ok && r.walk(queue)
 	}
@@ -217,10 +219,10 @@ func (r *Review) walk(moves ...Move) bool {
 func (r Review) Moved() (attest.ReviewMovedBody, Review, bool) {
 	b := attest.ReviewMovedBody{Question: r.Question, Round: r.Round, From: string(r.from), Moves: r.steps, Expires: r.Expires}
 	if r.Template != "" {
-		b.Template, b.Use, b.Sampled = r.Template, r.Use, r.Sampled
+		b.Template, b.Use, b.Sampled, b.Salt = r.Template, r.Use, r.Sampled, r.salt
 	}
 	some := len(r.steps) > 0
-	r.from, r.steps = "", nil
+	r.from, r.steps, r.salt = "", nil, nil
 	return b, r, some
 }
 

@@ -336,6 +336,9 @@ func (n *Node) templateFor(ctx context.Context, tx *change, q *questionRecord, s
 			continue
 		}
 		draw := sm.HMAC(n.questionKey, sm.Frame([]byte("sample"), []byte(t.ID), []byte(q.ID)))
+		if len(t.Spec) > 0 {
+			sub.Salt = q.Salt
+		}
 		sub.Template, sub.Sampled = &t, int(binary.BigEndian.Uint32(draw[:4])%100) < t.Sample
 		return &t, nil
 	}

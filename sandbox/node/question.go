@@ -333,7 +333,8 @@ func (n *Node) accept(ctx context.Context, c api.Caller, sc *grant.Scenario, d q
 }
 
 func (n *Node) recordDecision(tx *change, c api.Caller, q *questionRecord) error {
-	digest, salt, err := n.salted(q.Spec.Canonical())
+	spec := sm.Sum(q.Spec.Canonical())
+	digest, salt, err := n.salted(spec[:])
 	if err != nil {
 		return err
 	}
