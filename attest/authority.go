@@ -219,6 +219,11 @@ func (c *checker) passed(q *questionTrail, result []byte, check string) error {
 	return c.want(q.checked.Verdict == "pass" && bytes.Equal(q.checked.Result, result), check, "over exactly the result that passed the gate")
 }
 
+// of says whether a vote is on an output of a class. Votes from before they named it are on class A, which alone was voted on.
+func (v Vote) of(c sandbox.Class) bool {
+	return v.Class == c || v.Class == "" && c == sandbox.ClassA
+}
+
 func (c *checker) voted(e Event, b ReviewVotedBody) error {
 	const check = "votes"
 	var v Vote
@@ -239,6 +244,7 @@ func (c *checker) voted(e Event, b ReviewVotedBody) error {
 		c.unaffiliated(mine.party, q.decided.Asker, "author"),
 		c.dated(v.At, e),
 		c.shown(v.Round == q.review.round, check, "in the round it was signed for"),
+		c.want(v.of(q.decided.Class), check, "on the class that was decided"),
 		c.want(!q.review.barred[who.ID], check, "an appeal is judged by others than those who voted before"),
 	); err != nil {
 		return err
@@ -323,9 +329,16 @@ func (c *checker) reviewed(b ReleaseSentBody, q *questionTrail) error {
 	for _, v := range q.votes {
 		refused = refused || !v.Approve
 		steps[v.step] = true
-		if err := c.want(bytes.Equal(v.Result, b.Result) && v.Recipient == b.Recipient && !b.Expires.After(v.Expires), check,
-			"each vote over this result, for this recipient and this long"); err != nil {
+		if err := c.want(bytes.Equal(v.Result, b.Result) && v.Recipient == b.Recipient && v.of(b.Class) && !b.Expires.After(v.Expires), check,
+			"each vote over this result, as of this class, for this recipient and this long"); err != nil {
 			return err
+		}
+	}
+	if q.checked != nil {
+		for _, owner := range q.checked.Owners {
+			if err := c.shown(slices.Contains(q.review.endorsed, owner), check, "with the signature of every owner that the check asks for"); err != nil {
+				return err
+			}
 		}
 	}
 	return all(

@@ -318,6 +318,7 @@ type (
 		Suppressed bool               `json:"suppressed,omitempty"`
 		Result     []byte             `json:"result,omitempty"`
 		Policy     string             `json:"policy"`
+		Owners     []sandbox.PartyID  `json:"owners,omitempty"` // whose signature over the result it takes beside the votes
 	}
 	// ReviewVotedBody (出域审批).
 	ReviewVotedBody struct {

@@ -130,6 +130,9 @@ func ReviewMoves() []ReviewMove {
 		{"in-review", "return", "returned", first},
 		{"partial", "second-vote", "consolidating", agency},
 		{"partial", "return", "returned", agency},
+		{"in-review", "endorse", "in-review", unit},
+		{"partial", "endorse", "partial", unit},
+		{"appeal", "endorse", "appeal", unit},
 		{"consolidating", "agree", "approved", system},
 		{"consolidating", "split", "conflicted", system},
 		{"consolidating", "refuse", "rejected", system},
@@ -185,6 +188,7 @@ type reviewTrail struct {
 	appealed bool
 	vetoed   bool
 	template sandbox.TemplateID
+	endorsed []sandbox.PartyID // owners who signed in this round
 	sent     bool
 }
 
@@ -363,16 +367,21 @@ func (c *checker) acted(e Event, b ReviewMovedBody, q *questionTrail, from strin
 		if m.On == "appeal" {
 			r.barred = maps.Clone(r.past)
 		}
-		q.votes, r.template = nil, ""
+		q.votes, r.template, r.endorsed = nil, "", nil
 		r.round++
 		return c.want(who.ID == q.decided.Asker, checkMoves, "by the author")
-	case "veto":
+	case "veto", "endorse":
 		owns := slices.ContainsFunc(q.inputs, func(in sandbox.InputVersion) bool {
 			d := c.datasets[in.Dataset]
 			return d != nil && d.unit == who.Party
 		})
+		officer := c.want(who.Duty == sandbox.Officer, checkMoves, "by an officer")
+		if m.On == "endorse" {
+			r.endorsed = append(r.endorsed, who.Party)
+			return all(officer, c.want(len(a.Result) == sm.Size, checkMoves, "an owner signs for exactly one result"), c.shown(owns, checkMoves, "an owner signs"))
+		}
 		r.vetoed = true
-		return all(reasoned(), c.want(who.Duty == sandbox.Officer, checkMoves, "by an officer"), c.shown(owns, checkMoves, "a veto is an owner's"))
+		return all(reasoned(), officer, c.shown(owns, checkMoves, "a veto is an owner's"))
 	case "revoke", "sample":
 		return all(reasoned(), c.want(who.Duty == sandbox.Officer || m.On == "sample", checkMoves, "by an officer"))
 	}

@@ -133,6 +133,7 @@ type Revocation struct {
 // Vote (审批意见) is one reviewer's yes or no to exactly one result for one recipient until one time.
 type Vote struct {
 	Question  sandbox.QuestionID `json:"question"`
+	Class     sandbox.Class      `json:"class,omitempty"` // output class; none: A, from before it was named
 	Round     int                `json:"round,omitempty"` // 0 the first; a resubmission or an appeal begins the next
 	Result    []byte             `json:"result"`          // SM3 of the outgoing bytes
 	Recipient sandbox.IdentityID `json:"recipient"`

@@ -201,6 +201,7 @@ func TestBrokenRules(t *testing.T) {
 		{"released as another class", edit(func(t testing.TB, s []step) { body[ReleaseSentBody](t, s, "release").Class = sandbox.ClassB }), "release: of an allowed question and its class"},
 		{"released in no class", edit(func(t testing.TB, s []step) {
 			body[ReleaseSentBody](t, s, "release").Class, body[QuestionDecidedBody](t, s, "ask").Class = "Z", "Z"
+			body[Vote](t, s, "first vote").Class, body[Vote](t, s, "opened").Class, body[Vote](t, s, "second vote").Class = "Z", "Z", "Z"
 		}), "release: of a known class"},
 		{"a model on nobody's authority", edit(func(t testing.TB, s []step) {
 			body[ReleaseSentBody](t, s, "claim release").Class, body[QuestionDecidedBody](t, s, "claim ask").Class = sandbox.ClassD, sandbox.ClassD

@@ -193,7 +193,7 @@ func swap(seed uint64, tries int, random io.Reader) (Outcome, error) {
 			return o, err
 		}
 		vote := func(r egress.Review, p sandbox.Party) (egress.Review, error) {
-			v := attest.Vote{Question: r.Question, Result: r.Digest, Recipient: r.Recipient, Expires: r.Expires, Policy: r.Policy, Approve: true, At: start}
+			v := attest.Vote{Question: r.Question, Class: r.Class, Result: r.Digest, Recipient: r.Recipient, Expires: r.Expires, Policy: r.Policy, Approve: true, At: start}
 			return r.Cast(v, egress.Electorate{Voter: sandbox.Identity{ID: sandbox.IdentityID("id-" + p.ID), Party: p.ID, Duty: sandbox.Reviewer}, VoterParty: p, Author: operator, Recipient: operator}, start)
 		}
 		// send plays a release; each step may be tampered with.

@@ -102,7 +102,7 @@ func (s *session) vote(ctx context.Context, id sandbox.QuestionID, approve bool,
 	if !bytes.Equal(egress.Digest(r.Result), r.Digest) {
 		return r, &sandbox.Error{Op: "vote", Kind: sandbox.Tampered, Object: string(id), Detail: "the digest shown is not that of the bytes shown"}
 	}
-	st, err := s.id.sign(attest.ContextVote, attest.Vote{Question: id, Round: r.Round, Result: r.Digest, Recipient: r.Recipient, Expires: r.Expires, Policy: r.Policy,
+	st, err := s.id.sign(attest.ContextVote, attest.Vote{Question: id, Class: r.Class, Round: r.Round, Result: r.Digest, Recipient: r.Recipient, Expires: r.Expires, Policy: r.Policy,
 		Approve: approve, Reason: reason, At: s.now()})
 	if err != nil {
 		return r, err

@@ -153,6 +153,7 @@ func (a *app) egressCommand() *cobra.Command {
 		a.actVerb("approve", egress.Approve, "As the agency's lead, approve a result in conflict on which no refusal stands any more (分歧裁定)", "", reviewer),
 		a.actVerb("reject", egress.Reject, "As the agency's lead, reject a result in conflict or quarantine (不予出域)", "reason, for those who review", reviewer),
 		a.actVerb("veto", egress.Veto, "As an owner of data behind it, keep a result from leaving for good (数源单位否决)", "reason, for those who review", reviewer),
+		a.actVerb("endorse", egress.Endorse, "As an owner of data behind it, sign a result that leaves with your signature only (数源单位签署)", "", reviewer),
 		a.actVerb("revoke", egress.Revoke, "As the agency, take a release back: it is not handed out any more (撤回出域)", "notice that its recipient reads", reviewer),
 		a.actVerb("sample", egress.Sample, "As the agency, note the review of a release that was drawn for it (抽查)", "what was found", reviewer),
 		a.pageCommand(), a.deskCommand(), a.templateCommand())

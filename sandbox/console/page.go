@@ -40,6 +40,7 @@ type view struct {
 	List     egress.Checklist
 	Head     []string
 	Rows     []row
+	More     int // rows that are not shown here
 	Pack     *egress.Pack
 	Rules    []rule
 	Evidence []evidence
@@ -92,11 +93,9 @@ func page(w io.Writer, r api.Review, f *form, said string) error {
 		v.List = list
 	}
 	if len(r.Result) > 0 {
-		res, err := egress.DecodeResult(r.Result)
-		if err != nil {
+		if err := v.payload(r); err != nil {
 			return err
 		}
-		v.table(res)
 	}
 	for _, id := range r.Rules {
 		zh, en := egress.RuleWords(id)
@@ -111,6 +110,35 @@ func page(w io.Writer, r api.Review, f *form, said string) error {
 	}
 	return pages.ExecuteTemplate(w, "page.html", v)
 }
+
+// payload shows outgoing bytes as people read them, by their class.
+func (v *view) payload(r api.Review) error {
+	switch r.Class {
+	case sandbox.ClassE:
+		d, err := egress.DecodeDataset(r.Result)
+		if err != nil {
+			return err
+		}
+		head, rows := d.Table()
+		v.Head = head
+		for _, x := range rows[:min(len(rows), maxShown)] {
+			v.Rows = append(v.Rows, row{Values: x})
+		}
+		v.More = len(rows) - len(v.Rows)
+		return nil
+	case sandbox.ClassA, "":
+		res, err := egress.DecodeResult(r.Result)
+		if err != nil {
+			return err
+		}
+		v.table(res)
+		return nil
+	}
+	return &sandbox.Error{Op: "page", Kind: sandbox.Denied, Object: string(r.ID), Detail: "a class that this page cannot show is not decided from it"}
+}
+
+// maxShown bounds the rows of a data set that a page shows: as many as leave by default.
+const maxShown = 5000
 
 // table gives the outgoing result as people read it: values in their unit, with their decimals.
 func (v *view) table(res egress.Result) {

@@ -11,7 +11,7 @@ import (
 )
 
 // acts lists what parties do beside voting, and whether it needs a reason.
-var acts = map[Move]bool{Withdraw: false, Return: true, Lift: false, Approve: false, Reject: true, Veto: true, Appeal: true, Resubmit: false, Revoke: true, Sample: true}
+var acts = map[Move]bool{Withdraw: false, Return: true, Lift: false, Approve: false, Reject: true, Veto: true, Appeal: true, Resubmit: false, Revoke: true, Sample: true, Endorse: false}
 
 // Do carries out a signed act. The act is about this review, round, state and bytes; who may, beside the machine's roles:
 //
@@ -20,6 +20,7 @@ var acts = map[Move]bool{Withdraw: false, Return: true, Lift: false, Approve: fa
 //	approve, reject              the lead: an officer of the agency who did not vote. No approval stands against a refusal
 //	lift                         who refused
 //	veto                         an officer of a unit whose data stand behind the answer
+//	endorse                      an officer of a unit whose signature the result needs, once a round
 //	revoke                       an officer of the agency
 //	sample                       the agency, of a release that was drawn for review
 func (r Review) Do(a attest.ReviewAct, e Electorate, now time.Time) (Review, error) {
@@ -29,7 +30,7 @@ func (r Review) Do(a attest.ReviewAct, e Electorate, now time.Time) (Review, err
 	}
 	needs, known := acts[on]
 	if !known {
-		return fail(sandbox.Invalid, "no such act", "withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke or sample")
+		return fail(sandbox.Invalid, "no such act", "withdraw, return, lift, approve, reject, endorse, veto, appeal, resubmit, revoke or sample")
 	}
 	if rule := e.known(); rule != "" {
 		return fail(sandbox.Denied, rule, "")
@@ -108,6 +109,13 @@ func (r Review) may(on Move, e Electorate, now time.Time) (sandbox.Kind, string)
 		if !officer || !slices.Contains(e.Owners, e.VoterParty.ID) {
 			return sandbox.Denied, "a veto is an officer's of a unit whose data stand behind the answer"
 		}
+	case Endorse:
+		switch {
+		case !officer || !slices.Contains(r.Owners, e.VoterParty.ID) || !slices.Contains(e.Owners, e.VoterParty.ID):
+			return sandbox.Denied, "an officer of a unit signs, where the result needs that unit's signature"
+		case slices.ContainsFunc(r.Acts, r.endorsedBy(e.VoterParty.ID)):
+			return sandbox.Conflict, "this unit has signed"
+		}
 	case Revoke:
 		if !officer {
 			return sandbox.Denied, "an officer of the agency revokes"
@@ -118,6 +126,21 @@ func (r Review) may(on Move, e Electorate, now time.Time) (sandbox.Kind, string)
 		}
 	}
 	return "", ""
+}
+
+// endorsedBy says of an act whether it is a unit's signature in this round.
+func (r Review) endorsedBy(p sandbox.PartyID) func(Act) bool {
+	return func(x Act) bool { return x.Move == Endorse && x.Round == r.Round && x.Party == p && x.By != "" }
+}
+
+// Unsigned lists the units whose signature the result still needs.
+func (r Review) Unsigned() (out []sandbox.PartyID) {
+	for _, p := range r.Owners {
+		if !slices.ContainsFunc(r.Acts, r.endorsedBy(p)) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // after is what an act leaves beside its move.

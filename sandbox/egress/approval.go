@@ -70,6 +70,8 @@ func (r Review) Release(now time.Time, p Present) (Review, Approval, error) {
 		return fail(sandbox.Denied, "reviewers' identities are checked at release", "")
 	case slices.ContainsFunc(r.Votes, func(v Vote) bool { return p.Revoked(v.By) }):
 		return fail(sandbox.Denied, "a reviewer's identity was revoked between vote and release", "return it: other reviewers vote on it")
+	case slices.ContainsFunc(r.Acts, func(x Act) bool { return x.Move == Endorse && x.Round == r.Round && p.Revoked(x.By) }):
+		return fail(sandbox.Denied, "the identity that signed for the owner was revoked between signature and release", "return it: another officer of the unit signs it")
 	}
 	if r.Template != "" {
 		if p.Template == nil || p.Template.ID != r.Template {
@@ -99,9 +101,10 @@ func (r Review) Release(now time.Time, p Present) (Review, Approval, error) {
 func (r Review) approval(now time.Time) (Approval, error) {
 	r = r.At(now)
 	ok := (r.State == Approved || r.State == AutoApproved || r.State == Releasing) && bytes.Equal(Digest(r.Result), r.Digest)
-	if out, err := DecodeResult(r.Result); r.Class == sandbox.ClassA && (err != nil || out.Question != r.Question) {
+	if q, err := Read(r.Class, r.Result); err != nil || q != r.Question {
 		ok = false // not what the gate writes, whatever the digest says
 	}
+	ok = ok && len(r.Unsigned()) == 0
 	if r.Template != "" {
 		ok = ok && len(r.Votes) == 0 && r.Use > 0 && r.Class == sandbox.ClassA
 	} else {
@@ -112,6 +115,9 @@ func (r Review) approval(now time.Time) (Approval, error) {
 		ok = ok && r.Votes[0].By != r.Votes[1].By && r.Votes[0].Party != r.Votes[1].Party
 	}
 	list, err := ChecklistOf(r.Class)
+	if r.Class != sandbox.ClassA && ok && err == nil {
+		ok = list.checked(r.Items) == ""
+	}
 	if !ok || err != nil || !list.Produced {
 		return Approval{}, &sandbox.Error{Op: "egress: approve", Kind: sandbox.Denied, Object: string(r.Question), Detail: "two approving votes, the second the agency's, or a standing template, before it expires"}
 	}

@@ -22,7 +22,7 @@ const (
 )
 
 // Checklist (出域清单) is what must be true before an output of a class leaves, and on which authority. Produced says whether this
-// domain makes outputs of the class; what it does not make is refused by name.
+// domain makes outputs of the class; what it does not make is refused by name, with what to ask for instead.
 type Checklist struct {
 	Class     sandbox.Class `json:"class"`
 	Name      string        `json:"name"`
@@ -30,6 +30,7 @@ type Checklist struct {
 	Produced  bool          `json:"produced"`
 	Authority []Authority   `json:"authority"`
 	Items     []CheckItem   `json:"items"`
+	Instead   string        `json:"instead,omitempty"` // of a class that is not made here: the smallest change that would pass
 }
 
 // CheckItem (清单项) is one condition. By names where it is checked; an item without is one that no output of the class can meet yet.

@@ -83,53 +83,57 @@ func (c *Checked) content(question sandbox.QuestionID) error {
 	return nil
 }
 
-// Scan looks into outgoing bytes once more, at the way out, whoever made them: of class A for every identifier; of class B, where the
-// consented fields may be the person's own, for what is in a code, which no field template has. Other classes are refused: they
-// have no form yet.
-func Scan(class sandbox.Class, question sandbox.QuestionID, result []byte) error {
-	var hits []scan.Hit
-	switch class {
-	case sandbox.ClassA:
-		r, err := DecodeResult(result)
-		if err != nil {
-			return err
-		}
-		t, err := tableOf(r.Dimensions, r.LabelUnits, r.Measures)
-		if err != nil {
-			return err
-		}
-		row := make([]string, len(r.Dimensions)+len(r.Measures))
-		for _, x := range r.Rows {
-			clear(row)
-			copy(row, x.Labels)
-			for m, v := range x.Values {
-				if v != nil {
-					row[len(r.Dimensions)+m] = strconv.FormatInt(*v, 10)
-				}
-			}
-			t.Row(row)
-		}
-		hits = t.Hits()
-	case sandbox.ClassB:
-		r, err := DecodeRecord(result)
-		if err != nil {
-			return err
-		}
-		s := scan.NewScanner()
-		for i, v := range r.Values {
-			for _, h := range s.Text(v, false) {
-				switch h.Form {
-				case scan.Base64, scan.Hex, scan.Percent, scan.Escaped, scan.Zipped:
-					h.Column = r.Fields[i]
-					hits = append(hits, h)
-				}
+// readResult reads class A's form.
+func readResult(payload []byte) (sandbox.QuestionID, error) {
+	r, err := DecodeResult(payload)
+	return r.Question, err
+}
+
+// readRecord reads class B's form.
+func readRecord(payload []byte) (sandbox.QuestionID, error) {
+	r, err := DecodeRecord(payload)
+	return r.Question, err
+}
+
+// scanResult looks at the labels and values of class A for every identifier.
+func scanResult(payload []byte) ([]scan.Hit, error) {
+	r, err := DecodeResult(payload)
+	if err != nil {
+		return nil, err
+	}
+	t, err := tableOf(r.Dimensions, r.LabelUnits, r.Measures)
+	if err != nil {
+		return nil, err
+	}
+	row := make([]string, len(r.Dimensions)+len(r.Measures))
+	for _, x := range r.Rows {
+		clear(row)
+		copy(row, x.Labels)
+		for m, v := range x.Values {
+			if v != nil {
+				row[len(r.Dimensions)+m] = strconv.FormatInt(*v, 10)
 			}
 		}
-	default:
-		return &sandbox.Error{Op: "egress: scan", Kind: sandbox.Denied, Object: string(question), Detail: "a class without a form never leaves"}
+		t.Row(row)
 	}
-	if len(hits) > 0 {
-		return quarantined(string(question), class, hits)
+	return t.Hits(), nil
+}
+
+// scanRecord looks at class B, where the consented fields may be the person's own, for what is in a code.
+func scanRecord(payload []byte) (hits []scan.Hit, err error) {
+	r, err := DecodeRecord(payload)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	s := scan.NewScanner()
+	for i, v := range r.Values {
+		for _, h := range s.Text(v, false) {
+			switch h.Form {
+			case scan.Base64, scan.Hex, scan.Percent, scan.Escaped, scan.Zipped:
+				h.Column = r.Fields[i]
+				hits = append(hits, h)
+			}
+		}
+	}
+	return hits, nil
 }

@@ -28,7 +28,12 @@ type Pack struct {
 	Cause       string         `json:"cause,omitempty"`
 	Uncertified string         `json:"uncertified,omitempty"` // which combinations of earlier answers were not searched
 	Votes       []OpenVote     `json:"votes,omitempty"`       // once both are in
-	Acts        []Act          `json:"acts,omitempty"`
+
+	Items    []ItemResult      `json:"items,omitempty"`    // what the class's checklist found
+	Evidence json.RawMessage   `json:"evidence,omitempty"` // of the class
+	Owners   []sandbox.PartyID `json:"owners,omitempty"`   // whose signature it takes
+	Unsigned []sandbox.PartyID `json:"unsigned,omitempty"` // and is not there yet
+	Acts     []Act             `json:"acts,omitempty"`
 }
 
 // Brief (一页摘要) is the page's summary, line by line, in Chinese and in English.
@@ -94,7 +99,8 @@ func RuleWords(rule string) (zh, en string) {
 // Pack gives the evidence of a review as JSON with a summary in Chinese and English. earlier are reviews it may be compared with.
 func (r Review) Pack(earlier ...Review) ([]byte, error) {
 	p := Pack{Params: r.Params, Rules: r.Rules, Cells: r.Cells, Hidden: r.Hidden, Finding: r.Finding, Cause: r.Cause, Uncertified: r.Uncertified, Acts: r.Acts,
-		Flags: r.Flags, MilliBits: r.MilliBits, Hits: r.Hits}
+		Flags: r.Flags, MilliBits: r.MilliBits, Hits: r.Hits,
+		Items: r.Items, Evidence: r.Evidence, Owners: r.Owners, Unsigned: r.Unsigned()}
 	for i, c := range r.Cells {
 		if !c.Suppressed {
 			continue
@@ -119,6 +125,9 @@ func (r Review) Pack(earlier ...Review) ([]byte, error) {
 	}
 	hidden := len(p.Reasons)
 	p.Summary = fmt.Sprintf("共 %d 个单元格，隐藏 %d 个 · %d cells, %d suppressed", len(r.Cells), hidden, len(r.Cells), hidden)
+	if len(r.Items) > 0 {
+		p.Summary = fmt.Sprintf("清单 %d 项全部符合 · all %d items of the checklist held", len(r.Items), len(r.Items))
+	}
 	if h := r.Hidden; h != nil && h.Whole != "" {
 		p.Summary += "；整表隐藏 · suppressed whole"
 	} else if h != nil {
@@ -162,7 +171,15 @@ func (r Review) brief(p Pack) Brief {
 	until := r.Expires.UTC().Format("2006-01-02 15:04 UTC")
 	b.ZH = append(b.ZH, fmt.Sprintf("出域类别 %s %s；接收方 %s；第 %d 轮；有效至 %s", r.Class, list.Term, r.Recipient, r.Round+1, until))
 	b.EN = append(b.EN, fmt.Sprintf("class %s, %s; recipient %s; round %d; expires %s", r.Class, list.Name, r.Recipient, r.Round+1, until))
-	say("公布 %d 个单元格，隐藏 %d 个", "%d cells published, %d suppressed", published, len(p.Reasons))
+	for _, x := range r.Items {
+		b.ZH, b.EN = append(b.ZH, x.ZH), append(b.EN, x.EN)
+	}
+	if len(r.Owners) > 0 {
+		say("须数源单位签署：%s；未签署 %d 家", "needs the signature of %s; %d have not signed", names(r.Owners), len(p.Unsigned))
+	}
+	if len(r.Items) == 0 {
+		say("公布 %d 个单元格，隐藏 %d 个", "%d cells published, %d suppressed", published, len(p.Reasons))
+	}
 	if published > 0 {
 		say("公布的单元格最少 %d 人；最大单一占比 %d‰", "a published cell has at least %d people; its largest contributor holds at most %d per mille", least, top)
 	}
@@ -195,6 +212,14 @@ func (r Review) brief(p Pack) Brief {
 		say("原因：%s", "cause: %s", r.Cause)
 	}
 	return b
+}
+
+func names(parties []sandbox.PartyID) string {
+	var out []string
+	for _, p := range parties {
+		out = append(out, string(p))
+	}
+	return strings.Join(out, ", ")
 }
 
 // comparable bounds how many earlier results one review is compared with: the latest.

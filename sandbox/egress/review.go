@@ -2,6 +2,7 @@ package egress
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -38,6 +39,10 @@ type Review struct {
 	Uncertified string              `json:"uncertified,omitempty"` // what of earlier answers was not searched: a standing template does not release it
 	Cause       string              `json:"cause,omitempty"`       // why it was withheld, for owners and reviewers
 	Votes       []Vote              `json:"votes,omitempty"`       // of this round
+
+	Items    []ItemResult      `json:"items,omitempty"`    // what the class's checklist found, where the class has a Product
+	Evidence json.RawMessage   `json:"evidence,omitempty"` // of the class, for the agency and the owners
+	Owners   []sandbox.PartyID `json:"owners,omitempty"`   // whose signature it takes beside the votes
 
 	Past        []Vote               `json:"past,omitempty"`    // of earlier rounds
 	Acts        []Act                `json:"acts,omitempty"`    // what was done beside voting, oldest first
@@ -95,27 +100,26 @@ type Submission struct {
 	Policy            string
 	Params            Params
 	Now, Expires      time.Time
-	Uncertified       string        // why not all combinations with earlier answers were searched; empty: they were
-	Appeal            time.Duration // how long after a rejection its author may appeal; 0: no appeal
-	Template          *Template     // that may release it without votes
-	Sampled           bool          // if it does, whether it is reviewed afterwards
-	Asked             TemplateUse   // what the template is held to
-	Salt              []byte        // of the question's digest in the evidence, where the template names the question
-	Of                *Review       // a returned review that was resubmitted
+	Uncertified       string            // why not all combinations with earlier answers were searched; empty: they were
+	Appeal            time.Duration     // how long after a rejection its author may appeal; 0: no appeal
+	Template          *Template         // that may release it without votes
+	Sampled           bool              // if it does, whether it is reviewed afterwards
+	Asked             TemplateUse       // what the template is held to
+	Salt              []byte            // of the question's digest in the evidence, where the template names the question
+	Of                *Review           // a returned review that was resubmitted
+	Owners            []sandbox.PartyID // units whose signature over the result it takes
 }
 
-// Submit seals a checked answer for review: from here on votes bind to exactly these bytes. Bytes that are not those Check
-// wrote are withheld, and so is a class that this domain does not produce.
-func Submit(s Submission, c *Checked) Review {
-	if !bytes.Equal(Digest(c.Result), c.digest) {
-		return Withhold(s, nil, nil, "not the bytes the gate wrote")
+// Submit seals what the gate of a class made for review: from here on votes bind to exactly these bytes. Bytes that are not those the
+// gate wrote are withheld, and so is a class that this domain does not produce, or whose checklist is not held in every item.
+func Submit(s Submission, o Outgoing) Review {
+	p := o.outgoing()
+	if cause := p.unfit(s); cause != "" {
+		return Withhold(s, nil, nil, cause)
 	}
 	r, ok := s.review()
-	if list, err := ChecklistOf(r.Class); err != nil || !list.Produced || !slices.Contains(list.Authority, ByReviewers) {
-		return Withhold(s, nil, nil, "class "+plainClass(r.Class)+": not a class that this domain puts before reviewers")
-	}
 	ok = ok && r.walk(scanned, clears)
-	if s.Template != nil && c.Suppressed == 0 && len(c.Flags) == 0 && s.Uncertified == "" && s.Template.Admits(s.Asked, r, s.Now) == nil {
+	if s.Template != nil && p.suppressed == 0 && len(p.flags) == 0 && s.Uncertified == "" && s.Template.Admits(s.Asked, r, s.Now) == nil {
 		ok = ok && r.walk(auto)
 		r.Template, r.Use, r.Sampled = s.Template.ID, s.Template.Used+1, s.Sampled
 		r.Slot, r.salt = s.Template.next(s.Now), s.Salt
@@ -125,8 +129,9 @@ func Submit(s Submission, c *Checked) Review {
 	if !ok {
 		return Withhold(s, nil, nil, "not submitted by one who may ask")
 	}
-	r.Result, r.Digest, r.Rules, r.Cells, r.Hidden = c.Result, c.digest, c.Rules, c.Cells, c.Suppression
-	r.Uncertified, r.Flags, r.MilliBits = s.Uncertified, c.Flags, c.MilliBits
+	r.Result, r.Digest, r.Rules, r.Cells, r.Hidden = p.result, p.digest, p.rules, p.cells, p.hidden
+	r.Items, r.Evidence, r.Owners = p.items, p.evidence, s.Owners
+	r.Uncertified, r.Flags, r.MilliBits = s.Uncertified, p.flags, p.bits
 	return r
 }
 
@@ -167,6 +172,7 @@ func (s Submission) review() (r Review, ok bool) {
 		r.Policy, r.Params, r.Submitted, r.Expires = s.Policy, s.Params, s.Now, s.Expires
 		r.Result, r.Digest, r.Rules, r.Cells, r.Hidden, r.Finding, r.Cause, r.Uncertified = nil, nil, nil, nil, nil, nil, "", ""
 		r.Flags, r.MilliBits, r.Hits = nil, 0, nil
+		r.Items, r.Evidence, r.Owners = nil, nil, nil
 		return r, r.State == Sealed
 	}
 	r = Review{Question: s.Question, Class: s.Class, Author: s.Author, Recipient: s.Recipient, Datasets: s.Datasets, State: Draft, Submitted: s.Now, Expires: s.Expires, Policy: s.Policy,
@@ -250,7 +256,7 @@ func (e Electorate) affiliated() bool {
 }
 
 // Cast counts a vote. Checks, in order: a reviewer's identity; nobody affiliated with author or recipient; the vote is
-// about this result, round, recipient, expiry and policy; not expired; nobody votes twice and no organisation twice; the agency
+// about this result, class, round, recipient, expiry and policy; not expired; nobody votes twice and no organisation twice; the agency
 // votes second and nobody else does; a refusal gives its reason; an appeal is judged by others than those who voted before. The
 // second vote opens both: they agree, or they are in conflict before the agency's lead.
 func (r Review) Cast(v attest.Vote, e Electorate, now time.Time) (Review, error) {
@@ -266,7 +272,7 @@ func (r Review) Cast(v attest.Vote, e Electorate, now time.Time) (Review, error)
 	case e.affiliated() || e.Voter.ID == r.Author || e.Voter.ID == r.Recipient:
 		return fail(sandbox.Denied, "nobody affiliated with the author or the recipient reviews", "have another organisation review")
 	case !r.about(v):
-		return fail(sandbox.Conflict, "the vote is not about this result, round, recipient, expiry and policy", "read the review again and vote on what it shows")
+		return fail(sandbox.Conflict, "the vote is not about this result, class, round, recipient, expiry and policy", "read the review again and vote on what it shows")
 	case !now.Before(r.Expires):
 		return fail(sandbox.Expired, "the result was not decided in time", "have it asked again")
 	case v.At.After(now.Add(time.Minute)) || v.At.Before(r.Submitted.Add(-time.Minute)):
@@ -281,6 +287,9 @@ func (r Review) Cast(v attest.Vote, e Electorate, now time.Time) (Review, error)
 	on := first
 	if r.State == Partial || r.State == Appealed && len(r.Votes) == 1 {
 		on = second
+	}
+	if on == second && e.VoterParty.Role == sandbox.Agency && len(r.Unsigned()) > 0 {
+		return fail(sandbox.Conflict, "the owner signs it before the agency votes", "have an officer of the owning unit sign: egress endorse")
 	}
 	if err := r.step(on, e.VoterParty.Role); err != nil {
 		if on == first && e.VoterParty.Role == sandbox.Agency && r.State.Open() {
@@ -313,9 +322,9 @@ func (r *Review) closed(now time.Time) {
 	}
 }
 
-// about says whether a vote is bound to exactly this result, round, recipient, expiry and policy.
+// about says whether a vote is bound to exactly this result, class, round, recipient, expiry and policy.
 func (r Review) about(v attest.Vote) bool {
-	return v.Question == r.Question && v.Round == r.Round && bytes.Equal(v.Result, r.Digest) && v.Recipient == r.Recipient && v.Expires.Equal(r.Expires) && v.Policy == r.Policy
+	return v.Question == r.Question && v.Class == r.Class && v.Round == r.Round && bytes.Equal(v.Result, r.Digest) && v.Recipient == r.Recipient && v.Expires.Equal(r.Expires) && v.Policy == r.Policy
 }
 
 // Step gives the number of votes cast in this round: 1 after the first.

@@ -33,7 +33,7 @@ func submitted(t testing.TB) Review {
 }
 
 func vote(r Review, approve bool) attest.Vote {
-	v := attest.Vote{Question: r.Question, Round: r.Round, Result: r.Digest, Recipient: r.Recipient, Expires: r.Expires, Policy: r.Policy, Approve: approve, At: now}
+	v := attest.Vote{Question: r.Question, Class: r.Class, Round: r.Round, Result: r.Digest, Recipient: r.Recipient, Expires: r.Expires, Policy: r.Policy, Approve: approve, At: now}
 	if !approve {
 		v.Reason = "too fine"
 	}

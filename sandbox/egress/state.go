@@ -50,6 +50,7 @@ const (
 	Resubmit Move = "resubmit" // 重新提交
 	Revoke   Move = "revoke"   // 撤回出域
 	Sample   Move = "sample"   // 抽查
+	Endorse  Move = "endorse"  // 数源单位签署: of classes and grades that leave with their owner's signature only
 )
 
 // The moves of the domain and of votes.
@@ -95,6 +96,9 @@ var Machine = sync.OnceValues(func() (*workflow.Machine[State, Move], error) {
 		{From: InReview, On: Return, To: Returned, Who: others},
 		{From: Partial, On: second, To: Consolidating, Who: agency},
 		{From: Partial, On: Return, To: Returned, Who: agency},
+		{From: InReview, On: Endorse, To: InReview, Who: unit},
+		{From: Partial, On: Endorse, To: Partial, Who: unit},
+		{From: Appealed, On: Endorse, To: Appealed, Who: unit},
 		{From: Consolidating, On: agree, To: Approved, Who: system},
 		{From: Consolidating, On: split, To: Conflicted, Who: system},
 		{From: Consolidating, On: refuse, To: Rejected, Who: system},

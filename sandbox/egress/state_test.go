@@ -12,7 +12,7 @@ import (
 
 var everyRole = []sandbox.Role{sandbox.Agency, sandbox.Operator, sandbox.Partner, sandbox.Insurer, sandbox.Unit, sandbox.Subject, sandbox.Auditor, workflow.System, ""}
 
-var everyMove = []Move{Withdraw, Return, Lift, Approve, Reject, Veto, Appeal, Resubmit, Revoke, Sample, seal, scanned, hit, clears, withhold, queue, auto, fails, first, second, agree, split,
+var everyMove = []Move{Withdraw, Return, Lift, Approve, Reject, Veto, Appeal, Resubmit, Revoke, Sample, Endorse, seal, scanned, hit, clears, withhold, queue, auto, fails, first, second, agree, split,
 	refuse, release, sent, lapse, expire, ""}
 
 // stateTable is the gate's state table, written for people: who leads from where to where. Roles: a agency, s system, u unit, w who asks
@@ -38,6 +38,9 @@ in-review      veto         u   rejected
 in-review      expire       s   expired
 partial        second-vote  a   consolidating
 partial        return       a   returned
+in-review      endorse      u   in-review
+partial        endorse      u   partial
+appeal         endorse      u   appeal
 partial        veto         u   rejected
 partial        expire       s   expired
 consolidating  agree        s   approved
@@ -122,7 +125,7 @@ func TestReviewStatesEveryPair(t *testing.T) {
 			}
 		}
 	}
-	if pairs != 21*28*9*21 {
+	if pairs != 21*29*9*21 {
 		t.Errorf("%d pairs looked at", pairs)
 	}
 	for _, s := range []State{Expired, Revoked, Withdrawn, Withheld} {

@@ -66,12 +66,13 @@ func (n *Node) mayAct(ctx context.Context, c api.Caller, id sandbox.QuestionID) 
 }
 
 func (n *Node) act(ctx context.Context, c api.Caller, id sandbox.QuestionID, st attest.Statement, a attest.ReviewAct) error {
-	released := false
+	released, class := false, sandbox.Class("")
 	err := n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
 		q, err := n.reviewed(ctx, id)
 		if err != nil {
 			return err
 		}
+		class = q.Review.Class
 		if err := n.do(ctx, tx, c, &q, a); err != nil {
 			return err
 		}
@@ -90,7 +91,7 @@ func (n *Node) act(ctx context.Context, c api.Caller, id sandbox.QuestionID, st 
 		return n.saveQuestion(ctx, q)
 	})
 	if err == nil && released {
-		n.cfg.Metrics.Released(sandbox.ClassA)
+		n.cfg.Metrics.Released(class)
 	}
 	return err
 }
@@ -198,12 +199,21 @@ func (n *Node) resubmitted(ctx context.Context, tx *change, c api.Caller, q *que
 func (n *Node) present(ctx context.Context, q *questionRecord) (egress.Present, error) {
 	p := egress.Present{Policy: n.policyVersion()}
 	shut := map[sandbox.IdentityID]bool{}
+	var rests []sandbox.IdentityID // on whom
 	for _, v := range q.Review.Votes {
-		_, _, err := n.docs.revocations.Get(ctx, string(v.By))
+		rests = append(rests, v.By)
+	}
+	for _, a := range q.Review.Acts {
+		if a.Move == egress.Endorse {
+			rests = append(rests, a.By)
+		}
+	}
+	for _, id := range rests {
+		_, _, err := n.docs.revocations.Get(ctx, string(id))
 		if err != nil && !errors.Is(err, sandbox.NotFound) {
 			return p, err
 		}
-		shut[v.By] = err == nil
+		shut[id] = err == nil
 	}
 	p.Revoked = func(id sandbox.IdentityID) bool { return shut[id] }
 	if q.Review.Template != "" {
@@ -238,12 +248,13 @@ func (n *Node) due(q questionRecord, at time.Time) bool {
 // arrive does what time has brought to a review: an expiry, or the release of what a template approved. One whose template no
 // longer holds comes before reviewers.
 func (n *Node) arrive(ctx context.Context, id sandbox.QuestionID) error {
-	released := false
+	released, class := false, sandbox.Class("")
 	err := n.change(ctx, domainIdentity, func(ctx context.Context, tx *change) error {
 		q, err := n.reviewed(ctx, id)
 		if err != nil || !n.due(q, tx.at) {
 			return err
 		}
+		class = q.Review.Class
 		if at := q.Review.At(tx.at); at.State != q.Review.State {
 			was := q.Review.State
 			q.Review, q.First = &at, nil
@@ -267,7 +278,7 @@ func (n *Node) arrive(ctx context.Context, id sandbox.QuestionID) error {
 		return n.saveQuestion(ctx, q)
 	})
 	if err == nil && released {
-		n.cfg.Metrics.Released(sandbox.ClassA)
+		n.cfg.Metrics.Released(class)
 	}
 	return err
 }
@@ -324,6 +335,9 @@ func measured(s query.Spec, m query.Measure) string {
 // templateFor finds the template that may release an answer, and draws whether it is reviewed afterwards. The draw is keyed, so that
 // nobody tells before.
 func (n *Node) templateFor(ctx context.Context, tx *change, q *questionRecord, sub *egress.Submission) (*egress.Template, error) {
+	if q.Decision.Class != sandbox.ClassA {
+		return nil, nil // reviewers, always
+	}
 	rows, err := n.docs.templates.List(ctx, store.Filter{Owner: string(q.Spec.Scenario)})
 	if err != nil {
 		return nil, err

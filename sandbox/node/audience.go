@@ -211,7 +211,7 @@ func (a *audience) question(e attest.Event) bool {
 		}
 		q := seenQuestion{class: b.Class, asked: a.own[b.Asker], unit: a.party.Role == sandbox.Unit && a.scenarios[b.Scenario]}
 		a.questions[b.Question] = q
-		return q.class == sandbox.ClassA && (q.asked || q.unit)
+		return q.class != sandbox.ClassB && (q.asked || q.unit)
 	}
 	id, _ := strings.CutPrefix(e.Object, "question/")
 	consent := sandbox.ConsentID("")

@@ -395,13 +395,21 @@ func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q 
 
 // gated is what the gate found: an answer that may come before reviewers, or why not.
 type gated struct {
-	checked *egress.Checked
+	checked *egress.Checked // of class A
+	product *egress.Product // of another class
 	finding *egress.Finding
 	entry   sandbox.QuestionID // in the ledger
 	cause   string
 	hit     error // content that is quarantined
 
 	uncertified string
+}
+
+func (g gated) outgoing() egress.Outgoing {
+	if g.product != nil {
+		return g.product
+	}
+	return g.checked
 }
 
 // submit puts what the gate found before reviewers, under a standing template, or withholds it. The verdict is evidence.
@@ -419,13 +427,13 @@ func (n *Node) submit(ctx context.Context, tx *change, q *questionRecord, sub eg
 			return err
 		}
 		sub.Uncertified = found.uncertified
-		review = egress.Submit(sub, found.checked)
+		review = egress.Submit(sub, found.outgoing())
 	}
 	q.State, q.Review = stateReview, &review
 	if found.entry != "" {
 		q.Ledger = append(slices.Clone(q.Ledger), found.entry)
 	}
-	body := attest.EgressCheckedBody{Question: q.ID, Verdict: "pass", Result: review.Digest, Policy: review.Policy}
+	body := attest.EgressCheckedBody{Question: q.ID, Verdict: "pass", Result: review.Digest, Policy: review.Policy, Owners: review.Owners}
 	to := q.audiences()
 	if len(review.Digest) == 0 {
 		body.Verdict, to = "withheld", []audienceName{agency, unitsOf(q.Spec.Scenario)}

@@ -175,7 +175,7 @@ func (n *Node) Vote(ctx context.Context, c api.Caller, id sandbox.QuestionID, st
 		return api.Review{}, err
 	}
 	if released {
-		n.cfg.Metrics.Released(sandbox.ClassA)
+		n.cfg.Metrics.Released(q.Review.Class)
 	}
 	if rows, err := n.docs.questions.List(ctx, listState(stateReview)); err == nil {
 		n.queueAge(rows)

@@ -26,7 +26,7 @@ const Context = "opdomain/release/v1"
 // MaxEnvelope bounds an encoded envelope in bytes.
 const MaxEnvelope = 32 << 20
 
-// saltLen is the length of a class B digest's salt, which travels inside the box before the bytes; class A has none.
+// saltLen is the length of the salt of a digest that would be guessed (class B), which travels inside the box before the bytes.
 const saltLen = 32
 
 // Envelope (密封结果) is a released result.
@@ -72,7 +72,7 @@ func (s Sender) Send(a egress.Approval, id sandbox.ReleaseID, result []byte, to 
 	e := Envelope{Head: Head{Version: 1, Domain: s.Domain, Release: id, Question: a.Question(), Class: a.Class(), Recipient: a.Recipient(), Policy: a.Policy(),
 		Consent: a.Consent(), Sent: now.UTC().Truncate(time.Millisecond), Expires: a.Expires().UTC()}}
 	body := result
-	if e.Class == sandbox.ClassB {
+	if egress.Guessed(e.Class) {
 		salt := make([]byte, saltLen, saltLen+len(result))
 		if _, err := io.ReadFull(s.Rand, salt); err != nil {
 			return Envelope{}, &sandbox.Error{Op: "release", Kind: sandbox.Unavailable, Object: "randomness", Err: err}
@@ -105,7 +105,7 @@ func (e Envelope) Encode() ([]byte, error) { return json.Marshal(e) }
 
 // Decode reads an envelope in its one encoding; it checks no signature.
 func Decode(b []byte) (Envelope, error) {
-	bad := &sandbox.Error{Op: "release: open", Kind: sandbox.Invalid, Object: "envelope", Detail: "one JSON object of version 1 and class A or B in its one encoding"}
+	bad := &sandbox.Error{Op: "release: open", Kind: sandbox.Invalid, Object: "envelope", Detail: "one JSON object of version 1 and a class that leaves, in its one encoding"}
 	if len(b) > MaxEnvelope {
 		return Envelope{}, bad
 	}
@@ -113,7 +113,7 @@ func Decode(b []byte) (Envelope, error) {
 	var e Envelope
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&e); err != nil || e.Version != 1 || e.Class != sandbox.ClassA && e.Class != sandbox.ClassB {
+	if err := dec.Decode(&e); err != nil || e.Version != 1 || !egress.Formed(e.Class) {
 		return Envelope{}, bad
 	}
 	if again, err := e.Encode(); err != nil || !bytes.Equal(again, b) {
@@ -138,14 +138,18 @@ func (e Envelope) Open(key *sm.DecryptKey, domain *sm.VerifyKey, now time.Time) 
 	if err != nil {
 		return nil, &sandbox.Error{Op: "release: open", Kind: sandbox.Denied, Object: string(e.Release), Detail: "the envelope is not sealed to this identity", Hint: "open it as its recipient " + string(e.Recipient)}
 	}
+	other := &sandbox.Error{Op: "release: open", Kind: sandbox.Tampered, Object: string(e.Release), Detail: "the content is not what the head says"}
 	if !bytes.Equal(egress.Digest(body), e.Result) {
-		return nil, &sandbox.Error{Op: "release: open", Kind: sandbox.Tampered, Object: string(e.Release), Detail: "the content is not what the head says"}
+		return nil, other
 	}
-	if e.Class == sandbox.ClassB {
+	if egress.Guessed(e.Class) {
 		if len(body) < saltLen {
-			return nil, &sandbox.Error{Op: "release: open", Kind: sandbox.Tampered, Object: string(e.Release), Detail: "a class B box carries its salt"}
+			return nil, &sandbox.Error{Op: "release: open", Kind: sandbox.Tampered, Object: string(e.Release), Detail: "the box carries its salt"}
 		}
 		body = body[saltLen:]
+	}
+	if q, err := egress.Read(e.Class, body); err != nil || q != e.Question {
+		return nil, other
 	}
 	return body, nil
 }

@@ -65,7 +65,7 @@ func approved(t testing.TB) (egress.Approval, []byte) {
 	author := sandbox.Party{ID: "operator", Role: sandbox.Operator}
 	r := egress.Submit(egress.Submission{Question: "q-1", Author: "id-operator", Recipient: "id-operator", Policy: "policy/1", Now: now, Expires: expires}, c)
 	for _, p := range []sandbox.Party{{ID: "unit-a", Role: sandbox.Unit}, {ID: "agency", Role: sandbox.Agency}} {
-		v := attest.Vote{Question: r.Question, Result: r.Digest, Recipient: r.Recipient, Expires: r.Expires, Policy: r.Policy, Approve: true, At: now}
+		v := attest.Vote{Question: r.Question, Class: r.Class, Result: r.Digest, Recipient: r.Recipient, Expires: r.Expires, Policy: r.Policy, Approve: true, At: now}
 		var err error
 		if r, err = r.Cast(v, egress.Electorate{Voter: sandbox.Identity{ID: sandbox.IdentityID("id-" + p.ID), Party: p.ID, Duty: sandbox.Reviewer}, VoterParty: p, Author: author, Recipient: author}, now); err != nil {
 			t.Fatal(err)
@@ -297,7 +297,7 @@ func TestDecodeRefuses(t *testing.T) {
 	for name, x := range map[string]string{
 		"nothing":         "",
 		"another version": strings.Replace(good, `"version":1`, `"version":2`, 1),
-		"another class":   strings.Replace(good, `"class":"A"`, `"class":"E"`, 1),
+		"another class":   strings.Replace(good, `"class":"A"`, `"class":"G"`, 1),
 		"an unknown key":  strings.Replace(good, `"version"`, `"x":1,"version"`, 1),
 		"white space":     strings.Replace(good, `,"domain"`, `, "domain"`, 1),
 		"two lines after": good + "\n\n",
