@@ -31,18 +31,19 @@ const (
 	Covariance  MeasureFunc = "covariance"  // 协方差: of the sample, over n-1
 	Correlation MeasureFunc = "correlation" // 相关系数: Pearson's
 	Ratio       MeasureFunc = "ratio"       // 比值: a sum by another sum
+	Dot         MeasureFunc = "dot"         // 内积: the sum of the products of two columns, or of a column's squares
 	Linear      MeasureFunc = "linear"      // 线性回归: least squares, one output a coefficient and the degrees of freedom
 	Logistic    MeasureFunc = "logistic"    // 逻辑回归: maximum likelihood, likewise
 )
 
 // MeasureFuncs lists every function in a fixed order.
 var MeasureFuncs = []MeasureFunc{Count, Subjects, Sum, Mean, Plain, Distinct, Variance, StdDev, Min, Max, Quantile, Histogram,
-	Covariance, Correlation, Ratio, Linear, Logistic}
+	Covariance, Correlation, Ratio, Dot, Linear, Logistic}
 
 // Additive says whether the contributions of a cell's people add up to its value, so that cells of one question add up to
 // their total.
 func (f MeasureFunc) Additive() bool {
-	return f == Count || f == Subjects || f == Sum || f == Histogram
+	return f == Count || f == Subjects || f == Sum || f == Histogram || f == Dot
 }
 
 // Measure (度量) describes one output of an Answer. Values are integers scaled by 10^Scale in Unit. Part names the output of a
@@ -61,8 +62,8 @@ type Measure struct {
 
 // Cell (单元格) is one group of an Answer with the evidence the engine computed for it.
 // Contributors and Contributions are aligned: Contributions[m][i] is what subject Contributors[i] adds to output m, in its
-// column's scaled unit: its row count for Count, Distinct and a label of a Histogram, 1 for Subjects, and for every other
-// function its sum of the first column over the rows that count. Missing inputs do not make a contributor.
+// column's scaled unit: its row count for Count, Distinct and a label of a Histogram, 1 for Subjects, its sum of products for Dot, and for
+// every other function its sum of the first column over the rows that count. Missing inputs do not make a contributor.
 //
 // Thin[m] is, for functions that are not additive, the fewest distinct subjects that the value rests on from any side: of a
 // quantile those with a value up to it, or from it on; of an extreme those who hold it; of variance and its kin and of regressions, for

@@ -188,6 +188,8 @@ func drawMeasure(t *rapid.T, values, refs []string) query.Measure {
 		m.Bin = sandbox.BinID(bin)
 	case sandbox.Quantile:
 		m.Column, m.Q = columns[0], rapid.SampledFrom([]int{1, 250, 333, 500, 900, 999}).Draw(t, "q")
+	case sandbox.Dot:
+		m.Column, m.With = columns[0], columns[1:rapid.IntRange(1, 2).Draw(t, "factors")]
 	case sandbox.Covariance, sandbox.Correlation, sandbox.Ratio:
 		m.Column, m.With = columns[0], columns[1:2]
 	case sandbox.Linear:

@@ -222,6 +222,9 @@ func (t *translator) outputs() []sqlOutput {
 		case sandbox.Correlation:
 			q.value, q.thin = fmt.Sprintf("CASE WHEN var_pop(%s)%s > 0 AND var_pop(%s)%s > 0 THEN corr(%[1]s, %[3]s) END", x, only, y, only), "greatest(0, "+n+" - 2)"
 			q.sides = columns
+		case sandbox.Dot:
+			product := "(" + columns[0] + " * " + columns[len(columns)-1] + ")"
+			q.value, q.adds = "coalesce(sum("+product+")"+only+", 0)::BIGINT", product
 		case sandbox.Ratio:
 			q.value, q.thin = "sum("+x+")"+only+"::DOUBLE / nullif(sum("+y+")"+only+", 0)", people
 		case sandbox.Linear:

@@ -37,7 +37,7 @@ const sqlExample = `  opdomain query explain --scenario sc-1 --purpose research 
   WHERE p.sex = '1' GROUP BY age HAVING COUNT(*) >= 20 ORDER BY n DESC LIMIT 10
 
   measures: COUNT(*), COUNT(DISTINCT _subject | column | BIN(…)), SUM, AVG, VAR_SAMP, STDDEV_SAMP, MIN, MAX, PERCENTILE_DISC,
-  HISTOGRAM(BIN(…)), SUM(a) / SUM(b), CORR, COVAR_SAMP, LINEAR_REGRESSION(y, x, …), LOGISTIC_REGRESSION(y, x, …)
+  HISTOGRAM(BIN(…)), SUM(a) / SUM(b), CORR, COVAR_SAMP, DOT_PRODUCT, LINEAR_REGRESSION(y, x, …), LOGISTIC_REGRESSION(y, x, …)
   bins and columns of a dataset: opdomain catalog show DATASET`
 
 func (q *asked) textFlags(c *cobra.Command) {

@@ -164,6 +164,26 @@ type ScenarioID = sandbox.ScenarioID
 // SchemaVersion (结构版本) is one schema a dataset has had, and what it changed in the one before
 type SchemaVersion = catalog.SchemaVersion
 
+// Score (分值分组) adds up points of labels and groups by the band that the sum falls into
+type Score struct {
+	Edges []int64     `json:"edges"`
+	Parts []ScorePart `json:"parts"`
+	Scale *int        `json:"scale,omitempty"`
+}
+
+// ScorePart (评分项) gives the labels of one bin, or public column, their points
+type ScorePart struct {
+	Bin    *string       `json:"bin,omitempty"`
+	Column string        `json:"column"`
+	Points []ScorePoints `json:"points"`
+}
+
+// ScorePoints (分值) is what each of some labels is worth
+type ScorePoints struct {
+	In    []string `json:"in"`
+	Value int64    `json:"value"`
+}
+
 // Scorecard (质量报告) is the quality of the current version of a dataset
 type Scorecard = catalog.Scorecard
 

@@ -388,5 +388,12 @@ func (r *run) coderFor(input int, name string, id sandbox.BinID, keep []string, 
 // newCoder makes the coder of a label column.
 func (r *run) newCoder(label, maxNames int) *coder {
 	l := r.labels[label]
+	if l.score != nil {
+		k := &coder{labels: newLabels(r.mem, nil, false), closed: true}
+		for _, b := range l.score.names {
+			k.name(b)
+		}
+		return k
+	}
 	return r.coderFor(l.input, l.name, l.bin, nil, maxNames)
 }

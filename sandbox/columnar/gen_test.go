@@ -127,6 +127,9 @@ func genSpec(t *rapid.T) query.Spec {
 		col, bin, _ := strings.Cut(ref, " ")
 		s.Dimensions = append(s.Dimensions, query.Dimension{Column: col, Bin: sandbox.BinID(bin), As: fmt.Sprint("d", n)})
 	}
+	if rapid.Bool().Draw(t, "scored") {
+		s.Dimensions = append(s.Dimensions, query.Dimension{Score: genScore(t, refs, labels), As: "band"})
+	}
 	for n := range rapid.IntRange(1, 5).Draw(t, "measures") {
 		m := genMeasure(t, values, refs)
 		m.As = fmt.Sprint("m", n)
@@ -136,6 +139,21 @@ func genSpec(t *rapid.T) query.Spec {
 		}
 	}
 	return s
+}
+
+// genScore draws points for some labels.
+func genScore(t *rapid.T, refs []string, labels map[string][]string) *query.Score {
+	x := &query.Score{Scale: rapid.IntRange(0, 3).Draw(t, "scale"),
+		Edges: slices.Sorted(slices.Values(rapid.SliceOfNDistinct(rapid.Int64Range(-30, 30), 1, 4, rapid.ID[int64]).Draw(t, "edges")))}
+	for _, ref := range rapid.SliceOfNDistinct(rapid.SampledFrom(refs), 1, 3, rapid.ID[string]).Draw(t, "parts") {
+		col, bin, _ := strings.Cut(ref, " ")
+		p := query.Part{Column: col, Bin: sandbox.BinID(bin)}
+		for _, l := range rapid.SliceOfNDistinct(rapid.SampledFrom(labels[ref]), 1, -1, rapid.ID[string]).Draw(t, "scored labels") {
+			p.Points = append(p.Points, query.Points{In: []string{l}, Value: rapid.Int64Range(-20, 20).Draw(t, "points")})
+		}
+		x.Parts = append(x.Parts, p)
+	}
+	return x
 }
 
 // genMeasure draws a measure of any function.
@@ -160,6 +178,8 @@ func genMeasure(t *rapid.T, values, refs []string) query.Measure {
 			m.Q = rapid.SampledFrom([]int{1, 250, 500, 900, 999}).Draw(t, "q")
 		case sandbox.Covariance, sandbox.Correlation, sandbox.Ratio:
 			m.With = columns[1:2]
+		case sandbox.Dot:
+			m.With = columns[1:rapid.IntRange(1, 2).Draw(t, "factors")]
 		case sandbox.Linear:
 			m.With = columns[1:rapid.IntRange(2, 3).Draw(t, "regressors")]
 		case sandbox.Logistic:

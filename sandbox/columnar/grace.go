@@ -222,10 +222,10 @@ func (r *run) carry() {
 	for i := range r.behind {
 		need := map[int]bool{}
 		for _, l := range r.labels {
-			need[l.col] = need[l.col] || l.input == 0
+			need[l.col] = need[l.col] || l.input == 0 // of a score, −1: its parts stand beside it
 		}
 		for _, v := range r.values {
-			need[v.col] = need[v.col] || v.input == 0
+			need[v.col] = need[v.col] || v.input == 0 // likewise of a product
 		}
 		for k := i + 1; k < len(r.lookups); k++ {
 			for _, p := range r.lookups[k].parts {

@@ -155,6 +155,7 @@ func (s *scanner) full() error {
 			s.coders[d] = s.r.newCoder(d, s.r.lim.MaxCells)
 		}
 	}
+	s.sums, s.points = nil, nil // codes begin anew
 	spaces := s.grouper.spaces
 	s.grouper.free()
 	s.grouper = newGrouper(s.r.mem, spaces, s.r.lim.MaxCells)

@@ -37,6 +37,9 @@ func newLabels(mem allocator, c *catalog.Column, public bool) *labels {
 // newLabels makes labels for a label column.
 func (r *run) newLabels(label int) *labels {
 	x := r.labels[label]
+	if x.score != nil {
+		return newLabels(r.mem, nil, false)
+	}
 	c, _ := r.d.Inputs[x.input].Described.Column(x.name)
 	return newLabels(r.mem, c, x.bin == "")
 }
@@ -59,6 +62,19 @@ func (l *labels) size() int {
 		return l.spelt.n
 	}
 	return len(l.names)
+}
+
+// spelled gives the label of a code.
+func (l *labels) spelled(code uint32) string {
+	switch {
+	case l.words != nil && code == 0:
+		return catalog.Missing
+	case l.words != nil:
+		return query.Label(l.desc, int64(l.words.keys.at(int(code - 1))[0]))
+	case l.spelt != nil:
+		return string(l.spelt.at(code))
+	}
+	return l.names[code]
 }
 
 // code gives the code of a name, adding it if new.

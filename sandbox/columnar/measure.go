@@ -20,13 +20,22 @@ type place struct {
 type valueColumn struct {
 	place
 	desc     *catalog.Column
-	nullable bool // a value can be missing in a joined row
+	nullable bool  // a value can be missing in a joined row
+	factors  []int // of a product, which is no column: the two values, earlier ones; nil otherwise
 }
 
 // labelColumn is a column whose labels are told apart: by a dimension, a histogram or a count of distinct labels.
 type labelColumn struct {
 	place
-	bin sandbox.BinID
+	bin   sandbox.BinID
+	score *score // of a dimension by bands, which has no column; nil otherwise
+}
+
+// score is a dimension by the bands of what the labels of other label columns are worth together.
+type score struct {
+	*query.Score
+	names []string
+	parts []int // label columns, by part
 }
 
 // slot is a sum that (cell, subject) pairs keep: of one value column, over the rows in which it and the given others are
@@ -95,10 +104,20 @@ func unsortable(w uint64) int64 { return int64(w ^ 1<<63) }
 // resolve finds the columns of dimensions and measures, and lays out the words of a pair.
 func (r *run) resolve() {
 	for _, dim := range r.d.Spec.Dimensions {
-		i, name := r.column(dim.Column)
-		r.labels = append(r.labels, labelColumn{place{i, name, r.find(i, name)}, dim.Bin})
+		if dim.Score != nil {
+			r.labels = append(r.labels, labelColumn{place: place{col: -1}, score: &score{Score: dim.Score, names: dim.Score.Bands()}})
+			continue
+		}
+		r.label(dim.Column, dim.Bin)
 	}
 	r.dims = len(r.labels)
+	for d := range r.dims {
+		if x := r.labels[d].score; x != nil {
+			for _, p := range x.Parts {
+				x.parts = append(x.parts, r.label(p.Column, p.Bin))
+			}
+		}
+	}
 	r.ops = []op{opCount}
 	last := -1
 	for _, o := range r.d.Outputs() {
@@ -126,9 +145,7 @@ func (r *run) resolveMeasure(x *output, m query.Measure) {
 	case sandbox.Count, sandbox.Subjects:
 		return
 	case sandbox.Distinct, sandbox.Histogram:
-		i, name := r.column(m.Column)
-		at := len(r.labels)
-		r.labels = append(r.labels, labelColumn{place{i, name, r.find(i, name)}, m.Bin})
+		at := r.label(m.Column, m.Bin)
 		c := counted{label: at, rows: r.word(opCount)}
 		if x.counted = len(r.counted); m.Func == sandbox.Histogram {
 			k := r.newCoder(at, 0)
@@ -151,6 +168,10 @@ func (r *run) resolveMeasure(x *output, m query.Measure) {
 			x.tally = r.tally(nil, at)
 		}
 		r.counted = append(r.counted, c)
+		return
+	}
+	if m.Func == sandbox.Dot {
+		x.slot = r.slot(r.product(append([]string{m.Column}, m.With...)), nil, false)
 		return
 	}
 	values = append(values, r.value(m.Column))
@@ -201,13 +222,31 @@ func (r *run) word(o op) int {
 // value numbers a value column.
 func (r *run) value(ref string) int {
 	i, name := r.column(ref)
-	at := slices.IndexFunc(r.values, func(v valueColumn) bool { return v.input == i && v.name == name })
+	at := slices.IndexFunc(r.values, func(v valueColumn) bool { return v.factors == nil && v.input == i && v.name == name })
 	if at < 0 {
 		c, _ := r.d.Inputs[i].Described.Column(name)
 		at = len(r.values)
-		r.values = append(r.values, valueColumn{place{i, name, r.find(i, name)}, c, c.Nullable || r.d.Inputs[i].Join == query.LeftJoin})
+		r.values = append(r.values, valueColumn{place: place{i, name, r.find(i, name)}, desc: c, nullable: c.Nullable || r.d.Inputs[i].Join == query.LeftJoin})
 	}
 	return at
+}
+
+// label adds a label column.
+func (r *run) label(ref string, bin sandbox.BinID) int {
+	i, name := r.column(ref)
+	r.labels = append(r.labels, labelColumn{place: place{i, name, r.find(i, name)}, bin: bin})
+	return len(r.labels) - 1
+}
+
+// product numbers the products of two columns, or the squares of one.
+func (r *run) product(refs []string) int {
+	a := r.value(refs[0])
+	f := []int{a, a}
+	if len(refs) > 1 {
+		f[1] = r.value(refs[1])
+	}
+	r.values = append(r.values, valueColumn{place: place{col: -1}, nullable: r.values[f[0]].nullable || r.values[f[1]].nullable, factors: f})
+	return len(r.values) - 1
 }
 
 func (r *run) slot(value int, with []int, extremes bool) int {

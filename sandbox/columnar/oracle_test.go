@@ -103,7 +103,21 @@ func oracle(s query.Spec, tables map[sandbox.DatasetID]*table) *sandbox.Answer {
 			}
 			labels := []string{}
 			for _, d := range s.Dimensions {
-				labels = append(labels, label(hits, d.Column, d.Bin))
+				if d.Score == nil {
+					labels = append(labels, label(hits, d.Column, d.Bin))
+					continue
+				}
+				sum := int64(0)
+				for _, p := range d.Score.Parts {
+					for _, y := range p.Points {
+						for _, l := range y.In {
+							if l == label(hits, p.Column, p.Bin) {
+								sum += y.Value
+							}
+						}
+					}
+				}
+				labels = append(labels, band(d.Score, sum))
 			}
 			key := fmt.Sprintf("%q", labels)
 			if groups[key] == nil {
@@ -211,6 +225,26 @@ func oracle(s query.Spec, tables map[sandbox.DatasetID]*table) *sandbox.Answer {
 	}
 	slices.SortFunc(a.Cells, func(x, y sandbox.Cell) int { return slices.Compare(x.Labels, y.Labels) })
 	return a
+}
+
+// band spells the band of a sum.
+func band(x *query.Score, sum int64) string {
+	edge := func(v int64) string { return new(big.Rat).SetFrac(big.NewInt(v), power(x.Scale)).FloatString(x.Scale) }
+	low, high := "", ""
+	for _, e := range x.Edges {
+		if sum >= e {
+			low = edge(e)
+		} else if high == "" {
+			high = edge(e)
+		}
+	}
+	switch {
+	case low == "":
+		return "<" + high
+	case high == "":
+		return "≥" + low
+	}
+	return low + "-" + high
 }
 
 // joinedOf is a joined row of nothing, to describe columns by.

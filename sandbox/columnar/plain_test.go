@@ -46,6 +46,8 @@ func measured(m query.Measure, all []plainRow, scales []int, labels []string) []
 				o.adds[r.who] = 1
 			case sandbox.Histogram:
 				o.adds[r.who] += 0
+			case sandbox.Dot:
+				o.adds[r.who] += r.values[0] * r.values[len(r.values)-1]
 			default:
 				o.adds[r.who] += r.values[0]
 			}
@@ -68,7 +70,7 @@ func measured(m query.Measure, all []plainRow, scales []int, labels []string) []
 		o.value = nearest(new(big.Rat).Mul(r, new(big.Rat).SetInt(power(scale))))
 	}
 	switch m.Func {
-	case sandbox.Count, sandbox.Sum:
+	case sandbox.Count, sandbox.Sum, sandbox.Dot:
 		for _, v := range o.adds {
 			o.value += v
 		}

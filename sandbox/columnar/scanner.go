@@ -85,6 +85,8 @@ type scanner struct {
 	mask    []uint8
 	words   [][]uint64
 	gather  [][]int64
+	points  [][]int64 // by label column that is a part of a score: what each code is worth
+	sums    []int64   // of a score
 }
 
 func (s *scanner) free() {
@@ -294,6 +296,9 @@ func (s *scanner) walk(ctx context.Context, b *inputBatch, i, rows int) error {
 func (s *scanner) group(b *inputBatch, f *frame) error {
 	r, sel, n := s.r, f.sel, len(f.sel)
 	for d, p := range r.labels {
+		if p.score != nil {
+			continue
+		}
 		if p.input == 0 {
 			if err := s.coders[d].encode(&b.cols[p.col], sel, s.codes[d]); err != nil {
 				return err
@@ -308,6 +313,11 @@ func (s *scanner) group(b *inputBatch, f *frame) error {
 			} else {
 				out[j] = codes[row]
 			}
+		}
+	}
+	for d := range r.dims {
+		if x := r.labels[d].score; x != nil {
+			s.score(d, x, n)
 		}
 	}
 	cells := s.cells[:n]
@@ -330,7 +340,11 @@ func (s *scanner) group(b *inputBatch, f *frame) error {
 func (s *scanner) measure(b *inputBatch, f *frame, cells []uint32) error {
 	r, n, ev := s.r, len(cells), s.p.ev
 	for v := range r.values {
-		s.load(b, f, v)
+		if r.values[v].factors == nil {
+			s.load(b, f, v)
+		} else if err := s.multiply(v, n); err != nil {
+			return err
+		}
 	}
 	for _, x := range r.slots {
 		ev.add(x, s.values[x.value][:n], s.together(x.value, x.given, n))

@@ -394,6 +394,9 @@ func (r *run) over(ev *evidence) (err error) {
 		}
 		i := slices.IndexFunc(r.slots, func(x slot) bool { return x.sum == word })
 		v := r.values[r.slots[i].value]
+		if v.factors != nil {
+			v = r.values[v.factors[0]]
+		}
 		err = fail(sandbox.TooLarge, string(r.d.Inputs[v.input].Dataset)+"."+v.name, "a subject's sum stays within 64 bits")
 	})
 	return err
@@ -403,6 +406,10 @@ func (r *run) over(ev *evidence) (err error) {
 func (r *run) describe(a *sandbox.Answer) {
 	for _, d := range r.d.Spec.Dimensions {
 		a.Dimensions = append(a.Dimensions, d.As)
+		if d.Score != nil {
+			a.LabelUnits = append(a.LabelUnits, "")
+			continue
+		}
 		i, name := r.column(d.Column)
 		c, _ := r.d.Inputs[i].Described.Column(name)
 		b, _ := r.d.Inputs[i].Described.Bin(d.Bin)

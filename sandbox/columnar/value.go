@@ -90,7 +90,7 @@ func (v *valuer) one(m, c int, out *sandbox.Cell) value {
 		return w.big()
 	}
 	switch o.Func {
-	case sandbox.Count, sandbox.Subjects, sandbox.Sum, sandbox.Histogram:
+	case sandbox.Count, sandbox.Subjects, sandbox.Sum, sandbox.Dot, sandbox.Histogram:
 		var w wide
 		for _, x := range out.Contributions[m] {
 			w.add(x)

@@ -92,6 +92,8 @@ func added(a *sandbox.Answer, m int) (names []string) {
 		return []string{countMeasure + ":" + strings.Join(from, " ")}
 	case sandbox.Ratio:
 		return []string{given(from[0]), given(from[1])}
+	case sandbox.Dot:
+		return []string{"dot:" + strings.Join(slices.Sorted(slices.Values(from)), " ")}
 	}
 	return []string{given(from[0])}
 }

@@ -203,7 +203,7 @@ func judge(g group, measures []sandbox.Measure, p Params) []string {
 			weigh(g.parts[i], of(g.held, i), false, false)
 		case sandbox.Histogram:
 			weigh(g.parts[i], of(g.held, i), true, false)
-		case sandbox.Sum, sandbox.Mean:
+		case sandbox.Sum, sandbox.Mean, sandbox.Dot:
 			weigh(g.parts[i], of(g.held, i), true, true)
 		case sandbox.Ratio:
 			weigh(g.parts[i], of(g.held, i), true, true)

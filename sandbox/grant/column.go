@@ -113,7 +113,7 @@ func validateFuncs(at string, r sandbox.ColumnRule, d *catalog.Dataset, c *catal
 				return bad(at, "a histogram needs a registered bin that lists its labels")
 			}
 		case sandbox.Sum, sandbox.Mean, sandbox.Variance, sandbox.StdDev, sandbox.Min, sandbox.Max, sandbox.Quantile,
-			sandbox.Covariance, sandbox.Correlation, sandbox.Ratio, sandbox.Linear:
+			sandbox.Covariance, sandbox.Correlation, sandbox.Ratio, sandbox.Dot, sandbox.Linear:
 			if !numeric {
 				return bad(at, fmt.Sprintf("%s needs a numeric column", f))
 			}

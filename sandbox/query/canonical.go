@@ -67,11 +67,14 @@ func (s Spec) normal() Spec {
 	slices.SortFunc(out.Filters, compareFilters)
 	out.Filters = slices.CompactFunc(out.Filters, func(a, b Filter) bool { return compareFilters(a, b) == 0 })
 	for _, d := range s.Dimensions {
+		if d.Score != nil {
+			d.Score = d.Score.normal(rename)
+		}
 		d.Column = rename(d.Column)
 		out.Dimensions = append(out.Dimensions, d)
 	}
 	slices.SortFunc(out.Dimensions, func(a, b Dimension) int {
-		return cmp.Or(cmp.Compare(a.Column, b.Column), cmp.Compare(a.Bin, b.Bin), cmp.Compare(a.As, b.As))
+		return cmp.Or(cmp.Compare(a.Column, b.Column), cmp.Compare(a.Bin, b.Bin), cmp.Compare(a.Score.text(), b.Score.text()), cmp.Compare(a.As, b.As))
 	})
 	for _, m := range s.Measures {
 		m.Column, m.With = rename(m.Column), slices.Clone(m.With)
@@ -97,7 +100,7 @@ func (m Measure) normal() Measure {
 	switch m.Func {
 	case sandbox.Linear, sandbox.Logistic:
 		m.With = slices.Sorted(slices.Values(m.With))
-	case sandbox.Covariance, sandbox.Correlation:
+	case sandbox.Covariance, sandbox.Correlation, sandbox.Dot:
 		if len(m.With) == 1 && m.With[0] < m.Column {
 			m.Column, m.With = m.With[0], []string{m.Column}
 		}

@@ -154,17 +154,27 @@ func (s Spec) Validate() error {
 	}
 	for i, d := range s.Dimensions {
 		at := fmt.Sprintf("dimension %d", i+1)
-		if err := s.validateColumn(at, d.Column, d.Bin); err != nil {
+		if d.Score != nil {
+			if d.Column != "" || d.Bin != "" {
+				return bad(at, "groups by a column or by a score")
+			}
+			if err := s.validateScore(at, d.Score); err != nil {
+				return err
+			}
+		} else if err := s.validateColumn(at, d.Column, d.Bin); err != nil {
 			return err
 		}
 		if err := name(at, d.As); err != nil {
 			return err
 		}
-		if k := d.Column + " " + string(d.Bin); cols[k] {
-			return bad(at, "a grouping stands once")
-		} else {
-			cols[k] = true
+		k := d.Column + " " + string(d.Bin)
+		if d.Score != nil {
+			k = d.Score.normal(func(c string) string { return c }).text()
 		}
+		if cols[k] {
+			return bad(at, "a grouping stands once")
+		}
+		cols[k] = true
 	}
 	for i, m := range s.Measures {
 		at := fmt.Sprintf("measure %d", i+1)
@@ -199,6 +209,10 @@ func (s Spec) validateMeasure(at string, m Measure) error {
 		bin = true
 	case sandbox.Covariance, sandbox.Correlation, sandbox.Ratio:
 		with = 1
+	case sandbox.Dot: // without another column, of its squares
+		if with = len(m.With); with > 1 {
+			return bad(at, "dot names at most one further column in \"with\"")
+		}
 	case sandbox.Linear, sandbox.Logistic:
 		if with = len(m.With); with < 1 || with > MaxRegressors {
 			return bad(at, fmt.Sprintf("a regression has 1 to %d regressors in \"with\"", MaxRegressors))

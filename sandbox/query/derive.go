@@ -92,7 +92,7 @@ func Derive(s Spec, in map[sandbox.DatasetID]catalog.Dataset, list []sandbox.Lis
 //
 // Codes: question.invalid, dataset.unknown, dataset.not-listed, dataset.own, column.unknown, column.not-listed, column.subject,
 // column.grantee, column.use, column.grade, column.func, column.not-public, column.other-subject, join.key, join.type, join.subject,
-// bin.unknown, bin.column, bin.open, filter.label, measure.type, measure.outputs, measure.name, rows.raw, column.compares,
+// bin.unknown, bin.column, bin.open, filter.label, score.label, measure.type, measure.outputs, measure.name, rows.raw, column.compares,
 // column.no-filter-on, noise.func, noise.bound.
 func DeriveFor(asker sandbox.Party, s Spec, in map[sandbox.DatasetID]catalog.Dataset, list []sandbox.ListItem) (Derivation, []sandbox.Reason) {
 	d := &deriver{asker: asker, list: list, used: map[columnKey]*DerivedColumn{}, needed: map[int]map[string]bool{}, told: map[sandbox.Reason]bool{}}
@@ -381,7 +381,13 @@ func (d *deriver) filter(f Filter) {
 	}
 }
 
-func (d *deriver) dimension(dim Dimension) { d.label(dim.Column, dim.Bin, sandbox.UseGroup, "") }
+func (d *deriver) dimension(dim Dimension) {
+	if dim.Score != nil {
+		d.score(dim.Score)
+		return
+	}
+	d.label(dim.Column, dim.Bin, sandbox.UseGroup, "")
+}
 
 func (d *deriver) finish() {
 	for _, u := range d.used {

@@ -154,6 +154,8 @@ func (o Output) evidence() string {
 		return "people, and how many rows each has: top 1, top 2, sum"
 	case sandbox.Subjects:
 		return "people"
+	case sandbox.Dot:
+		return "people with both values, and what their products add: top 1, top 2, sum"
 	case sandbox.Sum, sandbox.Mean:
 		return "people with a value, and what each adds: top 1, top 2, sum"
 	case sandbox.Histogram:
@@ -244,6 +246,9 @@ const maxCells = 1 << 40
 
 // labelCount counts the labels a dimension can give, the missing one too; 0 if they are not listed.
 func (d *Derivation) labelCount(dim Dimension) int {
+	if dim.Score != nil {
+		return len(dim.Score.Edges) + 1
+	}
 	i, name := d.Spec.split(dim.Column)
 	if i < 0 || i >= len(d.Inputs) {
 		return 0

@@ -71,6 +71,12 @@ func (d *Derivation) outputs() []Output {
 		case sandbox.Covariance:
 			_, other, s := d.measured(m.With[0])
 			add("", product(unit, other), scale+s)
+		case sandbox.Dot:
+			other, s := unit, scale
+			if len(m.With) == 1 {
+				_, other, s = d.measured(m.With[0])
+			}
+			add("", product(unit, other), scale+s)
 		case sandbox.Correlation:
 			add("", "", 6)
 		case sandbox.Ratio:

@@ -70,9 +70,11 @@ func (d *deriver) selections() {
 		reach(selecting, i)
 	}
 	for _, dim := range d.out.Spec.Dimensions {
-		i, name := d.out.Spec.split(dim.Column)
-		mark(selecting, d.ref(i, name), "groups by it")
-		reach(selecting, i)
+		for _, p := range dim.groupings() {
+			i, name := d.out.Spec.split(p.Column)
+			mark(selecting, d.ref(i, name), "groups by it")
+			reach(selecting, i)
+		}
 	}
 	for i, in := range d.out.Inputs {
 		if in.Join == "" {

@@ -37,6 +37,7 @@
 //	covariance   people on the thinner side; adds; n − 1   Σx, Σy, Σxy in rationals           exact    yes: products   yes
 //	correlation  people on the thinner side; adds; n − 2   rational and integer root          exact    yes, divided    yes
 //	ratio        people with both; adds to either sum      Σx ÷ Σy, half away from zero       exact    yes, divided    yes
+//	dot          people with both; products add            Σxy in 64 bits, checked            exact    yes: products   yes
 //	linear       thinner side; adds; n − parameters        moments, solved in rationals       exact    yes, solved     yes
 //	logistic     thinner side; adds; n − parameters        Newton in float64, fixed order     exact    no              approximate
 //	plain        never: rows do not leave as class A       –                                  –        no              no
@@ -103,10 +104,12 @@ type Filter struct {
 	Not    bool          `json:"not,omitempty"`
 }
 
-// Dimension (分组维度) groups by a registered bin, or by a public column itself when Bin is empty.
+// Dimension (分组维度) groups by a registered bin, by a public column itself when Bin is empty, or, without a column, by the bands of a
+// Score.
 type Dimension struct {
-	Column string        `json:"column"`
+	Column string        `json:"column,omitempty"`
 	Bin    sandbox.BinID `json:"bin,omitempty"`
+	Score  *Score        `json:"score,omitempty"`
 	As     string        `json:"as"`
 }
 

@@ -125,6 +125,10 @@ func question(t *rapid.T) query.Spec {
 			}
 		case sandbox.Quantile:
 			m.Column, m.Q = column(), rapid.IntRange(1, 999).Draw(t, "q")
+		case sandbox.Dot:
+			if m.Column = column(); rapid.Bool().Draw(t, "product") {
+				m.With = []string{column(m.Column)}
+			}
 		case sandbox.Covariance, sandbox.Correlation, sandbox.Ratio:
 			m.Column = column()
 			m.With = []string{column(m.Column)}
@@ -166,7 +170,7 @@ func question(t *rapid.T) query.Spec {
 func once(m query.Measure) string {
 	of := slices.Clone(m.With)
 	first := m.Column
-	if m.Func == sandbox.Covariance || m.Func == sandbox.Correlation {
+	if m.Func == sandbox.Covariance || m.Func == sandbox.Correlation || m.Func == sandbox.Dot && len(m.With) == 1 {
 		of, first = append(of, first), ""
 	}
 	slices.Sort(of)

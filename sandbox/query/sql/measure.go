@@ -13,7 +13,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/query"
 )
 
-const anyMeasure = "COUNT(*), COUNT(DISTINCT …), SUM, AVG, VAR_SAMP, STDDEV_SAMP, MIN, MAX, PERCENTILE_DISC, HISTOGRAM, COVAR_SAMP, CORR, SUM(a) / SUM(b), LINEAR_REGRESSION or LOGISTIC_REGRESSION"
+const anyMeasure = "COUNT(*), COUNT(DISTINCT …), SUM, AVG, VAR_SAMP, STDDEV_SAMP, MIN, MAX, PERCENTILE_DISC, HISTOGRAM, COVAR_SAMP, CORR, SUM(a) / SUM(b), DOT_PRODUCT, LINEAR_REGRESSION or LOGISTIC_REGRESSION"
 
 // instead says what to write for a function that is not the measure it looks like.
 var instead = map[string]string{
@@ -174,6 +174,13 @@ func (c *compiler) function(sc *scope, at int, n *ast.FuncCallExpr) query.Measur
 		return two(sandbox.Covariance, "COVAR_SAMP(a, b)")
 	case "corr":
 		return two(sandbox.Correlation, "CORR(a, b)")
+	case "dot_product":
+		takes(1, 2, "DOT_PRODUCT(a, b)")
+		m := query.Measure{Func: sandbox.Dot, Column: c.argument(sc, n.Args[0])}
+		if len(n.Args) > 1 {
+			m.With = []string{c.argument(sc, n.Args[1])}
+		}
+		return m
 	case "linear_regression":
 		return regression(sandbox.Linear, "LINEAR_REGRESSION(y, x, …)")
 	case "logistic_regression":

@@ -14,7 +14,7 @@
 //	SUM AVG VAR_SAMP STDDEV_SAMP MIN MAX         of one column
 //	PERCENTILE_DISC(amount, 0.5)                 quantile, a rank of at most three decimals
 //	HISTOGRAM(BIN(amount, 'cost-band'))          histogram
-//	SUM(a) / SUM(b)  COVAR_SAMP(a, b)  CORR(a, b)
+//	SUM(a) / SUM(b)  COVAR_SAMP(a, b)  CORR(a, b)  DOT_PRODUCT(a, b)
 //	LINEAR_REGRESSION(y, x1, …)  LOGISTIC_REGRESSION(y, x1, …)
 //	HAVING COUNT(*) >= 20                        shown cells, after the gate
 //	ORDER BY cost DESC LIMIT 10                  the first cells by one measure, after the gate

@@ -14,12 +14,15 @@ import (
 )
 
 // Text prints a valid question as SQL that compiles to the same question again, scenario and purpose apart, one clause a line.
-// A raw column, which no question may have, is printed bare and does not compile.
+// A raw column, which no question may have, is printed bare and does not compile; nor does a score, which has no words in SQL.
 func Text(s query.Spec) string {
 	var b strings.Builder
 	var columns, groups []string
 	for _, d := range s.Dimensions {
 		l := labelled(d.Column, d.Bin)
+		if d.Score != nil {
+			l = scored(d.Score)
+		}
 		columns = append(columns, l+" AS "+quoteName(d.As))
 		groups = append(groups, l)
 	}
@@ -112,6 +115,8 @@ func measureText(m query.Measure) string {
 		return "COVAR_SAMP(" + all + ")"
 	case sandbox.Correlation:
 		return "CORR(" + all + ")"
+	case sandbox.Dot:
+		return "DOT_PRODUCT(" + all + ")"
 	case sandbox.Ratio:
 		return "SUM(" + of[0] + ") / SUM(" + strings.Join(of[1:], ", ") + ")"
 	case sandbox.Linear:
@@ -183,4 +188,35 @@ func identifier(s string) string {
 		return s
 	}
 	return quoteName(s)
+}
+
+// scored prints a score: what each label is worth, and the edges of its bands.
+func scored(x *query.Score) string {
+	var b strings.Builder
+	b.WriteString("SCORE(")
+	for i, p := range x.Parts {
+		if i > 0 {
+			b.WriteString(" + ")
+		}
+		fmt.Fprintf(&b, "%s {", labelled(p.Column, p.Bin))
+		for j, y := range p.Points {
+			if j > 0 {
+				b.WriteString(", ")
+			}
+			quoted := make([]string, len(y.In))
+			for k, l := range y.In {
+				quoted[k] = quote(l)
+			}
+			fmt.Fprintf(&b, "%s: %d", strings.Join(quoted, " "), y.Value)
+		}
+		b.WriteString("}")
+	}
+	b.WriteString("; bands at")
+	for _, e := range x.Edges {
+		fmt.Fprintf(&b, " %d", e)
+	}
+	if x.Scale > 0 {
+		fmt.Fprintf(&b, "; in 10^-%d", x.Scale)
+	}
+	return b.String() + ")"
 }
