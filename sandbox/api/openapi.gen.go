@@ -166,6 +166,7 @@ type SchemaVersion = catalog.SchemaVersion
 
 // Score (分值分组) adds up points of labels and groups by the band that the sum falls into
 type Score struct {
+	Base  *int64      `json:"base,omitempty"`
 	Edges []int64     `json:"edges"`
 	Parts []ScorePart `json:"parts"`
 	Scale *int        `json:"scale,omitempty"`

@@ -143,7 +143,7 @@ func genSpec(t *rapid.T) query.Spec {
 
 // genScore draws points for some labels.
 func genScore(t *rapid.T, refs []string, labels map[string][]string) *query.Score {
-	x := &query.Score{Scale: rapid.IntRange(0, 3).Draw(t, "scale"),
+	x := &query.Score{Base: rapid.Int64Range(-5, 5).Draw(t, "base"), Scale: rapid.IntRange(0, 3).Draw(t, "scale"),
 		Edges: slices.Sorted(slices.Values(rapid.SliceOfNDistinct(rapid.Int64Range(-30, 30), 1, 4, rapid.ID[int64]).Draw(t, "edges")))}
 	for _, ref := range rapid.SliceOfNDistinct(rapid.SampledFrom(refs), 1, 3, rapid.ID[string]).Draw(t, "parts") {
 		col, bin, _ := strings.Cut(ref, " ")

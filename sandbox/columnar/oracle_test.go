@@ -107,7 +107,7 @@ func oracle(s query.Spec, tables map[sandbox.DatasetID]*table) *sandbox.Answer {
 					labels = append(labels, label(hits, d.Column, d.Bin))
 					continue
 				}
-				sum := int64(0)
+				sum := d.Score.Base
 				for _, p := range d.Score.Parts {
 					for _, y := range p.Points {
 						for _, l := range y.In {

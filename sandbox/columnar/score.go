@@ -26,7 +26,7 @@ func (s *scanner) score(d int, x *score, n int) {
 	if len(x.Edges) == 1 {
 		for j, v := range sums {
 			out[j] = 0
-			if v >= x.Edges[0] {
+			if v+x.Base >= x.Edges[0] {
 				out[j] = 1
 			}
 		}

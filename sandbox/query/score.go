@@ -14,6 +14,7 @@ import (
 // by all of its parts would; each part is a grouping by its column or bin. A label without points is worth 0.
 type Score struct {
 	Parts []Part  `json:"parts"`
+	Base  int64   `json:"base,omitempty"`  // what every row begins with
 	Edges []int64 `json:"edges"`           // rising lower bounds of bands, in 10^-Scale points
 	Scale int     `json:"scale,omitempty"` // decimals of points and edges
 }
@@ -49,9 +50,9 @@ func (x *Score) Bands() []string {
 	return append(out, "≥"+text(x.Edges[len(x.Edges)-1]))
 }
 
-// Band gives the index of the band that a sum falls into.
+// Band gives the index of the band that a sum of points falls into.
 func (x *Score) Band(sum int64) int {
-	n, found := slices.BinarySearch(x.Edges, sum)
+	n, found := slices.BinarySearch(x.Edges, sum+x.Base)
 	return n + one(found)
 }
 
@@ -70,6 +71,9 @@ func (s Spec) validateScore(at string, x *Score) error {
 		return bad(at, fmt.Sprintf("a score has 1 to %d parts, 2 to %d bands and at most %d decimals", MaxParts, MaxBands, maxScale))
 	}
 	within := func(v int64) bool { return -maxPoints <= v && v <= maxPoints }
+	if !within(x.Base) {
+		return bad(at, "a score begins with at most 2^50")
+	}
 	for i, e := range x.Edges {
 		if i > 0 && e <= x.Edges[i-1] || !within(e) {
 			return bad(at, "edges of a score rise, and are at most 2^50")
@@ -104,7 +108,7 @@ func (s Spec) validateScore(at string, x *Score) error {
 
 // normal puts parts, points and labels in order; points that are equal stand together, those of 0 go.
 func (x *Score) normal(rename func(string) string) *Score {
-	out := &Score{Edges: slices.Clone(x.Edges), Scale: x.Scale}
+	out := &Score{Base: x.Base, Edges: slices.Clone(x.Edges), Scale: x.Scale}
 	for _, p := range x.Parts {
 		by := map[int64][]string{}
 		for _, y := range p.Points {

@@ -211,6 +211,9 @@ func scored(x *query.Score) string {
 		}
 		b.WriteString("}")
 	}
+	if x.Base != 0 {
+		fmt.Fprintf(&b, " + %d", x.Base)
+	}
 	b.WriteString("; bands at")
 	for _, e := range x.Edges {
 		fmt.Fprintf(&b, " %d", e)
