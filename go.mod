@@ -18,6 +18,7 @@ require (
 	github.com/rogpeppe/go-internal v1.16.0 // tests only: the command line as scripts (testscript)
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.2 // tests only: holds the examples of a table format to its JSON schema
 	github.com/spf13/cobra v1.10.2 // command line
+	github.com/tetratelabs/wazero v1.12.0 // wasm modules inside the jail, without cgo
 	github.com/tjfoc/gmsm v1.4.1 // TLCP engine behind attest/sm/tlcp; second opinion on every SM algorithm in tests
 	github.com/transparency-dev/merkle v0.0.2 // tree arithmetic of the evidence log, with an SM3 hasher
 	github.com/zeebo/xxh3 v1.0.2 // hashes of rows that are counted for uniqueness

@@ -149,6 +149,7 @@ func TestBans(t *testing.T) {
 		"database/sql":                             "sandbox/store",
 		"github.com/prometheus":                    "sandbox/api",
 		"github.com/spf13/cobra":                   "cmd/opdomain",
+		"github.com/tetratelabs/wazero":            "sandbox/jail",
 		"golang.org/x/crypto":                      "attest/keys",
 		"crypto/aes":                               "nowhere",
 		"crypto/rsa":                               "nowhere",
