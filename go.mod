@@ -1,15 +1,18 @@
 module github.com/opdomain/opdomain
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/RoaringBitmap/roaring/v2 v2.4.5 // who is in a published cell, in sandbox/egress
 	github.com/apache/arrow/go/v17 v17.0.0 // record batches of the hot path
 	github.com/cloudflare/circl v1.6.2 // threshold shares of the key backup, verifiable
 	github.com/cockroachdb/datadriven v1.0.2 // tests only: tables of questions that lawyers can read
+	github.com/elastic/go-seccomp-bpf v1.6.0 // filters of system calls with argument rules, in sandbox/jail
 	github.com/emmansun/gmsm v0.44.0 // every SM algorithm, behind attest/sm
 	github.com/getkin/kin-openapi v0.140.0 // tests only: holds real answers to openapi.yaml
 	github.com/google/differential-privacy/go/v3 v3.0.0 // calibrated Gaussian noise and private selection, in sandbox/egress/noise; go/v4 does not resolve
+	github.com/hashicorp/go-hclog v1.6.3 // a silent logger for go-plugin, which logs a plug-in's words otherwise
+	github.com/hashicorp/go-plugin v1.8.0 // the protocol of plug-ins; the process and its channel are ours, in sandbox/jail
 	github.com/miekg/pkcs11 v1.1.1 // keys in a device, in attest/keys/pkcs11
 	github.com/oapi-codegen/runtime v1.5.0 // parameter binding of the generated server and client
 	github.com/pingcap/tidb/pkg/parser v0.0.0-20250324122243-d51e00e5bbf0 // SQL text to a syntax tree, in sandbox/query/sql
@@ -24,11 +27,14 @@ require (
 	github.com/zeebo/xxh3 v1.0.2 // hashes of rows that are counted for uniqueness
 	go.yaml.in/yaml/v3 v3.0.6 // desensitisation plans; kept by the YAML organisation
 	golang.org/x/crypto v0.54.0 // Argon2id for passphrases, in attest/keys
+	golang.org/x/net v0.57.0 // assembles a filter, whose digest is evidence, as go-seccomp-bpf does
 	golang.org/x/sync v0.22.0 // columns of a version sealed side by side, bounds of pushes
 	golang.org/x/sys v0.47.0 // locks, local sockets' users, what the machine is like
 	golang.org/x/term v0.45.0 // passphrase prompt
 	golang.org/x/text v0.40.0 // GB18030 and Unicode normal forms of incoming text and of labels that leave
 	golang.org/x/time v0.14.0 // token buckets of the interface
+	google.golang.org/grpc v1.79.1 // what is spoken with a plug-in over one inherited socket
+	google.golang.org/protobuf v1.36.12 // messages of one field between the jail and its own stages
 	modernc.org/sqlite v1.46.1 // embedded store without cgo
 	pgregory.net/rapid v1.2.0 // tests only: laws over random data
 )
@@ -50,7 +56,7 @@ require (
 	github.com/gobwas/pool v0.2.1 // indirect
 	github.com/gobwas/ws v1.4.0 // indirect
 	github.com/goccy/go-json v0.10.3 // indirect
-	github.com/golang/glog v1.2.0 // indirect
+	github.com/golang/glog v1.2.5 // indirect
 	github.com/google/flatbuffers v24.3.25+incompatible // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
@@ -83,10 +89,18 @@ require (
 	golang.org/x/telemetry v0.0.0-20260625142307-59b4966ccb57 // indirect
 	golang.org/x/tools v0.47.0 // indirect
 	golang.org/x/xerrors v0.0.0-20231012003039-104605ab7028 // indirect
-	gonum.org/v1/gonum v0.15.0 // indirect
-	google.golang.org/protobuf v1.36.11 // indirect
+	gonum.org/v1/gonum v0.16.0 // indirect
 	gopkg.in/natefinch/lumberjack.v2 v2.2.1 // indirect
 	modernc.org/libc v1.68.0 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.11.0 // indirect
+)
+
+require (
+	github.com/fatih/color v1.15.0 // indirect
+	github.com/golang/protobuf v1.5.4 // indirect
+	github.com/hashicorp/yamux v0.1.2 // indirect
+	github.com/mattn/go-colorable v0.1.14 // indirect
+	github.com/oklog/run v1.1.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20261110000943-09e21b237f2c // indirect
 )

@@ -25,6 +25,7 @@ import (
 
 	"github.com/opdomain/opdomain/attest/keys/pkcs11"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/jail"
 )
 
 // Exit statuses.
@@ -38,6 +39,7 @@ const exitHelp = `
 exit status: 0 done, 1 failed, 2 wrong usage, 3 refused by the domain's policy`
 
 func main() {
+	jail.Enter() // returns, unless the jail started this process
 	if err := harden(os.Args[1:]); err != nil {
 		os.Exit((&app{err: os.Stderr}).fail(err))
 	}

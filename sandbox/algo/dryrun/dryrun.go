@@ -202,7 +202,7 @@ func (r *Run) gate(id sandbox.QuestionID, d query.Derivation, a *sandbox.Answer,
 		}
 		return Answer{Cells: len(a.Cells), released: &out}, nil
 	}
-	p := r.Params.Stricter(d.MinSubjects, d.MaxShare)
+	p := r.Params.Stricter(egress.Params{MinSubjects: d.MinSubjects, DominanceK: d.MaxShare, PPercent: d.PPercent, Prior: d.Prior, MaxBits: d.MaxBits})
 	c, err := egress.Check(id, a, p, book.Linked(ledger, a)...)
 	if err != nil {
 		return Answer{Withheld: err.Error()}, nil

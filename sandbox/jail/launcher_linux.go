@@ -1,0 +1,382 @@
+package jail
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/jail/guest"
+)
+
+// Config (隔离配置) says what a Launcher may use. The zero value is right for a service with a control group of its own.
+type Config struct {
+	Program string // this program, which calls Enter; default /proc/self/exe. Others must be able to execute its file
+	Runsc   string // gVisor's command, for T2; default: the one in PATH
+	Base    int    // as root: the first user id of plug-ins; default 100000. Nobody else may have it
+}
+
+// Launcher (隔离启动器) starts plug-ins. One serves a whole process.
+type Launcher struct {
+	cfg     Config
+	report  Report
+	cgroups *cgroups // nil: none that can be written
+	self    func() (*Image, error)
+
+	work   chan func()
+	done   chan struct{}
+	closed atomic.Bool
+	halted atomic.Pointer[Fault] // by a canary
+	next   atomic.Uint32
+
+	mu      sync.Mutex
+	running map[*Process]struct{}
+}
+
+// New examines the machine and gives a Launcher; Close it. What is missing is in Probe and refuses later.
+func New(cfg Config) (*Launcher, error) {
+	if cfg.Program == "" {
+		cfg.Program = "/proc/self/exe"
+	}
+	if cfg.Base == 0 {
+		cfg.Base = 100000
+	}
+	if cfg.Base < 1000 {
+		return nil, &sandbox.Error{Op: "jail", Kind: sandbox.Invalid, Object: "base", Detail: "user ids of plug-ins start at 1000 or above"}
+	}
+	l := &Launcher{cfg: cfg, work: make(chan func()), done: make(chan struct{}), running: map[*Process]struct{}{}}
+	l.self = sync.OnceValues(l.sealSelf)
+	go l.starter()
+	l.examine()
+	return l, nil
+}
+
+// Probe says for each layer whether this machine has it, as New found it.
+func (l *Launcher) Probe() Report { return l.report }
+
+// starter starts every process from one thread that lives as long as the launcher: the kernel's parent death signal comes
+// when the thread that started a process ends, not when its program does.
+func (l *Launcher) starter() {
+	runtime.LockOSThread()
+	defer close(l.done)
+	for f := range l.work {
+		f()
+	}
+}
+
+func (l *Launcher) onStarter(f func() error) error {
+	result := make(chan error, 1)
+	l.work <- func() { result <- f() }
+	return <-result
+}
+
+// Close kills what runs, waits for it, and ends the launcher. Start must not run beside it.
+func (l *Launcher) Close() error {
+	if l.closed.Swap(true) {
+		return nil
+	}
+	l.mu.Lock()
+	var all []*Process
+	for p := range l.running {
+		all = append(all, p)
+	}
+	l.mu.Unlock()
+	for _, p := range all {
+		_ = p.Close()
+	}
+	close(l.work)
+	<-l.done
+	img, err := l.self()
+	if err != nil {
+		return nil
+	}
+	return img.Close()
+}
+
+// sealSelf is this program as an image: the hosts of modules and canaries are entries of it.
+func (l *Launcher) sealSelf() (*Image, error) {
+	if l.closed.Load() {
+		return nil, errGone
+	}
+	f, err := os.Open(l.cfg.Program)
+	if err != nil {
+		return nil, unavailable("program", err)
+	}
+	defer f.Close()
+	return sealImage(f, true)
+}
+
+// Start starts a plug-in, examines it, feeds it and waits for its first answer. ctx bounds the start and the life of the
+// plug-in. An error is a Fault, or Invalid for limits; nothing of the plug-in is left then.
+func (l *Launcher) Start(ctx context.Context, job Job) (*Process, error) {
+	var err error
+	if job.Limits, err = job.Limits.complete(); err != nil {
+		return nil, err
+	}
+	if err := l.report.refuse(job.Tier); err != nil {
+		return nil, err
+	}
+	if f := l.halted.Load(); f != nil {
+		return nil, f
+	}
+	c := child{args: []string{pluginName}, image: job.Image}
+	switch job.Tier {
+	case W, Wp:
+		if job.Module == nil || job.Image != nil {
+			return nil, &sandbox.Error{Op: "jail: start", Kind: sandbox.Invalid, Object: string(job.Tier), Detail: "runs a module, and no image"}
+		}
+		if c.image, err = l.self(); err != nil {
+			return nil, err
+		}
+		c.args, c.phase = []string{wasmName}, compile
+	default:
+		if job.Image == nil || job.Module != nil {
+			return nil, &sandbox.Error{Op: "jail: start", Kind: sandbox.Invalid, Object: string(job.Tier), Detail: "runs an image, and no module"}
+		}
+	}
+	return l.start(ctx, job, c)
+}
+
+// child is what becomes a process.
+type child struct {
+	args  []string
+	image *Image
+	phase phase
+}
+
+// start is the whole life of a start; Start and Canary come through here.
+func (l *Launcher) start(ctx context.Context, job Job, c child) (p *Process, err error) {
+	if l.closed.Load() {
+		return nil, &Fault{Op: "jail: start", Reason: Closed, Detail: "the launcher is closed"}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, &Fault{Op: "jail: start", Reason: Cancelled, Err: err}
+	}
+	p = &Process{launcher: l, job: job, image: c.image, gone: make(chan struct{}), began: time.Now()}
+	defer func() {
+		if err != nil {
+			cause := p.cause(ReasonOf(err)) // before Close gives it one
+			_ = p.Close()
+			if f := (*Fault)(nil); errors.As(err, &f) && cause != "" {
+				f.Reason = cause
+			}
+			p = nil
+		}
+	}()
+	if err := p.wire(); err != nil {
+		return p, err
+	}
+	if job.Tier == T2 {
+		err = l.gvisor(p)
+	} else {
+		err = l.confine(p, c)
+	}
+	if err != nil {
+		return p, err
+	}
+	p.watch(ctx)
+	if err := l.prove(p, c); err != nil {
+		return p, err
+	}
+	if c.phase == compile {
+		if err := p.send(job.Module.file, job.Module.size); err != nil {
+			return p, err
+		}
+		if err := p.compiled(ctx); err != nil {
+			return p, err
+		}
+	}
+	if d := job.Dataset; d != nil {
+		err = p.send(d.file, d.size)
+	} else {
+		err = p.send(nil, 0)
+	}
+	if err != nil {
+		return p, err
+	}
+	_ = p.feed.Close()
+	if c.phase != compile {
+		err = p.connect(ctx)
+	}
+	return p, err
+}
+
+// wire makes the channel, the feed and the pipes of output.
+func (p *Process) wire() error {
+	var err error
+	pair := func(kind int, name string, block bool) (host, child *os.File) {
+		if err != nil {
+			return nil, nil
+		}
+		var fds [2]int
+		if fds, err = unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
+			return nil, nil
+		}
+		if block {
+			err = unix.SetNonblock(fds[1], false) // each end has a state of its own
+		}
+		return os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name)
+	}
+	pipe := func() (r, w *os.File) {
+		if err == nil {
+			r, w, err = os.Pipe()
+		}
+		return r, w
+	}
+	var rpc *os.File
+	rpc, p.inner[rpcFD] = pair(unix.SOCK_STREAM, "rpc", false)
+	p.feed, p.inner[feedFD] = pair(unix.SOCK_SEQPACKET, "feed", true)
+	p.control, p.inner[controlFD] = pair(unix.SOCK_SEQPACKET, "control", true)
+	p.out[0], p.inner[1] = pipe()
+	p.out[1], p.inner[2] = pipe()
+	if err == nil {
+		p.inner[0], err = os.Open(os.DevNull)
+	}
+	if err == nil {
+		p.rpc, err = net.FileConn(rpc)
+	}
+	if rpc != nil {
+		_ = rpc.Close()
+	}
+	p.fds = map[int]string{}
+	for fd := range feedFD + 1 {
+		var st unix.Stat_t
+		if err == nil {
+			err = unix.Fstat(int(p.inner[fd].Fd()), &st)
+		}
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFSOCK:
+			p.fds[fd] = fmt.Sprintf("socket:[%d]", st.Ino)
+		case unix.S_IFIFO:
+			p.fds[fd] = fmt.Sprintf("pipe:[%d]", st.Ino)
+		default:
+			p.fds[fd] = os.DevNull
+		}
+	}
+	if err != nil {
+		return unavailable("descriptors", err)
+	}
+	return nil
+}
+
+// confine starts stage 1, puts it into its group, and gives it its order. When it returns without an error the plug-in runs.
+func (l *Launcher) confine(p *Process, c child) error {
+	fault := func(object string, err error) error {
+		return &Fault{Op: "jail: start", Reason: Layer, Object: object, Err: err}
+	}
+	names := p.job.Tier == T1 || p.job.Tier == W
+	root := os.Geteuid() == 0
+	o := order{Names: names, Bound: names || root, Phase: c.phase, Args: c.args, Env: []string{guest.Variable + "=" + guest.Version, "GOMAXPROCS=" + fmt.Sprint(max(1, int(p.job.Limits.Cores)))},
+		MountAt: "/proc", Limits: limitsOf(p.job, root), Try: c.image == nil}
+	if p.job.Limits.Cores == 0 {
+		o.Env[1] = "GOMAXPROCS=" + fmt.Sprint(runtime.NumCPU())
+	}
+	if l.cgroups != nil {
+		g, err := l.cgroups.group(p.job.Limits)
+		if err != nil {
+			return fault(layerCgroup, err)
+		}
+		p.group = g
+	} else if names && root && c.image != nil {
+		return fault(layerCgroup, errors.New("none that can be written"))
+	}
+	p.uid = os.Geteuid()
+	cmd := exec.Command(l.cfg.Program)
+	cmd.Args, cmd.Env, cmd.Dir = []string{stageName}, []string{}, "/"
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.inner[0], p.inner[1], p.inner[2]
+	image := p.inner[0]
+	if c.image != nil {
+		var err error
+		if image, err = reopen(c.image.file); err != nil {
+			return err
+		}
+		defer image.Close()
+	}
+	cmd.ExtraFiles = []*os.File{p.inner[rpcFD], p.inner[feedFD], image, p.inner[controlFD]}
+	a := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
+	if names {
+		a.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
+		uid, gid := os.Geteuid(), os.Getegid()
+		if root {
+			p.uid = l.cfg.Base
+			uid, gid = p.uid, p.uid
+			// User 0 of the new namespace, or exec loses the capabilities that stage 1 needs; and none of the host's groups.
+			a.Credential, a.GidMappingsEnableSetgroups = &syscall.Credential{}, true
+		}
+		a.UidMappings = []syscall.SysProcIDMap{{HostID: uid, Size: 1}}
+		a.GidMappings = []syscall.SysProcIDMap{{HostID: gid, Size: 1}}
+	} else if root {
+		// A user id of its own, so that its number of tasks is counted alone and it has no equal to signal.
+		p.uid = l.cfg.Base + 1 + int(l.next.Add(1)%4096)
+		a.Credential = &syscall.Credential{Uid: uint32(p.uid), Gid: uint32(p.uid)}
+		o.Bound = false // it is given up by changing the user
+	}
+	cmd.SysProcAttr = a
+	if p.group != nil && p.group.v2 != "" {
+		dir, err := os.Open(p.group.v2)
+		if err != nil {
+			return fault(layerCgroup, err)
+		}
+		defer dir.Close()
+		a.UseCgroupFD, a.CgroupFD = true, int(dir.Fd())
+	}
+	if err := l.onStarter(cmd.Start); err != nil {
+		return fault(layerStage, err)
+	}
+	p.cmd = cmd
+	go p.reap()
+	for _, f := range p.inner {
+		_ = f.Close()
+	}
+	if p.group != nil {
+		if err := p.group.join(cmd.Process.Pid); err != nil {
+			return fault(layerCgroup, err)
+		}
+	}
+	b, err := json.Marshal(o)
+	if err != nil || len(b) > maxOrder {
+		return fault("order", errors.Join(err, errors.New("too long")))
+	}
+	if err := p.control.SetDeadline(p.began.Add(p.job.Limits.Start)); err != nil {
+		return unavailable("control", err)
+	}
+	if _, err := p.control.Write(b); err != nil {
+		return fault(layerStage, err)
+	}
+	said := make([]byte, 256)
+	n, err := p.control.Read(said) // the end of it: the image runs
+	_ = p.control.Close()
+	switch {
+	case n > 0:
+		f := &Fault{Op: "jail: start", Reason: Layer, Object: layerStage, Detail: string(said[:n])}
+		if len(said[:n]) > 8 && string(said[:8]) == "execute:" {
+			f.Reason, f.Object = BadImage, "image"
+		}
+		return f
+	case err != nil && n == 0 && !isEOF(err):
+		return &Fault{Op: "jail: start", Reason: Deadline, Object: layerStage, Err: err}
+	}
+	return nil
+}
+
+// limitsOf are the limits of the process itself. Those of the group come first where there is one.
+func limitsOf(job Job, root bool) map[int]uint64 {
+	threads := uint64(job.Limits.Threads)
+	if !root && job.Tier != T1 && job.Tier != W {
+		threads += 1024 // the user's other tasks count too
+	}
+	cpu := uint64(job.Limits.Wall.Seconds()*float64(runtime.NumCPU())) + 2
+	return map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_NOFILE: maxFD, unix.RLIMIT_FSIZE: 0, unix.RLIMIT_MEMLOCK: 0, unix.RLIMIT_MSGQUEUE: 0,
+		unix.RLIMIT_SIGPENDING: 64, unix.RLIMIT_NPROC: threads, unix.RLIMIT_DATA: uint64(job.Limits.Memory), unix.RLIMIT_CPU: cpu}
+}

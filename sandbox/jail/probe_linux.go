@@ -1,0 +1,121 @@
+package jail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// examine fills the report: each layer by using it, the whole by a stage 1 that does everything but start an image.
+func (l *Launcher) examine() {
+	add := func(name, have string, err error) {
+		p := Part{Name: name, Have: err == nil, Detail: have}
+		if err != nil {
+			p.Detail = err.Error()
+		}
+		l.report.Parts = append(l.report.Parts, p)
+	}
+	var cgroupErr error
+	l.cgroups, cgroupErr = l.probeCgroups()
+	var u unix.Utsname
+	err := unix.Uname(&u)
+	add(layerSystem, "Linux "+unix.ByteSliceToString(u.Release[:])+" "+unix.ByteSliceToString(u.Machine[:]), err)
+	add(layerMemfd, "executable and data, sealed", probeMemfd())
+	abi := landlockVersion()
+	if abi < landlockABI {
+		err = fmt.Errorf("level %d, level %d is needed (Linux 6.12, and landlock among the security modules that are on)", abi, landlockABI)
+	}
+	add(layerLandlock, fmt.Sprintf("level %d", abi), err)
+	add(layerSeccomp, "filters that kill the process", probeSeccomp())
+	var missing []error
+	for _, n := range namespaces {
+		if _, err := os.Stat("/proc/self/ns/" + n); err != nil {
+			missing = append(missing, errors.New("no namespace "+n))
+		}
+	}
+	if err = errors.Join(missing...); err == nil && l.report.Parts[len(l.report.Parts)-1].Have && abi >= landlockABI {
+		err = l.try(T1) // what forbids them shows in the trial only: limits, containers, security modules
+	}
+	add(layerNamespaces, "user, mount, pid, net, ipc, uts, cgroup", err)
+	add(layerStage, "all steps but the start of an image", l.try(T1p))
+	switch {
+	case l.cgroups != nil:
+		add(layerCgroup, fmt.Sprintf("memory %s, tasks %s, processor time %q, kill of a group %v", l.cgroups.mem, l.cgroups.pid, l.cgroups.cpu, l.cgroups.v2 != ""), nil)
+	case os.Geteuid() != 0:
+		add(layerCgroup, "none that this user can write to: the limits of the process hold", nil)
+	default:
+		add(layerCgroup, "", cgroupErr)
+	}
+	name := l.cfg.Runsc
+	if name == "" {
+		name = "runsc"
+	}
+	path, err := exec.LookPath(name)
+	if err == nil {
+		l.cfg.Runsc = path
+	}
+	add(layerGvisor, "runsc is installed", err)
+}
+
+func (l *Launcher) probeCgroups() (*cgroups, error) {
+	c, err := findCgroups("/proc")
+	if err == nil {
+		err = c.prepare()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func probeMemfd() error {
+	for _, exec := range []bool{false, true} {
+		f, err := memory("probe", exec)
+		if err == nil {
+			f, err = seal(f, exec)
+		}
+		if err != nil {
+			return err
+		}
+		_ = f.Close()
+	}
+	return nil
+}
+
+func probeSeccomp() error {
+	action := uint32(unix.SECCOMP_RET_KILL_PROCESS)
+	if _, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_GET_ACTION_AVAIL, 0, uintptr(unsafe.Pointer(&action))); e != 0 {
+		return e
+	}
+	_, err := filterDigest(native)
+	return err
+}
+
+// try runs stage 1 up to the start of an image.
+func (l *Launcher) try(t Tier) error {
+	limits, err := Limits{}.complete()
+	if err != nil {
+		return err
+	}
+	limits.Wall = 10 * time.Second
+	p := &Process{launcher: l, job: Job{Tier: t, Limits: limits}, gone: make(chan struct{}), began: time.Now()}
+	defer func() { _ = p.Close() }()
+	if err := p.wire(); err != nil {
+		return err
+	}
+	if err := l.confine(p, child{args: []string{pluginName}}); err != nil {
+		return err
+	}
+	p.watch(context.Background())
+	<-p.gone
+	if r := p.Reason(); r != Ended {
+		return errors.New("the trial " + string(r))
+	}
+	return nil
+}
