@@ -7,7 +7,7 @@ require (
 	github.com/apache/arrow/go/v17 v17.0.0 // record batches of the hot path
 	github.com/cloudflare/circl v1.6.2 // threshold shares of the key backup, verifiable
 	github.com/cockroachdb/datadriven v1.0.2 // tests only: tables of questions that lawyers can read
-	github.com/elastic/go-seccomp-bpf v1.6.0 // filters of system calls with argument rules, in sandbox/jail
+	github.com/elastic/go-seccomp-bpf v1.6.0 // tables of system call numbers; its assembler confuses arguments with numbers, so filters are assembled in sandbox/jail
 	github.com/emmansun/gmsm v0.44.0 // every SM algorithm, behind attest/sm
 	github.com/getkin/kin-openapi v0.140.0 // tests only: holds real answers to openapi.yaml
 	github.com/google/differential-privacy/go/v3 v3.0.0 // calibrated Gaussian noise and private selection, in sandbox/egress/noise; go/v4 does not resolve
@@ -27,7 +27,7 @@ require (
 	github.com/zeebo/xxh3 v1.0.2 // hashes of rows that are counted for uniqueness
 	go.yaml.in/yaml/v3 v3.0.6 // desensitisation plans; kept by the YAML organisation
 	golang.org/x/crypto v0.54.0 // Argon2id for passphrases, in attest/keys
-	golang.org/x/net v0.57.0 // assembles a filter, whose digest is evidence, as go-seccomp-bpf does
+	golang.org/x/net v0.57.0 // instructions of socket filters, and a machine for them in tests
 	golang.org/x/sync v0.22.0 // columns of a version sealed side by side, bounds of pushes
 	golang.org/x/sys v0.47.0 // locks, local sockets' users, what the machine is like
 	golang.org/x/term v0.45.0 // passphrase prompt

@@ -192,7 +192,7 @@ func (c *channel) fault(method string, err error) error {
 		f.Reason, f.Err = Deadline, context.DeadlineExceeded
 	case codes.Canceled:
 		f.Reason, f.Err = Cancelled, context.Canceled
-	case codes.Unavailable, codes.Internal, codes.Unknown:
+	case codes.Unavailable, codes.Internal:
 		// The connection is broken, or the plug-in says so: it has a moment to be dead.
 		select {
 		case <-c.p.gone:

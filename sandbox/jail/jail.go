@@ -207,8 +207,8 @@ const (
 	layerGvisor     = "gvisor"
 )
 
-// needs are the layers of each tier.
-var needs = map[Tier][]string{
+// layersOf are the layers of each tier.
+var layersOf = map[Tier][]string{
 	T1:  {layerSystem, layerMemfd, layerLandlock, layerSeccomp, layerNamespaces, layerStage, layerCgroup},
 	T1p: {layerSystem, layerMemfd, layerLandlock, layerSeccomp, layerStage},
 	W:   {layerSystem, layerMemfd, layerLandlock, layerSeccomp, layerNamespaces, layerStage, layerCgroup},
@@ -218,7 +218,7 @@ var needs = map[Tier][]string{
 
 // Missing lists the layers of a tier that the machine lacks; an unknown tier lacks itself.
 func (r Report) Missing(t Tier) []Part {
-	names, ok := needs[t]
+	names, ok := layersOf[t]
 	if !ok {
 		return []Part{{Name: string(t), Detail: "no such tier: T1, T1p, W, Wp, T2"}}
 	}

@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -18,25 +19,64 @@ import (
 
 func TestMain(m *testing.M) {
 	Enter()
-	os.Exit(m.Run())
+	code := m.Run()
+	if built != "" {
+		os.RemoveAll(built)
+	}
+	os.Exit(code)
 }
 
-// attackProgram builds the plug-in of the tests: a static program of its own.
-var attackProgram = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "jail-attack-")
-	if err != nil {
-		return "", err
+// Plug-ins of the tests: static programs of their own, built once, for every user.
+var (
+	attackProgram = sync.OnceValues(func() (string, error) { return build("attack") })
+	rawProgram    = sync.OnceValues(func() (string, error) { return build("raw") })
+	built         string
+)
+
+func build(name string) (string, error) {
+	if path := os.Getenv("JAIL_" + strings.ToUpper(name)); path != "" {
+		return path, nil
 	}
-	path := filepath.Join(dir, "attack")
-	cmd := exec.Command("go", "build", "-o", path, "./testdata/attack")
+	if built == "" {
+		dir, err := os.MkdirTemp("", "jail-test-")
+		if err != nil {
+			return "", err
+		}
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return "", err
+		}
+		built = dir
+	}
+	path := filepath.Join(built, name)
+	cmd := exec.Command("go", "build", "-o", path, "./testdata/"+name)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
 	return path, cmd.Run()
-})
+}
 
-func program(t testing.TB) []byte {
+// require skips aloud what the machine cannot do; OPDOMAIN_REQUIRE=all makes that a failure.
+func require(t testing.TB, have bool, what string) {
 	t.Helper()
-	path, err := attackProgram()
+	if have {
+		return
+	}
+	if os.Getenv("OPDOMAIN_REQUIRE") == "all" {
+		t.Fatalf("absent, and OPDOMAIN_REQUIRE=all wants it: %s", what)
+	}
+	t.Skipf("SKIPPED ALOUD: %s", what)
+}
+
+func needs(t testing.TB, l *Launcher, tier Tier) {
+	t.Helper()
+	missing := l.Probe().Missing(tier)
+	require(t, len(missing) == 0, fmt.Sprintf("%s lacks %v", tier, missing))
+}
+
+func sumOf(b []byte) [sm.Size]byte { return sm.Sum(b) }
+
+func program(t testing.TB, build func() (string, error)) []byte {
+	t.Helper()
+	path, err := build()
 	if err != nil {
 		t.Fatalf("build the plug-in: %v", err)
 	}
@@ -47,9 +87,11 @@ func program(t testing.TB) []byte {
 	return b
 }
 
-func image(t testing.TB) *Image {
+func image(t testing.TB) *Image { return imageOf(t, attackProgram) }
+
+func imageOf(t testing.TB, build func() (string, error)) *Image {
 	t.Helper()
-	b := program(t)
+	b := program(t, build)
 	img, err := NewImage(bytes.NewReader(b), sm.Sum(b))
 	if err != nil {
 		t.Fatal(err)
@@ -83,26 +125,4 @@ func run(ctx context.Context, p *Process, name string) (outcome, error) {
 	return r, err
 }
 
-func TestStart(t *testing.T) {
-	l := launcher(t)
-	for _, p := range l.Probe().Parts {
-		t.Logf("%+v", p)
-	}
-	d, err := NewDataset(func(w io.Writer) error { _, err := w.Write(bytes.Repeat([]byte("rows"), 1000)); return err })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	for _, tier := range []Tier{T1, T1p} {
-		p, err := l.Start(context.Background(), Job{Tier: tier, Image: image(t), Dataset: d})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Log(p.Posture().Text())
-		r, err := run(context.Background(), p, "dataset")
-		t.Log(r, err)
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-}
+func itoa(fd uintptr) string { return fmt.Sprint(fd) }

@@ -278,7 +278,7 @@ func (l *Launcher) confine(p *Process, c child) error {
 	names := p.job.Tier == T1 || p.job.Tier == W
 	root := os.Geteuid() == 0
 	o := order{Names: names, Bound: names || root, Phase: c.phase, Args: c.args, Env: []string{guest.Variable + "=" + guest.Version, "GOMAXPROCS=" + fmt.Sprint(max(1, int(p.job.Limits.Cores)))},
-		MountAt: "/proc", Limits: limitsOf(p.job, root), Try: c.image == nil}
+		MountAt: "/proc", Limits: limitsOf(p.job, root, l.cgroups != nil), Try: c.image == nil}
 	if p.job.Limits.Cores == 0 {
 		o.Env[1] = "GOMAXPROCS=" + fmt.Sprint(runtime.NumCPU())
 	}
@@ -370,13 +370,18 @@ func (l *Launcher) confine(p *Process, c child) error {
 	return nil
 }
 
-// limitsOf are the limits of the process itself. Those of the group come first where there is one.
-func limitsOf(job Job, root bool) map[int]uint64 {
+// limitsOf are the limits of the process itself. Where there is a group its bound of memory comes first, so that the end has a
+// reason, and this one behind it; where there is none this is the bound.
+func limitsOf(job Job, root, grouped bool) map[int]uint64 {
+	data := uint64(job.Limits.Memory)
+	if grouped {
+		data = 2*data + 512<<20
+	}
 	threads := uint64(job.Limits.Threads)
 	if !root && job.Tier != T1 && job.Tier != W {
 		threads += 1024 // the user's other tasks count too
 	}
 	cpu := uint64(job.Limits.Wall.Seconds()*float64(runtime.NumCPU())) + 2
 	return map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_NOFILE: maxFD, unix.RLIMIT_FSIZE: 0, unix.RLIMIT_MEMLOCK: 0, unix.RLIMIT_MSGQUEUE: 0,
-		unix.RLIMIT_SIGPENDING: 64, unix.RLIMIT_NPROC: threads, unix.RLIMIT_DATA: uint64(job.Limits.Memory), unix.RLIMIT_CPU: cpu}
+		unix.RLIMIT_SIGPENDING: 64, unix.RLIMIT_NPROC: threads, unix.RLIMIT_DATA: data, unix.RLIMIT_CPU: cpu}
 }

@@ -70,7 +70,7 @@ func (l *Launcher) prove(p *Process, c child) error {
 	add("image " + hex.EncodeToString(c.image.digest[:]))
 	e.descriptors()
 	add("descriptors null, 2 pipes, 2 sockets, own")
-	limits := limitsOf(p.job, os.Geteuid() == 0)
+	limits := limitsOf(p.job, os.Geteuid() == 0, p.group != nil)
 	e.limits(limits)
 	add(fmt.Sprintf("limits core 0, files %d, file size 0, locked 0, queues 0, tasks %d, data %d", maxFD, limits[unix.RLIMIT_NPROC], limits[unix.RLIMIT_DATA]))
 	if p.group != nil {

@@ -1,9 +1,12 @@
 package jail
 
 import (
+	"encoding/binary"
+	"errors"
+	"runtime"
 	"strings"
+	"unsafe"
 
-	seccomp "github.com/elastic/go-seccomp-bpf"
 	"github.com/elastic/go-seccomp-bpf/arch"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -32,99 +35,150 @@ const (
 	compile              // a module's host until it has compiled: pages may become executable, never writable ones; one more filter
 )
 
-func filter(p phase) (seccomp.Policy, error) {
-	info, err := arch.GetInfo("")
-	if err != nil {
-		return seccomp.Policy{}, err
-	}
-	has := func(names []string) []string {
-		var out []string
-		for _, n := range names {
-			if _, ok := info.SyscallNames[n]; ok {
-				out = append(out, n)
-			}
-		}
-		return out
-	}
-	is := func(arg uint32, v uint64) seccomp.Condition {
-		return seccomp.Condition{Argument: arg, Operation: seccomp.Equal, Value: v}
-	}
-	var some []seccomp.NameWithConditions
-	when := func(name string, c ...seccomp.Condition) {
-		some = append(some, seccomp.NameWithConditions{Name: name, Conditions: c})
-	}
+// word is a condition on one argument: all its 64 bits are want, or, with a mask, none of the mask's bits is set.
+type word struct {
+	arg  int
+	want uint64
+	mask uint32
+}
+
+// rule allows a call when one of its sets of conditions holds.
+type rule struct {
+	name string
+	any  [][]word
+}
+
+func rules(p phase, pid int) []rule {
+	is := func(arg int, v uint64) word { return word{arg: arg, want: v} }
 	// Threads, never processes: the flags of Go's runtime, of Go's with thread-local storage, and of a C library.
 	thread := uint64(unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_SYSVSEM | unix.CLONE_THREAD)
-	when("clone", is(0, thread))
-	when("clone", is(0, thread|unix.CLONE_SETTLS))
-	when("clone", is(0, thread|unix.CLONE_SETTLS|unix.CLONE_PARENT_SETTID|unix.CLONE_CHILD_CLEARTID))
-	unexecutable := seccomp.Condition{Argument: 2, Operation: seccomp.BitsNotSet, Value: unix.PROT_EXEC}
-	when("mmap", unexecutable)
-	when("mprotect", unexecutable)
+	unexecutable := word{arg: 2, mask: unix.PROT_EXEC}
+	r := []rule{
+		{"mmap", [][]word{{unexecutable}}},
+		{"mprotect", [][]word{{unexecutable}}},
+		{"tgkill", [][]word{{is(0, uint64(pid))}}},
+		{"clone", [][]word{{is(0, thread)}, {is(0, thread|unix.CLONE_SETTLS)}, {is(0, thread|unix.CLONE_SETTLS|unix.CLONE_PARENT_SETTID|unix.CLONE_CHILD_CLEARTID)}}},
+		{"fcntl", [][]word{{is(1, unix.F_GETFL)}, {is(1, unix.F_SETFL)}, {is(1, unix.F_GETFD)}, {is(1, unix.F_SETFD)}, {is(1, unix.F_DUPFD_CLOEXEC)}, {is(1, unix.F_GET_SEALS)}}},
+		// The image has a number above the limit of descriptors, so that nothing a plug-in opens can ever stand there.
+		{"execveat", [][]word{{is(0, imageFD), is(4, unix.AT_EMPTY_PATH)}}},
+	}
 	if p == compile {
-		when("mprotect", is(2, unix.PROT_READ|unix.PROT_EXEC))
-		when("seccomp", is(0, unix.SECCOMP_SET_MODE_FILTER))
-		when("prctl", is(0, unix.PR_SET_NO_NEW_PRIVS))
+		r[1].any = append(r[1].any, []word{is(2, unix.PROT_READ|unix.PROT_EXEC)})
+		r = append(r, rule{"seccomp", [][]word{{is(0, unix.SECCOMP_SET_MODE_FILTER)}}})
 	}
-	// The image has a number above the limit of descriptors, so that nothing a plug-in opens can ever stand there.
-	when("execveat", is(0, imageFD), is(4, unix.AT_EMPTY_PATH))
-	for _, cmd := range []uint64{unix.F_GETFL, unix.F_SETFL, unix.F_GETFD, unix.F_SETFD, unix.F_DUPFD_CLOEXEC, unix.F_GET_SEALS} {
-		when("fcntl", is(1, cmd))
-	}
-	refuse := has(probed)
-	if p == compile {
-		refuse = deleteName(refuse, "prctl")
-	}
-	return seccomp.Policy{DefaultAction: seccomp.ActionKillProcess, Syscalls: []seccomp.SyscallGroup{
-		{Action: seccomp.ActionAllow, Names: has(allowed), NamesWithCondtions: some},
-		{Action: seccomp.ActionErrno, Names: refuse},
-	}}, nil
+	return r
 }
 
-func deleteName(names []string, name string) []string {
-	var out []string
-	for _, n := range names {
-		if n != name {
-			out = append(out, n)
+// Offsets in struct seccomp_data.
+const (
+	numberAt = 0
+	archAt   = 4
+	argsAt   = 16
+)
+
+// assemble makes the filter. The tables of numbers are go-seccomp-bpf's; its own assembler is not used: after a failed
+// condition it goes on comparing with the argument in the place of the call's number, so that clone with an exit signal of
+// mprotect's number passed as mprotect (v1.6.0). Here every rule ends in a return.
+func assemble(p phase, pid int) ([]bpf.RawInstruction, error) {
+	info, err := arch.GetInfo("")
+	if err != nil {
+		return nil, err
+	}
+	kill := bpf.RetConstant{Val: unix.SECCOMP_RET_KILL_PROCESS}
+	pass := bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW}
+	fail := bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)}
+	code := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: archAt, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(info.ID), SkipTrue: 1}, kill, // another interface of the processor
+		bpf.LoadAbsolute{Off: numberAt, Size: 4},
+	}
+	if runtime.GOARCH == "amd64" {
+		code = append(code, bpf.JumpIf{Cond: bpf.JumpLessThan, Val: 1 << 30, SkipTrue: 1}, kill) // x32
+	}
+	one := func(names []string, then bpf.Instruction) {
+		for _, n := range names {
+			if nr, ok := info.SyscallNames[n]; ok {
+				code = append(code, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(nr), SkipTrue: 1}, then)
+			}
 		}
 	}
-	return out
+	one(allowed, pass)
+	for _, r := range rules(p, pid) {
+		nr, ok := info.SyscallNames[r.name]
+		if !ok {
+			return nil, errors.New("no system call " + r.name)
+		}
+		var body []bpf.Instruction
+		for _, set := range r.any {
+			body = append(body, conditions(set, pass)...)
+		}
+		body = append(body, kill)
+		if len(body) > 255 {
+			return nil, errors.New("too many conditions on " + r.name)
+		}
+		code = append(code, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(nr), SkipTrue: uint8(len(body))})
+		code = append(code, body...)
+	}
+	one(probed, fail)
+	return bpf.Assemble(append(code, kill))
 }
 
-// withSignals allows signals to own threads: the process id is known only where the filter is loaded.
-func withSignals(p seccomp.Policy, pid int) seccomp.Policy {
-	p.Syscalls[0].NamesWithCondtions = append(p.Syscalls[0].NamesWithCondtions,
-		seccomp.NameWithConditions{Name: "tgkill", Conditions: seccomp.ArgumentConditions{{Argument: 0, Operation: seccomp.Equal, Value: uint64(pid)}}})
-	return p
+// conditions are instructions that return pass when every word holds and otherwise go on behind themselves.
+func conditions(set []word, pass bpf.Instruction) []bpf.Instruction {
+	var code []bpf.Instruction
+	var out []int // jumps to the end
+	for _, w := range set {
+		low, high := uint32(argsAt+8*w.arg), uint32(argsAt+8*w.arg+4)
+		if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
+			low, high = high, low
+		}
+		if w.mask != 0 {
+			code = append(code, bpf.LoadAbsolute{Off: low, Size: 4}, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: w.mask}, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0})
+			out = append(out, len(code)-1)
+			continue
+		}
+		for _, half := range [2][2]uint32{{low, uint32(w.want)}, {high, uint32(w.want >> 32)}} {
+			code = append(code, bpf.LoadAbsolute{Off: half[0], Size: 4}, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: half[1]})
+			out = append(out, len(code)-1)
+		}
+	}
+	code = append(code, pass)
+	for _, at := range out {
+		j := code[at].(bpf.JumpIf)
+		j.SkipTrue = uint8(len(code) - 1 - at)
+		code[at] = j
+	}
+	return code
 }
 
-// load puts the filter on this thread; what it executes keeps it.
-func load(p phase, pid int) error {
-	policy, err := filter(p)
+// load puts the filter on this thread; what it executes keeps it. flags are those of seccomp(2).
+func load(p phase, pid int, flags uintptr) error {
+	raw, err := assemble(p, pid)
 	if err != nil {
 		return err
 	}
-	return seccomp.LoadFilter(seccomp.Filter{NoNewPrivs: true, Policy: withSignals(policy, pid)})
+	code := make([]unix.SockFilter, len(raw))
+	for i, r := range raw {
+		code[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	program := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
+	if _, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&program))); e != 0 {
+		return e
+	}
+	return nil
 }
 
 // filterDigest is SM3 over the filter's instructions, with process id 1.
 func filterDigest(p phase) ([sm.Size]byte, error) {
-	policy, err := filter(p)
-	if err != nil {
-		return [sm.Size]byte{}, err
-	}
-	policy = withSignals(policy, 1)
-	instructions, err := policy.Assemble()
-	if err != nil {
-		return [sm.Size]byte{}, err
-	}
-	raw, err := bpf.Assemble(instructions)
+	raw, err := assemble(p, 1)
 	if err != nil {
 		return [sm.Size]byte{}, err
 	}
 	var b []byte
 	for _, i := range raw {
-		b = append(b, byte(i.Op>>8), byte(i.Op), i.Jt, i.Jf, byte(i.K>>24), byte(i.K>>16), byte(i.K>>8), byte(i.K))
+		b = binary.BigEndian.AppendUint16(b, i.Op)
+		b = append(b, i.Jt, i.Jf)
+		b = binary.BigEndian.AppendUint32(b, i.K)
 	}
 	return sm.Sum(b), nil
 }

@@ -132,7 +132,7 @@ func stage() {
 	if err := denyAll(); err != nil {
 		fail(layerLandlock, err)
 	}
-	if err := load(o.Phase, os.Getpid()); err != nil {
+	if err := load(o.Phase, os.Getpid(), 0); err != nil {
 		fail(layerSeccomp, err)
 	}
 	if o.Try {

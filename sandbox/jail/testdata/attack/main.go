@@ -15,11 +15,6 @@ import (
 	"github.com/opdomain/opdomain/sandbox/jail/guest"
 )
 
-type result struct {
-	Worked bool
-	Detail string
-}
-
 type server struct{}
 
 func (server) run(_ context.Context, name string) (string, error) {
@@ -32,6 +27,11 @@ type runner interface {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "list" {
+		b, _ := json.Marshal(names())
+		os.Stdout.Write(b)
+		return
+	}
 	if len(os.Args) > 2 && os.Args[1] == "run" {
 		b, _ := json.Marshal(attack(os.Args[2]))
 		os.Stdout.Write(append(b, '\n'))
