@@ -135,6 +135,9 @@ func oracle(s query.Spec, tables map[sandbox.DatasetID]*table) *sandbox.Answer {
 	for _, d := range s.Dimensions {
 		a.Dimensions = append(a.Dimensions, d.As)
 		unit := ""
+		if d.Score != nil {
+			unit = query.ScoreUnit
+		}
 		alias, name, _ := strings.Cut(d.Column, ".")
 		for _, in := range s.Inputs {
 			if in.Alias == alias && d.Bin != "" {

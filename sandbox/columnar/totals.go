@@ -407,7 +407,7 @@ func (r *run) describe(a *sandbox.Answer) {
 	for _, d := range r.d.Spec.Dimensions {
 		a.Dimensions = append(a.Dimensions, d.As)
 		if d.Score != nil {
-			a.LabelUnits = append(a.LabelUnits, "")
+			a.LabelUnits = append(a.LabelUnits, query.ScoreUnit)
 			continue
 		}
 		i, name := r.column(d.Column)

@@ -51,6 +51,9 @@ func appendDecimal(b []byte, v int64, scale int) []byte {
 	return append(b, s[len(s)-scale:]...)
 }
 
+// ScoreUnit is the unit that bands of a score count in.
+const ScoreUnit = "points"
+
 // EdgeUnit is the unit that labels of an amount bin over a column count in, the column's smallest: 分 for money. Empty where labels
 // are plain numbers, or no amounts.
 func EdgeUnit(c *catalog.Column, b *catalog.Bin) string {

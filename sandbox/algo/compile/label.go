@@ -119,6 +119,9 @@ func (c *compiler) score(f form, edges []*big.Rat, sigmoid bool) (source, bool) 
 	base, _ := f.base.number()
 	base = new(big.Rat).Set(base)
 	all := slices.Clone(edges)
+	if sigmoid {
+		all = []*big.Rat{big.NewRat(1, 1000)} // logits have no end of digits: they move up to the next sum there can be
+	}
 	type part struct {
 		src    source
 		points map[string]*big.Rat
@@ -152,6 +155,9 @@ func (c *compiler) score(f form, edges []*big.Rat, sigmoid bool) (source, bool) 
 	}
 	x.Base = whole(base)
 	for _, e := range edges {
+		if sigmoid {
+			e = ceil(e, x.Scale)
+		}
 		x.Edges = append(x.Edges, whole(e))
 	}
 	for _, p := range parts {
@@ -173,7 +179,7 @@ func (c *compiler) score(f form, edges []*big.Rat, sigmoid bool) (source, bool) 
 		return source{}, false
 	}
 	if !fits {
-		c.refuse("program.size", "", "points and edges are at most 2^50 with all their decimals, and edges differ in the ninth", "write fewer digits")
+		c.refuse("program.size", "", "points and edges are at most 2^50 with all their decimals, and edges differ in the ninth, of a sigmoid by a sum of points", "write fewer digits")
 		return source{}, false
 	}
 	return c.known(x), true
@@ -187,6 +193,17 @@ func (c *compiler) known(x query.Score) source {
 	}
 	c.scores[string(b)] = &x
 	return source{score: string(b)}
+}
+
+// ceil is the least multiple of 10^-scale that is not below v.
+func ceil(v *big.Rat, scale int) *big.Rat {
+	ten := new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(scale)), nil))
+	x := new(big.Rat).Mul(v, ten)
+	n, rest := new(big.Int).DivMod(x.Num(), x.Denom(), new(big.Int))
+	if rest.Sign() > 0 {
+		n.Add(n, big.NewInt(1))
+	}
+	return new(big.Rat).Quo(new(big.Rat).SetInt(n), ten)
 }
 
 // unscaled gives an edge in a column's smallest unit.
