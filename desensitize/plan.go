@@ -40,6 +40,7 @@ type Plan struct {
 	// Hierarchies are texts in the form of ARX by the name that steps use; they are signed with the plan.
 	Hierarchies map[string]string `yaml:"hierarchies,omitempty" json:"hierarchies,omitempty"`
 	Columns     []Step            `yaml:"columns,omitempty" json:"columns,omitempty"`
+	Leave       *Leaving          `yaml:"leave,omitempty" json:"leave,omitempty"` // of views that may leave as class E
 	Roles       []RoleRules       `yaml:"roles,omitempty" json:"roles,omitempty"` // for reading the table itself, by role
 }
 
@@ -152,6 +153,11 @@ func (p *Plan) fault() string {
 	}
 	if len(p.Columns) > catalog.MaxColumns || len(p.Schema) > catalog.MaxColumns || len(p.Roles) > maxRole {
 		return fmt.Sprintf("at most %d columns and %d roles", catalog.MaxColumns, maxRole)
+	}
+	if p.Leave != nil {
+		if rule := p.Leave.fault(); rule != "" {
+			return rule
+		}
 	}
 	seen := map[string]bool{}
 	for _, f := range p.Schema {

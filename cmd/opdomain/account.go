@@ -41,7 +41,7 @@ func (a *app) releaseCommand() *cobra.Command {
 		return a.write(out, append(compact(b), '\n'))
 	})
 	fetch.Flags().StringVar(&out, "out", "-", "file to write, - for standard output")
-	var in, key string
+	var in, key, csv string
 	open := verb("open [RELEASE]", "Fetch a release, or take an envelope file with --in, and open it with your identity's key (打开密封结果)", cobra.MaximumNArgs(1), func(c *cobra.Command, args []string) error {
 		if (in == "") == (len(args) == 0) {
 			return usageError{invalid("release open", "a release or --in FILE, not both", "opdomain release list")}
@@ -71,7 +71,7 @@ func (a *app) releaseCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if env.Class == sandbox.ClassA && !a.json {
+		if env.Class == sandbox.ClassA && !a.json && csv == "-" {
 			res, err := egress.DecodeResult(plain)
 			if err != nil {
 				return err
@@ -79,8 +79,19 @@ func (a *app) releaseCommand() *cobra.Command {
 			printTable(a.out, res, 0)
 			return nil
 		}
+		if env.Class == sandbox.ClassE && !a.json {
+			d, err := egress.DecodeDataset(plain)
+			if err != nil {
+				return err
+			}
+			return a.write(csv, []byte(d.CSV))
+		}
+		if csv != "-" {
+			return usageError{invalid("--out", "a file is written for a data set of class E only, without --json", "opdomain release open "+string(env.Release))}
+		}
 		return a.show(json.RawMessage(plain), nil) // numbers as they are: 64 bits, not a float's 53
 	})
+	open.Flags().StringVar(&csv, "out", "-", "file for the CSV of a data set (class E), - for standard output")
 	open.Flags().StringVar(&in, "in", "", "envelope file, - for standard input")
 	open.Flags().StringVar(&key, "key", "", "file with the domain's signing key in hex (opdomain evidence key); default: ask the domain")
 	return group("release", "Results that left (出域)", list, fetch, open)

@@ -33,6 +33,9 @@ func printReview(w io.Writer, r api.Review) {
 		}
 		fmt.Fprintln(w)
 	}
+	if r.Class != sandbox.ClassA && r.Class != "" {
+		fmt.Fprintf(w, "  class 出域类别 %s\n", r.Class)
+	}
 	if r.Comment != "" {
 		fmt.Fprintf(w, "  comment 退回意见: %s\n", r.Comment)
 	}
@@ -53,6 +56,16 @@ func printPack(w io.Writer, b json.RawMessage) {
 	}
 	if p.Uncertified != "" {
 		fmt.Fprintf(w, "  not certified 未穷尽: %s\n", p.Uncertified)
+	}
+	for _, x := range p.Items {
+		verdict := "held 符合"
+		if !x.Pass {
+			verdict = "failed 不符合"
+		}
+		fmt.Fprintf(w, "    %-12s %s: %s\n", x.ID, verdict, x.EN)
+	}
+	for _, o := range p.Unsigned {
+		fmt.Fprintf(w, "  waits for the signature of 待数源单位签署 %s: opdomain egress endorse\n", o)
 	}
 	for _, c := range p.Cells {
 		state := "published"
@@ -131,6 +144,12 @@ func (a *app) egressCommand() *cobra.Command {
 			if res, err := egress.DecodeResult(r.Result); err == nil {
 				printTable(indent{w, "  "}, res, 0)
 			}
+			if r.Class == sandbox.ClassE && len(r.Result) > 0 {
+				if d, err := egress.DecodeDataset(r.Result); err == nil {
+					header, rows := d.Table()
+					fmt.Fprintf(w, "  %d rows of %s; with --json, or on the page, as they would leave\n", len(rows), strings.Join(header, ", "))
+				}
+			}
 			printPack(w, r.Pack)
 		})
 	})
@@ -144,7 +163,7 @@ func (a *app) egressCommand() *cobra.Command {
 	vote.Flags().BoolVar(&refuse, "refuse", false, "refuse: one refusal is a veto")
 	vote.Flags().StringVar(&reason, "reason", "", "reason; needed for a refusal")
 	reviewer, author := (*session).act, (*session).actAsAuthor
-	return group("egress", "Review what would leave; scan, mark and trace data sets (出域审核)", list, one, vote, a.checkCommand(), a.scanCommand(), a.markCommand(), a.traceCommand(),
+	return group("egress", "Review what would leave; scan, mark and trace data sets (出域审核)", list, one, vote, a.submitCommand(), a.checkCommand(), a.scanCommand(), a.markCommand(), a.traceCommand(),
 		a.actVerb("return", egress.Return, "Send a result back to its author, instead of voting or as the agency's lead (退回)", "comment that its author reads", reviewer),
 		a.actVerb("resubmit", egress.Resubmit, "Submit your returned question again: it is decided and checked anew, votes begin anew (重新提交)", "", author),
 		a.actVerb("withdraw", egress.Withdraw, "Withdraw your returned question (撤销)", "", author),

@@ -178,7 +178,6 @@ func (m *marking) flags(c *cobra.Command) {
 	f.StringVar(&m.scheme, "scheme", "", "JSON file: the data set's name and its columns, each marked one with type and step")
 	f.StringVar(&m.keyFile, "key", "", "file with the key, mode 0600; as desensitize --new-key makes it")
 	must(c.MarkFlagRequired("in"))
-	must(c.MarkFlagRequired("scheme"))
 }
 
 func (a *app) markCode(m marking) (*mark.Code, derivedKeys, error) {
@@ -268,6 +267,7 @@ valid for every recipient. A scheme:
 
 Keep scheme and key: egress trace needs both. The mark belongs to class E alone, never to the rounding of class A.`
 	m.flags(c)
+	must(c.MarkFlagRequired("scheme"))
 	f := c.Flags()
 	f.StringVar(&m.newKey, "new-key", "", "make such a file, and use it")
 	f.StringVar(&recipient, "recipient", "", "identity the copy is for")
@@ -281,10 +281,17 @@ Keep scheme and key: egress trace needs both. The mark belongs to class E alone,
 func (a *app) traceCommand() *cobra.Command {
 	var m marking
 	var recipients []string
+	var dataset string
 	c := verb("trace", "Name the recipient of a marked copy that turned up, whole or in part (水印溯源)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		header, rows, _, err := a.outgoingTable(m.in)
 		if err != nil {
 			return err
+		}
+		if m.scheme == "" && m.keyFile == "" {
+			return a.traceCopy(c, header, rows, sandbox.DatasetID(dataset), recipients)
+		}
+		if m.scheme == "" || m.keyFile == "" || len(recipients) == 0 || dataset != "" {
+			return usageError{invalid("egress trace", "--scheme, --key and --recipients together, for a copy that egress mark made; none of them, as the agency, for one that left a domain", "")}
 		}
 		code, _, err := a.markCode(m)
 		if err != nil {
@@ -319,9 +326,12 @@ func (a *app) traceCommand() *cobra.Command {
 			}
 		})
 	})
+	c.Long = c.Short + `.
+
+A copy that left a domain is traced there, by the agency's officer: the domain knows its keys, schemes and everybody who was sent a copy.
+One that egress mark made is traced here, with --scheme, --key and --recipients.`
 	m.flags(c)
 	c.Flags().StringSliceVar(&recipients, "recipients", nil, "everybody who was sent a copy, by comma: the bound counts them")
-	must(c.MarkFlagRequired("recipients"))
-	must(c.MarkFlagRequired("key"))
+	c.Flags().StringVar(&dataset, "dataset", "", "of a copy that left a domain: the dataset it is of; default: any")
 	return c
 }

@@ -119,6 +119,8 @@ func routes() map[string]access {
 		"GET /v1/datasets/{dataset}/masking":                     only("agency", "unit", "auditor"),
 		"POST /v1/views":                                         only("unit/officer", "agency/officer").costly(),
 		"GET /v1/views":                                          only("agency", "unit", "auditor"),
+		"POST /v1/submissions":                                   only("operator/officer", "partner/officer").upTo(shortForm).costly(),
+		"POST /v1/traces":                                        only("agency/officer").costly(),
 		"DELETE /v1/views/{view}":                                only("unit/officer", "agency/officer").upTo(shortForm),
 		"POST /v1/pushes":                                        only("unit/officer").upTo(signedForm),
 		"GET /v1/pushes":                                         only("unit", "agency", "auditor"),

@@ -346,6 +346,14 @@ func (d *desk) AffectedGrants(_ context.Context, c Caller) ([]AffectedGrant, err
 
 var _ Viewer = (*desk)(nil)
 
+func (d *desk) AskDataset(_ context.Context, c Caller, _ sandbox.DatasetID) (Question, error) {
+	return Question{}, d.note("AskDataset", c)
+}
+
+func (d *desk) TraceCopy(_ context.Context, c Caller, _ CopyTrace) (TracedCopy, error) {
+	return TracedCopy{}, d.note("TraceCopy", c)
+}
+
 func (d *desk) MakeView(_ context.Context, c Caller, _ ViewRequest) (ViewOutcome, error) {
 	return ViewOutcome{}, d.note("MakeView", c)
 }

@@ -109,6 +109,8 @@ func TestSeparationOfDuties(t *testing.T) {
 		"DELETE /v1/views/{view}":                    {sandbox.Unit, sandbox.Agency},
 		"POST /v1/reviews/{question}/acts":           {sandbox.Agency, sandbox.Unit, sandbox.Operator, sandbox.Partner},
 		"POST /v1/templates":                         {sandbox.Agency},
+		"POST /v1/submissions":                       {sandbox.Operator, sandbox.Partner},
+		"POST /v1/traces":                            {sandbox.Agency},
 		"POST /v1/templates/{template}/stop":         {sandbox.Agency},
 	} {
 		for _, role := range roles {
@@ -140,6 +142,7 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"Classification": Classification{}, "ConfirmationRequest": ConfirmationRequest{}, "GradingRules": GradingRules{}, "RegradeRequest": RegradeRequest{}, "Regrading": Regrading{},
 		"AffectedGrant": AffectedGrant{},
 		"ViewRequest":   ViewRequest{}, "ViewOutcome": ViewOutcome{}, "View": View{}, "MaskingRequest": MaskingRequest{}, "MaskingOutcome": MaskingOutcome{}, "Masking": Masking{},
+		"Submission": Submission{}, "CopyTrace": CopyTrace{}, "TracedCopy": TracedCopy{}, "TraceSuspect": TraceSuspect{},
 	} {
 		s := d.Components.Schemas[name]
 		if s == nil {

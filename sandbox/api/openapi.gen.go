@@ -308,11 +308,17 @@ type SignAgreementJSONRequestBody = Statement
 // EnrolSubjectJSONRequestBody defines body for EnrolSubject for application/json ContentType.
 type EnrolSubjectJSONRequestBody = SubjectEnrolment
 
+// AskDatasetJSONRequestBody defines body for AskDataset for application/json ContentType.
+type AskDatasetJSONRequestBody = Submission
+
 // SignTemplateJSONRequestBody defines body for SignTemplate for application/json ContentType.
 type SignTemplateJSONRequestBody = Statement
 
 // StopTemplateJSONRequestBody defines body for StopTemplate for application/json ContentType.
 type StopTemplateJSONRequestBody = Statement
+
+// TraceCopyJSONRequestBody defines body for TraceCopy for application/json ContentType.
+type TraceCopyJSONRequestBody = CopyTrace
 
 // MakeViewJSONRequestBody defines body for MakeView for application/json ContentType.
 type MakeViewJSONRequestBody = ViewRequest
@@ -838,14 +844,14 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/reviews/{question} (the `GetReview` operationId).
 	GetReview(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ActOnReviewWithBody 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+	// ActOnReviewWithBody 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample, endorse
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/reviews/{question}/acts (the `ActOnReview` operationId).
 	ActOnReviewWithBody(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ActOnReview 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+	// ActOnReview 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample, endorse
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -932,6 +938,20 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/subjects (the `EnrolSubject` operationId).
 	EnrolSubject(ctx context.Context, body EnrolSubjectJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// AskDatasetWithBody 去标识数据集出域申请: submits a view that was made for the asker to leave as class E; a refusal says why before anything opens
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/submissions (the `AskDataset` operationId).
+	AskDatasetWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AskDataset 去标识数据集出域申请: submits a view that was made for the asker to leave as class E; a refusal says why before anything opens
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/submissions (the `AskDataset` operationId).
+	AskDataset(ctx context.Context, body AskDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListTemplates 常设模板列表
 	//
 	// Corresponds with GET /v1/templates (the `ListTemplates` operationId).
@@ -964,6 +984,20 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/templates/{template}/stop (the `StopTemplate` operationId).
 	StopTemplate(ctx context.Context, template TemplateID, body StopTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TraceCopyWithBody 水印溯源: names the recipient of a marked data set that turned up, whole or in part
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/traces (the `TraceCopy` operationId).
+	TraceCopyWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TraceCopy 水印溯源: names the recipient of a marked data set that turned up, whole or in part
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/traces (the `TraceCopy` operationId).
+	TraceCopy(ctx context.Context, body TraceCopyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListUsage 用量: metered events of a month
 	//
@@ -2172,7 +2206,7 @@ func (c *Client) GetReview(ctx context.Context, question QuestionID, reqEditors 
 	return c.Client.Do(req)
 }
 
-// ActOnReviewWithBody 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+// ActOnReviewWithBody 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample, endorse
 //
 // Takes any type of body and a specified content type.
 //
@@ -2189,7 +2223,7 @@ func (c *Client) ActOnReviewWithBody(ctx context.Context, question QuestionID, c
 	return c.Client.Do(req)
 }
 
-// ActOnReview 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+// ActOnReview 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample, endorse
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2406,6 +2440,40 @@ func (c *Client) EnrolSubject(ctx context.Context, body EnrolSubjectJSONRequestB
 	return c.Client.Do(req)
 }
 
+// AskDatasetWithBody 去标识数据集出域申请: submits a view that was made for the asker to leave as class E; a refusal says why before anything opens
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/submissions (the `AskDataset` operationId).
+func (c *Client) AskDatasetWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAskDatasetRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AskDataset 去标识数据集出域申请: submits a view that was made for the asker to leave as class E; a refusal says why before anything opens
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/submissions (the `AskDataset` operationId).
+func (c *Client) AskDataset(ctx context.Context, body AskDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAskDatasetRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListTemplates 常设模板列表
 //
 // Corresponds with GET /v1/templates (the `ListTemplates` operationId).
@@ -2479,6 +2547,40 @@ func (c *Client) StopTemplateWithBody(ctx context.Context, template TemplateID, 
 // Corresponds with POST /v1/templates/{template}/stop (the `StopTemplate` operationId).
 func (c *Client) StopTemplate(ctx context.Context, template TemplateID, body StopTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewStopTemplateRequest(c.Server, template, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TraceCopyWithBody 水印溯源: names the recipient of a marked data set that turned up, whole or in part
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/traces (the `TraceCopy` operationId).
+func (c *Client) TraceCopyWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTraceCopyRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TraceCopy 水印溯源: names the recipient of a marked data set that turned up, whole or in part
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/traces (the `TraceCopy` operationId).
+func (c *Client) TraceCopy(ctx context.Context, body TraceCopyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTraceCopyRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4872,6 +4974,46 @@ func NewEnrolSubjectRequestWithBody(server string, contentType string, body io.R
 	return req, nil
 }
 
+// NewAskDatasetRequest calls the generic AskDataset builder with application/json body
+func NewAskDatasetRequest(server string, body AskDatasetJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAskDatasetRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewAskDatasetRequestWithBody constructs an http.Request for the AskDataset method, with any body, and a specified content type
+func NewAskDatasetRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/submissions")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewListTemplatesRequest constructs an http.Request for the ListTemplates method
 func NewListTemplatesRequest(server string) (*http.Request, error) {
 	var err error
@@ -4967,6 +5109,46 @@ func NewStopTemplateRequestWithBody(server string, template TemplateID, contentT
 	}
 
 	operationPath := fmt.Sprintf("/v1/templates/%s/stop", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewTraceCopyRequest calls the generic TraceCopy builder with application/json body
+func NewTraceCopyRequest(server string, body TraceCopyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewTraceCopyRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewTraceCopyRequestWithBody constructs an http.Request for the TraceCopy method, with any body, and a specified content type
+func NewTraceCopyRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/traces")
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -5692,14 +5874,14 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/reviews/{question} (the `GetReview` operationId).
 	GetReviewWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*GetReviewResponse, error)
 
-	// ActOnReviewWithBodyWithResponse 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+	// ActOnReviewWithBodyWithResponse 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample, endorse
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/reviews/{question}/acts (the `ActOnReview` operationId).
 	ActOnReviewWithBodyWithResponse(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ActOnReviewResponse, error)
 
-	// ActOnReviewWithResponse 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+	// ActOnReviewWithResponse 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample, endorse
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5790,6 +5972,20 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/subjects (the `EnrolSubject` operationId).
 	EnrolSubjectWithResponse(ctx context.Context, body EnrolSubjectJSONRequestBody, reqEditors ...RequestEditorFn) (*EnrolSubjectResponse, error)
 
+	// AskDatasetWithBodyWithResponse 去标识数据集出域申请: submits a view that was made for the asker to leave as class E; a refusal says why before anything opens
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/submissions (the `AskDataset` operationId).
+	AskDatasetWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AskDatasetResponse, error)
+
+	// AskDatasetWithResponse 去标识数据集出域申请: submits a view that was made for the asker to leave as class E; a refusal says why before anything opens
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/submissions (the `AskDataset` operationId).
+	AskDatasetWithResponse(ctx context.Context, body AskDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*AskDatasetResponse, error)
+
 	// ListTemplatesWithResponse 常设模板列表
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -5824,6 +6020,20 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/templates/{template}/stop (the `StopTemplate` operationId).
 	StopTemplateWithResponse(ctx context.Context, template TemplateID, body StopTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*StopTemplateResponse, error)
+
+	// TraceCopyWithBodyWithResponse 水印溯源: names the recipient of a marked data set that turned up, whole or in part
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/traces (the `TraceCopy` operationId).
+	TraceCopyWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*TraceCopyResponse, error)
+
+	// TraceCopyWithResponse 水印溯源: names the recipient of a marked data set that turned up, whole or in part
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/traces (the `TraceCopy` operationId).
+	TraceCopyWithResponse(ctx context.Context, body TraceCopyJSONRequestBody, reqEditors ...RequestEditorFn) (*TraceCopyResponse, error)
 
 	// ListUsageWithResponse 用量: metered events of a month
 	//
@@ -8733,6 +8943,54 @@ func (r EnrolSubjectResponse) ContentType() string {
 	return ""
 }
 
+type AskDatasetResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Question
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r AskDatasetResponse) GetJSON201() *Question {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AskDatasetResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AskDatasetResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AskDatasetResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AskDatasetResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AskDatasetResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListTemplatesResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -8871,6 +9129,54 @@ func (r StopTemplateResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r StopTemplateResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TraceCopyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *TracedCopy
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TraceCopyResponse) GetJSON200() *TracedCopy {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r TraceCopyResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r TraceCopyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TraceCopyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TraceCopyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TraceCopyResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -10018,7 +10324,7 @@ func (c *ClientWithResponses) GetReviewWithResponse(ctx context.Context, questio
 	return ParseGetReviewResponse(rsp)
 }
 
-// ActOnReviewWithBodyWithResponse 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+// ActOnReviewWithBodyWithResponse 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample, endorse
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10031,7 +10337,7 @@ func (c *ClientWithResponses) ActOnReviewWithBodyWithResponse(ctx context.Contex
 	return ParseActOnReviewResponse(rsp)
 }
 
-// ActOnReviewWithResponse 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+// ActOnReviewWithResponse 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample, endorse
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10200,6 +10506,32 @@ func (c *ClientWithResponses) EnrolSubjectWithResponse(ctx context.Context, body
 	return ParseEnrolSubjectResponse(rsp)
 }
 
+// AskDatasetWithBodyWithResponse 去标识数据集出域申请: submits a view that was made for the asker to leave as class E; a refusal says why before anything opens
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/submissions (the `AskDataset` operationId).
+func (c *ClientWithResponses) AskDatasetWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AskDatasetResponse, error) {
+	rsp, err := c.AskDatasetWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAskDatasetResponse(rsp)
+}
+
+// AskDatasetWithResponse 去标识数据集出域申请: submits a view that was made for the asker to leave as class E; a refusal says why before anything opens
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/submissions (the `AskDataset` operationId).
+func (c *ClientWithResponses) AskDatasetWithResponse(ctx context.Context, body AskDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*AskDatasetResponse, error) {
+	rsp, err := c.AskDataset(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAskDatasetResponse(rsp)
+}
+
 // ListTemplatesWithResponse 常设模板列表
 //
 // Returns a wrapper object for the known response body format(s).
@@ -10263,6 +10595,32 @@ func (c *ClientWithResponses) StopTemplateWithResponse(ctx context.Context, temp
 		return nil, err
 	}
 	return ParseStopTemplateResponse(rsp)
+}
+
+// TraceCopyWithBodyWithResponse 水印溯源: names the recipient of a marked data set that turned up, whole or in part
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/traces (the `TraceCopy` operationId).
+func (c *ClientWithResponses) TraceCopyWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*TraceCopyResponse, error) {
+	rsp, err := c.TraceCopyWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTraceCopyResponse(rsp)
+}
+
+// TraceCopyWithResponse 水印溯源: names the recipient of a marked data set that turned up, whole or in part
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/traces (the `TraceCopy` operationId).
+func (c *ClientWithResponses) TraceCopyWithResponse(ctx context.Context, body TraceCopyJSONRequestBody, reqEditors ...RequestEditorFn) (*TraceCopyResponse, error) {
+	rsp, err := c.TraceCopy(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTraceCopyResponse(rsp)
 }
 
 // ListUsageWithResponse 用量: metered events of a month
@@ -12299,6 +12657,39 @@ func ParseEnrolSubjectResponse(rsp *http.Response) (*EnrolSubjectResponse, error
 	return response, nil
 }
 
+// ParseAskDatasetResponse parses an HTTP response from a AskDatasetWithResponse call
+func ParseAskDatasetResponse(rsp *http.Response) (*AskDatasetResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AskDatasetResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Question
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListTemplatesResponse parses an HTTP response from a ListTemplatesWithResponse call
 func ParseListTemplatesResponse(rsp *http.Response) (*ListTemplatesResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -12381,6 +12772,39 @@ func ParseStopTemplateResponse(rsp *http.Response) (*StopTemplateResponse, error
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Template
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseTraceCopyResponse parses an HTTP response from a TraceCopyWithResponse call
+func ParseTraceCopyResponse(rsp *http.Response) (*TraceCopyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TraceCopyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest TracedCopy
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -12691,7 +13115,7 @@ type ServerInterface interface {
 	// GetReview 出域审核
 	// (GET /v1/reviews/{question})
 	GetReview(w http.ResponseWriter, r *http.Request, question QuestionID)
-	// ActOnReview 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample
+	// ActOnReview 审核处置: a signed act beside voting, context opdomain/review-act/v1: withdraw, return, lift, approve, reject, veto, appeal, resubmit, revoke, sample, endorse
 	// (POST /v1/reviews/{question}/acts)
 	ActOnReview(w http.ResponseWriter, r *http.Request, question QuestionID)
 	// Vote 审核表决: a signed vote, context opdomain/vote/v1
@@ -12715,6 +13139,9 @@ type ServerInterface interface {
 	// EnrolSubject 数据主体登记: binds a person's key to the identifier in the data
 	// (POST /v1/subjects)
 	EnrolSubject(w http.ResponseWriter, r *http.Request)
+	// AskDataset 去标识数据集出域申请: submits a view that was made for the asker to leave as class E; a refusal says why before anything opens
+	// (POST /v1/submissions)
+	AskDataset(w http.ResponseWriter, r *http.Request)
 	// ListTemplates 常设模板列表
 	// (GET /v1/templates)
 	ListTemplates(w http.ResponseWriter, r *http.Request)
@@ -12724,6 +13151,9 @@ type ServerInterface interface {
 	// StopTemplate 停用常设模板: a signed stop, context opdomain/template-stop/v1
 	// (POST /v1/templates/{template}/stop)
 	StopTemplate(w http.ResponseWriter, r *http.Request, template TemplateID)
+	// TraceCopy 水印溯源: names the recipient of a marked data set that turned up, whole or in part
+	// (POST /v1/traces)
+	TraceCopy(w http.ResponseWriter, r *http.Request)
 	// ListUsage 用量: metered events of a month
 	// (GET /v1/usage)
 	ListUsage(w http.ResponseWriter, r *http.Request, params ListUsageParams)
@@ -14046,6 +14476,20 @@ func (siw *ServerInterfaceWrapper) EnrolSubject(w http.ResponseWriter, r *http.R
 	handler.ServeHTTP(w, r)
 }
 
+// AskDataset operation middleware
+func (siw *ServerInterfaceWrapper) AskDataset(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AskDataset(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListTemplates operation middleware
 func (siw *ServerInterfaceWrapper) ListTemplates(w http.ResponseWriter, r *http.Request) {
 
@@ -14091,6 +14535,20 @@ func (siw *ServerInterfaceWrapper) StopTemplate(w http.ResponseWriter, r *http.R
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.StopTemplate(w, r, template)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// TraceCopy operation middleware
+func (siw *ServerInterfaceWrapper) TraceCopy(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.TraceCopy(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -14324,6 +14782,8 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/views", wrapper.ListViews)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/views", wrapper.MakeView)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/v1/views/{view}", wrapper.EraseView)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/submissions", wrapper.AskDataset)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/traces", wrapper.TraceCopy)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets/{dataset}/masking", wrapper.GetMasking)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/v1/datasets/{dataset}/masking", wrapper.SetMasking)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/datasets", wrapper.ListDatasets)

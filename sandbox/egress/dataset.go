@@ -96,7 +96,7 @@ func (d Dataset) cells() (all [][]string, ok bool) {
 	}
 	for i, row := range all {
 		for k, v := range row {
-			if i == 0 && v != d.Columns[k].Name || Label(v) != v || !utf8.ValidString(v) || formula(v, i > 0 && d.Columns[k].Role != scan.Label && d.Columns[k].Role != scan.Token) {
+			if i == 0 && v != d.Columns[k].Name || Label(v) != v || !utf8.ValidString(v) || formula(v) {
 				return nil, false
 			}
 		}
@@ -108,11 +108,11 @@ func (d Dataset) cells() (all [][]string, ok bool) {
 }
 
 // formula says whether a spreadsheet would take a cell for a formula; a number may have its sign.
-func formula(v string, number bool) bool {
+func formula(v string) bool {
 	if v == "" || !strings.ContainsRune("=+-@", rune(v[0])) {
 		return false
 	}
-	return !number || v[0] != '-' || strings.Trim(v[1:], "0123456789.") != ""
+	return v[0] != '-' || len(v) == 1 || strings.Trim(v[1:], "0123456789.") != ""
 }
 
 // writeRow writes one line of CSV.

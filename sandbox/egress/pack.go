@@ -126,7 +126,13 @@ func (r Review) Pack(earlier ...Review) ([]byte, error) {
 	hidden := len(p.Reasons)
 	p.Summary = fmt.Sprintf("共 %d 个单元格，隐藏 %d 个 · %d cells, %d suppressed", len(r.Cells), hidden, len(r.Cells), hidden)
 	if len(r.Items) > 0 {
-		p.Summary = fmt.Sprintf("清单 %d 项全部符合 · all %d items of the checklist held", len(r.Items), len(r.Items))
+		held := 0
+		for _, x := range r.Items {
+			if x.Pass {
+				held++
+			}
+		}
+		p.Summary = fmt.Sprintf("清单 %d 项中 %d 项符合 · %[2]d of %[1]d items of the checklist held", len(r.Items), held)
 	}
 	if h := r.Hidden; h != nil && h.Whole != "" {
 		p.Summary += "；整表隐藏 · suppressed whole"

@@ -115,7 +115,9 @@ type Submission struct {
 func Submit(s Submission, o Outgoing) Review {
 	p := o.outgoing()
 	if cause := p.unfit(s); cause != "" {
-		return Withhold(s, nil, nil, cause)
+		r := Withhold(s, nil, nil, cause)
+		r.Items, r.Evidence = p.items, p.evidence
+		return r
 	}
 	r, ok := s.review()
 	ok = ok && r.walk(scanned, clears)

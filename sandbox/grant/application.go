@@ -47,7 +47,7 @@ type Application struct {
 	Partners    []sandbox.PartyID  `json:"partners,omitempty"`
 	Insurers    []sandbox.PartyID  `json:"insurers,omitempty"` // 保险机构: may ask class B under a consent; customers, so they do not sign
 	TermMonths  int                `json:"term_months"`
-	Classes     []sandbox.Class    `json:"classes"` // 出域类别 asked for: A, B
+	Classes     []sandbox.Class    `json:"classes"` // 出域类别 asked for: A, B, E
 	Terms       Terms              `json:"terms"`
 }
 
@@ -99,11 +99,11 @@ func (a *Application) Validate(in map[sandbox.DatasetID]catalog.Dataset) error {
 		return bad("applicant", "the applicant is the operator or one of the partners")
 	}
 	if len(a.Classes) == 0 {
-		return bad("classes", "an application asks for class A, class B or both")
+		return bad("classes", "an application asks for class A, B or E, or several")
 	}
 	for i, c := range a.Classes {
-		if c != sandbox.ClassA && c != sandbox.ClassB || slices.Contains(a.Classes[:i], c) {
-			return bad("classes", "A and B, each once; the other classes have no checks in this domain")
+		if c != sandbox.ClassA && c != sandbox.ClassB && c != sandbox.ClassE || slices.Contains(a.Classes[:i], c) {
+			return bad("classes", "A, B and E, each once; the other classes have no checks in this domain")
 		}
 	}
 	if slices.Contains(a.Classes, sandbox.ClassB) != (len(a.Insurers) > 0) {

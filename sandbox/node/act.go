@@ -158,6 +158,9 @@ func (n *Node) resubmit(ctx context.Context, c api.Caller, id sandbox.QuestionID
 	if _, err := q.Review.Do(a, e, at); err != nil { // before anything is computed
 		return err
 	}
+	if q.Leave != nil {
+		return n.resubmitDataset(ctx, c, &q, st, at)
+	}
 	f, _, err := n.facts(ctx, c, q.Spec, at)
 	if err != nil {
 		return err

@@ -54,6 +54,7 @@ type questionRecord struct {
 	Salt     []byte // of the digest in the evidence
 
 	Noise *questionNoise `json:",omitempty"` // what it draws under differential privacy
+	Leave *leavingRecord `json:",omitempty"` // of class E: the view, instead of a question
 
 	First  *attest.Statement    `json:",omitempty"` // the round's first vote, until the second opens it
 	Ledger []sandbox.QuestionID `json:",omitempty"` // names of its entries in the ledger; none: of the time when its id was the one
@@ -264,7 +265,7 @@ func (n *Node) identify(ctx context.Context, q *questionRecord, at time.Time) (*
 		return nil, err
 	}
 	for attempt := range 1 << 10 {
-		id := sm.HMAC(n.questionKey, sm.Frame([]byte(q.Asker), q.Spec.Canonical(), inputs, fmt.Append(nil, attempt)))
+		id := sm.HMAC(n.questionKey, sm.Frame([]byte(q.Asker), q.canonical(), inputs, fmt.Append(nil, attempt)))
 		q.ID = sandbox.QuestionID("q-" + hex.EncodeToString(id[:10]))
 		prior, _, err := n.docs.questions.Get(ctx, string(q.ID))
 		if errors.Is(err, sandbox.NotFound) {
@@ -332,7 +333,7 @@ func (n *Node) accept(ctx context.Context, c api.Caller, sc *grant.Scenario, d q
 }
 
 func (n *Node) recordDecision(tx *change, c api.Caller, q *questionRecord) error {
-	spec := sm.Sum(q.Spec.Canonical())
+	spec := sm.Sum(q.canonical())
 	digest, salt, err := n.salted(spec[:])
 	if err != nil {
 		return err
@@ -356,98 +357,8 @@ func (n *Node) recordDecision(tx *change, c api.Caller, q *questionRecord) error
 // compute answers an accepted question and submits it for review, or withholds it. What goes wrong from here on depends
 // on data: the asker sees the uniform code, reviewers and owners the cause. st is the author's act, when it is resubmitted.
 func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q *questionRecord, st *attest.Statement) error {
-	ctx = context.WithoutCancel(ctx) // an asker who hangs up learns nothing and saves nothing
-	at := n.now()
-	sub := egress.Submission{Question: q.ID, Class: q.Decision.Class, Author: q.Asker, Recipient: q.Asker, Role: c.Party.Role, Policy: n.policyVersion(), Now: at.UTC(),
-		Expires: at.UTC().AddDate(0, 0, n.profile.Release.ApprovalDays.Value).Truncate(time.Second)}
-	sub.Appeal = sub.Expires.Sub(sub.Now) // as long as a vote counts
-	for _, in := range q.Inputs {
-		sub.Datasets = append(sub.Datasets, in.Dataset)
-	}
 	params := n.thresholds(d)
-	sub.Params = params
-	found := n.gate(ctx, d, q, params)
-	id, err := n.newID("r")
-	if err != nil {
-		return err
-	}
-	next := *q
-	err = n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
-		*q = next
-		if st != nil {
-			if err := n.resubmitted(ctx, tx, c, q, *st, &sub); err != nil {
-				return err
-			}
-		}
-		tx.record(attest.RunComputed, "question/"+string(q.ID), attest.RunComputedBody{Question: q.ID, Run: sandbox.RunID(id), Inputs: q.Inputs}, q.audiences()...)
-		return n.submit(ctx, tx, q, sub, found)
-	})
-	if err != nil {
-		return err
-	}
-	if q.Review.State == egress.Withheld || q.Review.State == egress.Quarantined {
-		n.cfg.Metrics.Refused(sandbox.CodeWithheld)
-	}
-	n.cfg.Metrics.Job("question", string(q.Review.State))
-	return nil
-}
-
-// gated is what the gate found: an answer that may come before reviewers, or why not.
-type gated struct {
-	checked *egress.Checked // of class A
-	product *egress.Product // of another class
-	finding *egress.Finding
-	entry   sandbox.QuestionID // in the ledger
-	cause   string
-	hit     error // content that is quarantined
-
-	uncertified string
-}
-
-func (g gated) outgoing() egress.Outgoing {
-	if g.product != nil {
-		return g.product
-	}
-	return g.checked
-}
-
-// submit puts what the gate found before reviewers, under a standing template, or withholds it. The verdict is evidence.
-func (n *Node) submit(ctx context.Context, tx *change, q *questionRecord, sub egress.Submission, found gated) error {
-	var template *egress.Template
-	var review egress.Review
-	switch {
-	case found.hit != nil:
-		review = egress.Isolate(sub, found.hit)
-	case found.cause != "": // fails closed: the asker sees one code, reviewers and owners the cause
-		review = egress.Withhold(sub, found.checked, found.finding, found.cause)
-	default:
-		var err error
-		if template, err = n.templateFor(ctx, tx, q, &sub); err != nil {
-			return err
-		}
-		sub.Uncertified = found.uncertified
-		review = egress.Submit(sub, found.outgoing())
-	}
-	q.State, q.Review = stateReview, &review
-	if found.entry != "" {
-		q.Ledger = append(slices.Clone(q.Ledger), found.entry)
-	}
-	body := attest.EgressCheckedBody{Question: q.ID, Verdict: "pass", Result: review.Digest, Policy: review.Policy, Owners: review.Owners}
-	to := q.audiences()
-	if len(review.Digest) == 0 {
-		body.Verdict, to = "withheld", []audienceName{agency, unitsOf(q.Spec.Scenario)}
-	}
-	for _, cell := range review.Cells {
-		body.Suppressed = body.Suppressed || cell.Suppressed
-	}
-	tx.record(attest.EgressChecked, "question/"+string(q.ID), body, agency, unitsOf(q.Spec.Scenario))
-	n.moved(tx, q, nil, to...)
-	if review.Template != "" {
-		if err := n.useTemplate(ctx, *template); err != nil {
-			return err
-		}
-	}
-	return n.saveQuestion(ctx, *q)
+	return n.outgoing(ctx, c, q, st, params, func(ctx context.Context) gated { return n.gate(ctx, d, q, params) })
 }
 
 // answer computes in worker processes, where the domain has them.

@@ -14,6 +14,7 @@ import (
 	"github.com/opdomain/opdomain/desensitize"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/run"
 	"github.com/opdomain/opdomain/sandbox/store"
 )
@@ -47,6 +48,12 @@ type viewRecord struct {
 	Report      json.RawMessage      `json:"report,omitempty"`
 	Erased      time.Time            `json:"erased,omitzero"`
 	Certificate json.RawMessage      `json:"certificate,omitempty"`
+
+	// Of a view that may leave as class E: by what, and what its columns are.
+	Leave     *desensitize.Plan      `json:"leave,omitempty"`
+	Signature *desensitize.Signature `json:"signature,omitempty"`
+	Columns   []catalog.Column       `json:"columns,omitempty"`
+	Reads     []string               `json:"reads,omitempty"`
 }
 
 const (
@@ -97,6 +104,9 @@ func (n *Node) SealView(ctx context.Context, c api.Caller, r ViewRequest) (api.V
 	}
 	view := run.View{ID: sandbox.DatasetID(id), Run: r.Use, Unit: set.Unit, Source: source, Pipeline: pipe, Subject: basis.subject, Column: basis.column, Number: basis.number}
 	rec := viewRecord{Use: r.Use, Unit: set.Unit, Source: source, By: c.Identity.ID, Plan: r.Plan.ID, PlanVersion: r.Plan.Version, Scenario: r.Scenario, Partner: r.Partner, Consent: r.Consent}
+	if r.Plan.Leave != nil {
+		rec.Leave, rec.Signature, rec.Columns, rec.Reads = r.Plan, &r.Signature, pipe.Columns(), pipe.Reads()
+	}
 	err = n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
 		rec.At = tx.at
 		return n.docs.views.Insert(ctx, id, string(set.Unit), viewOrdered, rec)
