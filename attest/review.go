@@ -152,6 +152,7 @@ func ReviewMoves() []ReviewMove {
 		{"released", "sample", "released", agency},
 		{"released", "revoke", "revoked", agency},
 		{"released", "expire", "expired", system},
+		{"released", "spend", "expired", system},
 		{"returned", "resubmit", "sealed", author},
 		{"returned", "withdraw", "withdrawn", author},
 		{"rejected", "appeal", "appeal", author},
@@ -296,7 +297,7 @@ func (c *checker) step(e Event, b ReviewMovedBody, q *questionTrail, from string
 		return nil
 	case "sent":
 		return c.shown(r.sent, checkMoves, "sent with its release")
-	case "scan", "hit", "withhold", "fail", "lapse":
+	case "scan", "hit", "withhold", "fail", "lapse", "spend":
 		return nil
 	}
 	if err := c.want(first && b.Statement != nil, checkMoves, "an act of a party carries its statement"); err != nil {

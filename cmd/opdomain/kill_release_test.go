@@ -117,3 +117,71 @@ func TestKillBetweenApprovalAndDelivery(t *testing.T) {
 	}
 	t.Logf("%d kills: %d before the release, %d after it; each left once", rounds, waited, left)
 }
+
+// TestDownloadsEnd: a release is handed out so often, and for an hour from the first time; then it is expired, in the evidence too, and the
+// question is reviewed anew when it is asked again.
+func TestDownloadsEnd(t *testing.T) {
+	w := ready(t)
+	ctx := context.Background()
+	leave := func(n int) (sandbox.QuestionID, sandbox.ReleaseID) {
+		t.Helper()
+		id := w.another(n)
+		for _, who := range []sandbox.IdentityID{"unit-medical-reviewer", "agency-reviewer"} {
+			if _, err := w.as(who).vote(ctx, id, true, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all, err := result[[]api.ReleaseInfo](w.as("operator").api.ListReleases(ctx))
+		w.must(err)
+		for _, x := range all {
+			if x.Question == id {
+				return id, x.ID
+			}
+		}
+		t.Fatal("not released")
+		return "", ""
+	}
+	fetch := func(id sandbox.ReleaseID) error {
+		_, err := body(w.as("operator").api.GetRelease(ctx, id))
+		return err
+	}
+	often, x := leave(1)
+	for i := range 10 {
+		if err := fetch(x); err != nil {
+			t.Fatalf("download %d: %v", i+1, err)
+		}
+	}
+	kindOf(t, fetch(x), sandbox.Expired, "downloaded as often")
+	w.must(w.restart(nil))
+	kindOf(t, fetch(x), sandbox.Expired)
+	if s := w.state(often); s != string(egress.Expired) {
+		t.Errorf("its downloads used up it is %s", s)
+	}
+	late, y := leave(2)
+	w.move(func(at time.Time) time.Time { return at.Add(26 * time.Hour) }) // nobody has fetched it: its hour has not begun
+	if err := fetch(y); err != nil {
+		t.Fatal(err)
+	}
+	w.move(func(at time.Time) time.Time { return at.Add(59 * time.Minute) })
+	if err := fetch(y); err != nil {
+		t.Fatal(err)
+	}
+	w.move(func(at time.Time) time.Time { return at.Add(2 * time.Minute) })
+	kindOf(t, fetch(y), sandbox.Expired, "as long ago")
+	w.move(func(at time.Time) time.Time { return at.Add(-2 * time.Hour) }) // a clock set back gives nothing
+	if err := fetch(y); err == nil {
+		t.Error("a clock set back hands it out again")
+	}
+	w.move(func(at time.Time) time.Time { return at.Add(2 * time.Hour) })
+	if s := w.state(late); s != string(egress.Expired) {
+		t.Errorf("after its hour it is %s", s)
+	}
+	if again := w.another(2); again == late || w.state(again) != string(egress.InReview) {
+		t.Errorf("asked again it is not reviewed anew")
+	}
+	rep, text := w.disclosed("auditor")
+	if rep.Checks["review moves"] == 0 || !strings.Contains(text, `"on":"spend"`) {
+		t.Error("the end of the downloads is not in the evidence")
+	}
+	w.disclosed("operator")
+}

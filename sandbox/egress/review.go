@@ -347,6 +347,15 @@ func (r Review) At(now time.Time) Review {
 	return next
 }
 
+// Spend ends a release whose downloads are used up: it is not handed out any more.
+func (r Review) Spend() (Review, error) {
+	next := r
+	if err := next.step(spend, workflow.System); err != nil {
+		return r, err
+	}
+	return next, nil
+}
+
 // Sent marks a review whose result is on its way as released.
 func (r Review) Sent() (Review, error) {
 	next := r

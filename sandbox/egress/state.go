@@ -72,6 +72,7 @@ const (
 	sent     Move = "sent"
 	lapse    Move = "lapse"
 	expire   Move = "expire"
+	spend    Move = "spend" // its downloads are used up
 )
 
 // Machine (出域审核状态机) gives the review's state machine: which role may cause which move in which state.
@@ -119,6 +120,7 @@ var Machine = sync.OnceValues(func() (*workflow.Machine[State, Move], error) {
 		{From: Released, On: Sample, To: Released, Who: agency},
 		{From: Released, On: Revoke, To: Revoked, Who: agency},
 		{From: Released, On: expire, To: Expired, Who: system},
+		{From: Released, On: spend, To: Expired, Who: system},
 		{From: Returned, On: Resubmit, To: Sealed, Who: author},
 		{From: Returned, On: Withdraw, To: Withdrawn, Who: author},
 		{From: Rejected, On: Appeal, To: Appealed, Who: author},

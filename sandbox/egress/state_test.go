@@ -13,7 +13,7 @@ import (
 var everyRole = []sandbox.Role{sandbox.Agency, sandbox.Operator, sandbox.Partner, sandbox.Insurer, sandbox.Unit, sandbox.Subject, sandbox.Auditor, workflow.System, ""}
 
 var everyMove = []Move{Withdraw, Return, Lift, Approve, Reject, Veto, Appeal, Resubmit, Revoke, Sample, Endorse, seal, scanned, hit, clears, withhold, queue, auto, fails, first, second, agree, split,
-	refuse, release, sent, lapse, expire, ""}
+	refuse, release, sent, lapse, expire, spend, ""}
 
 // stateTable is the gate's state table, written for people: who leads from where to where. Roles: a agency, s system, u unit, w who asks
 // (operator, partner), f first reviewers (unit, operator, partner, auditor).
@@ -69,6 +69,7 @@ releasing      expire       s   expired
 released       sample       a   released
 released       revoke       a   revoked
 released       expire       s   expired
+released       spend        s   expired
 returned       resubmit     w   sealed
 returned       withdraw     w   withdrawn
 returned       veto         u   rejected
@@ -125,7 +126,7 @@ func TestReviewStatesEveryPair(t *testing.T) {
 			}
 		}
 	}
-	if pairs != 21*29*9*21 {
+	if pairs != 21*30*9*21 {
 		t.Errorf("%d pairs looked at", pairs)
 	}
 	for _, s := range []State{Expired, Revoked, Withdrawn, Withheld} {

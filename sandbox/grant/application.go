@@ -51,6 +51,20 @@ type Application struct {
 	Terms       Terms              `json:"terms"`
 }
 
+// unmade refuses a class that this domain makes nothing of, by its name, with what to ask for instead.
+func unmade(c sandbox.Class) error {
+	e := &sandbox.Error{Op: "grant: file", Kind: sandbox.Invalid, Object: "classes", Detail: "classes are A to F, and this domain makes A, B and E"}
+	switch c {
+	case sandbox.ClassC:
+		e.Detail, e.Hint = "class C 标签或预警 has no checks in this domain", "ask for counts of people by label as class A, or for one consenting person's record as class B"
+	case sandbox.ClassD:
+		e.Detail, e.Hint = "class D 模型 has no way out of this domain", "ask for the statistics the model would be fitted on as class A"
+	case sandbox.ClassF:
+		e.Detail, e.Hint = "class F 图表与文本 has no checks in this domain: free text leaves by no rule", "ask for its numbers as class A and draw it from them"
+	}
+	return e
+}
+
 func bad(object, rule string) error {
 	return &sandbox.Error{Op: "grant: file", Kind: sandbox.Invalid, Object: object, Detail: rule}
 }
@@ -102,8 +116,11 @@ func (a *Application) Validate(in map[sandbox.DatasetID]catalog.Dataset) error {
 		return bad("classes", "an application asks for class A, B or E, or several")
 	}
 	for i, c := range a.Classes {
-		if c != sandbox.ClassA && c != sandbox.ClassB && c != sandbox.ClassE || slices.Contains(a.Classes[:i], c) {
-			return bad("classes", "A, B and E, each once; the other classes have no checks in this domain")
+		if c != sandbox.ClassA && c != sandbox.ClassB && c != sandbox.ClassE {
+			return unmade(c)
+		}
+		if slices.Contains(a.Classes[:i], c) {
+			return bad("classes", "each class once")
 		}
 	}
 	if slices.Contains(a.Classes, sandbox.ClassB) != (len(a.Insurers) > 0) {

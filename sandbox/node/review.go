@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -21,6 +20,9 @@ type releaseRecord struct {
 	Party    sandbox.PartyID // of the recipient
 	Inputs   []sandbox.InputVersion
 	Envelope []byte
+
+	First   time.Time `json:",omitzero"` // download
+	Fetched int       `json:",omitempty"`
 }
 
 func listState(state string) store.Filter { return store.Filter{State: state} }
@@ -291,22 +293,4 @@ func (n *Node) Releases(ctx context.Context, c api.Caller) ([]api.ReleaseInfo, e
 		}
 	}
 	return out, nil
-}
-
-// Release gives a sealed envelope to its recipient's party.
-func (n *Node) Release(ctx context.Context, c api.Caller, id sandbox.ReleaseID) (json.RawMessage, error) {
-	r, _, err := n.docs.releases.Get(ctx, string(id))
-	if err == nil && r.Party != c.Party.ID {
-		err = &sandbox.Error{Op: "release", Kind: sandbox.NotFound, Object: string(id)}
-	}
-	if err == nil {
-		err = n.standingRelease(ctx, r)
-	}
-	if err == nil {
-		err = n.proven(ctx) // it leaves when a quorum of witnesses has seen that it does
-	}
-	if err != nil {
-		return nil, err
-	}
-	return r.Envelope, nil
 }
