@@ -222,10 +222,14 @@ func asNobody(t *testing.T, tests string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	helper, err := helperProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command("/proc/self/exe", "-test.run="+tests, "-test.v")
 	cmd.Args[0] = os.Args[0]
 	cmd.Dir = t.TempDir()
-	cmd.Env = append(os.Environ(), "JAIL_ATTACK="+path, "JAIL_RAW="+raw, "HOME=/", "TMPDIR=/tmp")
+	cmd.Env = append(os.Environ(), "JAIL_ATTACK="+path, "JAIL_RAW="+raw, "JAIL_OPDOMAIN-JAIL="+helper, "HOME=/", "TMPDIR=/tmp")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, Groups: []uint32{}}}
 	if err := os.Chmod(cmd.Dir, 0o755); err != nil {
 		t.Fatal(err)

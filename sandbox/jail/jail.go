@@ -204,6 +204,7 @@ const (
 	layerNamespaces = "namespaces"
 	layerStage      = "stage 1"
 	layerCgroup     = "cgroups"
+	layerHost       = "module host"
 	layerGvisor     = "gvisor"
 )
 
@@ -211,8 +212,8 @@ const (
 var layersOf = map[Tier][]string{
 	T1:  {layerSystem, layerMemfd, layerLandlock, layerSeccomp, layerNamespaces, layerStage, layerCgroup},
 	T1p: {layerSystem, layerMemfd, layerLandlock, layerSeccomp, layerStage},
-	W:   {layerSystem, layerMemfd, layerLandlock, layerSeccomp, layerNamespaces, layerStage, layerCgroup},
-	Wp:  {layerSystem, layerMemfd, layerLandlock, layerSeccomp, layerStage},
+	W:   {layerSystem, layerMemfd, layerLandlock, layerSeccomp, layerNamespaces, layerStage, layerCgroup, layerHost},
+	Wp:  {layerSystem, layerMemfd, layerLandlock, layerSeccomp, layerStage, layerHost},
 	T2:  {layerSystem, layerMemfd, layerGvisor},
 }
 

@@ -20,6 +20,9 @@ import (
 func TestMain(m *testing.M) {
 	Enter()
 	code := m.Run()
+	if shared != nil {
+		shared.Close()
+	}
 	if built != "" {
 		os.RemoveAll(built)
 	}
@@ -30,11 +33,12 @@ func TestMain(m *testing.M) {
 var (
 	attackProgram = sync.OnceValues(func() (string, error) { return build("attack") })
 	rawProgram    = sync.OnceValues(func() (string, error) { return build("raw") })
+	helperProgram = sync.OnceValues(func() (string, error) { return build("../../../cmd/" + helperName) })
 	built         string
 )
 
 func build(name string) (string, error) {
-	if path := os.Getenv("JAIL_" + strings.ToUpper(name)); path != "" {
+	if path := os.Getenv("JAIL_" + strings.ToUpper(filepath.Base(name))); path != "" {
 		return path, nil
 	}
 	if built == "" {
@@ -47,7 +51,7 @@ func build(name string) (string, error) {
 		}
 		built = dir
 	}
-	path := filepath.Join(built, name)
+	path := filepath.Join(built, filepath.Base(name))
 	cmd := exec.Command("go", "build", "-o", path, "./testdata/"+name)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
@@ -100,13 +104,28 @@ func imageOf(t testing.TB, build func() (string, error)) *Image {
 	return img
 }
 
+var shared *Launcher
+
+// launcher gives one that tests share; its canary ran.
 func launcher(t testing.TB) *Launcher {
 	t.Helper()
-	l, err := New(Config{})
+	if shared == nil {
+		shared = fresh(t)
+	}
+	return shared
+}
+
+// fresh gives one that a test may break. It starts plug-ins through the static program, so that module hosts are there too.
+func fresh(t testing.TB) *Launcher {
+	t.Helper()
+	helper, err := helperProgram()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
+	l, err := New(Config{Program: helper})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return l
 }
 

@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -22,7 +24,9 @@ import (
 
 // Config (隔离配置) says what a Launcher may use. The zero value is right for a service with a control group of its own.
 type Config struct {
-	Program string // this program, which calls Enter; default /proc/self/exe. Others must be able to execute its file
+	// Program is what a plug-in is started through and what hosts modules; it calls Enter. Default: opdomain-jail beside this
+	// program's file, else this program itself. Others must be able to execute its file, and nobody else to write to it.
+	Program string
 	Runsc   string // gVisor's command, for T2; default: the one in PATH
 	Base    int    // as root: the first user id of plug-ins; default 100000. Nobody else may have it
 }
@@ -40,6 +44,9 @@ type Launcher struct {
 	halted atomic.Pointer[Fault] // by a canary
 	next   atomic.Uint32
 
+	proving sync.Mutex
+	passed  map[Tier]bool // the first canary
+
 	mu      sync.Mutex
 	running map[*Process]struct{}
 }
@@ -47,7 +54,7 @@ type Launcher struct {
 // New examines the machine and gives a Launcher; Close it. What is missing is in Probe and refuses later.
 func New(cfg Config) (*Launcher, error) {
 	if cfg.Program == "" {
-		cfg.Program = "/proc/self/exe"
+		cfg.Program = beside()
 	}
 	if cfg.Base == 0 {
 		cfg.Base = 100000
@@ -55,12 +62,26 @@ func New(cfg Config) (*Launcher, error) {
 	if cfg.Base < 1000 {
 		return nil, &sandbox.Error{Op: "jail", Kind: sandbox.Invalid, Object: "base", Detail: "user ids of plug-ins start at 1000 or above"}
 	}
-	l := &Launcher{cfg: cfg, work: make(chan func()), done: make(chan struct{}), running: map[*Process]struct{}{}}
+	l := &Launcher{cfg: cfg, work: make(chan func()), done: make(chan struct{}), passed: map[Tier]bool{}, running: map[*Process]struct{}{}}
 	l.self = sync.OnceValues(l.sealSelf)
 	go l.starter()
 	l.examine()
 	return l, nil
 }
+
+// beside is the small program next to this one, else this one.
+func beside() string {
+	own, err := os.Executable()
+	if err == nil {
+		path := filepath.Join(filepath.Dir(own), helperName)
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			return path
+		}
+	}
+	return "/proc/self/exe"
+}
+
+const helperName = "opdomain-jail"
 
 // Probe says for each layer whether this machine has it, as New found it.
 func (l *Launcher) Probe() Report { return l.report }
@@ -127,8 +148,8 @@ func (l *Launcher) Start(ctx context.Context, job Job) (*Process, error) {
 	if err := l.report.refuse(job.Tier); err != nil {
 		return nil, err
 	}
-	if f := l.halted.Load(); f != nil {
-		return nil, f
+	if err := l.Halted(); err != nil {
+		return nil, err
 	}
 	c := child{args: []string{pluginName}, image: job.Image}
 	switch job.Tier {
@@ -139,11 +160,20 @@ func (l *Launcher) Start(ctx context.Context, job Job) (*Process, error) {
 		if c.image, err = l.self(); err != nil {
 			return nil, err
 		}
-		c.args, c.phase = []string{wasmName}, compile
+		c.args, c.phase = []string{wasmName, strconv.FormatInt(job.Limits.Memory, 10)}, compile
 	default:
 		if job.Image == nil || job.Module != nil {
 			return nil, &sandbox.Error{Op: "jail: start", Kind: sandbox.Invalid, Object: string(job.Tier), Detail: "runs an image, and no module"}
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, &Fault{Op: "jail: start", Reason: Cancelled, Err: err}
+	}
+	if l.closed.Load() {
+		return nil, &Fault{Op: "jail: start", Reason: Closed, Detail: "the launcher is closed"}
+	}
+	if err := l.proven(ctx, job.Tier); err != nil {
+		return nil, err
 	}
 	return l.start(ctx, job, c)
 }
@@ -153,6 +183,7 @@ type child struct {
 	args  []string
 	image *Image
 	phase phase
+	bare  bool // it speaks no gRPC
 }
 
 // start is the whole life of a start; Start and Canary come through here.
@@ -206,7 +237,7 @@ func (l *Launcher) start(ctx context.Context, job Job, c child) (p *Process, err
 		return p, err
 	}
 	_ = p.feed.Close()
-	if c.phase != compile {
+	if c.phase != compile && !c.bare {
 		err = p.connect(ctx)
 	}
 	return p, err

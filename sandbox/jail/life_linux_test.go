@@ -212,10 +212,7 @@ func TestManyStarts(t *testing.T) {
 // TestHostDies kills a host, another process, and holds its plug-in to dying with it and its group to being swept.
 func TestHostDies(t *testing.T) {
 	if os.Getenv("JAIL_HOST") != "" {
-		l, err := New(Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := launcher(t)
 		p, err := l.Start(context.Background(), Job{Tier: Tier(os.Getenv("JAIL_HOST")), Image: imageOf(t, rawProgram), Dataset: text(t, "survive"), Limits: Limits{Wall: time.Minute}})
 		if err != nil {
 			t.Fatal(err)
@@ -232,7 +229,7 @@ func TestHostDies(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd := exec.Command("/proc/self/exe", "-test.run=^TestHostDies$", "-test.v")
-		cmd.Env = append(os.Environ(), "JAIL_HOST="+string(tier), "JAIL_RAW="+path)
+		cmd.Env = append(os.Environ(), "JAIL_HOST="+string(tier), "JAIL_RAW="+path, "JAIL_OPDOMAIN-JAIL="+l.cfg.Program)
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)

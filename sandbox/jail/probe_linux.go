@@ -2,10 +2,12 @@ package jail
 
 import (
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -43,7 +45,10 @@ func (l *Launcher) examine() {
 		err = l.try(T1) // what forbids them shows in the trial only: limits, containers, security modules
 	}
 	add(layerNamespaces, "user, mount, pid, net, ipc, uts, cgroup", err)
-	add(layerStage, "all steps but the start of an image", l.try(T1p))
+	if err = ownFile(l.cfg.Program); err == nil {
+		err = l.try(T1p)
+	}
+	add(layerStage, "all steps but the start of an image", err)
 	switch {
 	case l.cgroups != nil:
 		add(layerCgroup, fmt.Sprintf("memory %s, tasks %s, processor time %q, kill of a group %v", l.cgroups.mem, l.cgroups.pid, l.cgroups.cpu, l.cgroups.v2 != ""), nil)
@@ -52,6 +57,7 @@ func (l *Launcher) examine() {
 	default:
 		add(layerCgroup, "", cgroupErr)
 	}
+	add(layerHost, "a static program", l.probeHost())
 	name := l.cfg.Runsc
 	if name == "" {
 		name = "runsc"
@@ -72,6 +78,34 @@ func (l *Launcher) probeCgroups() (*cgroups, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// probeHost says whether the program can be an image itself: an empty root has no linker.
+func (l *Launcher) probeHost() error {
+	f, err := elf.Open(l.cfg.Program) // this project's own program
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return errors.New("this program is linked dynamically; put " + helperName + " beside it: CGO_ENABLED=0 go build ./cmd/" + helperName)
+		}
+	}
+	return nil
+}
+
+// ownFile refuses a program that another user could have written.
+func ownFile(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || st.Uid != 0 && int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+		return errors.New("the program of the jail belongs to another user, or others may write to it")
+	}
+	return nil
 }
 
 func probeMemfd() error {

@@ -17,7 +17,6 @@ import (
 const (
 	stageName  = "opdomain-jail-stage"
 	wasmName   = "opdomain-jail-wasm"
-	canaryName = "opdomain-jail-canary"
 	pluginName = "plugin"
 )
 
@@ -56,8 +55,6 @@ func Enter() {
 		stage()
 	case wasmName:
 		os.Exit(hostModule())
-	case canaryName:
-		os.Exit(serveCanary())
 	}
 }
 
