@@ -56,6 +56,11 @@ const (
 	ReviewOpened    Kind = "review.opened"    // 开票
 	TemplateSigned  Kind = "template.signed"  // 常设模板签署
 	TemplateStopped Kind = "template.stopped" // 常设模板停用
+
+	AlgorithmApproved  Kind = "algo.approved"  // 算法准入
+	AlgorithmWithdrawn Kind = "algo.withdrawn" // 算法撤回
+	AlgorithmRefused   Kind = "algo.refused"   // 算法不予准入
+	AlgorithmAsked     Kind = "algo.asked"     // 算法调用
 )
 
 // Event (存证事件) is one state change. The domain signs it; Salt hides it inside its log entry.
@@ -158,6 +163,14 @@ func (e Event) open() (any, error) {
 		body = new(TemplateSignedBody)
 	case TemplateStopped:
 		body = new(TemplateStoppedBody)
+	case AlgorithmApproved:
+		body = new(AlgorithmApprovedBody)
+	case AlgorithmWithdrawn:
+		body = new(AlgorithmWithdrawnBody)
+	case AlgorithmRefused:
+		body = new(AlgorithmRefusedBody)
+	case AlgorithmAsked:
+		body = new(AlgorithmAskedBody)
 	default:
 		return nil, &sandbox.Error{Op: "event", Kind: sandbox.Invalid, Object: "kind", Detail: "not a known kind"}
 	}

@@ -268,6 +268,10 @@ func (c *cast) play(t testing.TB, steps []step) *Recorder {
 				b = TemplateSignedBody{Statement: st}
 			case TemplateStopped:
 				b = TemplateStoppedBody{Statement: st}
+			case AlgorithmApproved:
+				b = AlgorithmApprovedBody{Statement: st}
+			case AlgorithmWithdrawn:
+				b = AlgorithmWithdrawnBody{Statement: st}
 			case ConsentGiven:
 				b = ConsentGivenBody{Statement: st}
 			case ConsentRevoked:

@@ -106,7 +106,8 @@ type checker struct {
 	consents   map[sandbox.ConsentID]*consentTrail
 	releases   map[sandbox.ReleaseID]*releaseTrail
 	templates  map[sandbox.TemplateID]*templateTrail
-	moves      bool // reviews leave their moves in this log
+	algorithms map[string]*algorithmTrail // by name@version
+	moves      bool                       // reviews leave their moves in this log
 	usage      map[string]*usageTrail
 	invoices   map[sandbox.InvoiceID]bool
 	shut       map[sandbox.IdentityID]bool // revoked identities
@@ -307,8 +308,14 @@ func (c *checker) replay(i uint64, e Event, body any) error {
 		return c.templateSigned(e, *b)
 	case *TemplateStoppedBody:
 		return c.templateStopped(e, *b)
+	case *AlgorithmApprovedBody:
+		return c.algorithmApproved(e, *b)
+	case *AlgorithmWithdrawnBody:
+		return c.algorithmWithdrawn(e, *b)
+	case *AlgorithmAskedBody:
+		return c.algorithmAsked(*b)
 	}
-	return nil // ingest.refused and claim.refused claim nothing about other events
+	return nil // ingest.refused, claim.refused and algo.refused claim nothing about other events
 }
 
 // enrolled: by the domain itself for those it starts with, the agency first; by an agency afterwards.
