@@ -29,6 +29,8 @@ type (
 	InvoiceID string
 	// TemplateID names a standing template (常设模板) of the gate.
 	TemplateID string
+	// AlgorithmID names one version of an algorithm (算法版本), "name-1.0.0".
+	AlgorithmID string
 	// KeyID names a key (密钥标识) of the domain.
 	KeyID string
 )

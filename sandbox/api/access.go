@@ -28,6 +28,7 @@ const (
 const (
 	shortForm  = 4 << 10   // a few short fields
 	signedForm = 256 << 10 // one signed statement
+	imageForm  = 8 << 20   // the image of an algorithm, in base64
 )
 
 func (a access) bodyBound() int64 {
@@ -148,6 +149,12 @@ func routes() map[string]access {
 		"GET /v1/templates":                                      asked,
 		"POST /v1/templates":                                     admit.upTo(signedForm),
 		"POST /v1/templates/{template}/stop":                     admit.upTo(signedForm),
+		"GET /v1/algorithms":                                     asked,
+		"POST /v1/algorithms":                                    admit.upTo(imageForm).costly(),
+		"GET /v1/algorithms/{algorithm}":                         asked,
+		"POST /v1/algorithms/{algorithm}/withdrawal":             admit.upTo(signedForm),
+		"POST /v1/algorithms/{algorithm}/explain":                only("operator", "partner").upTo(shortForm).costly(),
+		"POST /v1/algorithms/{algorithm}/questions":              only("operator/officer", "partner/officer").upTo(shortForm).costly(),
 		"GET /v1/releases":                                       billed,
 		"GET /v1/releases/{release}":                             only("operator", "partner", "insurer"),
 		"GET /v1/usage":                                          billed,

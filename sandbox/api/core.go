@@ -78,6 +78,7 @@ type core struct {
 	grader    Grader     // nil: no gradings
 	viewer    Viewer     // nil: no views
 	gate      Gatekeeper // nil: votes only
+	algos     Algorithms // nil: none is run
 }
 
 // NewCore gives the Core that runs calls in this process. Authorities must be given.
@@ -104,6 +105,7 @@ func newCore(c Config) (*core, error) {
 	k.grader, _ = c.Service.(Grader)
 	k.viewer, _ = c.Service.(Viewer)
 	k.gate, _ = c.Service.(Gatekeeper)
+	k.algos, _ = c.Service.(Algorithms)
 	HandlerWithOptions(operations{k}, StdHTTPServerOptions{BaseRouter: k.mux, ErrorHandlerFunc: k.badParameter})
 	k.mux.HandleFunc(routeHealth, k.health)
 	k.table[routeHealth] = anyone().quietly()

@@ -216,6 +216,30 @@ func (d *desk) Templates(_ context.Context, c Caller) ([]Template, error) {
 	return nil, d.note("Templates", c)
 }
 
+func (d *desk) ApproveAlgorithm(_ context.Context, c Caller, _ AlgorithmRequest) (Algorithm, error) {
+	return Algorithm{}, d.note("ApproveAlgorithm", c)
+}
+
+func (d *desk) WithdrawAlgorithm(_ context.Context, c Caller, _ sandbox.AlgorithmID, _ attest.Statement) (Algorithm, error) {
+	return Algorithm{}, d.note("WithdrawAlgorithm", c)
+}
+
+func (d *desk) ListAlgorithms(_ context.Context, c Caller) ([]Algorithm, error) {
+	return nil, d.note("ListAlgorithms", c)
+}
+
+func (d *desk) GetAlgorithm(_ context.Context, c Caller, _ sandbox.AlgorithmID) (Algorithm, error) {
+	return Algorithm{}, d.note("GetAlgorithm", c)
+}
+
+func (d *desk) ExplainAlgorithm(_ context.Context, c Caller, _ sandbox.AlgorithmID, _ AlgorithmUse) (AlgorithmExplanation, error) {
+	return AlgorithmExplanation{}, d.note("ExplainAlgorithm", c)
+}
+
+func (d *desk) AskAlgorithm(_ context.Context, c Caller, _ sandbox.AlgorithmID, _ AlgorithmUse) (AlgorithmAnswer, error) {
+	return AlgorithmAnswer{}, d.note("AskAlgorithm", c)
+}
+
 func (d *desk) Vote(_ context.Context, c Caller, _ sandbox.QuestionID, _ attest.Statement) (Review, error) {
 	return Review{}, d.note("Vote", c)
 }

@@ -111,6 +111,9 @@ func TestSeparationOfDuties(t *testing.T) {
 		"POST /v1/templates":                         {sandbox.Agency},
 		"POST /v1/submissions":                       {sandbox.Operator, sandbox.Partner},
 		"POST /v1/traces":                            {sandbox.Agency},
+		"POST /v1/algorithms":                        {sandbox.Agency},
+		"POST /v1/algorithms/{algorithm}/withdrawal": {sandbox.Agency},
+		"POST /v1/algorithms/{algorithm}/questions":  {sandbox.Operator, sandbox.Partner},
 		"POST /v1/templates/{template}/stop":         {sandbox.Agency},
 	} {
 		for _, role := range roles {
@@ -135,6 +138,7 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"PushOpening": PushOpening{}, "Push": Push{}, "PushReport": PushReport{}, "Statement": attest.Statement{},
 		"Application": grant.Application{}, "Scenario": grant.Scenario{}, "ConsentRequest": ConsentRequest{}, "ConsentRecord": consent.Record{},
 		"Spec": query.Spec{}, "SQLRequest": SQLRequest{}, "Compiled": Compiled{}, "Explanation": Explanation{}, "Question": Question{}, "ClaimRequest": ClaimRequest{}, "ClaimAnswer": ClaimAnswer{},
+		"Algorithm": Algorithm{}, "AlgorithmRequest": AlgorithmRequest{}, "AlgorithmUse": AlgorithmUse{}, "AlgorithmAnswer": AlgorithmAnswer{}, "AlgorithmExplanation": AlgorithmExplanation{},
 		"Review": Review{}, "Template": Template{}, "ReleaseInfo": ReleaseInfo{}, "UsageEvent": meter.Event{}, "InvoiceRequest": InvoiceRequest{}, "Invoice": bill.Invoice{},
 		"GrowthRequest": GrowthRequest{}, "Problem": Problem{}, "CertificateRequests": CertificateRequests{}, "CertificatePair": CertificatePair{},
 		"AuthorityInfo": AuthorityInfo{}, "Overdue": Overdue{}, "Quarantine": Quarantine{}, "SearchPage": SearchPage{}, "SeedRequest": SeedRequest{}, "Entry": catalog.Entry{}, "Conflict": catalog.Conflict{},

@@ -75,6 +75,9 @@ func (e NoiseKind) Valid() bool {
 	}
 }
 
+// AlgorithmID defines model for AlgorithmID.
+type AlgorithmID = sandbox.AlgorithmID
+
 // Application (场景申请) is what an operator or partner files
 type Application = grant.Application
 
@@ -164,27 +167,6 @@ type ScenarioID = sandbox.ScenarioID
 // SchemaVersion (结构版本) is one schema a dataset has had, and what it changed in the one before
 type SchemaVersion = catalog.SchemaVersion
 
-// Score (分值分组) adds up points of labels and groups by the band that the sum falls into
-type Score struct {
-	Base  *int64      `json:"base,omitempty"`
-	Edges []int64     `json:"edges"`
-	Parts []ScorePart `json:"parts"`
-	Scale *int        `json:"scale,omitempty"`
-}
-
-// ScorePart (评分项) gives the labels of one bin, or public column, their points
-type ScorePart struct {
-	Bin    *string       `json:"bin,omitempty"`
-	Column string        `json:"column"`
-	Points []ScorePoints `json:"points"`
-}
-
-// ScorePoints (分值) is what each of some labels is worth
-type ScorePoints struct {
-	In    []string `json:"in"`
-	Value int64    `json:"value"`
-}
-
 // Scorecard (质量报告) is the quality of the current version of a dataset
 type Scorecard = catalog.Scorecard
 
@@ -229,6 +211,18 @@ type ListUsageParams struct {
 	// Month a month in Asia/Shanghai, 2006-01
 	Month string `form:"month" json:"month"`
 }
+
+// ApproveAlgorithmJSONRequestBody defines body for ApproveAlgorithm for application/json ContentType.
+type ApproveAlgorithmJSONRequestBody = AlgorithmRequest
+
+// ExplainAlgorithmJSONRequestBody defines body for ExplainAlgorithm for application/json ContentType.
+type ExplainAlgorithmJSONRequestBody = AlgorithmUse
+
+// AskAlgorithmJSONRequestBody defines body for AskAlgorithm for application/json ContentType.
+type AskAlgorithmJSONRequestBody = AlgorithmUse
+
+// WithdrawAlgorithmJSONRequestBody defines body for WithdrawAlgorithm for application/json ContentType.
+type WithdrawAlgorithmJSONRequestBody = Statement
 
 // SeedCatalogJSONRequestBody defines body for SeedCatalog for application/json ContentType.
 type SeedCatalogJSONRequestBody = SeedRequest
@@ -396,6 +390,72 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 
 // The interface specification for the client above.
 type ClientInterface interface {
+
+	// ListAlgorithms 准入算法列表
+	//
+	// Corresponds with GET /v1/algorithms (the `ListAlgorithms` operationId).
+	ListAlgorithms(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ApproveAlgorithmWithBody 算法准入: manifest, image and the signed approval, context opdomain/algorithm/v1
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/algorithms (the `ApproveAlgorithm` operationId).
+	ApproveAlgorithmWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ApproveAlgorithm 算法准入: manifest, image and the signed approval, context opdomain/algorithm/v1
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/algorithms (the `ApproveAlgorithm` operationId).
+	ApproveAlgorithm(ctx context.Context, body ApproveAlgorithmJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetAlgorithm 准入算法: with its manifest and recorded graph
+	//
+	// Corresponds with GET /v1/algorithms/{algorithm} (the `GetAlgorithm` operationId).
+	GetAlgorithm(ctx context.Context, algorithm AlgorithmID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ExplainAlgorithmWithBody 算法推导: what its questions would open, before any key opens
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/algorithms/{algorithm}/explain (the `ExplainAlgorithm` operationId).
+	ExplainAlgorithmWithBody(ctx context.Context, algorithm AlgorithmID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ExplainAlgorithm 算法推导: what its questions would open, before any key opens
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/algorithms/{algorithm}/explain (the `ExplainAlgorithm` operationId).
+	ExplainAlgorithm(ctx context.Context, algorithm AlgorithmID, body ExplainAlgorithmJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AskAlgorithmWithBody 调用算法: each of its questions is decided, computed and reviewed like any other
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/algorithms/{algorithm}/questions (the `AskAlgorithm` operationId).
+	AskAlgorithmWithBody(ctx context.Context, algorithm AlgorithmID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AskAlgorithm 调用算法: each of its questions is decided, computed and reviewed like any other
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/algorithms/{algorithm}/questions (the `AskAlgorithm` operationId).
+	AskAlgorithm(ctx context.Context, algorithm AlgorithmID, body AskAlgorithmJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// WithdrawAlgorithmWithBody 撤回算法: a signed withdrawal, context opdomain/algorithm-withdraw/v1
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/algorithms/{algorithm}/withdrawal (the `WithdrawAlgorithm` operationId).
+	WithdrawAlgorithmWithBody(ctx context.Context, algorithm AlgorithmID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// WithdrawAlgorithm 撤回算法: a signed withdrawal, context opdomain/algorithm-withdraw/v1
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/algorithms/{algorithm}/withdrawal (the `WithdrawAlgorithm` operationId).
+	WithdrawAlgorithm(ctx context.Context, algorithm AlgorithmID, body WithdrawAlgorithmJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetAuthority 域证书机构: the certificate of the domain's authority and its newest revocation list
 	//
@@ -1027,6 +1087,172 @@ type ClientInterface interface {
 	//
 	// Corresponds with DELETE /v1/views/{view} (the `EraseView` operationId).
 	EraseView(ctx context.Context, view DatasetID, reqEditors ...RequestEditorFn) (*http.Response, error)
+}
+
+// ListAlgorithms 准入算法列表
+//
+// Corresponds with GET /v1/algorithms (the `ListAlgorithms` operationId).
+func (c *Client) ListAlgorithms(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListAlgorithmsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApproveAlgorithmWithBody 算法准入: manifest, image and the signed approval, context opdomain/algorithm/v1
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/algorithms (the `ApproveAlgorithm` operationId).
+func (c *Client) ApproveAlgorithmWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApproveAlgorithmRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApproveAlgorithm 算法准入: manifest, image and the signed approval, context opdomain/algorithm/v1
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/algorithms (the `ApproveAlgorithm` operationId).
+func (c *Client) ApproveAlgorithm(ctx context.Context, body ApproveAlgorithmJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApproveAlgorithmRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetAlgorithm 准入算法: with its manifest and recorded graph
+//
+// Corresponds with GET /v1/algorithms/{algorithm} (the `GetAlgorithm` operationId).
+func (c *Client) GetAlgorithm(ctx context.Context, algorithm AlgorithmID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetAlgorithmRequest(c.Server, algorithm)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExplainAlgorithmWithBody 算法推导: what its questions would open, before any key opens
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/algorithms/{algorithm}/explain (the `ExplainAlgorithm` operationId).
+func (c *Client) ExplainAlgorithmWithBody(ctx context.Context, algorithm AlgorithmID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExplainAlgorithmRequestWithBody(c.Server, algorithm, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExplainAlgorithm 算法推导: what its questions would open, before any key opens
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/algorithms/{algorithm}/explain (the `ExplainAlgorithm` operationId).
+func (c *Client) ExplainAlgorithm(ctx context.Context, algorithm AlgorithmID, body ExplainAlgorithmJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExplainAlgorithmRequest(c.Server, algorithm, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AskAlgorithmWithBody 调用算法: each of its questions is decided, computed and reviewed like any other
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/algorithms/{algorithm}/questions (the `AskAlgorithm` operationId).
+func (c *Client) AskAlgorithmWithBody(ctx context.Context, algorithm AlgorithmID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAskAlgorithmRequestWithBody(c.Server, algorithm, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AskAlgorithm 调用算法: each of its questions is decided, computed and reviewed like any other
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/algorithms/{algorithm}/questions (the `AskAlgorithm` operationId).
+func (c *Client) AskAlgorithm(ctx context.Context, algorithm AlgorithmID, body AskAlgorithmJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAskAlgorithmRequest(c.Server, algorithm, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// WithdrawAlgorithmWithBody 撤回算法: a signed withdrawal, context opdomain/algorithm-withdraw/v1
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/algorithms/{algorithm}/withdrawal (the `WithdrawAlgorithm` operationId).
+func (c *Client) WithdrawAlgorithmWithBody(ctx context.Context, algorithm AlgorithmID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewWithdrawAlgorithmRequestWithBody(c.Server, algorithm, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// WithdrawAlgorithm 撤回算法: a signed withdrawal, context opdomain/algorithm-withdraw/v1
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/algorithms/{algorithm}/withdrawal (the `WithdrawAlgorithm` operationId).
+func (c *Client) WithdrawAlgorithm(ctx context.Context, algorithm AlgorithmID, body WithdrawAlgorithmJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewWithdrawAlgorithmRequest(c.Server, algorithm, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
 }
 
 // GetAuthority 域证书机构: the certificate of the domain's authority and its newest revocation list
@@ -2668,6 +2894,248 @@ func (c *Client) EraseView(ctx context.Context, view DatasetID, reqEditors ...Re
 		return nil, err
 	}
 	return c.Client.Do(req)
+}
+
+// NewListAlgorithmsRequest constructs an http.Request for the ListAlgorithms method
+func NewListAlgorithmsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/algorithms")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewApproveAlgorithmRequest calls the generic ApproveAlgorithm builder with application/json body
+func NewApproveAlgorithmRequest(server string, body ApproveAlgorithmJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewApproveAlgorithmRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewApproveAlgorithmRequestWithBody constructs an http.Request for the ApproveAlgorithm method, with any body, and a specified content type
+func NewApproveAlgorithmRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/algorithms")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetAlgorithmRequest constructs an http.Request for the GetAlgorithm method
+func NewGetAlgorithmRequest(server string, algorithm AlgorithmID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "algorithm", algorithm, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/algorithms/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewExplainAlgorithmRequest calls the generic ExplainAlgorithm builder with application/json body
+func NewExplainAlgorithmRequest(server string, algorithm AlgorithmID, body ExplainAlgorithmJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewExplainAlgorithmRequestWithBody(server, algorithm, "application/json", bodyReader)
+}
+
+// NewExplainAlgorithmRequestWithBody constructs an http.Request for the ExplainAlgorithm method, with any body, and a specified content type
+func NewExplainAlgorithmRequestWithBody(server string, algorithm AlgorithmID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "algorithm", algorithm, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/algorithms/%s/explain", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewAskAlgorithmRequest calls the generic AskAlgorithm builder with application/json body
+func NewAskAlgorithmRequest(server string, algorithm AlgorithmID, body AskAlgorithmJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAskAlgorithmRequestWithBody(server, algorithm, "application/json", bodyReader)
+}
+
+// NewAskAlgorithmRequestWithBody constructs an http.Request for the AskAlgorithm method, with any body, and a specified content type
+func NewAskAlgorithmRequestWithBody(server string, algorithm AlgorithmID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "algorithm", algorithm, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/algorithms/%s/questions", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewWithdrawAlgorithmRequest calls the generic WithdrawAlgorithm builder with application/json body
+func NewWithdrawAlgorithmRequest(server string, algorithm AlgorithmID, body WithdrawAlgorithmJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewWithdrawAlgorithmRequestWithBody(server, algorithm, "application/json", bodyReader)
+}
+
+// NewWithdrawAlgorithmRequestWithBody constructs an http.Request for the WithdrawAlgorithm method, with any body, and a specified content type
+func NewWithdrawAlgorithmRequestWithBody(server string, algorithm AlgorithmID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "algorithm", algorithm, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/algorithms/%s/withdrawal", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
 }
 
 // NewGetAuthorityRequest constructs an http.Request for the GetAuthority method
@@ -5363,6 +5831,76 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
+	// ListAlgorithmsWithResponse 准入算法列表
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/algorithms (the `ListAlgorithms` operationId).
+	ListAlgorithmsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListAlgorithmsResponse, error)
+
+	// ApproveAlgorithmWithBodyWithResponse 算法准入: manifest, image and the signed approval, context opdomain/algorithm/v1
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/algorithms (the `ApproveAlgorithm` operationId).
+	ApproveAlgorithmWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApproveAlgorithmResponse, error)
+
+	// ApproveAlgorithmWithResponse 算法准入: manifest, image and the signed approval, context opdomain/algorithm/v1
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/algorithms (the `ApproveAlgorithm` operationId).
+	ApproveAlgorithmWithResponse(ctx context.Context, body ApproveAlgorithmJSONRequestBody, reqEditors ...RequestEditorFn) (*ApproveAlgorithmResponse, error)
+
+	// GetAlgorithmWithResponse 准入算法: with its manifest and recorded graph
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/algorithms/{algorithm} (the `GetAlgorithm` operationId).
+	GetAlgorithmWithResponse(ctx context.Context, algorithm AlgorithmID, reqEditors ...RequestEditorFn) (*GetAlgorithmResponse, error)
+
+	// ExplainAlgorithmWithBodyWithResponse 算法推导: what its questions would open, before any key opens
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/algorithms/{algorithm}/explain (the `ExplainAlgorithm` operationId).
+	ExplainAlgorithmWithBodyWithResponse(ctx context.Context, algorithm AlgorithmID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExplainAlgorithmResponse, error)
+
+	// ExplainAlgorithmWithResponse 算法推导: what its questions would open, before any key opens
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/algorithms/{algorithm}/explain (the `ExplainAlgorithm` operationId).
+	ExplainAlgorithmWithResponse(ctx context.Context, algorithm AlgorithmID, body ExplainAlgorithmJSONRequestBody, reqEditors ...RequestEditorFn) (*ExplainAlgorithmResponse, error)
+
+	// AskAlgorithmWithBodyWithResponse 调用算法: each of its questions is decided, computed and reviewed like any other
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/algorithms/{algorithm}/questions (the `AskAlgorithm` operationId).
+	AskAlgorithmWithBodyWithResponse(ctx context.Context, algorithm AlgorithmID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AskAlgorithmResponse, error)
+
+	// AskAlgorithmWithResponse 调用算法: each of its questions is decided, computed and reviewed like any other
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/algorithms/{algorithm}/questions (the `AskAlgorithm` operationId).
+	AskAlgorithmWithResponse(ctx context.Context, algorithm AlgorithmID, body AskAlgorithmJSONRequestBody, reqEditors ...RequestEditorFn) (*AskAlgorithmResponse, error)
+
+	// WithdrawAlgorithmWithBodyWithResponse 撤回算法: a signed withdrawal, context opdomain/algorithm-withdraw/v1
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/algorithms/{algorithm}/withdrawal (the `WithdrawAlgorithm` operationId).
+	WithdrawAlgorithmWithBodyWithResponse(ctx context.Context, algorithm AlgorithmID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*WithdrawAlgorithmResponse, error)
+
+	// WithdrawAlgorithmWithResponse 撤回算法: a signed withdrawal, context opdomain/algorithm-withdraw/v1
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/algorithms/{algorithm}/withdrawal (the `WithdrawAlgorithm` operationId).
+	WithdrawAlgorithmWithResponse(ctx context.Context, algorithm AlgorithmID, body WithdrawAlgorithmJSONRequestBody, reqEditors ...RequestEditorFn) (*WithdrawAlgorithmResponse, error)
+
 	// GetAuthorityWithResponse 域证书机构: the certificate of the domain's authority and its newest revocation list
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -6069,6 +6607,294 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with DELETE /v1/views/{view} (the `EraseView` operationId).
 	EraseViewWithResponse(ctx context.Context, view DatasetID, reqEditors ...RequestEditorFn) (*EraseViewResponse, error)
+}
+
+type ListAlgorithmsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Algorithm
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListAlgorithmsResponse) GetJSON200() *[]Algorithm {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListAlgorithmsResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListAlgorithmsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListAlgorithmsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListAlgorithmsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListAlgorithmsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ApproveAlgorithmResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Algorithm
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r ApproveAlgorithmResponse) GetJSON201() *Algorithm {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ApproveAlgorithmResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ApproveAlgorithmResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ApproveAlgorithmResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ApproveAlgorithmResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ApproveAlgorithmResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetAlgorithmResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Algorithm
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetAlgorithmResponse) GetJSON200() *Algorithm {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetAlgorithmResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetAlgorithmResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetAlgorithmResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetAlgorithmResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetAlgorithmResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ExplainAlgorithmResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlgorithmExplanation
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ExplainAlgorithmResponse) GetJSON200() *AlgorithmExplanation {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ExplainAlgorithmResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ExplainAlgorithmResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ExplainAlgorithmResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ExplainAlgorithmResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ExplainAlgorithmResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AskAlgorithmResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlgorithmAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AskAlgorithmResponse) GetJSON200() *AlgorithmAnswer {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AskAlgorithmResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AskAlgorithmResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AskAlgorithmResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AskAlgorithmResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AskAlgorithmResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type WithdrawAlgorithmResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Algorithm
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r WithdrawAlgorithmResponse) GetJSON200() *Algorithm {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r WithdrawAlgorithmResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r WithdrawAlgorithmResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r WithdrawAlgorithmResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r WithdrawAlgorithmResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r WithdrawAlgorithmResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
 }
 
 type GetAuthorityResponse struct {
@@ -9375,6 +10201,136 @@ func (r EraseViewResponse) ContentType() string {
 	return ""
 }
 
+// ListAlgorithmsWithResponse 准入算法列表
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/algorithms (the `ListAlgorithms` operationId).
+func (c *ClientWithResponses) ListAlgorithmsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListAlgorithmsResponse, error) {
+	rsp, err := c.ListAlgorithms(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListAlgorithmsResponse(rsp)
+}
+
+// ApproveAlgorithmWithBodyWithResponse 算法准入: manifest, image and the signed approval, context opdomain/algorithm/v1
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/algorithms (the `ApproveAlgorithm` operationId).
+func (c *ClientWithResponses) ApproveAlgorithmWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApproveAlgorithmResponse, error) {
+	rsp, err := c.ApproveAlgorithmWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApproveAlgorithmResponse(rsp)
+}
+
+// ApproveAlgorithmWithResponse 算法准入: manifest, image and the signed approval, context opdomain/algorithm/v1
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/algorithms (the `ApproveAlgorithm` operationId).
+func (c *ClientWithResponses) ApproveAlgorithmWithResponse(ctx context.Context, body ApproveAlgorithmJSONRequestBody, reqEditors ...RequestEditorFn) (*ApproveAlgorithmResponse, error) {
+	rsp, err := c.ApproveAlgorithm(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApproveAlgorithmResponse(rsp)
+}
+
+// GetAlgorithmWithResponse 准入算法: with its manifest and recorded graph
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/algorithms/{algorithm} (the `GetAlgorithm` operationId).
+func (c *ClientWithResponses) GetAlgorithmWithResponse(ctx context.Context, algorithm AlgorithmID, reqEditors ...RequestEditorFn) (*GetAlgorithmResponse, error) {
+	rsp, err := c.GetAlgorithm(ctx, algorithm, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetAlgorithmResponse(rsp)
+}
+
+// ExplainAlgorithmWithBodyWithResponse 算法推导: what its questions would open, before any key opens
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/algorithms/{algorithm}/explain (the `ExplainAlgorithm` operationId).
+func (c *ClientWithResponses) ExplainAlgorithmWithBodyWithResponse(ctx context.Context, algorithm AlgorithmID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExplainAlgorithmResponse, error) {
+	rsp, err := c.ExplainAlgorithmWithBody(ctx, algorithm, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExplainAlgorithmResponse(rsp)
+}
+
+// ExplainAlgorithmWithResponse 算法推导: what its questions would open, before any key opens
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/algorithms/{algorithm}/explain (the `ExplainAlgorithm` operationId).
+func (c *ClientWithResponses) ExplainAlgorithmWithResponse(ctx context.Context, algorithm AlgorithmID, body ExplainAlgorithmJSONRequestBody, reqEditors ...RequestEditorFn) (*ExplainAlgorithmResponse, error) {
+	rsp, err := c.ExplainAlgorithm(ctx, algorithm, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExplainAlgorithmResponse(rsp)
+}
+
+// AskAlgorithmWithBodyWithResponse 调用算法: each of its questions is decided, computed and reviewed like any other
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/algorithms/{algorithm}/questions (the `AskAlgorithm` operationId).
+func (c *ClientWithResponses) AskAlgorithmWithBodyWithResponse(ctx context.Context, algorithm AlgorithmID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AskAlgorithmResponse, error) {
+	rsp, err := c.AskAlgorithmWithBody(ctx, algorithm, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAskAlgorithmResponse(rsp)
+}
+
+// AskAlgorithmWithResponse 调用算法: each of its questions is decided, computed and reviewed like any other
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/algorithms/{algorithm}/questions (the `AskAlgorithm` operationId).
+func (c *ClientWithResponses) AskAlgorithmWithResponse(ctx context.Context, algorithm AlgorithmID, body AskAlgorithmJSONRequestBody, reqEditors ...RequestEditorFn) (*AskAlgorithmResponse, error) {
+	rsp, err := c.AskAlgorithm(ctx, algorithm, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAskAlgorithmResponse(rsp)
+}
+
+// WithdrawAlgorithmWithBodyWithResponse 撤回算法: a signed withdrawal, context opdomain/algorithm-withdraw/v1
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/algorithms/{algorithm}/withdrawal (the `WithdrawAlgorithm` operationId).
+func (c *ClientWithResponses) WithdrawAlgorithmWithBodyWithResponse(ctx context.Context, algorithm AlgorithmID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*WithdrawAlgorithmResponse, error) {
+	rsp, err := c.WithdrawAlgorithmWithBody(ctx, algorithm, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseWithdrawAlgorithmResponse(rsp)
+}
+
+// WithdrawAlgorithmWithResponse 撤回算法: a signed withdrawal, context opdomain/algorithm-withdraw/v1
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/algorithms/{algorithm}/withdrawal (the `WithdrawAlgorithm` operationId).
+func (c *ClientWithResponses) WithdrawAlgorithmWithResponse(ctx context.Context, algorithm AlgorithmID, body WithdrawAlgorithmJSONRequestBody, reqEditors ...RequestEditorFn) (*WithdrawAlgorithmResponse, error) {
+	rsp, err := c.WithdrawAlgorithm(ctx, algorithm, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseWithdrawAlgorithmResponse(rsp)
+}
+
 // GetAuthorityWithResponse 域证书机构: the certificate of the domain's authority and its newest revocation list
 //
 // Returns a wrapper object for the known response body format(s).
@@ -10686,6 +11642,204 @@ func (c *ClientWithResponses) EraseViewWithResponse(ctx context.Context, view Da
 		return nil, err
 	}
 	return ParseEraseViewResponse(rsp)
+}
+
+// ParseListAlgorithmsResponse parses an HTTP response from a ListAlgorithmsWithResponse call
+func ParseListAlgorithmsResponse(rsp *http.Response) (*ListAlgorithmsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListAlgorithmsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Algorithm
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseApproveAlgorithmResponse parses an HTTP response from a ApproveAlgorithmWithResponse call
+func ParseApproveAlgorithmResponse(rsp *http.Response) (*ApproveAlgorithmResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ApproveAlgorithmResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Algorithm
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetAlgorithmResponse parses an HTTP response from a GetAlgorithmWithResponse call
+func ParseGetAlgorithmResponse(rsp *http.Response) (*GetAlgorithmResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetAlgorithmResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Algorithm
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseExplainAlgorithmResponse parses an HTTP response from a ExplainAlgorithmWithResponse call
+func ParseExplainAlgorithmResponse(rsp *http.Response) (*ExplainAlgorithmResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ExplainAlgorithmResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlgorithmExplanation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAskAlgorithmResponse parses an HTTP response from a AskAlgorithmWithResponse call
+func ParseAskAlgorithmResponse(rsp *http.Response) (*AskAlgorithmResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AskAlgorithmResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlgorithmAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseWithdrawAlgorithmResponse parses an HTTP response from a WithdrawAlgorithmWithResponse call
+func ParseWithdrawAlgorithmResponse(rsp *http.Response) (*WithdrawAlgorithmResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &WithdrawAlgorithmResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Algorithm
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
 }
 
 // ParseGetAuthorityResponse parses an HTTP response from a GetAuthorityWithResponse call
@@ -12956,6 +14110,24 @@ func ParseEraseViewResponse(rsp *http.Response) (*EraseViewResponse, error) {
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListAlgorithms 准入算法列表
+	// (GET /v1/algorithms)
+	ListAlgorithms(w http.ResponseWriter, r *http.Request)
+	// ApproveAlgorithm 算法准入: manifest, image and the signed approval, context opdomain/algorithm/v1
+	// (POST /v1/algorithms)
+	ApproveAlgorithm(w http.ResponseWriter, r *http.Request)
+	// GetAlgorithm 准入算法: with its manifest and recorded graph
+	// (GET /v1/algorithms/{algorithm})
+	GetAlgorithm(w http.ResponseWriter, r *http.Request, algorithm AlgorithmID)
+	// ExplainAlgorithm 算法推导: what its questions would open, before any key opens
+	// (POST /v1/algorithms/{algorithm}/explain)
+	ExplainAlgorithm(w http.ResponseWriter, r *http.Request, algorithm AlgorithmID)
+	// AskAlgorithm 调用算法: each of its questions is decided, computed and reviewed like any other
+	// (POST /v1/algorithms/{algorithm}/questions)
+	AskAlgorithm(w http.ResponseWriter, r *http.Request, algorithm AlgorithmID)
+	// WithdrawAlgorithm 撤回算法: a signed withdrawal, context opdomain/algorithm-withdraw/v1
+	// (POST /v1/algorithms/{algorithm}/withdrawal)
+	WithdrawAlgorithm(w http.ResponseWriter, r *http.Request, algorithm AlgorithmID)
 	// GetAuthority 域证书机构: the certificate of the domain's authority and its newest revocation list
 	// (GET /v1/authority)
 	GetAuthority(w http.ResponseWriter, r *http.Request)
@@ -13176,6 +14348,138 @@ type ServerInterfaceWrapper struct {
 }
 
 type MiddlewareFunc func(http.Handler) http.Handler
+
+// ListAlgorithms operation middleware
+func (siw *ServerInterfaceWrapper) ListAlgorithms(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListAlgorithms(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ApproveAlgorithm operation middleware
+func (siw *ServerInterfaceWrapper) ApproveAlgorithm(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ApproveAlgorithm(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetAlgorithm operation middleware
+func (siw *ServerInterfaceWrapper) GetAlgorithm(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "algorithm" -------------
+	var algorithm AlgorithmID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "algorithm", r.PathValue("algorithm"), &algorithm, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "algorithm", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetAlgorithm(w, r, algorithm)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ExplainAlgorithm operation middleware
+func (siw *ServerInterfaceWrapper) ExplainAlgorithm(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "algorithm" -------------
+	var algorithm AlgorithmID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "algorithm", r.PathValue("algorithm"), &algorithm, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "algorithm", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ExplainAlgorithm(w, r, algorithm)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AskAlgorithm operation middleware
+func (siw *ServerInterfaceWrapper) AskAlgorithm(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "algorithm" -------------
+	var algorithm AlgorithmID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "algorithm", r.PathValue("algorithm"), &algorithm, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "algorithm", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AskAlgorithm(w, r, algorithm)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// WithdrawAlgorithm operation middleware
+func (siw *ServerInterfaceWrapper) WithdrawAlgorithm(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "algorithm" -------------
+	var algorithm AlgorithmID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "algorithm", r.PathValue("algorithm"), &algorithm, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "algorithm", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.WithdrawAlgorithm(w, r, algorithm)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
 
 // GetAuthority operation middleware
 func (siw *ServerInterfaceWrapper) GetAuthority(w http.ResponseWriter, r *http.Request) {
@@ -14829,6 +16133,12 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/templates", wrapper.ListTemplates)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/templates", wrapper.SignTemplate)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/templates/{template}/stop", wrapper.StopTemplate)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/algorithms", wrapper.ListAlgorithms)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/algorithms", wrapper.ApproveAlgorithm)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/algorithms/{algorithm}", wrapper.GetAlgorithm)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/algorithms/{algorithm}/withdrawal", wrapper.WithdrawAlgorithm)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/algorithms/{algorithm}/explain", wrapper.ExplainAlgorithm)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/algorithms/{algorithm}/questions", wrapper.AskAlgorithm)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/releases", wrapper.ListReleases)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/releases/{release}", wrapper.GetRelease)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/usage", wrapper.ListUsage)

@@ -141,8 +141,14 @@ func (n *Node) audience(ctx context.Context, c api.Caller) (func(attest.Event) b
 // sees decides about one event; events come in the order of the log. An event that cannot be read is shown to nobody.
 func (a *audience) sees(e attest.Event) bool {
 	switch e.Kind {
-	case attest.DomainCreated, attest.DomainRestored, attest.DatasetRegistered, attest.DatasetRevised, attest.CatalogueSeeded, attest.MaskingSet, attest.KeyRotated, attest.KeyErased, attest.WitnessesSet, attest.RulesAdopted:
+	case attest.DomainCreated, attest.DomainRestored, attest.DatasetRegistered, attest.DatasetRevised, attest.CatalogueSeeded, attest.MaskingSet, attest.KeyRotated, attest.KeyErased, attest.WitnessesSet, attest.RulesAdopted,
+		attest.AlgorithmApproved, attest.AlgorithmWithdrawn:
 		return true
+	case attest.AlgorithmRefused:
+		return a.own[e.Actor]
+	case attest.AlgorithmAsked:
+		var b attest.AlgorithmAskedBody
+		return read(e, &b) && (a.own[e.Actor] || a.party.Role == sandbox.Unit && a.scenarios[b.Scenario])
 	case attest.PartyEnrolled:
 		var b attest.PartyEnrolledBody
 		if !read(e, &b) || b.Party.Role == sandbox.Subject && b.Party.ID != a.party.ID {

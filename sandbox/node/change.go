@@ -54,6 +54,7 @@ type collections struct {
 	rules       store.Collection[rulesRecord]
 	regradings  store.Collection[api.Regrading]
 	templates   store.Collection[egress.Template]
+	algorithms  store.Collection[algorithmRecord]
 }
 
 func newCollections(s *store.Store) collections {
@@ -88,6 +89,7 @@ func newCollections(s *store.Store) collections {
 		rules:       store.NewCollection[rulesRecord](s, "rules"),
 		regradings:  store.NewCollection[api.Regrading](s, "regrading"),
 		templates:   store.NewCollection[egress.Template](s, "template"),
+		algorithms:  store.NewCollection[algorithmRecord](s, "algorithm"),
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/egress"
 	"github.com/opdomain/opdomain/sandbox/fleet"
 	"github.com/opdomain/opdomain/sandbox/ingest"
+	"github.com/opdomain/opdomain/sandbox/jail/record"
 	"github.com/opdomain/opdomain/sandbox/profile"
 	"github.com/opdomain/opdomain/sandbox/store"
 	"github.com/opdomain/opdomain/sandbox/vault"
@@ -49,6 +50,8 @@ type Config struct {
 	Metrics *api.Metrics
 	// Workers compute questions in processes that hold no key but those of the columns asked for; nil: goroutines of this process do.
 	Workers *fleet.Processes
+	// Recorder starts images of algorithms, each in a process of its own; nil: none can be approved.
+	Recorder record.Recorder
 }
 
 // Founding (设立要素) is what init decides once: it is signed into the first events of the log.
