@@ -46,6 +46,9 @@ func printQuestion(w io.Writer, q api.Question) {
 func (a *app) queryCommand() *cobra.Command {
 	var from asked
 	explain := from.flags(verb("explain", "Decide a question and show its derivation, before any key opens and without charge", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		if from.program != "" {
+			return a.explainProgram(c, &from)
+		}
 		allowed := false
 		err := get(a, func(s *session) (explained, error) {
 			q, err := from.question(c.Context(), a, s)
@@ -62,6 +65,9 @@ func (a *app) queryCommand() *cobra.Command {
 		return err
 	}))
 	ask := from.flags(verb("ask", "Ask a question (查询)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		if from.program != "" {
+			return a.askProgram(c, &from)
+		}
 		s, err := a.connect()
 		if err != nil {
 			return err

@@ -251,7 +251,7 @@ func (a *app) domain(ctx context.Context, o opening, m *api.Metrics) (*node.Node
 	if err != nil {
 		return nil, err
 	}
-	cfg := node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Steady: a.steady, Space: doctor.Space, Rand: a.rand, Metrics: m, Workers: by}
+	cfg := node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Steady: a.steady, Space: doctor.Space, Rand: a.rand, Metrics: m, Workers: by, Recorder: recorder()}
 	if cfg.Device, err = a.device(filepath.Join(o.dir, "keys"), p); err != nil {
 		return nil, err
 	}

@@ -18,14 +18,19 @@ import (
 // asked is where a question comes from: a JSON Spec, or SQL with a scenario and purpose.
 type asked struct {
 	spec, text, file, scenario, purpose string
+
+	program string // of ask and explain
+	bind    []string
 }
 
 func (q *asked) flags(c *cobra.Command) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&q.spec, "spec", "", "JSON question, - for standard input; fine and coarse of a shipped map show the form")
 	q.textFlags(c)
-	c.MarkFlagsOneRequired("spec", "sql", "sql-file")
-	c.MarkFlagsMutuallyExclusive("spec", "sql", "sql-file")
+	f.StringVar(&q.program, "program", "", "approved algorithm, NAME-VERSION as algo list shows it")
+	f.StringSliceVar(&q.bind, "bind", nil, "which dataset an input of the program is, INPUT=DATASET; else the one of its name")
+	c.MarkFlagsOneRequired("spec", "sql", "sql-file", "program")
+	c.MarkFlagsMutuallyExclusive("spec", "sql", "sql-file", "program")
 	return c
 }
 

@@ -215,22 +215,22 @@ func (r *Run) gate(id sandbox.QuestionID, d query.Derivation, a *sandbox.Answer,
 		return Answer{Withheld: "it isolates too few people against earlier questions"}, nil
 	}
 	book.Add(entry)
-	released, err := Released(c.Result)
+	released, _, err := Released(c.Result)
 	if err != nil {
 		return Answer{}, err
 	}
 	return Answer{Result: c.Result, Suppressed: c.Suppressed, Cells: c.Suppressed + c.Published, released: &released}, nil
 }
 
-// Released reads a result of class A.
-func Released(b []byte) (compile.Released, error) {
+// Released reads a result of class A, and of which question it is.
+func Released(b []byte) (compile.Released, sandbox.QuestionID, error) {
 	res, err := egress.DecodeResult(b)
 	if err != nil {
-		return compile.Released{}, err
+		return compile.Released{}, "", err
 	}
 	out := compile.Released{Measures: res.Measures}
 	for _, row := range res.Rows {
 		out.Rows = append(out.Rows, compile.ReleasedRow{Labels: row.Labels, Values: row.Values, Suppressed: row.Suppressed})
 	}
-	return out, nil
+	return out, res.Question, nil
 }
