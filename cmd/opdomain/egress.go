@@ -23,8 +23,10 @@ func printReview(w io.Writer, r api.Review) {
 	if r.Round > 0 {
 		fmt.Fprintf(w, "  round 轮次: %d\n", r.Round+1)
 	}
-	if len(r.Rules) > 0 {
+	if len(r.Rules) > 0 && (r.Class == sandbox.ClassA || r.Class == "") {
 		fmt.Fprintf(w, "  rules that suppressed groups: %s\n", strings.Join(r.Rules, ", "))
+	} else if len(r.Rules) > 0 {
+		fmt.Fprintf(w, "  rules that were checked 检查的规则: %s\n", strings.Join(r.Rules, ", "))
 	}
 	if r.Template != "" {
 		fmt.Fprintf(w, "  standing template 常设模板: %s, slot %s", r.Template, r.Slot.Format(time.DateTime))

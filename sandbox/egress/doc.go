@@ -41,6 +41,11 @@
 // The gate then selects what the question shows: groups of at least so many, the first so many. It selects among the cells that may
 // leave; suppressed ones stay listed, and the ledger keeps all that may leave.
 //
+// Classes other than A have their own checks (E: package dataset): what their gate made is a Product, in the one encoding of the class
+// (form.go), with what each item of the class's checklist (classes.json) found. A product whose list is not held in every item is
+// withheld, and the approval of a kept review holds the list once more. Votes name the class. Where an owner's signature is asked for the
+// agency votes after it.
+//
 // Secondary suppression (package audit) looks at every margin of the table: the table as a whole, and the cells that agree on
 // any of its dimensions. A margin's total counts as known, published now or later, unless the margin is suppressed whole and its total
 // breaks a rule itself. Then:

@@ -189,7 +189,7 @@ func (n *Node) resubmitted(ctx context.Context, tx *change, c api.Caller, q *que
 	if err != nil {
 		return err
 	}
-	cur.Ledger, cur.First = q.Ledger, nil
+	cur.Ledger, cur.Leave, cur.First = q.Ledger, q.Leave, nil
 	if err := n.do(ctx, tx, c, &cur, a); err != nil {
 		return err
 	}

@@ -1,10 +1,12 @@
 package node
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -23,6 +25,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/policy"
 	"github.com/opdomain/opdomain/sandbox/query"
 	"github.com/opdomain/opdomain/sandbox/run"
+	"github.com/opdomain/opdomain/sandbox/store"
 )
 
 // leavingRecord is what a question of class E asks to leave. The same plan over the same version gives the same rows, whichever view holds
@@ -71,6 +74,27 @@ func (n *Node) leavingView(ctx context.Context, c api.Caller, id sandbox.Dataset
 		return fail(sandbox.Denied, "views leave by a plan that says so, signed by the owner", "have the unit sign a version of the plan with a section leave")
 	}
 	return v, n.planSigned(ctx, v.Unit, v.Leave, *v.Signature)
+}
+
+// leavingAgain finds the view of a question that was asked, or another by the same plan over the same version: it holds the same rows.
+func (n *Node) leavingAgain(ctx context.Context, c api.Caller, q *questionRecord) (viewRecord, error) {
+	v, err := n.leavingView(ctx, c, q.Leave.View)
+	if sandbox.KindOf(err) != sandbox.Expired {
+		return v, err
+	}
+	rows, lerr := n.docs.views.List(ctx, store.Filter{State: viewSealed})
+	if lerr != nil {
+		return v, lerr
+	}
+	for _, r := range rows {
+		if x := r.Value; x.Partner == c.Party.ID && x.Leave != nil && x.Scenario == q.Spec.Scenario && x.Source == q.Inputs[0] {
+			if digest := x.Leave.Digest(); bytes.Equal(digest[:], q.Leave.Plan) {
+				q.Leave.View = sandbox.DatasetID(r.ID)
+				return n.leavingView(ctx, c, q.Leave.View)
+			}
+		}
+	}
+	return v, err
 }
 
 // decideDataset decides a question of class E before any key opens.
@@ -132,7 +156,7 @@ func (n *Node) AskDataset(ctx context.Context, c api.Caller, id sandbox.DatasetI
 
 // resubmitDataset decides and checks a returned data set anew, over the view it was of or a new one by the same plan over the same version.
 func (n *Node) resubmitDataset(ctx context.Context, c api.Caller, q *questionRecord, st attest.Statement, at time.Time) error {
-	v, err := n.leavingView(ctx, c, q.Leave.View)
+	v, err := n.leavingAgain(ctx, c, q)
 	if err != nil {
 		return err
 	}
@@ -275,8 +299,8 @@ func (n *Node) shingles(ctx context.Context, v viewRecord, sensitive []string) (
 		return nil, err
 	}
 	key := make([]byte, 32)
-	if _, err := n.cfg.Rand.Read(key); err != nil {
-		return nil, err
+	if _, err := io.ReadFull(n.cfg.Rand, key); err != nil {
+		return nil, &sandbox.Error{Op: "egress: dataset", Kind: sandbox.Unavailable, Object: "randomness", Err: err}
 	}
 	s, err := scan.NewShingles(key, sensitive, int(max(snap.Rows, 1)), width)
 	if err != nil {
