@@ -33,6 +33,7 @@ require (
 	golang.org/x/term v0.45.0 // passphrase prompt
 	golang.org/x/text v0.40.0 // GB18030 and Unicode normal forms of incoming text and of labels that leave
 	golang.org/x/time v0.14.0 // token buckets of the interface
+	gonum.org/v1/gonum v0.16.0 // Cholesky of model fits, quantiles of their tests, in sandbox/egress/model
 	google.golang.org/grpc v1.79.1 // what is spoken with a plug-in over one inherited socket
 	google.golang.org/protobuf v1.36.12 // messages of one field between the jail and its own stages
 	modernc.org/sqlite v1.46.1 // embedded store without cgo
@@ -89,7 +90,6 @@ require (
 	golang.org/x/telemetry v0.0.0-20260625142307-59b4966ccb57 // indirect
 	golang.org/x/tools v0.47.0 // indirect
 	golang.org/x/xerrors v0.0.0-20231012003039-104605ab7028 // indirect
-	gonum.org/v1/gonum v0.16.0 // indirect
 	gopkg.in/natefinch/lumberjack.v2 v2.2.1 // indirect
 	modernc.org/libc v1.68.0 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
