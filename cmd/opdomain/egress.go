@@ -165,7 +165,7 @@ func (a *app) egressCommand() *cobra.Command {
 	vote.Flags().BoolVar(&refuse, "refuse", false, "refuse: one refusal is a veto")
 	vote.Flags().StringVar(&reason, "reason", "", "reason; needed for a refusal")
 	reviewer, author := (*session).act, (*session).actAsAuthor
-	return group("egress", "Review what would leave; scan, mark and trace data sets (出域审核)", list, one, vote, a.submitCommand(), a.checkCommand(), a.scanCommand(), a.markCommand(), a.traceCommand(),
+	return group("egress", "Review what would leave; scan, mark and trace data sets (出域审核)", list, one, vote, a.submitCommand(), a.checkCommand(), a.modelCommand(), a.scanCommand(), a.markCommand(), a.traceCommand(),
 		a.actVerb("return", egress.Return, "Send a result back to its author, instead of voting or as the agency's lead (退回)", "comment that its author reads", reviewer),
 		a.actVerb("resubmit", egress.Resubmit, "Submit your returned question again: it is decided and checked anew, votes begin anew (重新提交)", "", author),
 		a.actVerb("withdraw", egress.Withdraw, "Withdraw your returned question (撤销)", "", author),

@@ -17,6 +17,45 @@ import (
 // preorder, counts of people left to the gate. registered is what the model may be about; nil takes the file's own schema, which is
 // for models on their own.
 func Decode(b []byte, registered *Schema) (*Model, error) {
+	m, err := parse(b)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.canonical(registered); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// DecodeForm reads what a model is trained from: kind, schema, trainer and, of a scorecard, bins; its weights need not be there.
+func DecodeForm(b []byte, registered *Schema) (*Model, error) {
+	m, err := parse(b)
+	if err != nil {
+		return nil, err
+	}
+	m.Intercept, m.Coefficients, m.Trees = nil, nil, nil
+	if !m.Kind.trees() || m.Kind == Boosted {
+		m.Intercept = new(Fixed)
+	}
+	switch {
+	case m.Kind == Scorecard:
+		for i := range m.Characteristics {
+			c := &m.Characteristics[i]
+			c.WOE, c.Coefficient = make([]Fixed, max(len(c.Edges)+1, len(c.Groups))), 0
+		}
+	case m.Kind.trees():
+		m.Trees = [][]Node{{{Value: new(Fixed)}}}
+	default:
+		m.Coefficients = m.terms()
+	}
+	if err := m.canonical(registered); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// parse reads a file's values; whether they are a model canonical says.
+func parse(b []byte) (*Model, error) {
 	if len(b) > MaxBytes {
 		return nil, &sandbox.Error{Op: "model", Kind: sandbox.TooLarge, Object: "file", Detail: fmt.Sprintf("at most %d bytes", MaxBytes)}
 	}
@@ -50,9 +89,6 @@ func Decode(b []byte, registered *Schema) (*Model, error) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(m); err != nil {
 		return nil, fault(b, err)
-	}
-	if err := m.canonical(registered); err != nil {
-		return nil, err
 	}
 	return m, nil
 }

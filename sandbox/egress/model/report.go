@@ -64,7 +64,7 @@ var words = map[string][2]string{
 	RuleSeparation:   {"完全分离", "separation: labels follow from features without error, or the fit has no end"},
 	RuleInfluence:    {"去除一人后系数的最大变化（标准误）", "largest change of a coefficient without one person, in standard errors"},
 	RuleLeverage:     {"单人最大杠杆值", "largest leverage of one person"},
-	RuleFit:          {"与域内复算的偏差（卡方）", "what the deviance exceeds the gate's own fit by"},
+	RuleFit:          {"与数据给出的数值的偏差", "how far its numbers are from what the data give"},
 	RuleReproduction: {"与域内复算的最大差值", "largest difference from what the gate trained itself"},
 	RuleDistribution: {"训练与测试置信度分布相同的概率（KS）", "probability that confidence is distributed alike in training and test (Kolmogorov-Smirnov)"},
 	RuleLoss:         {"按损失推断成员的 AUC", "AUC of a membership attack by loss"},
@@ -80,6 +80,44 @@ func RuleWords(rule string) (zh, en string) {
 		return w[0], w[1]
 	}
 	return rule, rule
+}
+
+// changes gives the smallest change that would pass.
+var changes = map[string]string{
+	RuleBits:         "have fewer parameters",
+	RuleFree:         "train by the registered trainer, with the parameters declared",
+	RuleIdentifiers:  "name features and levels by what they are",
+	RuleMissing:      "complete the rows",
+	RulePeople:       "train and test on more people",
+	RuleOverlap:      "take people who were trained on out of the test",
+	RuleDegrees:      "have fewer parameters, or more people",
+	RuleEvents:       "have fewer coefficients, or more people with the outcome",
+	RuleFrequency:    "merge levels, bins or leaves of few people",
+	RuleMinLeaf:      "set the trainer's least leaf higher",
+	RuleClass:        "merge bins or leaves where nearly all have one outcome; set the trainer's least class",
+	RuleDominance:    "merge leaves that few people's amounts make up; clip the label lower",
+	RuleSeparation:   "leave out the feature that tells the label, merge levels without an event, or set a ridge",
+	RuleInfluence:    "narrow the range of features and label, or have more people",
+	RuleLeverage:     "narrow the range of features, or merge levels of few people",
+	RuleFit:          "give the numbers that these rows give",
+	RuleReproduction: "train by the registered trainer, with the parameters declared",
+	RuleDistribution: "draw training and test at random from the same people; fit less closely",
+	RuleLoss:         "fit less closely: fewer parameters, larger leaves, a larger ridge",
+	RuleTrained:      "fit less closely: fewer parameters, larger leaves, a larger ridge",
+	RuleLiRA:         "fit less closely: fewer parameters, larger leaves, a larger ridge",
+	RuleTPR:          "fit less closely: fewer parameters, larger leaves, a larger ridge",
+	RuleCanary:       "set a trainer that keeps no single row: larger leaves, a larger ridge",
+}
+
+// Reasons gives what keeps a model in, with the smallest change that would pass each; none of a model that may go before reviewers.
+func (r *Report) Reasons() []sandbox.Reason {
+	var out []sandbox.Reason
+	for _, f := range r.Findings {
+		if f.Verdict == Fail {
+			out = append(out, sandbox.Reason{Code: "model." + f.Rule, Rule: f.ZH + " · " + f.EN, Change: changes[f.Rule]})
+		}
+	}
+	return out
 }
 
 // Finding (检查发现) is what a rule says of a model, with the number that decides and its limit: for reviewers of the agency and owners only.
@@ -126,6 +164,9 @@ func (p Params) Validate() error {
 // Source (随机源) gives random numbers; it is passed in, in a domain from secure randomness.
 type Source interface{ Uint64() uint64 }
 
+// NewSource gives a stream from a seed, so that a check can be done again. In a domain the seed is drawn from secure randomness.
+func NewSource(seed uint64) Source { m := mixer(seed); return &m }
+
 // Report (模型检查报告) is what the gate says of a model. Payload is what may leave, in the gate's own bytes; none of a model that fails.
 type Report struct {
 	Model      string      `json:"model"`
@@ -138,7 +179,7 @@ type Report struct {
 	People     [2]int      `json:"people"` // of training and test
 	Params     Params      `json:"params"`
 	Membership *Membership `json:"membership,omitempty"`
-	Payload    []byte      `json:"payload,omitempty"`
+	Payload    []byte      `json:"-"`
 }
 
 // String keeps evidence out of logs.
