@@ -5,6 +5,7 @@
 //	go run ./benchmarks                 # 4 M rows; table to standard output, report to benchmarks/REPORT.md
 //	go run ./benchmarks -rows 10000000 -report ""
 //	go run ./benchmarks egress          # the gate alone, to standard output
+//	go run ./benchmarks model           # of the gate, models alone
 //	go run ./benchmarks -whole          # with what needs a domain of 10 M events or a push of 20 M rows: many minutes, 30 GB of disk
 //
 // Units: Mrows/CPU-s counts scanned rows per second of processor time of this process, so that other load on the machine
@@ -46,8 +47,15 @@ func main() {
 
 // section measures one part alone and writes no report.
 func section(out io.Writer, names []string, repeat int) error {
-	if len(names) != 1 || names[0] != "egress" || repeat < 1 {
-		return fmt.Errorf("benchmarks: the part that can be measured alone is egress, at least once")
+	if len(names) != 1 || names[0] != "egress" && names[0] != "model" || repeat < 1 {
+		return fmt.Errorf("benchmarks: the parts that can be measured alone are egress and model, at least once")
+	}
+	if names[0] == "model" {
+		lines, err := modelLines(nil, repeat)
+		if err == nil {
+			fmt.Fprintln(out, strings.Join(lines, "\n"))
+		}
+		return err
 	}
 	lines, err := egressLines(nil, repeat)
 	if err == nil {
@@ -57,6 +65,9 @@ func section(out io.Writer, names []string, repeat int) error {
 		return err
 	}
 	if lines, err = redTeamLines(lines); err != nil {
+		return err
+	}
+	if lines, err = modelLines(lines, repeat); err != nil {
 		return err
 	}
 	ledger, err := ledgerSection(ledgerReleases, repeat)

@@ -129,3 +129,23 @@ func TestDeclaredBitsAreCapped(t *testing.T) {
 		}
 	}
 }
+
+// Every planted model is caught, and no honest one fails.
+func TestModels(t *testing.T) {
+	all, err := JudgeModels(1, 2, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaks := 0
+	for _, o := range all {
+		if o.Leak {
+			leaks++
+		}
+		if o.Leak && o.Failed+o.Replaced != o.Tries || !o.Leak && o.Failed > 0 || o.Tries == 0 {
+			t.Errorf("%s: %d passed, %d for review, %d failed", o.Name, o.Passed, o.Review, o.Failed)
+		}
+	}
+	if leaks < 5 || len(all)-leaks < 8 {
+		t.Errorf("%d planted models of %d", leaks, len(all))
+	}
+}

@@ -25,7 +25,7 @@
 //	fit                   the data refute the numbers (likelihood ratio, 0.999), leaves off by 0.05
 //	reproduction          the registered trainer gives another model: review
 //	free-bits             more bits than 256 that the gate's own training does not confirm
-//	bits                  more declared bits than the cap; than people: review
+//	bits                  more declared bits than the cap
 //	distribution          losses of training and test differ, KS p < 0.001; < 0.05 review          SACRO-ML
 //	membership-*          AUC of an attack above 0.5+3sd, by loss, trained worst case, LiRA        SACRO-ML; Carlini 2022
 //	membership-tpr        true positives at a false positive rate of 0.001 are more than chance's

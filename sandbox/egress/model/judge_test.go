@@ -107,7 +107,7 @@ var leaks = []leak{
 		f := w.form(Boosted)
 		f.Trainer = Trainer{Depth: 5, MinLeaf: 1, Trees: 40, Rate: 500, Ridge: one}
 		return w.fit(t, f, 300, 1)
-	}, []string{RuleFrequency, RuleMinLeaf, RuleClass, RuleLoss, RuleTrained, RuleLiRA, RuleBits}},
+	}, []string{RuleFrequency, RuleMinLeaf, RuleClass, RuleLoss, RuleTrained, RuleLiRA}},
 	{"coefficients that are somebody's row", func(t *testing.T, seed uint64) (*Model, *Data, *Data) {
 		w := newWorld(seed, Binary, 2)
 		m, train, test := w.fit(t, w.form(Logistic), 600, 1)

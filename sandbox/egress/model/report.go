@@ -296,7 +296,7 @@ func Judge(m *Model, train, test *Data, p Params, rnd Source) (*Report, error) {
 		return nil, invalid("data", "rows of the model's schema")
 	}
 	j := &judging{m: m, train: train, test: test, p: p, rnd: rnd, r: &Report{Model: m.ID, Kind: m.Kind, Params: p, Bits: m.Bits(), Parameters: m.parameters(), People: [2]int{train.Subjects(), test.Subjects()}}}
-	j.most(RuleBits, "", float64(j.r.Bits), min(float64(p.MaxBits), float64(train.Subjects())), float64(p.MaxBits))
+	j.most(RuleBits, "", float64(j.r.Bits), float64(p.MaxBits), float64(p.MaxBits))
 	j.names()
 	j.most(RuleMissing, "", float64(train.missing+test.missing), 0, float64(train.Rows()+test.Rows())/2)
 	both := 0
