@@ -184,6 +184,41 @@ var leaks = []leak{
 		}
 		return m, train, test
 	}, []string{RuleSeparation}},
+	{"labels that follow from a feature, hidden by a ridge", func(t *testing.T, seed uint64) (*Model, *Data, *Data) {
+		w := newWorld(seed, Binary, 0)
+		train, test := w.data(t, 0, 600, 1), w.data(t, 1<<20, 600, 1)
+		s := Schema{Label: w.schema.Label, Features: w.schema.Features[:1]}
+		for _, d := range []*Data{train, test} {
+			alone := *d
+			alone.schema, alone.x, alone.bin = &s, nil, nil
+			for r := range d.Rows() {
+				alone.x, alone.bin = append(alone.x, d.x[3*r]), append(alone.bin, d.bin[3*r])
+				alone.y[r] = math.Round(d.x[3*r])
+			}
+			*d = alone
+		}
+		m, err := Fit(&Model{Format: Format, ID: "m", Kind: Logistic, Schema: s, Trainer: Trainer{Ridge: one}}, train)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m, train, test
+	}, []string{RuleSeparation}},
+	{"a leaf in which all amounts are the same", func(t *testing.T, seed uint64) (*Model, *Data, *Data) {
+		w := newWorld(seed, Amount, 0)
+		train, test := w.data(t, 0, 600, 1), w.data(t, 1<<20, 600, 1)
+		for r := range train.Rows() {
+			if train.bin[3*r] < 10 {
+				train.y[r] = 0.9
+			}
+		}
+		f := w.form(Tree)
+		f.Trainer.Depth, f.Trainer.MinClass = 1, 0
+		m, err := Fit(f, train)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m, train, test
+	}, []string{RuleDominance}},
 	{"amounts of one person in a leaf", func(t *testing.T, seed uint64) (*Model, *Data, *Data) {
 		w := newWorld(seed, Amount, 0)
 		train, test := w.data(t, 0, 600, 1), w.data(t, 1<<20, 600, 1)
