@@ -207,8 +207,8 @@ var leaks = []leak{
 		w := newWorld(seed, Amount, 0)
 		train, test := w.data(t, 0, 600, 1), w.data(t, 1<<20, 600, 1)
 		for r := range train.Rows() {
-			if train.bin[3*r] < 10 {
-				train.y[r] = 0.9
+			if train.bin[3*r] >= 15 {
+				train.y[r] = 0.9 // the second leaf
 			}
 		}
 		f := w.form(Tree)
