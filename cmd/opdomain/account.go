@@ -89,6 +89,10 @@ func (a *app) releaseCommand() *cobra.Command {
 		if csv != "-" {
 			return usageError{invalid("--out", "a file is written for a data set of class E only, without --json", "opdomain release open "+string(env.Release))}
 		}
+		if env.Class == sandbox.ClassD && !a.json {
+			printModel(a.out, plain)
+			return nil
+		}
 		return a.show(json.RawMessage(plain), nil) // numbers as they are: 64 bits, not a float's 53
 	})
 	open.Flags().StringVar(&csv, "out", "-", "file for the CSV of a data set (class E), - for standard output")

@@ -226,3 +226,14 @@ func printModelReport(w io.Writer, r modelChecked) {
 		fmt.Fprintf(w, "would leave 待出域, %d bytes, SM3 %s\n", len(r.Payload), r.SM3)
 	}
 }
+
+// printModel prints a model that would leave, or left, by its parts.
+func printModel(w io.Writer, payload []byte) {
+	_, rows, err := model.Table(payload)
+	if err != nil {
+		return
+	}
+	for _, r := range rows {
+		fmt.Fprintf(w, "%-32s %-48s %s\n", r[0], r[1], r[2])
+	}
+}

@@ -27,6 +27,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/egress/model"
 )
 
 //go:embed page.html list.html
@@ -114,6 +115,17 @@ func page(w io.Writer, r api.Review, f *form, said string) error {
 // payload shows outgoing bytes as people read them, by their class.
 func (v *view) payload(r api.Review) error {
 	switch r.Class {
+	case sandbox.ClassD:
+		head, rows, err := model.Table(r.Result)
+		if err != nil {
+			return err
+		}
+		v.Head = head
+		for _, x := range rows[:min(len(rows), maxShown)] {
+			v.Rows = append(v.Rows, row{Values: x})
+		}
+		v.More = len(rows) - len(v.Rows)
+		return nil
 	case sandbox.ClassE:
 		d, err := egress.DecodeDataset(r.Result)
 		if err != nil {

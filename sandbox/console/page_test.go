@@ -10,6 +10,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/egress/model"
 )
 
 func review(t *testing.T) api.Review {
@@ -77,5 +78,27 @@ func TestPageRefusesWhatItCannotShow(t *testing.T) {
 		if err := Page(&b, r); err == nil || b.Len() > 0 || !errors.Is(err, sandbox.Invalid) && !errors.Is(err, sandbox.Denied) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A model is shown by its parts; bytes that are no model are not.
+func TestPageShowsAModel(t *testing.T) {
+	b, err := model.Example("logistic")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := review(t)
+	r.Class, r.Result, r.Digest, r.Rules = sandbox.ClassD, b, egress.Digest(b), []string{model.RuleLiRA}
+	p := render(t, r)
+	for _, want := range []string{"截距", "area = north", "ridge 1", "影子模型", "模型"} {
+		if !strings.Contains(p, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	r.Result = append(bytes.Clone(b), ' ')
+	r.Digest = egress.Digest(r.Result)
+	var out bytes.Buffer
+	if err := Page(&out, r); !errors.Is(err, sandbox.Invalid) || out.Len() > 0 {
+		t.Errorf("another encoding: %v", err)
 	}
 }

@@ -89,5 +89,7 @@
 // Round, Perturb and CheckPrivate protect what may leave by the strictest noise rule of the columns used (package noise); rules and ledger
 // look at exact values before.
 //
+// A trained model of class D comes from package model, which judges it on the rows it was trained on; Trained makes its product.
+//
 // It reads no rows, opens no file, keeps no clock. Populations are keyed tokens, grade 4, sealed by the caller.
 package egress

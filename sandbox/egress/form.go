@@ -25,6 +25,8 @@ func formOf(c sandbox.Class) (form, error) {
 		return form{read: readResult, scan: scanResult}, nil
 	case sandbox.ClassB:
 		return form{read: readRecord, scan: scanRecord, guessed: true}, nil
+	case sandbox.ClassD:
+		return form{read: readModel, scan: scanModel}, nil
 	case sandbox.ClassE:
 		return form{read: readDataset, scan: scanDataset}, nil
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/egress/model"
 	"github.com/opdomain/opdomain/sandbox/egress/scan"
 )
 
@@ -93,7 +94,7 @@ func RuleWords(rule string) (zh, en string) {
 	if w, ok := ruleWords[rule]; ok {
 		return w[0], w[1]
 	}
-	return rule, rule
+	return model.RuleWords(rule)
 }
 
 // Pack gives the evidence of a review as JSON with a summary in Chinese and English. earlier are reviews it may be compared with.

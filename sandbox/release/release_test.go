@@ -14,6 +14,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/consent"
 	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/egress/model"
 )
 
 var (
@@ -62,8 +63,13 @@ func newHouse(t testing.TB) house {
 func approved(t testing.TB) (egress.Approval, []byte) {
 	t.Helper()
 	c := checked(t)
+	return twice(t, egress.Submit(egress.Submission{Question: "q-1", Author: "id-operator", Recipient: "id-operator", Policy: "policy/1", Now: now, Expires: expires}, c)), c.Result
+}
+
+// twice gives two votes on a review, and the approval.
+func twice(t testing.TB, r egress.Review) egress.Approval {
+	t.Helper()
 	author := sandbox.Party{ID: "operator", Role: sandbox.Operator}
-	r := egress.Submit(egress.Submission{Question: "q-1", Author: "id-operator", Recipient: "id-operator", Policy: "policy/1", Now: now, Expires: expires}, c)
 	for _, p := range []sandbox.Party{{ID: "unit-a", Role: sandbox.Unit}, {ID: "agency", Role: sandbox.Agency}} {
 		v := attest.Vote{Question: r.Question, Class: r.Class, Result: r.Digest, Recipient: r.Recipient, Expires: r.Expires, Policy: r.Policy, Approve: true, At: now}
 		var err error
@@ -75,7 +81,7 @@ func approved(t testing.TB) (egress.Approval, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return a, c.Result
+	return a
 }
 
 // consented is class B: one person's record under that person's consent.
@@ -104,6 +110,76 @@ func (h house) send(t testing.TB) Envelope {
 		t.Fatal(err)
 	}
 	return e
+}
+
+// approvedModel is class D: a model that passed its checks, and two votes over it.
+func approvedModel(t testing.TB) (egress.Approval, []byte) {
+	t.Helper()
+	read := func(name string) []byte {
+		b, err := model.Example(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	m, err := model.Decode(read("logistic"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var data [2]*model.Data
+	for i, file := range []string{"train.csv", "test.csv"} {
+		b, err := model.NewBuilder(m.Schema)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(strings.TrimSpace(string(read(file))), "\n")[1:] {
+			cells := strings.Split(line, ",")
+			if err := b.Add(cells[0], cells[1:4], cells[4]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		data[i] = b.Build()
+	}
+	report, err := model.Judge(m, data[0], data[1], model.Standard(), model.NewSource(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	question := sandbox.QuestionID(m.ID)
+	p, err := egress.Trained(question, report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return twice(t, egress.Submit(egress.Submission{Question: question, Class: sandbox.ClassD, Author: "id-operator", Recipient: "id-operator", Policy: "policy/1", Now: now, Expires: expires}, p)), p.Result()
+}
+
+// TestModel: a model is sealed to its recipient in the gate's own bytes, and nothing else passes as one.
+func TestModel(t *testing.T) {
+	h := newHouse(t)
+	a, result := approvedModel(t)
+	e, err := h.sender.Send(a, "x-1", result, h.key.Public(), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := e.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err = Decode(b); err != nil || e.Class != sandbox.ClassD {
+		t.Fatal(err)
+	}
+	got, err := e.Open(h.key, h.sender.Key.Public(), now)
+	if err != nil || !bytes.Equal(got, result) {
+		t.Fatalf("%v", err)
+	}
+	if _, err := model.DecodePayload(got); err != nil {
+		t.Error(err)
+	}
+	if _, err := h.sender.Send(a, "x-2", append(bytes.Clone(result), ' '), h.key.Public(), now); !errors.Is(err, sandbox.Denied) {
+		t.Errorf("other bytes: %v", err)
+	}
+	if _, err := h.sender.Send(a, "x-2", result, h.key.Public(), expires); !errors.Is(err, sandbox.Denied) {
+		t.Errorf("past its expiry: %v", err)
+	}
 }
 
 func TestSendAndOpen(t *testing.T) {

@@ -381,7 +381,7 @@ func (j *judging) names() {
 
 // Held says whether a payload may be put before reviewers, as an error that names the rules and no number: Withheld.
 func (r *Report) Held() error {
-	if r.Verdict == Fail || len(r.Payload) == 0 {
+	if !(r.Verdict == Pass || r.Verdict == Review) || len(r.Payload) == 0 || r.Membership == nil {
 		return &sandbox.Error{Op: "model", Kind: sandbox.Withheld, Object: r.Model, Detail: "rules of class D: " + strings.Join(r.Broken(), ", ")}
 	}
 	return nil
