@@ -18,6 +18,7 @@
 //	frequency             a leaf, a level, a side of a number under T people                       SACRO-ML
 //	min-leaf              a trainer set to leaves under 5                                          SACRO-ML
 //	class                 under T people, or none, of a class in a leaf or a scorecard's bin       SACRO-ML
+//	                      in a level of a logistic regression: none; under T people review
 //	dominance             of amounts: (n,k) in a leaf, or all equal                                ACRO
 //	separation            labels follow from features without error, or a fit without end          Albert and Anderson 1984
 //	influence             a coefficient moves by more than a standard error without one person    Belsley, Kuh and Welsch 1980

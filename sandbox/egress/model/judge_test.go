@@ -184,6 +184,22 @@ var leaks = []leak{
 		}
 		return m, train, test
 	}, []string{RuleSeparation}},
+	{"level in which nobody has the outcome, hidden by a ridge", func(t *testing.T, seed uint64) (*Model, *Data, *Data) {
+		w := newWorld(seed, Binary, 0)
+		train, test := w.data(t, 0, 600, 1), w.data(t, 1<<20, 600, 1)
+		for r := range train.Rows() {
+			if train.bin[3*r+1] == 2 {
+				train.y[r] = 0
+			}
+		}
+		f := w.form(Logistic)
+		f.Trainer.Ridge = 5 * one
+		m, err := Fit(f, train)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m, train, test
+	}, []string{RuleClass}},
 	{"labels that follow from a feature, hidden by a ridge", func(t *testing.T, seed uint64) (*Model, *Data, *Data) {
 		w := newWorld(seed, Binary, 0)
 		train, test := w.data(t, 0, 600, 1), w.data(t, 1<<20, 600, 1)
@@ -320,6 +336,13 @@ func TestUnmeasured(t *testing.T) {
 	}
 	if _, err := Judge(m, train, newWorld(2, Binary, 1).data(t, 0, 200, 1), quick(), source(1)); sandbox.KindOf(err) != sandbox.Invalid {
 		t.Errorf("rows of another schema: %v", err)
+	}
+	huge := named.form(Boosted)
+	huge.Trainer.Trees, huge.Trainer.Depth = MaxTrees, MaxDepth
+	large := quick()
+	large.Shadows = 1024
+	if _, err := Judge(huge, named.data(t, 0, 20, 700), test, large, source(1)); sandbox.KindOf(err) != sandbox.TooLarge {
+		t.Errorf("work without end: %v", err)
 	}
 	for _, p := range []Params{{}, func() Params { p := quick(); p.Shadows = 17; return p }(), func() Params { p := quick(); p.Tolerated = 0.9; return p }(), func() Params { p := quick(); p.Tolerated = math.NaN(); return p }()} {
 		if _, err := Judge(m, train, test, p, source(1)); sandbox.KindOf(err) != sandbox.Invalid {

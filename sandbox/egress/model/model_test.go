@@ -313,6 +313,11 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add([]byte(`{"kind":"svm"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if form, err := DecodeForm(b, nil); err == nil {
+			if _, err := form.Encode(); err != nil {
+				t.Fatal(err)
+			}
+		}
 		m, err := Decode(b, nil)
 		if err != nil {
 			return

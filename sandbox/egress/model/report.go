@@ -283,6 +283,18 @@ func (j *judging) most(rule, where string, value, want, must float64) {
 	j.find(rule, v, where, value, want)
 }
 
+// maxWork bounds what the shadow models of one check take, in steps of a few nanoseconds: a quarter of an hour or so.
+const maxWork = 4e11
+
+// work estimates the steps of one training on so many rows.
+func (m *Model) work(rows int) float64 {
+	n, f := float64(rows), float64(len(m.Features)+1)
+	if !m.Kind.trees() {
+		return n * f * f * 20
+	}
+	return n * f * float64(m.Trainer.Depth*max(m.Trainer.Trees, 1))
+}
+
 // fewestPeople is how many people each side has at least for a measurement of membership.
 const fewestPeople = 100
 
@@ -294,6 +306,10 @@ func Judge(m *Model, train, test *Data, p Params, rnd Source) (*Report, error) {
 	}
 	if !m.Schema.equal(*train.schema) || !m.Schema.equal(*test.schema) {
 		return nil, invalid("data", "rows of the model's schema")
+	}
+	if w := m.work(train.Rows()+test.Rows()) * float64(p.Shadows); w > maxWork {
+		return nil, &sandbox.Error{Op: "model", Kind: sandbox.TooLarge, Object: "trainer", Detail: "more work than is done for one model: it is not judged, and does not leave",
+			Hint: "fewer or less deep trees, fewer features, or a sample of the people"}
 	}
 	j := &judging{m: m, train: train, test: test, p: p, rnd: rnd, r: &Report{Model: m.ID, Kind: m.Kind, Params: p, Bits: m.Bits(), Parameters: m.parameters(), People: [2]int{train.Subjects(), test.Subjects()}}}
 	j.most(RuleBits, "", float64(j.r.Bits), float64(p.MaxBits), float64(p.MaxBits))

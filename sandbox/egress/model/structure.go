@@ -18,8 +18,11 @@ func (j *judging) structure() *Model {
 	}
 	j.limiting()
 	j.support()
-	if j.m.Kind == Scorecard {
+	switch j.m.Kind {
+	case Scorecard:
 		j.bins()
+	case Logistic:
+		j.levels()
 	}
 	own := *j.own
 	if j.m.Kind == Scorecard {
@@ -152,35 +155,65 @@ func (j *judging) support() {
 
 // bins: a weight of evidence tells the events of its bin.
 func (j *judging) bins() {
-	d := j.train
 	fewest, where := math.MaxInt, ""
 	for _, c := range j.m.Characteristics {
 		f := j.m.feature(c.Feature)
-		var people [2][]int
-		for k := range people {
-			people[k] = make([]int, len(c.WOE))
+		bin := make([]int, j.m.Features[f].steps())
+		for b := range bin {
+			bin[b] = c.group(j.m.Features[f], b)
 		}
-		for s := range d.Subjects() {
-			from, to := d.rows(s)
-			var in [2]map[int]bool
-			for r := from; r < to; r++ {
-				k, g := int(d.y[r]), c.group(j.m.Features[f], int(d.bins(r)[f]))
-				if in[k] == nil {
-					in[k] = map[int]bool{}
-				}
-				if !in[k][g] {
-					in[k][g] = true
-					people[k][g]++
-				}
-			}
-		}
-		for g := range c.WOE {
-			if n := min(people[0][g], people[1][g]); n < fewest {
-				fewest, where = n, fmt.Sprintf("%s, bin %d", c.Feature, g+1)
-			}
+		if n, g := j.rarest(f, bin, len(c.WOE)); n < fewest {
+			fewest, where = n, fmt.Sprintf("%s, bin %d", c.Feature, g+1)
 		}
 	}
 	j.least(RuleClass, where, float64(fewest), float64(j.p.MinSubjects), float64(j.p.MinSubjects))
+}
+
+// levels: a coefficient of a level tells that everybody there, or nobody, has the outcome, and nearly so that few have it.
+func (j *judging) levels() {
+	fewest, where := math.MaxInt, ""
+	for f, x := range j.m.Features {
+		if !x.category() {
+			continue
+		}
+		own := make([]int, len(x.Levels))
+		for l := range own {
+			own[l] = l
+		}
+		if n, l := j.rarest(f, own, len(own)); n < fewest {
+			fewest, where = n, x.Name+"="+x.Levels[l]
+		}
+	}
+	if where != "" {
+		j.least(RuleClass, where, float64(fewest), float64(j.p.MinSubjects), 1)
+	}
+}
+
+// rarest gives the fewest people of an outcome in any bin of a feature, and the bin. Bins are given by step or level.
+func (j *judging) rarest(feature int, bin []int, bins int) (people, at int) {
+	d := j.train
+	var n [2][]int
+	var last [2][]int32 // rows of a subject are together
+	for k := range n {
+		n[k], last[k] = make([]int, bins), make([]int32, bins)
+	}
+	for r := range d.Rows() {
+		k, g := 0, bin[d.bins(r)[feature]]
+		if d.y[r] > 0.5 {
+			k = 1
+		}
+		if s := d.who[r] + 1; last[k][g] != s {
+			last[k][g] = s
+			n[k][g]++
+		}
+	}
+	people = math.MaxInt
+	for g := range bins {
+		if m := min(n[0][g], n[1][g]); m < people {
+			people, at = m, g
+		}
+	}
+	return people, at
 }
 
 // separation: predictions of certainty. Source: Albert and Anderson 1984; a fit that has no end stands out by its predictions.
@@ -233,7 +266,7 @@ func (j *judging) leaves() *Model {
 				if per[l] == nil {
 					per[l] = map[int32]float64{}
 				}
-				per[l][d.who[r]] += d.y[r]
+				per[l][d.who[r]] += j.m.Label.magnitude(d.y[r])
 			}
 		}
 		nodes := slices.Clone(t)
@@ -323,6 +356,14 @@ func (j *judging) recount() *Model {
 	}
 	out.sortTrees()
 	return &out
+}
+
+// magnitude is what a row adds to a sum of amounts, by size. Source: rule 7 of the gate.
+func (l Label) magnitude(y float64) float64 {
+	if l.Low > 0 {
+		return y * l.High.Float()
+	}
+	return math.Abs(l.Low.Float() + y*(l.High-l.Low).Float())
 }
 
 // largest gives the share of the n largest contributors in percent, rounded up, and whether all add the same.
