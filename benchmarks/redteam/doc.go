@@ -10,5 +10,7 @@
 // The covert sender (Covert) controls all of an answer that is not declared: orders, what stands where no value is, capacity, flags, forms of
 // labels, evidence that does not leave. The reader decodes by whatever it learnt of the bytes. What is declared is counted in bits (Declared).
 //
+// Models (JudgeModels) are planted to give people away and put before the gate of class D, with honest ones beside them.
+//
 // Sources: Denning, Denning and Schwartz, The Tracker (1979); the attacks of the project's notes, row by row. Seeds are fixed by the caller.
 package redteam
