@@ -53,7 +53,7 @@ const (
 // Bounds of one subject's bytes.
 const (
 	MaxRows  = 1 << 20
-	MaxBytes = 16 << 20
+	MaxBytes = 3 << 20 // several fit into one message of the jail
 )
 
 // Writer (主体编码) writes a subject: rows one after the other, in each every column. The host uses it; Reset begins the next subject.

@@ -3,13 +3,14 @@ package mapper
 // Func (逐主体函数) is an author's code: it sees one subject and yields.
 type Func func(*Subject, *Yields)
 
-// shape is how many columns, groups and values were declared.
-type shape struct{ columns, groups, values int }
-
+// handler is what Handle was told; in a domain it is there once in every instance.
 var handler struct {
 	shape
 	f Func
 }
+
+// shape is how many columns, groups and values were declared.
+type shape struct{ columns, groups, values int }
 
 // Handle says what a Map does, and how many columns, groups and values its declaration has. It is called once, before the first subject.
 func Handle(columns, groups, values int, f Func) {
