@@ -6,6 +6,7 @@
 //	go run ./benchmarks -rows 10000000 -report ""
 //	go run ./benchmarks egress          # the gate alone, to standard output
 //	go run ./benchmarks model           # of the gate, models alone
+//	go run ./benchmarks jail            # plug-ins in the jail alone, beside go-plugin unconfined; from the project's folder
 //	go run ./benchmarks -whole          # with what needs a domain of 10 M events or a push of 20 M rows: many minutes, 30 GB of disk
 //
 // Units: Mrows/CPU-s counts scanned rows per second of processor time of this process, so that other load on the machine
@@ -47,11 +48,16 @@ func main() {
 
 // section measures one part alone and writes no report.
 func section(out io.Writer, names []string, repeat int) error {
-	if len(names) != 1 || names[0] != "egress" && names[0] != "model" || repeat < 1 {
-		return fmt.Errorf("benchmarks: the parts that can be measured alone are egress and model, at least once")
+	if len(names) != 1 || names[0] != "egress" && names[0] != "model" && names[0] != "jail" || repeat < 1 {
+		return fmt.Errorf("benchmarks: the parts that can be measured alone are egress, model and jail, at least once")
 	}
-	if names[0] == "model" {
-		lines, err := modelLines(nil, repeat)
+	if names[0] != "egress" {
+		lines, err := []string(nil), error(nil)
+		if names[0] == "model" {
+			lines, err = modelLines(nil, repeat)
+		} else {
+			lines, err = jailLines(nil)
+		}
 		if err == nil {
 			fmt.Fprintln(out, strings.Join(lines, "\n"))
 		}
@@ -140,6 +146,9 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 		return err
 	}
 	if more, err = noiseLines(more, repeat); err != nil {
+		return err
+	}
+	if more, err = jailLines(more); err != nil {
 		return err
 	}
 	listed, err := catalogSection(rows, repeat)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -49,6 +50,8 @@ type Launcher struct {
 
 	mu      sync.Mutex
 	running map[*Process]struct{}
+	spare   map[bool]*Process // by whether it stands in namespaces
+	filling sync.WaitGroup
 }
 
 // New examines the machine and gives a Launcher; Close it. What is missing is in Probe and refuses later.
@@ -62,7 +65,7 @@ func New(cfg Config) (*Launcher, error) {
 	if cfg.Base < 1000 {
 		return nil, &sandbox.Error{Op: "jail", Kind: sandbox.Invalid, Object: "base", Detail: "user ids of plug-ins start at 1000 or above"}
 	}
-	l := &Launcher{cfg: cfg, work: make(chan func()), done: make(chan struct{}), passed: map[Tier]bool{}, running: map[*Process]struct{}{}}
+	l := &Launcher{cfg: cfg, work: make(chan func()), done: make(chan struct{}), passed: map[Tier]bool{}, running: map[*Process]struct{}{}, spare: map[bool]*Process{}}
 	l.self = sync.OnceValues(l.sealSelf)
 	go l.starter()
 	l.examine()
@@ -107,8 +110,12 @@ func (l *Launcher) Close() error {
 	if l.closed.Swap(true) {
 		return nil
 	}
+	l.filling.Wait()
 	l.mu.Lock()
 	var all []*Process
+	for _, p := range l.spare {
+		all = append(all, p)
+	}
 	for p := range l.running {
 		all = append(all, p)
 	}
@@ -194,7 +201,11 @@ func (l *Launcher) start(ctx context.Context, job Job, c child) (p *Process, err
 	if err := ctx.Err(); err != nil {
 		return nil, &Fault{Op: "jail: start", Reason: Cancelled, Err: err}
 	}
-	p = &Process{launcher: l, job: job, image: c.image, gone: make(chan struct{}), began: time.Now()}
+	began := time.Now()
+	if p, err = l.take(job.Tier); err != nil {
+		return nil, err
+	}
+	p.job, p.image, p.began = job, c.image, began
 	defer func() {
 		if err != nil {
 			cause := p.cause(ReasonOf(err)) // before Close gives it one
@@ -205,9 +216,6 @@ func (l *Launcher) start(ctx context.Context, job Job, c child) (p *Process, err
 			p = nil
 		}
 	}()
-	if err := p.wire(); err != nil {
-		return p, err
-	}
 	if job.Tier == T2 {
 		err = l.gvisor(p)
 	} else {
@@ -240,7 +248,96 @@ func (l *Launcher) start(ctx context.Context, job Job, c child) (p *Process, err
 	if c.phase != compile && !c.bare {
 		err = p.connect(ctx)
 	}
+	if err == nil {
+		l.refill(job.Tier)
+	}
 	return p, err
+}
+
+func named(t Tier) bool { return t == T1 || t == W }
+
+// take gives a process that waits in stage 1: the spare one, or a new one. Starting this program and making namespaces takes
+// longer than all that comes after, so one of each kind is started ahead; it knows nothing yet, and dies with the host as any.
+func (l *Launcher) take(t Tier) (*Process, error) {
+	if t == T2 {
+		p := &Process{launcher: l, gone: make(chan struct{})}
+		return p, p.wire()
+	}
+	names := named(t)
+	l.mu.Lock()
+	p := l.spare[names]
+	delete(l.spare, names)
+	l.mu.Unlock()
+	if p != nil {
+		select {
+		case <-p.gone:
+			_ = p.Close()
+		default:
+			return p, nil
+		}
+	}
+	return l.wait(names)
+}
+
+// refill starts the next spare one.
+func (l *Launcher) refill(t Tier) {
+	if t == T2 {
+		return
+	}
+	names := named(t)
+	l.filling.Go(func() {
+		p, err := l.wait(names)
+		if err != nil {
+			return // the next start meets the reason
+		}
+		l.mu.Lock()
+		old := l.spare[names]
+		l.spare[names] = p
+		l.mu.Unlock()
+		if old != nil {
+			_ = old.Close()
+		}
+	})
+}
+
+// wait starts a stage 1 that waits for its order.
+func (l *Launcher) wait(names bool) (*Process, error) {
+	p := &Process{launcher: l, gone: make(chan struct{}), uid: os.Geteuid()}
+	if err := p.wire(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	root := os.Geteuid() == 0
+	cmd := exec.Command(l.cfg.Program)
+	cmd.Args, cmd.Env, cmd.Dir = []string{stageName}, []string{}, "/"
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.inner[0], p.inner[1], p.inner[2]
+	cmd.ExtraFiles = []*os.File{p.inner[rpcFD], p.inner[feedFD], p.inner[controlFD]}
+	a := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
+	if names {
+		a.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
+		uid, gid := os.Geteuid(), os.Getegid()
+		if root {
+			p.uid = l.cfg.Base
+			uid, gid = p.uid, p.uid
+			// User 0 of the new namespace, or exec loses the capabilities that stage 1 needs; and none of the host's groups.
+			a.Credential, a.GidMappingsEnableSetgroups = &syscall.Credential{}, true
+		}
+		a.UidMappings = []syscall.SysProcIDMap{{HostID: uid, Size: 1}}
+		a.GidMappings = []syscall.SysProcIDMap{{HostID: gid, Size: 1}}
+	} else if root {
+		// A user id of its own, so that its number of tasks is counted alone and it has no equal to signal.
+		p.uid = l.cfg.Base + 1 + int(l.next.Add(1)%4096)
+		a.Credential = &syscall.Credential{Uid: uint32(p.uid), Gid: uint32(p.uid)}
+	}
+	cmd.SysProcAttr = a
+	if err := l.onStarter(cmd.Start); err != nil {
+		return nil, errors.Join(&Fault{Op: "jail: start", Reason: Layer, Object: layerStage, Err: err}, p.Close())
+	}
+	p.cmd = cmd
+	go p.reap()
+	for _, f := range p.inner {
+		_ = f.Close()
+	}
+	return p, nil
 }
 
 // wire makes the channel, the feed and the pipes of output.
@@ -301,79 +398,32 @@ func (p *Process) wire() error {
 	return nil
 }
 
-// confine starts stage 1, puts it into its group, and gives it its order. When it returns without an error the plug-in runs.
+// confine puts a waiting stage 1 into its group, and gives it its order and its image. When it returns without an error the
+// plug-in runs.
 func (l *Launcher) confine(p *Process, c child) error {
 	fault := func(object string, err error) error {
 		return &Fault{Op: "jail: start", Reason: Layer, Object: object, Err: err}
 	}
-	names := p.job.Tier == T1 || p.job.Tier == W
-	root := os.Geteuid() == 0
-	o := order{Names: names, Bound: names || root, Phase: c.phase, Args: c.args, Env: []string{guest.Variable + "=" + guest.Version, "GOMAXPROCS=" + fmt.Sprint(max(1, int(p.job.Limits.Cores)))},
-		MountAt: "/proc", Limits: limitsOf(p.job, root, l.cgroups != nil), Try: c.image == nil}
-	if p.job.Limits.Cores == 0 {
-		o.Env[1] = "GOMAXPROCS=" + fmt.Sprint(runtime.NumCPU())
+	names, root := named(p.job.Tier), os.Geteuid() == 0
+	cores := runtime.NumCPU()
+	if p.job.Limits.Cores > 0 {
+		cores = max(1, int(p.job.Limits.Cores))
 	}
+	o := order{Names: names, Bound: names, Phase: c.phase, Args: c.args, Env: []string{guest.Variable + "=" + guest.Version, "GOMAXPROCS=" + strconv.Itoa(cores)},
+		MountAt: "/proc", Limits: limitsOf(p.job, root, l.cgroups != nil), Try: c.image == nil}
 	if l.cgroups != nil {
 		g, err := l.cgroups.group(p.job.Limits)
 		if err != nil {
 			return fault(layerCgroup, err)
 		}
-		p.group = g
+		if !p.adopt(g) {
+			return fault(layerStage, errors.Join(errGone, g.remove()))
+		}
+		if err := g.join(p.cmd.Process.Pid); err != nil {
+			return fault(layerCgroup, err)
+		}
 	} else if names && root && c.image != nil {
 		return fault(layerCgroup, errors.New("none that can be written"))
-	}
-	p.uid = os.Geteuid()
-	cmd := exec.Command(l.cfg.Program)
-	cmd.Args, cmd.Env, cmd.Dir = []string{stageName}, []string{}, "/"
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.inner[0], p.inner[1], p.inner[2]
-	image := p.inner[0]
-	if c.image != nil {
-		var err error
-		if image, err = reopen(c.image.file); err != nil {
-			return err
-		}
-		defer image.Close()
-	}
-	cmd.ExtraFiles = []*os.File{p.inner[rpcFD], p.inner[feedFD], image, p.inner[controlFD]}
-	a := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
-	if names {
-		a.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
-		uid, gid := os.Geteuid(), os.Getegid()
-		if root {
-			p.uid = l.cfg.Base
-			uid, gid = p.uid, p.uid
-			// User 0 of the new namespace, or exec loses the capabilities that stage 1 needs; and none of the host's groups.
-			a.Credential, a.GidMappingsEnableSetgroups = &syscall.Credential{}, true
-		}
-		a.UidMappings = []syscall.SysProcIDMap{{HostID: uid, Size: 1}}
-		a.GidMappings = []syscall.SysProcIDMap{{HostID: gid, Size: 1}}
-	} else if root {
-		// A user id of its own, so that its number of tasks is counted alone and it has no equal to signal.
-		p.uid = l.cfg.Base + 1 + int(l.next.Add(1)%4096)
-		a.Credential = &syscall.Credential{Uid: uint32(p.uid), Gid: uint32(p.uid)}
-		o.Bound = false // it is given up by changing the user
-	}
-	cmd.SysProcAttr = a
-	if p.group != nil && p.group.v2 != "" {
-		dir, err := os.Open(p.group.v2)
-		if err != nil {
-			return fault(layerCgroup, err)
-		}
-		defer dir.Close()
-		a.UseCgroupFD, a.CgroupFD = true, int(dir.Fd())
-	}
-	if err := l.onStarter(cmd.Start); err != nil {
-		return fault(layerStage, err)
-	}
-	p.cmd = cmd
-	go p.reap()
-	for _, f := range p.inner {
-		_ = f.Close()
-	}
-	if p.group != nil {
-		if err := p.group.join(cmd.Process.Pid); err != nil {
-			return fault(layerCgroup, err)
-		}
 	}
 	b, err := json.Marshal(o)
 	if err != nil || len(b) > maxOrder {
@@ -382,8 +432,25 @@ func (l *Launcher) confine(p *Process, c child) error {
 	if err := p.control.SetDeadline(p.began.Add(p.job.Limits.Start)); err != nil {
 		return unavailable("control", err)
 	}
-	if _, err := p.control.Write(b); err != nil {
-		return fault(layerStage, err)
+	var rights []byte
+	if c.image != nil {
+		image, err := reopen(c.image.file)
+		if err != nil {
+			return err
+		}
+		defer image.Close()
+		rights = unix.UnixRights(int(image.Fd()))
+	}
+	raw, err := p.control.SyscallConn()
+	if err != nil {
+		return unavailable("control", err)
+	}
+	var sent error
+	if err := raw.Write(func(fd uintptr) bool {
+		sent = unix.Sendmsg(int(fd), b, rights, nil, unix.MSG_NOSIGNAL)
+		return sent != unix.EAGAIN
+	}); err != nil || sent != nil {
+		return fault(layerStage, errors.Join(err, sent))
 	}
 	said := make([]byte, 256)
 	n, err := p.control.Read(said) // the end of it: the image runs
@@ -391,11 +458,11 @@ func (l *Launcher) confine(p *Process, c child) error {
 	switch {
 	case n > 0:
 		f := &Fault{Op: "jail: start", Reason: Layer, Object: layerStage, Detail: string(said[:n])}
-		if len(said[:n]) > 8 && string(said[:8]) == "execute:" {
+		if strings.HasPrefix(f.Detail, "execute:") {
 			f.Reason, f.Object = BadImage, "image"
 		}
 		return f
-	case err != nil && n == 0 && !isEOF(err):
+	case err != nil && !isEOF(err):
 		return &Fault{Op: "jail: start", Reason: Deadline, Object: layerStage, Err: err}
 	}
 	return nil
@@ -409,7 +476,7 @@ func limitsOf(job Job, root, grouped bool) map[int]uint64 {
 		data = 2*data + 512<<20
 	}
 	threads := uint64(job.Limits.Threads)
-	if !root && job.Tier != T1 && job.Tier != W {
+	if !root && !named(job.Tier) {
 		threads += 1024 // the user's other tasks count too
 	}
 	cpu := uint64(job.Limits.Wall.Seconds()*float64(runtime.NumCPU())) + 2

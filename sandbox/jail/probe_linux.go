@@ -138,11 +138,12 @@ func (l *Launcher) try(t Tier) error {
 		return err
 	}
 	limits.Wall = 10 * time.Second
-	p := &Process{launcher: l, job: Job{Tier: t, Limits: limits}, gone: make(chan struct{}), began: time.Now()}
-	defer func() { _ = p.Close() }()
-	if err := p.wire(); err != nil {
+	p, err := l.wait(named(t))
+	if err != nil {
 		return err
 	}
+	defer func() { _ = p.Close() }()
+	p.job, p.began = Job{Tier: t, Limits: limits}, time.Now()
 	if err := l.confine(p, child{args: []string{pluginName}}); err != nil {
 		return err
 	}

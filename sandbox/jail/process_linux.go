@@ -44,6 +44,8 @@ type Process struct {
 	why    atomic.Pointer[Reason] // of the first kill
 	bytes  atomic.Int64           // of output
 	gone   chan struct{}          // closed when the process ended and its group is gone
+	mu     sync.Mutex             // of group, against the end
+	ended  bool
 	status syscall.WaitStatus
 	oom    bool
 	left   error // what could not be taken away
@@ -70,9 +72,11 @@ func (p *Process) Done() <-chan struct{} { return p.gone }
 // Kill ends the process for a reason, by SIGKILL, and does not wait.
 func (p *Process) Kill(r Reason) {
 	p.why.CompareAndSwap(nil, &r)
-	if p.group != nil {
+	p.mu.Lock()
+	if p.group != nil && !p.ended {
 		p.group.kill()
 	}
+	p.mu.Unlock()
 	if p.cmd != nil {
 		_ = p.cmd.Process.Kill() // by pidfd: never another process of that number; the first of its namespace takes the rest along
 	}
@@ -126,8 +130,6 @@ func (p *Process) Close() error {
 		}
 		if p.cmd != nil {
 			<-p.gone
-		} else if p.group != nil {
-			p.left = p.group.remove()
 		}
 		if p.client != nil {
 			p.client.Kill()
@@ -148,15 +150,29 @@ func (p *Process) Close() error {
 	return p.left
 }
 
+// adopt gives the process its group, or says that it has ended.
+func (p *Process) adopt(g *group) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.ended {
+		p.group = g
+	}
+	return !p.ended
+}
+
 // reap waits for the process and takes its group away.
 func (p *Process) reap() {
 	_ = p.cmd.Wait()
 	if s, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok {
 		p.status = s
 	}
-	if p.group != nil {
-		p.oom = p.group.oom()
-		p.left = p.group.end()
+	p.mu.Lock()
+	p.ended = true
+	g := p.group
+	p.mu.Unlock()
+	if g != nil {
+		p.oom = g.oom()
+		p.left = g.end()
 	}
 	close(p.gone)
 }

@@ -24,9 +24,8 @@ const (
 const (
 	rpcFD     = 3
 	feedFD    = 4
-	inFD      = 5 // the image, as stage 1 gets it
-	controlFD = 6
-	imageFD   = 200 // where it puts it: above the plug-in's limit of descriptors
+	controlFD = 5   // of stage 1
+	imageFD   = 200 // where it puts the image: above the plug-in's limit of descriptors
 	maxFD     = 64
 )
 
@@ -38,8 +37,8 @@ type order struct {
 	Limits  map[int]uint64 // by resource
 	Args    []string
 	Env     []string
-	Try     bool // everything but the start
-	MountAt string
+	Try     bool   // everything but the start
+	MountAt string // a folder that exists everywhere
 }
 
 const maxOrder = 8 << 10
@@ -65,10 +64,10 @@ func stage() {
 		_, _ = unix.Write(controlFD, []byte(fmt.Sprintf("%s: %v", step, err)))
 		os.Exit(120)
 	}
-	b := make([]byte, maxOrder)
-	n, err := unix.Read(controlFD, b)
+	b, oob := make([]byte, maxOrder), make([]byte, unix.CmsgSpace(4))
+	n, oobn, _, _, err := unix.Recvmsg(controlFD, b, oob, unix.MSG_CMSG_CLOEXEC)
 	for err == unix.EINTR {
-		n, err = unix.Read(controlFD, b)
+		n, oobn, _, _, err = unix.Recvmsg(controlFD, b, oob, unix.MSG_CMSG_CLOEXEC)
 	}
 	if err != nil || n <= 0 {
 		os.Exit(121) // the host is gone
@@ -85,8 +84,14 @@ func stage() {
 	if err != nil {
 		fail("environment", err)
 	}
-	if err := unix.Dup3(inFD, imageFD, unix.O_CLOEXEC); err != nil {
-		fail("image descriptor", err)
+	if !o.Try {
+		in, err := received(oob[:oobn])
+		if err == nil {
+			err = unix.Dup3(in, imageFD, unix.O_CLOEXEC)
+		}
+		if err != nil {
+			fail("image descriptor", err)
+		}
 	}
 	// The shell that started the host may have left descriptors open: nothing above the feed lives on.
 	if err := unix.CloseRange(feedFD+1, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
@@ -138,6 +143,19 @@ func stage() {
 	empty := [1]byte{}
 	_, _, e := unix.RawSyscall6(unix.SYS_EXECVEAT, imageFD, uintptr(unsafe.Pointer(&empty[0])), uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envv[0])), unix.AT_EMPTY_PATH, 0)
 	fail("execute", e)
+}
+
+// received is the one descriptor that comes with an order.
+func received(oob []byte) (int, error) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil || len(messages) != 1 {
+		return 0, errors.Join(err, unix.EBADF)
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		return 0, errors.Join(err, unix.EBADF)
+	}
+	return fds[0], nil
 }
 
 // emptyRoot makes an empty read-only file system the only one there is. What it is mounted on for a moment must exist.
