@@ -21,7 +21,7 @@ const spareDisk = 2 << 30
 // doctorCommand examines the machine and the domain; it fails when a promise does not hold.
 func (a *app) doctorCommand() *cobra.Command {
 	var dir string
-	c := verb("doctor", "Examine the machine and the domain: clock, disk, permissions, swap, core dumps, keys, witnesses (自检)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+	c := verb("doctor", "Examine the machine and the domain: clock, disk, permissions, swap, core dumps, isolation, keys, witnesses (自检)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		all := a.examine(c.Context(), dir)
 		failed := 0
 		for _, f := range all {
@@ -63,6 +63,11 @@ func (a *app) examine(ctx context.Context, dir string) []doctor.Finding {
 	}
 	out = append(out, m.Swap(), m.CoreDumps(served && s.Guarded))
 	out = append(out, m.Processor(setting(served, s))...)
+	if served {
+		out = append(out, isolationFindings(s.Isolation)...)
+	} else {
+		out = append(out, isolationFindings(nil)...)
+	}
 	if err != nil {
 		return append(out, doctor.Finding{Check: "domain", Level: doctor.Fail, Detail: err.Error(), Hint: hintOf(err)})
 	}

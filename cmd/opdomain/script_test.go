@@ -18,10 +18,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/opdomain/opdomain/benchmarks/datagen"
+	"github.com/opdomain/opdomain/sandbox/jail"
 )
 
 // TestMain lets scripts run the command line as a process of its own.
 func TestMain(m *testing.M) {
+	jail.Enter()
 	testscript.Main(m, map[string]func(){"opdomain": main})
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/doctor"
 	"github.com/opdomain/opdomain/sandbox/fleet"
+	"github.com/opdomain/opdomain/sandbox/jail"
 	"github.com/opdomain/opdomain/sandbox/node"
 )
 
@@ -224,6 +225,7 @@ type opening struct {
 	check     bool
 	witnesses []string // URL=FILE
 	workers   int      // processes that compute; 0: none
+	jail      *jail.Launcher
 }
 
 func (o *opening) flags(c *cobra.Command) {
@@ -251,7 +253,7 @@ func (a *app) domain(ctx context.Context, o opening, m *api.Metrics) (*node.Node
 	if err != nil {
 		return nil, err
 	}
-	cfg := node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Steady: a.steady, Space: doctor.Space, Rand: a.rand, Metrics: m, Workers: by, Recorder: recorder()}
+	cfg := node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Steady: a.steady, Space: doctor.Space, Rand: a.rand, Metrics: m, Workers: by, Recorder: recorder(), Jail: o.jail}
 	if cfg.Device, err = a.device(filepath.Join(o.dir, "keys"), p); err != nil {
 		return nil, err
 	}
@@ -321,11 +323,14 @@ func (a *app) serveCommand() *cobra.Command {
 			return a.serveSplit(c.Context(), o, at, front)
 		}
 		m := api.NewMetrics()
+		log := slog.New(slog.NewJSONHandler(a.err, nil))
+		if o.jail = a.plugins(log); o.jail != nil {
+			defer o.jail.Close()
+		}
 		n, err := a.domain(c.Context(), o, m)
 		if err != nil {
 			return err
 		}
-		log := slog.New(slog.NewJSONHandler(a.err, nil))
 		v, err := a.listen(c.Context(), n, at, log, m)
 		if err != nil {
 			return errors.Join(err, n.Close())

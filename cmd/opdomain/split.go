@@ -40,11 +40,14 @@ func (a *app) coreCommand() *cobra.Command {
 			return &sandbox.Error{Op: "serve core", Kind: sandbox.Denied, Object: "--front-user", Detail: "front end and core run as two users", Hint: "make a user for the front end"}
 		}
 		m := api.NewMetrics()
+		log := slog.New(slog.NewJSONHandler(a.err, nil))
+		if o.jail = a.plugins(log); o.jail != nil {
+			defer o.jail.Close()
+		}
 		n, err := a.domain(c.Context(), o, m)
 		if err != nil {
 			return err
 		}
-		log := slog.New(slog.NewJSONHandler(a.err, nil))
 		k, err := api.NewCore(api.Config{Service: n, Authorities: names, Now: a.now, Sleep: sleep, Slot: slot, Log: log, Metrics: m})
 		if err != nil {
 			return errors.Join(err, n.Close())

@@ -217,6 +217,9 @@ var layersOf = map[Tier][]string{
 	T2:  {layerSystem, layerMemfd, layerGvisor},
 }
 
+// Tiers are all tiers, the usual one first.
+func Tiers() []Tier { return []Tier{T1, T1p, W, Wp, T2} }
+
 // Missing lists the layers of a tier that the machine lacks; an unknown tier lacks itself.
 func (r Report) Missing(t Tier) []Part {
 	names, ok := layersOf[t]

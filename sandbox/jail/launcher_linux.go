@@ -59,6 +59,9 @@ func New(cfg Config) (*Launcher, error) {
 	if cfg.Program == "" {
 		cfg.Program = beside()
 	}
+	if cfg.Program == ownProgram && !entered.Load() {
+		return nil, &sandbox.Error{Op: "jail", Kind: sandbox.Invalid, Object: "program", Detail: "does not call Enter first in main", Hint: "call it, or put " + helperName + " beside the program"}
+	}
 	if cfg.Base == 0 {
 		cfg.Base = 100000
 	}
@@ -81,10 +84,13 @@ func beside() string {
 			return path
 		}
 	}
-	return "/proc/self/exe"
+	return ownProgram
 }
 
-const helperName = "opdomain-jail"
+const (
+	helperName = "opdomain-jail"
+	ownProgram = "/proc/self/exe"
+)
 
 // Probe says for each layer whether this machine has it, as New found it.
 func (l *Launcher) Probe() Report { return l.report }

@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -46,6 +47,7 @@ const maxOrder = 8 << 10
 // Enter returns at once, unless this process was started by the jail as one of its own stages; then it never returns. A
 // program that uses the jail calls it first in main.
 func Enter() {
+	entered.Store(true)
 	if len(os.Args) == 0 {
 		return
 	}
@@ -56,6 +58,9 @@ func Enter() {
 		os.Exit(hostModule())
 	}
 }
+
+// entered is set by Enter: a program that does not call it would start itself whole in the place of a stage.
+var entered atomic.Bool
 
 // stage is stage 1: it confines itself and becomes the plug-in. Every step that fails ends it.
 func stage() {

@@ -25,6 +25,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/egress"
 	"github.com/opdomain/opdomain/sandbox/fleet"
 	"github.com/opdomain/opdomain/sandbox/ingest"
+	"github.com/opdomain/opdomain/sandbox/jail"
 	"github.com/opdomain/opdomain/sandbox/jail/record"
 	"github.com/opdomain/opdomain/sandbox/profile"
 	"github.com/opdomain/opdomain/sandbox/store"
@@ -32,7 +33,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/workflow"
 )
 
-// Config (域配置) says how a domain is opened. Every field is required but Device, Witnesses, Steady and Space.
+// Config (域配置) says how a domain is opened. Every field is required but Device, Witnesses, Steady, Space and Jail.
 type Config struct {
 	Dir        string
 	Passphrase []byte
@@ -52,6 +53,8 @@ type Config struct {
 	Workers *fleet.Processes
 	// Recorder starts images of algorithms, each in a process of its own; nil: none can be approved.
 	Recorder record.Recorder
+	// Jail starts plug-ins, and is closed by who opened it; nil: none is started.
+	Jail *jail.Launcher
 }
 
 // Founding (设立要素) is what init decides once: it is signed into the first events of the log.
@@ -126,6 +129,10 @@ type Node struct {
 
 	queueMu sync.Mutex
 	queue   []*waiting // changes nobody runs yet
+
+	jailMu      sync.Mutex
+	jailTried   time.Time
+	jailAttacks int
 
 	streamMu sync.Mutex
 	streams  map[sandbox.RunID]*streaming // openings that wait for frames, or whose frames are coming

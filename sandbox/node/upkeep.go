@@ -34,13 +34,15 @@ type Status struct {
 	CalendarShort bool      `json:"calendar_short"`
 	Guarded       bool      `json:"guarded"`       // the process is closed to core dumps and tracing
 	ConstantTime  bool      `json:"constant_time"` // single SM4 blocks run in constant time
+	// Isolation is nil where the domain starts no plug-ins.
+	Isolation *Isolation `json:"isolation,omitempty"`
 }
 
 // Status describes the domain to the owner of its machine.
 func (n *Node) Status(ctx context.Context) (Status, error) {
 	d := n.keys.Device()
 	s := Status{Domain: n.desc.Domain, Keys: d.Driver + ", " + d.Mechanism, KeysInFiles: !d.Erases, Size: n.evidence.Log().Size(), Witnesses: []string{},
-		Guarded: doctor.Guarded(), ConstantTime: os.Getenv(doctor.ConstantTime) == "1"}
+		Isolation: n.isolation(), Guarded: doctor.Guarded(), ConstantTime: os.Getenv(doctor.ConstantTime) == "1"}
 	if err := n.keys.Check(); err != nil {
 		s.KeyFault = err.Error()
 	}
@@ -136,7 +138,7 @@ func (n *Node) discardUnused() error {
 }
 
 // Tend does what comes round every minute: pushes left open too long end, overdue datasets are counted, the revocation list
-// is kept fresh, reviews expire and answers under a template leave at their slot, and the checkpoint goes to the witnesses.
+// is kept fresh, reviews expire and answers under a template leave at their slot, once an hour the jail is attacked, and the checkpoint goes to the witnesses.
 func (n *Node) Tend(ctx context.Context) error {
 	if n.Waiting() {
 		if err := n.confirm(ctx); err != nil {
@@ -147,7 +149,7 @@ func (n *Node) Tend(ctx context.Context) error {
 	if err == nil {
 		n.cfg.Metrics.Overdue(len(late))
 	}
-	return errors.Join(err, n.EndStalePushes(ctx), n.renewList(ctx), n.arriveAll(ctx), n.witness(ctx))
+	return errors.Join(err, n.EndStalePushes(ctx), n.renewList(ctx), n.arriveAll(ctx), n.witness(ctx), n.tryIsolation(ctx))
 }
 
 var _ api.Registrar = (*Node)(nil)

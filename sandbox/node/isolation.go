@@ -1,0 +1,74 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/opdomain/opdomain/sandbox/jail"
+)
+
+// canaryEvery is how often the jail is attacked from inside.
+const canaryEvery = time.Hour
+
+// Isolation (隔离状况) is what a domain knows of its jail. Without the layers of a tier plug-ins of that tier are refused; with an
+// attack that worked all of them are, until the domain starts again.
+type Isolation struct {
+	Parts   []jail.Part `json:"parts"`
+	Tiers   []jail.Tier `json:"tiers"`             // whose layers the machine has
+	Tried   time.Time   `json:"tried,omitzero"`    // when every attack of the canary last failed
+	Attacks int         `json:"attacks,omitempty"` // in that run
+	Halted  string      `json:"halted,omitempty"`  // why nothing starts
+}
+
+// canaryTiers are those whose layers differ; W and Wp are theirs.
+var canaryTiers = []jail.Tier{jail.T1, jail.T1p}
+
+// tryIsolation runs the canary when its hour has come. An attack that works stops plug-ins, not the questions that the domain's own
+// engine computes: no foreign code is in those.
+func (n *Node) tryIsolation(ctx context.Context) error {
+	l := n.cfg.Jail
+	if l == nil {
+		return nil
+	}
+	n.jailMu.Lock()
+	defer n.jailMu.Unlock()
+	if now := n.now(); !n.jailTried.IsZero() && now.Before(n.jailTried.Add(canaryEvery)) || l.Halted() != nil {
+		return l.Halted()
+	}
+	attacks := 0
+	for _, t := range canaryTiers {
+		if len(l.Probe().Missing(t)) > 0 {
+			continue
+		}
+		v, err := l.Canary(ctx, t)
+		if err != nil {
+			return err
+		}
+		attacks += v.Attacks
+	}
+	n.jailTried, n.jailAttacks = n.now(), attacks
+	return nil
+}
+
+// isolation is nil where no plug-in can be started at all, by configuration.
+func (n *Node) isolation() *Isolation {
+	l := n.cfg.Jail
+	if l == nil {
+		return nil
+	}
+	i := &Isolation{Parts: l.Probe().Parts}
+	for _, t := range jail.Tiers() {
+		if len(l.Probe().Missing(t)) == 0 {
+			i.Tiers = append(i.Tiers, t)
+		}
+	}
+	if err := l.Halted(); err != nil {
+		i.Halted = err.Error()
+	}
+	n.jailMu.Lock()
+	defer n.jailMu.Unlock()
+	if i.Attacks = n.jailAttacks; i.Attacks > 0 {
+		i.Tried = n.jailTried.UTC()
+	}
+	return i
+}
