@@ -17,7 +17,7 @@ const (
 	T1p Tier = "T1p" // T1 without namespaces and root: inside a pod that nobody else shares
 	W   Tier = "W"   // a wasm module under wazero inside T1
 	Wp  Tier = "Wp"  // a wasm module under wazero inside T1p
-	T2  Tier = "T2"  // gVisor
+	T2  Tier = "T2"  // gVisor: named by policy, refused by this release
 )
 
 // Limits (资源上限) bound one plug-in. Zero fields take the default.

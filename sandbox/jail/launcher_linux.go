@@ -28,8 +28,7 @@ type Config struct {
 	// Program is what a plug-in is started through and what hosts modules; it calls Enter. Default: opdomain-jail beside this
 	// program's file, else this program itself. Others must be able to execute its file, and nobody else to write to it.
 	Program string
-	Runsc   string // gVisor's command, for T2; default: the one in PATH
-	Base    int    // as root: the first user id of plug-ins; default 100000. Nobody else may have it
+	Base    int // as root: the first user id of plug-ins; default 100000. Nobody else may have it
 }
 
 // Launcher (隔离启动器) starts plug-ins. One serves a whole process.
@@ -222,12 +221,7 @@ func (l *Launcher) start(ctx context.Context, job Job, c child) (p *Process, err
 			p = nil
 		}
 	}()
-	if job.Tier == T2 {
-		err = l.gvisor(p)
-	} else {
-		err = l.confine(p, c)
-	}
-	if err != nil {
+	if err := l.confine(p, c); err != nil {
 		return p, err
 	}
 	p.watch(ctx)
@@ -265,10 +259,6 @@ func named(t Tier) bool { return t == T1 || t == W }
 // take gives a process that waits in stage 1: the spare one, or a new one. Starting this program and making namespaces takes
 // longer than all that comes after, so one of each kind is started ahead; it knows nothing yet, and dies with the host as any.
 func (l *Launcher) take(t Tier) (*Process, error) {
-	if t == T2 {
-		p := &Process{launcher: l, gone: make(chan struct{})}
-		return p, p.wire()
-	}
 	names := named(t)
 	l.mu.Lock()
 	p := l.spare[names]
@@ -287,9 +277,6 @@ func (l *Launcher) take(t Tier) (*Process, error) {
 
 // refill starts the next spare one.
 func (l *Launcher) refill(t Tier) {
-	if t == T2 {
-		return
-	}
 	names := named(t)
 	l.filling.Go(func() {
 		p, err := l.wait(names)

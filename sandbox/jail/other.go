@@ -20,7 +20,6 @@ func Enter() {}
 // Config (隔离配置) is not used here.
 type Config struct {
 	Program string
-	Runsc   string
 	Base    int
 }
 
