@@ -12,6 +12,8 @@
 //	agency → classify                    重新分级     rules.adopted, classification.regraded
 //	operator → grant                      场景申请     scenario.filed, scenario.decided, agreement.signed, grant.issued
 //	vault → desensitize → run → vault     脱敏视图     view.sealed, key.erased
+//	author → algo → jail/record           算法录制     algo.approved, algo.refused, algo.withdrawn
+//	      → algo/compile                  算法编译     algo.asked
 //	asker → policy, query                 授权判定     question.decided
 //	     → vault → columnar               域内计算     run.computed
 //	     → egress                         出域审核     egress.checked

@@ -146,7 +146,10 @@ func (m *maker) bins(ref string, c *catalog.Column) (out []catalog.Bin) {
 				b.Groups = []catalog.Group{{Label: "a", Codes: []string{"a"}}, {Label: "b", Codes: []string{"b"}}}
 			}
 		case catalog.Date:
-			if b.Kind, b.At, b.Edges = catalog.Age, "2026-01-01", edgesOf(labels); b.Edges == nil {
+			b.Kind, b.At, b.Edges = catalog.Age, "2026-01-01", edgesOf(labels)
+			if b.Edges == nil && strings.Contains(bin, "age") {
+				b.Edges = []int64{18, 35, 50, 65, 80}
+			} else if b.Edges == nil {
 				b.Kind, b.At = catalog.Year, ""
 			}
 		default:
