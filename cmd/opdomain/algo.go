@@ -178,12 +178,22 @@ func workspace(dir, sdk string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	mod, err := os.ReadFile(filepath.Join(b, "go.mod"))
+	if err != nil {
+		return "", usageError{invalid("--sdk", "a folder with a checkout of opdomain", "name the folder that holds its go.mod")}
+	}
+	version := ""
+	for line := range strings.Lines(string(mod)) {
+		if v, ok := strings.CutPrefix(line, "go "); ok {
+			version = strings.TrimSpace(v)
+		}
+	}
 	tmp, err := os.MkdirTemp("", "opdomain-algo-")
 	if err != nil {
 		return "", unwritten("algo build", os.TempDir())
 	}
 	path := filepath.Join(tmp, "go.work")
-	return path, os.WriteFile(path, fmt.Appendf(nil, "go 1.26\n\nuse (\n\t%q\n\t%q\n)\n", a, b), 0o600)
+	return path, os.WriteFile(path, fmt.Appendf(nil, "go %s\n\nuse (\n\t%q\n\t%q\n)\n", version, a, b), 0o600)
 }
 
 // recorded says why an image has no graph.

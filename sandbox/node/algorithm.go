@@ -316,19 +316,24 @@ func (n *Node) AskAlgorithm(ctx context.Context, c api.Caller, id sandbox.Algori
 		return out, n.refuseAlgorithm(ctx, c, b)
 	}
 	body := attest.AlgorithmAskedBody{Name: rec.Approval.Name, Version: rec.Approval.Version, Graph: rec.Approval.Graph, Scenario: u.Scenario}
+	if out.Plan, err = json.Marshal(plan); err != nil {
+		return out, err
+	}
+	var failed error
 	for _, q := range plan.Questions {
 		got, err := n.Ask(ctx, c, q.Spec)
 		if err != nil {
-			return out, err
+			failed = err
+			break
 		}
 		body.Questions = append(body.Questions, got.ID)
 		out.Questions = append(out.Questions, got)
 	}
-	if out.Plan, err = json.Marshal(plan); err != nil {
-		return out, err
+	if len(body.Questions) > 0 { // also where a later one failed
+		err = n.change(ctx, c.Identity.ID, func(_ context.Context, tx *change) error {
+			tx.record(attest.AlgorithmAsked, "algorithm/"+string(id), body, agency, toParty(c.Party.ID), unitsOf(u.Scenario))
+			return nil
+		})
 	}
-	return out, n.change(ctx, c.Identity.ID, func(_ context.Context, tx *change) error {
-		tx.record(attest.AlgorithmAsked, "algorithm/"+string(id), body, agency, toParty(c.Party.ID), unitsOf(u.Scenario))
-		return nil
-	})
+	return out, errors.Join(failed, err)
 }

@@ -106,7 +106,11 @@ type compiler struct {
 	flags    map[int]flag
 	labels   map[int]label
 	scores   map[string]*query.Score
+	work     int // terms of all forms, and nodes of all formulas
 }
+
+// maxWork bounds what compiling one Program costs: graphs share nodes, and what they become may not.
+const maxWork = 1 << 18
 
 func (c *compiler) refuse(code, column, rule, change string) {
 	r := sandbox.Reason{Code: code, Column: column, Rule: rule, Article: articleProgram, Change: change}
@@ -209,16 +213,20 @@ func (c *compiler) rows(at int) (s query.Spec) {
 		s.Inputs = append(s.Inputs, in)
 	case algo.OpFilter:
 		s = c.rows(n.Args[0])
-		c.filter(&s, n.Args[1])
+		c.filter(&s, n.Args[1], map[int]bool{})
 	}
 	return s
 }
 
 // filter adds what a flag keeps: of a conjunction, each of its flags.
-func (c *compiler) filter(s *query.Spec, at int) {
+func (c *compiler) filter(s *query.Spec, at int, seen map[int]bool) {
+	if seen[at] {
+		return
+	}
+	seen[at] = true
 	if n := c.g.Nodes[at]; n.Op == algo.OpAnd {
 		for _, a := range n.Args {
-			c.filter(s, a)
+			c.filter(s, a, seen)
 		}
 		return
 	}
@@ -255,6 +263,9 @@ func (c *compiler) number(at int) form {
 		return f
 	}
 	f := c.newNumber(at)
+	if c.work += f.size(); c.work > maxWork && !c.failed() {
+		c.refuse("program.size", "", "a Program's expressions are of bounded size", "write smaller expressions, with fewer labels that have points of their own")
+	}
 	if why := f.wide(); why != "" && !c.failed() {
 		c.refuse("program.size", "", fmt.Sprintf("node %d becomes %s", at, why), "write a smaller expression; of columns, sums are of at most two multiplied")
 	}

@@ -488,3 +488,50 @@ func TestDryRunIsGated(t *testing.T) {
 		t.Errorf("of forty rows everything leaves: %+v", few)
 	}
 }
+
+// TestSharedNodesStaySmall: a graph that shares its nodes a hundred times over becomes no tree of 2^60, and compiling ends.
+func TestSharedNodesStaySmall(t *testing.T) {
+	for name, f := range map[string]func(p *algo.Program, c algo.Input){
+		"aggregates": func(p *algo.Program, c algo.Input) {
+			g := c.Group()
+			a := g.Count()
+			for range 60 {
+				a = a.Add(a)
+			}
+			p.Reveal("t", g, algo.Out("n", a))
+		},
+		"points": func(p *algo.Program, c algo.Input) {
+			points := map[string]float64{}
+			for i := range 250 {
+				points[fmt.Sprint("label ", i)] = float64(i)
+			}
+			g := c.Group()
+			var outs []algo.Output
+			for i := range 10 {
+				x := c.Label("kind", "k").Points(points, float64(i))
+				for range 60 {
+					x = x.Add(x)
+				}
+				outs = append(outs, algo.Out(fmt.Sprint(i), g.Sum(x)))
+			}
+			p.Reveal("t", g, outs...)
+		},
+	} {
+		plan, reasons := compiled(t, func(p *algo.Program) { f(p, p.Input("claims", algo.Text("kind"))) })
+		if plan != nil || reasons[0].Code != "program.size" {
+			t.Errorf("%s: %+v", name, reasons)
+		}
+	}
+	plan, reasons := compiled(t, func(p *algo.Program) { // conditions too
+		c := p.Input("claims", algo.Text("kind"))
+		f := c.Label("kind", "k").In("a")
+		for range 55 {
+			f = f.And(f)
+		}
+		g := c.Filter(f).Group()
+		p.Reveal("t", g, algo.Out("n", g.Count()))
+	})
+	if plan == nil || len(plan.Questions[0].Spec.Filters) != 1 {
+		t.Error(reasons)
+	}
+}

@@ -205,6 +205,18 @@ func linear(a, b form, times *big.Rat) form {
 	return out
 }
 
+// size counts its terms.
+func (f form) size() int {
+	n := 1 + len(f.base)
+	for _, p := range f.parts {
+		n += 1 + len(p.others)
+		for _, x := range p.points {
+			n += 1 + len(x)
+		}
+	}
+	return n
+}
+
 // wide names the bound that a form passes.
 func (f form) wide() string {
 	why := f.base.wide()

@@ -21,7 +21,10 @@ type maker struct {
 	parts  map[source]*part
 	whole  *part
 	terms  []*term
+	nodes  int // of formulas: a tree, where the graph shares
 }
+
+const maxFormulas = 2048
 
 // part is a question of the table.
 type part struct {
@@ -107,6 +110,10 @@ func (c *compiler) columns(nodes []int, fn sandbox.MeasureFunc) (out []string) {
 func (m *maker) aggregate(at int) Formula {
 	n := m.g.Nodes[at]
 	if m.failed() {
+		return Formula{}
+	}
+	if m.nodes++; m.nodes > maxFormulas {
+		m.refuse("program.size", "", fmt.Sprintf("the columns of a table are made of at most %d operators, each counted where it stands", maxFormulas), "reveal the parts and leave the arithmetic to whoever reads them")
 		return Formula{}
 	}
 	switch n.Op {

@@ -72,7 +72,7 @@ type Column struct {
 	Unit string `json:"unit,omitempty"`
 }
 
-// Limits (资源上限) are what an algorithm asks for. Of a Program they bound its recording alone.
+// Limits (资源上限) are what an algorithm asks for. Of a Program nothing runs but its recording, which the domain bounds by itself.
 type Limits struct {
 	MemoryMiB int `json:"memory_mib"`
 	Seconds   int `json:"seconds"`
