@@ -66,7 +66,7 @@ func (g *Group) Run(ctx context.Context, ts []wire.Transport, deadline time.Time
 func Exchange(sizes ...int) func(*wire.Mesh) error {
 	return func(m *wire.Mesh) error {
 		for round, n := range sizes {
-			if err := round1(m, uint32(round+1), n); err != nil {
+			if err := pass(m, uint32(round+1), n); err != nil {
 				return err
 			}
 		}
@@ -82,7 +82,7 @@ func pattern(from, to int, tag uint32, n int) []byte {
 	return b
 }
 
-func round1(m *wire.Mesh, tag uint32, n int) error {
+func pass(m *wire.Mesh, tag uint32, n int) error {
 	got := make([][]byte, m.Parties())
 	waits := make([]func() error, m.Parties())
 	for p := range m.Parties() {
