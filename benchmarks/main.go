@@ -22,6 +22,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -48,20 +49,22 @@ func main() {
 
 // section measures one part alone and writes no report.
 func section(out io.Writer, names []string, repeat int) error {
-	if len(names) != 1 || names[0] != "egress" && names[0] != "model" && names[0] != "jail" || repeat < 1 {
-		return fmt.Errorf("benchmarks: the parts that can be measured alone are egress, model and jail, at least once")
+	if len(names) != 1 || repeat < 1 {
+		return fmt.Errorf("benchmarks: one part is measured alone, at least once")
 	}
-	if names[0] != "egress" {
-		lines, err := []string(nil), error(nil)
-		if names[0] == "model" {
-			lines, err = modelLines(nil, repeat)
-		} else {
-			lines, err = jailLines(nil)
-		}
+	alone := map[string]func() ([]string, error){
+		"model": func() ([]string, error) { return modelLines(nil, repeat) },
+		"jail":  func() ([]string, error) { return jailLines(nil) },
+		"mpc":   func() ([]string, error) { return mpcLines([]string{machine()}, repeat) },
+	}
+	if f, ok := alone[names[0]]; ok {
+		lines, err := f()
 		if err == nil {
 			fmt.Fprintln(out, strings.Join(lines, "\n"))
 		}
 		return err
+	} else if names[0] != "egress" {
+		return fmt.Errorf("benchmarks: the parts that can be measured alone are egress, %s", strings.Join(slices.Sorted(maps.Keys(alone)), ", "))
 	}
 	lines, err := egressLines(nil, repeat)
 	if err == nil {
@@ -149,6 +152,9 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 		return err
 	}
 	if more, err = jailLines(more); err != nil {
+		return err
+	}
+	if more, err = mpcLines(more, repeat); err != nil {
 		return err
 	}
 	listed, err := catalogSection(rows, repeat)

@@ -74,6 +74,20 @@ var twins = []twin{
 		}
 		return []uint64{s}
 	}, false},
+	{"input and sum", true, func(e *Engine, o *Opener, x, _ Vec, _, _ Words) ([]uint64, error) {
+		v := make([]uint64, x.Len())
+		for i := range v {
+			v[i] = uint64(i) << 50
+		}
+		sums := Concat(e.InputSum(0, mine(e, 0, v), len(v)), e.InputSum(2, mine(e, 2, v), len(v)), e.Sum(x))
+		return o.Open(sums)
+	}, func(x, _ []uint64) []uint64 {
+		var s, v uint64
+		for i := range x {
+			s, v = s+x[i], v+uint64(i)<<50
+		}
+		return []uint64{v, v, s}
+	}, false},
 	{"mul", true, func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) { return o.Open(e.Mul(x, y)) }, rowwise(func(x, y uint64) uint64 { return x * y }), false},
 	{"mul of mul", true, func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) {
 		z := e.Mul(x, y)
