@@ -239,3 +239,35 @@ func (e *Engine) exclusive(x, y Vec) Vec {
 
 // SelectVec gives x where the flag is 1, else y, for a flag as an integer 0 or 1: 8 bytes a row and party, one round.
 func (e *Engine) SelectVec(f, x, y Vec) Vec { return e.Add(y, e.Mul(f, e.Sub(x, y))) }
+
+// ShiftRight gives each word's bits from place d on, without a message.
+func (e *Engine) ShiftRight(x Words, d uint) Words {
+	out := newWords(x.Len())
+	for i := range x.a {
+		out.a[i], out.b[i] = x.a[i]>>d, x.b[i]>>d
+	}
+	return out
+}
+
+// JoinWords puts columns one after the other, in a new one.
+func JoinWords(ws ...Words) Words { return concatWords(ws...) }
+
+// Integers gives words as integers modulo 2^64, for the few that decide something: 1 KB a row and party, two rounds.
+func (e *Engine) Integers(x Words) Vec {
+	n := x.Len()
+	all := newFlags(64 * n)
+	copy(all.a, x.a)
+	copy(all.b, x.b)
+	bits := e.Vec(all)
+	out := newVec(n)
+	for i := range n {
+		for k := range 64 {
+			out.a[i] += bits.a[64*i+k] << k
+			out.b[i] += bits.b[64*i+k] << k
+		}
+	}
+	return out
+}
+
+// ZeroWords gives a column of zeros, without a message.
+func (e *Engine) ZeroWords(n int) Words { return newWords(n) }
