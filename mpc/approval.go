@@ -20,21 +20,25 @@ import (
 // ContextApproval is what an owner's approval is signed under.
 const ContextApproval = "opdomain/mpc/approval/v1"
 
+// maxSkew is how far an approval's issue may lie after a party's clock.
+const maxSkew = 5 * time.Minute
+
 // Approval (参与批准) is the body of an owner's statement: this party may take part in this plan.
 type Approval struct {
 	Party   sandbox.PartyID `json:"party"`
 	Plan    string          `json:"plan"` // digest in hex
+	Issued  time.Time       `json:"issued"`
 	Expires time.Time       `json:"expires"`
 }
 
-// Approve signs an approval as the party's owner.
-func Approve(rand io.Reader, key *sm.SigningKey, p Plan, party sandbox.PartyID, expires time.Time) (attest.Statement, error) {
+// Approve signs an approval as the party's owner, from issued to expires in whole seconds.
+func Approve(rand io.Reader, key *sm.SigningKey, p Plan, party sandbox.PartyID, issued, expires time.Time) (attest.Statement, error) {
 	i := p.index(party)
 	if i < 0 {
 		return attest.Statement{}, invalid("party", "one of the plan's")
 	}
 	d := p.Digest()
-	return attest.Sign(rand, key, p.Parties[i].Owner, ContextApproval, Approval{party, hex.EncodeToString(d[:]), expires.UTC().Truncate(time.Second)})
+	return attest.Sign(rand, key, p.Parties[i].Owner, ContextApproval, Approval{party, hex.EncodeToString(d[:]), issued.UTC().Truncate(time.Second), expires.UTC().Truncate(time.Second)})
 }
 
 // approved says whether a statement is the approval of party i for the plan, now.
@@ -48,7 +52,7 @@ func (p Plan) approved(s attest.Statement, i int, now time.Time) bool {
 		return false
 	}
 	d := p.Digest()
-	return a.Party == p.Parties[i].ID && a.Plan == hex.EncodeToString(d[:]) && now.Before(a.Expires)
+	return a.Party == p.Parties[i].ID && a.Plan == hex.EncodeToString(d[:]) && now.Before(a.Expires) && !now.Add(maxSkew).Before(a.Issued)
 }
 
 // Decide says whether a party may join a plan now, by its own list of approvals, before any link is made; the approval it found comes

@@ -57,8 +57,12 @@ func newTrio(t testing.TB, adversary share.Adversary, now time.Time) *trio {
 }
 
 func (g *trio) approval(t testing.TB, p Plan, i int, expires time.Time) attest.Statement {
+	return g.issued(t, p, i, expires.Add(-2*time.Hour), expires)
+}
+
+func (g *trio) issued(t testing.TB, p Plan, i int, issued, expires time.Time) attest.Statement {
 	t.Helper()
-	s, err := Approve(rand.Reader, g.owners[i], p, p.Parties[i].ID, expires)
+	s, err := Approve(rand.Reader, g.owners[i], p, p.Parties[i].ID, issued, expires)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,6 +229,7 @@ func TestApproval(t *testing.T) {
 		"another plan":      {g.plan, []attest.Statement{g.approval(t, other, 0, now.Add(time.Hour))}, "mpc.not-approved"},
 		"another party":     {g.plan, []attest.Statement{g.approval(t, g.plan, 1, now.Add(time.Hour))}, "mpc.not-approved"},
 		"expired":           {g.plan, []attest.Statement{g.approval(t, g.plan, 0, now.Add(-time.Minute))}, "mpc.not-approved"},
+		"not yet":           {g.plan, []attest.Statement{g.issued(t, g.plan, 0, now.Add(10*time.Minute), now.Add(time.Hour))}, "mpc.not-approved"},
 		"not by the owner":  {g.plan, []attest.Statement{forged}, "mpc.not-approved"},
 		"a plan that ended": {later, []attest.Statement{g.approval(t, later, 0, now.Add(time.Hour))}, "mpc.plan-expired"},
 	} {

@@ -160,6 +160,12 @@ func (q Question) local(rows []Row, size int) (table, error) {
 	return t, nil
 }
 
+// Fits says whether an owner's table passes the checks of the part below the share boundary: before a job is joined.
+func (q Question) Fits(rows []Row, size int) error {
+	_, err := q.local(rows, size)
+	return err
+}
+
 // Plain answers the question over plain rows: the oracle.
 func (q Question) Plain(owners [][]Row) []Group {
 	type person struct{ amount, rows int64 }

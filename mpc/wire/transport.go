@@ -24,6 +24,9 @@ func ListenTCP(addr string) (*TCP, error) {
 	return &TCP{listener: l.(*net.TCPListener)}, nil
 }
 
+// NewTCP takes over a listener that is open already.
+func NewTCP(l *net.TCPListener) *TCP { return &TCP{listener: l} }
+
 // Addr gives the address that is listened at.
 func (t *TCP) Addr() string { return t.listener.Addr().String() }
 

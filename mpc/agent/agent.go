@@ -1,0 +1,441 @@
+package agent
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/attest/keys"
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/mpc"
+	"github.com/opdomain/opdomain/mpc/agg"
+	"github.com/opdomain/opdomain/mpc/share"
+	"github.com/opdomain/opdomain/mpc/wire"
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// Agent (参与方代理) is the program with what it needs of its surroundings.
+type Agent struct {
+	Out, Err io.Writer
+	Rand     io.Reader
+	Now      func() time.Time
+}
+
+// Output (结果文件) is what run writes.
+type Output struct {
+	Job       sandbox.RunID   `json:"job"`
+	Model     share.Adversary `json:"model"`
+	Collusion string          `json:"collusion"`
+	Leakage   []share.Leakage `json:"leakage"`
+	Groups    []agg.Group     `json:"groups"`
+	Sent      int64           `json:"sent_bytes"`
+	Received  int64           `json:"received_bytes"`
+	Rounds    int             `json:"rounds"`
+}
+
+const usage = `usage:
+  opdomain-party key --keys DIR --passphrase-file F
+  opdomain-party plan --draft F --question F --out DIR
+  opdomain-party approve --keys DIR --passphrase-file F --plan F --party ID --days N --out F
+  opdomain-party run --keys DIR --passphrase-file F --plan F --question F --party ID --approval F --listen ADDR --address A --address B --address C
+      --joined F --out F --certificate F [--table F --subject-key F]
+  opdomain-party verify --certificate F --at TIME
+
+exit status: 0 done, 1 failed or aborted, 2 wrong usage, 3 refused before a link was made
+`
+
+// flags are all flags of all verbs.
+type flags struct {
+	keys, passphrase, draft, question, plan, party, approval, listen, joined, out, certificate, table, subjectKey, at string
+	addresses                                                                                                         list
+	days                                                                                                              int
+}
+
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, ",") }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+var errUsage = errors.New("wrong usage")
+
+// Main runs one verb and gives the exit status.
+func (a *Agent) Main(ctx context.Context, args []string) int {
+	verbs := map[string]struct {
+		run  func(context.Context, *flags) error
+		need []string
+	}{
+		"key":     {a.key, []string{"keys", "passphrase-file"}},
+		"plan":    {a.plan, []string{"draft", "question", "out"}},
+		"approve": {a.approve, []string{"keys", "passphrase-file", "plan", "party", "days", "out"}},
+		"run":     {a.run, []string{"keys", "passphrase-file", "plan", "question", "party", "approval", "listen", "address", "joined", "out", "certificate"}},
+		"verify":  {a.verify, []string{"certificate", "at"}},
+	}
+	if len(args) > 0 && (args[0] == "--help" || args[0] == "help" || args[0] == "-h") {
+		fmt.Fprint(a.Out, usage)
+		return 0
+	}
+	verb := ""
+	if len(args) > 0 {
+		verb = args[0]
+	}
+	v, ok := verbs[verb]
+	if !ok {
+		return a.end(&sandbox.Error{Op: "party", Kind: sandbox.Invalid, Object: "verb", Detail: "key, plan, approve, run or verify", Hint: "opdomain-party --help", Err: errUsage})
+	}
+	var f flags
+	set := flag.NewFlagSet("opdomain-party "+verb, flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	for name, at := range map[string]*string{"keys": &f.keys, "passphrase-file": &f.passphrase, "draft": &f.draft, "question": &f.question, "plan": &f.plan, "party": &f.party,
+		"approval": &f.approval, "listen": &f.listen, "joined": &f.joined, "out": &f.out, "certificate": &f.certificate, "table": &f.table, "subject-key": &f.subjectKey, "at": &f.at} {
+		set.StringVar(at, name, "", "")
+	}
+	set.Var(&f.addresses, "address", "")
+	set.IntVar(&f.days, "days", 0, "")
+	if err := set.Parse(args[1:]); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(a.Out, usage)
+			return 0
+		}
+		return a.end(&sandbox.Error{Op: "party " + verb, Kind: sandbox.Invalid, Object: "flags", Detail: err.Error(), Hint: "opdomain-party --help", Err: errUsage})
+	}
+	given := map[string]bool{}
+	set.Visit(func(x *flag.Flag) { given[x.Name] = true })
+	for _, n := range v.need {
+		if !given[n] || set.NArg() > 0 {
+			return a.end(&sandbox.Error{Op: "party " + verb, Kind: sandbox.Invalid, Object: "--" + n, Detail: "the flag is required, and nothing stands behind flags", Hint: "opdomain-party --help", Err: errUsage})
+		}
+	}
+	return a.end(v.run(ctx, &f))
+}
+
+// end prints an error with its hint and gives the status.
+func (a *Agent) end(err error) int {
+	if err == nil {
+		return 0
+	}
+	text := err.Error()
+	if errors.Is(err, errUsage) {
+		text = strings.TrimSuffix(text, ": "+errUsage.Error())
+	}
+	fmt.Fprintln(a.Err, "error:", text)
+	if e := (*sandbox.Error)(nil); errors.As(err, &e) && e.Hint != "" {
+		fmt.Fprintln(a.Err, "hint:", e.Hint)
+	}
+	switch {
+	case errors.Is(err, errUsage):
+		return 2
+	case errors.Is(err, sandbox.Denied):
+		return 3
+	}
+	return 1
+}
+
+func (a *Agent) open(f *flags) (*keys.Vault, error) {
+	p, err := private(f.passphrase)
+	if err != nil {
+		return nil, err
+	}
+	return keys.Open(f.keys, []byte(strings.TrimRight(string(p), "\r\n")), a.Rand)
+}
+
+func (a *Agent) key(_ context.Context, f *flags) error {
+	p, err := private(f.passphrase)
+	if err != nil {
+		return err
+	}
+	phrase := strings.TrimRight(string(p), "\r\n")
+	if len(phrase) < 12 {
+		return &sandbox.Error{Op: "party key", Kind: sandbox.Invalid, Object: f.passphrase, Detail: "a new passphrase has 12 bytes or more"}
+	}
+	v, err := keys.Create(f.keys, []byte(phrase), keys.Interactive(), a.Rand)
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	fmt.Fprintln(a.Out, hex.EncodeToString(v.SigningKey().Public().Bytes()))
+	return nil
+}
+
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, &sandbox.Error{Op: "party", Kind: sandbox.NotFound, Object: path, Detail: "the file cannot be read"}
+	}
+	if info.Size() > 1<<20 {
+		return nil, &sandbox.Error{Op: "party", Kind: sandbox.TooLarge, Object: path, Detail: "at most 1 MiB"}
+	}
+	return os.ReadFile(path)
+}
+
+// create writes a new file and never over one.
+func create(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return &sandbox.Error{Op: "party", Kind: sandbox.Conflict, Object: path, Detail: "a new file in a folder that you may write to"}
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return &sandbox.Error{Op: "party", Kind: sandbox.Unavailable, Object: path, Err: err}
+	}
+	return nil
+}
+
+func (a *Agent) plan(_ context.Context, f *flags) error {
+	text, err := readFile(f.question)
+	if err != nil {
+		return err
+	}
+	var q agg.Question
+	if err := json.Unmarshal(text, &q); err != nil {
+		return &sandbox.Error{Op: "party plan", Kind: sandbox.Invalid, Object: f.question, Detail: "a question in JSON"}
+	}
+	if err := q.Check(); err != nil {
+		return err
+	}
+	if text, err = readFile(f.draft); err != nil {
+		return err
+	}
+	var p mpc.Plan
+	if err := json.Unmarshal(text, &p); err != nil {
+		return &sandbox.Error{Op: "party plan", Kind: sandbox.Invalid, Object: f.draft, Detail: "a plan in JSON"}
+	}
+	if p.Question == "" {
+		p.Question = q.Digest()
+	}
+	if err := fits(p, q); err != nil {
+		return err
+	}
+	if err := create(f.out+"/plan.json", p.Encode()); err != nil {
+		return err
+	}
+	if err := create(f.out+"/question.json", q.Encode()); err != nil {
+		return err
+	}
+	d := p.Digest()
+	fmt.Fprintln(a.Out, hex.EncodeToString(d[:]))
+	fmt.Fprintln(a.Out, p.Collusion())
+	return nil
+}
+
+// fits says whether a plan is one for the question.
+func fits(p mpc.Plan, q agg.Question) error {
+	if err := p.Check(); err != nil {
+		return err
+	}
+	bad := func(rule string) error {
+		return &sandbox.Error{Op: "party plan", Kind: sandbox.Invalid, Object: string(p.Job), Detail: rule}
+	}
+	if p.Question != q.Digest() {
+		return bad("the plan names the question's digest")
+	}
+	want := map[string]bool{agg.OutShown: true, agg.OutPeople: true, agg.OutRows: true, agg.OutSum: true}
+	for _, o := range p.Outputs {
+		if !want[o.Name] || o.Rows != len(q.Groups) {
+			return bad("the outputs are shown, people, rows and sum, with a row for each group")
+		}
+		delete(want, o.Name)
+	}
+	if len(want) > 0 || len(p.Inputs) != len(q.Owners) {
+		return bad("the outputs are shown, people, rows and sum; the inputs are the owners' tables")
+	}
+	for i, o := range q.Owners {
+		if p.Inputs[i].Party != p.Parties[o].ID || p.Inputs[i].Rows != q.Rows[i] {
+			return bad("an input for each owner of the question, in its order and at its size")
+		}
+	}
+	return nil
+}
+
+func (a *Agent) approve(_ context.Context, f *flags) error {
+	text, err := readFile(f.plan)
+	if err != nil {
+		return err
+	}
+	p, err := mpc.ParsePlan(text)
+	if err != nil {
+		return err
+	}
+	if f.days < 1 || f.days > 366 {
+		return &sandbox.Error{Op: "party approve", Kind: sandbox.Invalid, Object: "--days", Detail: "1 to 366"}
+	}
+	v, err := a.open(f)
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	s, err := mpc.Approve(a.Rand, v.SigningKey(), p, sandbox.PartyID(f.party), a.Now(), a.Now().AddDate(0, 0, f.days))
+	if err != nil {
+		return err
+	}
+	out, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(a.Out, p.Collusion())
+	return create(f.out, out)
+}
+
+// listen opens the party's listener; fd:N takes over one that the starting process opened.
+func listen(addr string) (*wire.TCP, error) {
+	n, ok := strings.CutPrefix(addr, "fd:")
+	if !ok {
+		return wire.ListenTCP(addr)
+	}
+	fd, err := strconv.Atoi(n)
+	if err != nil || fd < 3 {
+		return nil, &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--listen", Detail: "host:port, or fd:N from 3"}
+	}
+	file := os.NewFile(uintptr(fd), "listener")
+	defer file.Close()
+	l, err := net.FileListener(file)
+	if err != nil {
+		return nil, &sandbox.Error{Op: "party run", Kind: sandbox.Unavailable, Object: "--listen", Err: err}
+	}
+	t, ok := l.(*net.TCPListener)
+	if !ok {
+		return nil, &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--listen", Detail: "a TCP listener"}
+	}
+	return wire.NewTCP(t), nil
+}
+
+func (a *Agent) run(ctx context.Context, f *flags) error {
+	text, err := readFile(f.plan)
+	if err != nil {
+		return err
+	}
+	p, err := mpc.ParsePlan(text)
+	if err != nil {
+		return err
+	}
+	if text, err = readFile(f.question); err != nil {
+		return err
+	}
+	q, err := agg.ParseQuestion(text)
+	if err != nil {
+		return err
+	}
+	if err := fits(p, q); err != nil {
+		return err
+	}
+	if len(f.addresses) != mpc.Parties {
+		return &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--address", Detail: "one for each party, in the plan's order", Err: errUsage}
+	}
+	if text, err = readFile(f.approval); err != nil {
+		return err
+	}
+	var s attest.Statement
+	if json.Unmarshal(text, &s) != nil {
+		return &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: f.approval, Detail: "an approval in JSON"}
+	}
+	// Refused before the own table or key is opened.
+	if d, _ := mpc.Decide(p, sandbox.PartyID(f.party), []attest.Statement{s}, a.Now()); !d.Allow {
+		return &sandbox.Error{Op: "party run", Kind: sandbox.Denied, Object: string(p.Job), Detail: d.Reasons[0].Rule, Hint: d.Reasons[0].Change}
+	}
+	var own []agg.Row
+	for i, o := range q.Owners {
+		if string(p.Parties[o].ID) != f.party {
+			continue
+		}
+		if f.table == "" || f.subjectKey == "" {
+			return &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--table", Detail: "an owner of rows brings its table and the owners' key", Err: errUsage}
+		}
+		k, err := readHex(f.subjectKey)
+		if err != nil {
+			return err
+		}
+		if own, err = readTable(f.table, q.Groups, k); err != nil {
+			return err
+		}
+		if err := q.Fits(own, q.Rows[i]); err != nil {
+			return err
+		}
+	}
+	v, err := a.open(f)
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	for _, path := range []string{f.out, f.certificate} {
+		if _, err := os.Lstat(path); err == nil {
+			return &sandbox.Error{Op: "party run", Kind: sandbox.Conflict, Object: path, Detail: "it exists", Hint: "name a new file"}
+		}
+	}
+	joined, err := mpc.OpenJoined(f.joined)
+	if err != nil {
+		return err
+	}
+	tcp, err := listen(f.listen)
+	if err != nil {
+		return err
+	}
+	defer tcp.Close()
+	tcp.Reach(f.addresses)
+	return a.compute(ctx, f, p, q, s, own, v.SigningKey(), joined, tcp)
+}
+
+func (a *Agent) compute(ctx context.Context, f *flags, p mpc.Plan, q agg.Question, s attest.Statement, own []agg.Row, key *sm.SigningKey, once mpc.Once, t wire.Transport) error {
+	session, err := mpc.Join(ctx, mpc.Config{Plan: p, Self: sandbox.PartyID(f.party), Key: key, Approvals: []attest.Statement{s}, Transport: t, Once: once, Rand: a.Rand, Now: a.Now})
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	columns, err := agg.Run(session.Engine(), q, session.Place(), own)
+	if err != nil {
+		return err
+	}
+	res, err := session.Reveal(columns)
+	if err != nil {
+		return err
+	}
+	groups, err := q.Read(res.Outputs)
+	if err != nil {
+		return err
+	}
+	c := session.Counters()
+	out, err := json.MarshalIndent(Output{p.Job, res.Adversary, res.Collusion, res.Leakage, groups, c.Sent, c.Received, session.Engine().Rounds()}, "", "  ")
+	if err != nil {
+		return err
+	}
+	cert, err := json.Marshal(res.Certificate)
+	if err != nil {
+		return err
+	}
+	if err := create(f.certificate, cert); err != nil {
+		return err
+	}
+	if err := create(f.out, append(out, '\n')); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Out, "%s: done: %d groups, %d bytes sent, %d rounds\n%s\n", p.Job, len(groups), c.Sent, session.Engine().Rounds(), res.Collusion)
+	return nil
+}
+
+func (a *Agent) verify(_ context.Context, f *flags) error {
+	at, err := time.Parse(time.RFC3339, f.at)
+	if err != nil {
+		return &sandbox.Error{Op: "party verify", Kind: sandbox.Invalid, Object: "--at", Detail: "a time as 2006-01-02T15:04:05Z", Err: errUsage}
+	}
+	text, err := readFile(f.certificate)
+	if err != nil {
+		return err
+	}
+	var c mpc.Certificate
+	if json.Unmarshal(text, &c) != nil {
+		return &sandbox.Error{Op: "party verify", Kind: sandbox.Tampered, Object: f.certificate, Detail: "a certificate in JSON"}
+	}
+	if err := c.Verify(at); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Out, "accepted: job %s, session %s\n%s\n", c.Plan.Job, c.Session, c.Plan.Collusion())
+	return nil
+}

@@ -1,0 +1,17 @@
+// Package agent is a party's program (参与方代理): what a unit, a bank or a custodian runs to take part in computations over shares. It holds
+// the party's key folder, reads the party's own table, looks for its owner's approval, runs one plan with the two others, and writes the
+// outputs and the certificate.
+//
+//	key      make a key folder, for a party or an owner; prints the public point
+//	plan     check a draft of a plan and its question, write both in their one encoding, print the digest that owners sign
+//	approve  sign a plan for a party, as its owner
+//	run      take part, once, in a plan the owner signed for
+//	verify   check a certificate offline
+//
+// Files: plan and question are JSON; a table is CSV with the columns group, subject, amount: a label of the question, any identifier of a
+// person, a whole number in the smallest unit. Identifiers become pseudonyms by HMAC-SM3 under the owners' key for the job (a file of 64 hex
+// digits that the owners exchange; the third party has none) before anything else. Errors name file, line and rule, never a field.
+//
+// Outputs are the parties': what leaves to anybody else goes through the domain's gate and reviewers. Exit statuses: 0 done, 1 failed or
+// aborted, 2 wrong usage, 3 refused before a link was made.
+package agent
