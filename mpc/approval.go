@@ -1,14 +1,12 @@
 package mpc
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/hex"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
-	"sync"
+	"path/filepath"
 	"time"
 
 	"github.com/opdomain/opdomain/attest"
@@ -90,43 +88,32 @@ type Once interface {
 	Take(job sandbox.RunID, plan [sm.Size]byte) error
 }
 
-// Joined (参与登记) is Once in a file, written whole and synced before Take returns. One process uses it.
-type Joined struct {
-	path string
-	mu   sync.Mutex
-	text []byte
-	jobs map[string]bool
+// Joined (参与登记) is Once as a folder with a file for each job, made durable before Take returns. Several processes may use one folder.
+type Joined struct{ dir string }
+
+// OpenJoined makes the folder where there is none.
+func OpenJoined(dir string) (*Joined, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, &sandbox.Error{Op: "mpc: joined jobs", Kind: sandbox.Unavailable, Object: "folder", Err: err}
+	}
+	return &Joined{dir}, nil
 }
 
-// OpenJoined reads the file; none means that no job was joined.
-func OpenJoined(path string) (*Joined, error) {
-	j := &Joined{path: path, jobs: map[string]bool{}}
-	b, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, &sandbox.Error{Op: "mpc: joined jobs", Kind: sandbox.Unavailable, Object: "file", Err: err}
-	}
-	j.text = b
-	for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); {
-		job, digest, ok := bytes.Cut(lines.Bytes(), []byte(" "))
-		if raw, err := hex.DecodeString(string(digest)); !ok || err != nil || len(raw) != sm.Size {
-			return nil, &sandbox.Error{Op: "mpc: joined jobs", Kind: sandbox.Tampered, Object: "file", Detail: "each line is a job and its plan's digest"}
-		}
-		j.jobs[string(job)] = true
-	}
-	return j, nil
-}
-
-// Take records a job.
+// Take records a job: of several that try, one succeeds.
 func (j *Joined) Take(job sandbox.RunID, plan [sm.Size]byte) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.jobs[string(job)] {
+	if err := sandbox.CheckID("job", string(job)); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(j.dir, string(job)), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
 		return &sandbox.Error{Op: "mpc: join", Kind: sandbox.Conflict, Object: string(job), Detail: "a job is joined once", Hint: "a new plan under a new job, approved anew"}
 	}
-	text := append(bytes.Clone(j.text), string(job)+" "+hex.EncodeToString(plan[:])+"\n"...)
-	if err := durable.Replace(j.path, text); err != nil {
+	if err == nil {
+		_, err = f.WriteString(hex.EncodeToString(plan[:]) + "\n")
+		err = errors.Join(err, f.Sync(), f.Close(), durable.SyncDir(j.dir))
+	}
+	if err != nil {
 		return &sandbox.Error{Op: "mpc: join", Kind: sandbox.Unavailable, Object: string(job), Err: err}
 	}
-	j.text, j.jobs[string(job)] = text, true
 	return nil
 }

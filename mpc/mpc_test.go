@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -452,20 +453,32 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestJoined: a job stays joined over a restart, and a damaged record is refused.
+// TestJoined: a job stays joined over a restart, and of many that try at once one joins.
 func TestJoined(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "joined")
 	for k := range 3 {
-		j, err := OpenJoined(path)
-		if err != nil {
-			t.Fatal(err)
+		var wg sync.WaitGroup
+		var took atomic.Int32
+		for range 8 {
+			wg.Go(func() {
+				j, err := OpenJoined(path)
+				if err == nil {
+					err = j.Take(sandbox.RunID(fmt.Sprintf("run-%d", k)), sm.Sum(nil))
+				}
+				switch {
+				case err == nil:
+					took.Add(1)
+				case !errors.Is(err, sandbox.Conflict):
+					t.Error(err)
+				}
+			})
 		}
-		if err := j.Take(sandbox.RunID(fmt.Sprintf("run-%d", k)), sm.Sum(nil)); err != nil {
-			t.Fatal(err)
+		if wg.Wait(); took.Load() != 1 {
+			t.Errorf("%d of 8 joined", took.Load())
 		}
-		if err := j.Take("run-0", sm.Sum(nil)); !errors.Is(err, sandbox.Conflict) {
-			t.Errorf("again: %v, want conflict", err)
-		}
+	}
+	if j, err := OpenJoined(path); err != nil || !errors.Is(j.Take("../run", sm.Sum(nil)), sandbox.Invalid) {
+		t.Error("a job's name leaves the folder")
 	}
 }
 

@@ -48,7 +48,7 @@ const usage = `usage:
   opdomain-party plan --draft F --question F --out DIR
   opdomain-party approve --keys DIR --passphrase-file F --plan F --party ID --days N --out F
   opdomain-party run --keys DIR --passphrase-file F --plan F --question F --party ID --approval F --listen ADDR --address A --address B --address C
-      --joined F --out F --certificate F [--table F --subject-key F]
+      --joined DIR --out F --certificate F [--table F --subject-key F]
   opdomain-party verify --certificate F --at TIME
 
 exit status: 0 done, 1 failed or aborted, 2 wrong usage, 3 refused before a link was made

@@ -13,6 +13,8 @@ import (
 // protocols is what the tests of views run: operators whose messages must look uniform whatever the values are. Inputs come first;
 // nothing is opened.
 var protocols = map[string]func(e *Engine, x, y Vec, xw, yw Words){
+	// The proof's barriers and coins are public; they are a few hundred bytes of 130 KB.
+	"proved":   func(e *Engine, x, y Vec, _, _ Words) { e.Mul(x, y); e.Verify() },
 	"input":    func(*Engine, Vec, Vec, Words, Words) {},
 	"mul":      func(e *Engine, x, y Vec, _, _ Words) { e.Mul(x, y) },
 	"and":      func(e *Engine, _, _ Vec, x, y Words) { e.And(x, y) },
@@ -44,12 +46,16 @@ var chiLimit = 255 * math.Pow(1-2.0/(9*255)+6*math.Sqrt(2.0/(9*255)), 3)
 
 const viewRows = 4096 // 32 KB a message and column: at least 128 of each byte expected
 
-func view(t *testing.T, seed uint64, weak bool, p func(e *Engine, x, y Vec, xw, yw Words)) *net {
+func view(t *testing.T, name string, seed uint64, weak bool) *net {
+	p, adversary := protocols[name], SemiHonest
+	if name == "proved" {
+		adversary = MaliciousAbort
+	}
 	x, y := make([]uint64, viewRows), make([]uint64, viewRows)
 	for i := range x { // all rows alike and small: what leaks is seen at once
 		x[i], y[i] = 42, 7
 	}
-	_, errs, n := run(t, setup{seed: seed, keep: true, engine: func(e *Engine) {
+	_, errs, n := run(t, setup{adversary: adversary, seed: seed, keep: true, engine: func(e *Engine) {
 		if weak { // the leaky mutant: the mask of one pair repeats from operator to operator and row to row
 			e.next.hook, e.prev.hook = nil, nil
 			e.next.aes, e.prev.aes = constant{}, constant{}
@@ -78,9 +84,9 @@ func (constant) Decrypt(dst, src []byte) { copy(dst, src) }
 // TestViews: what each party receives passes a chi-square test of its bytes against the uniform distribution, over constant values, at
 // each of eight seeds; the differences of two runs with equal values but other keys pass it too. A mutant whose masks repeat does not.
 func TestViews(t *testing.T) {
-	for name, p := range protocols {
+	for name := range protocols {
 		for seed := range uint64(8) {
-			n, m := view(t, seed, false, p), view(t, seed+100, false, p)
+			n, m := view(t, name, seed, false), view(t, name, seed+100, false)
 			for i := range 3 {
 				if len(n.views[i]) < 8*viewRows {
 					continue // a party that receives nothing in this protocol
@@ -97,7 +103,7 @@ func TestViews(t *testing.T) {
 				}
 			}
 		}
-		n := view(t, 1, true, p)
+		n := view(t, name, 1, true)
 		caught := false
 		for i := range 3 {
 			caught = caught || len(n.views[i]) > 0 && chi(n.views[i]) > chiLimit
