@@ -5,7 +5,7 @@ go 1.26.0
 require (
 	github.com/RoaringBitmap/roaring/v2 v2.4.5 // who is in a published cell, in sandbox/egress
 	github.com/apache/arrow/go/v17 v17.0.0 // record batches of the hot path
-	github.com/cloudflare/circl v1.6.2 // threshold shares of the key backup, verifiable
+	github.com/cloudflare/circl v1.6.2 // threshold shares of the key backup, verifiable; the oblivious function of single lookups, in mpc/psi/lookup
 	github.com/cockroachdb/datadriven v1.0.2 // tests only: tables of questions that lawyers can read
 	github.com/elastic/go-seccomp-bpf v1.6.0 // tables of system call numbers; its assembler confuses arguments with numbers, so filters are assembled in sandbox/jail
 	github.com/emmansun/gmsm v0.44.0 // every SM algorithm, behind attest/sm

@@ -2,6 +2,7 @@ package psi
 
 import (
 	"crypto/subtle"
+	"fmt"
 	"io"
 	"runtime"
 
@@ -76,11 +77,12 @@ func Certify(rand io.Reader, key *sm.SigningKey, plan *Plan, side Side, list *Si
 		return nil, &sandbox.Error{Op: "psi: certify", Kind: sandbox.Denied, Object: side.String(), Detail: "the plan names this key and this list"}
 	}
 	for i := range set.Rows() {
-		if int(set.Offsets[i]) < 0 || set.Offsets[i+1] < set.Offsets[i] || int(set.Offsets[i+1]) > len(set.Data) {
-			return nil, &sandbox.Error{Op: "psi: certify", Kind: sandbox.Invalid, Object: "set", Detail: "offsets lie in the data"}
-		}
-		if err := list.Member(set.row(uint32(i)), proof(i)); err != nil {
+		e, err := set.Element(i)
+		if err != nil {
 			return nil, err
+		}
+		if err := list.Member(e, proof(i)); err != nil {
+			return nil, &sandbox.Error{Op: "psi: certify", Kind: sandbox.Denied, Object: fmt.Sprintf("row %d", i), Detail: "every element of the set is on the list", Err: err}
 		}
 	}
 	c := &Certificate{}

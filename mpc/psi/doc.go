@@ -32,5 +32,6 @@
 // limit go to sealed files as sorted runs. Columns come as in Arrow: offsets and bytes.
 //
 // Errors are *Abort for what a peer or the link did, and otherwise those of package sandbox: Invalid and TooLarge for plan and set,
-// Unavailable for the disk. None carries an element. It opens no connection: a Conn is given.
+// Unavailable for the disk. None carries an element. It opens no connection: a Conn is given. It
+// sets no deadline: a peer that falls silent is ctx's to end, or the Conn's.
 package psi

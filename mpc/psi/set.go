@@ -37,8 +37,8 @@ func (s Set) distinct() ([]uint32, error) {
 	n := s.Rows()
 	rows := make([]uint32, n)
 	for i := range n {
-		if l := int64(s.Offsets[i+1]) - int64(s.Offsets[i]); s.Offsets[i] < 0 || int(s.Offsets[i+1]) > len(s.Data) || l < 1 || l > MaxElement {
-			return nil, &sandbox.Error{Op: "psi: set", Kind: sandbox.Invalid, Object: fmt.Sprintf("row %d", i), Detail: "an element has 1 to 1024 bytes"}
+		if _, err := s.Element(i); err != nil {
+			return nil, err
 		}
 		rows[i] = uint32(i)
 	}
@@ -221,4 +221,14 @@ func (d *draws) below(n uint64) uint64 {
 			return high
 		}
 	}
+}
+
+// Element gives the element of a row; Invalid where the row is none.
+func (s Set) Element(row int) ([]byte, error) {
+	if row >= 0 && row < s.Rows() {
+		if from, to := s.Offsets[row], s.Offsets[row+1]; from >= 0 && from < to && int(to) <= len(s.Data) && to-from <= MaxElement {
+			return s.row(uint32(row)), nil
+		}
+	}
+	return nil, &sandbox.Error{Op: "psi: set", Kind: sandbox.Invalid, Object: fmt.Sprintf("row %d", row), Detail: "an element has 1 to 1024 bytes"}
 }

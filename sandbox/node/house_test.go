@@ -141,7 +141,7 @@ func TestReach(t *testing.T) {
 func TestBans(t *testing.T) {
 	leak := []string{"log", "log/slog", "net", "net/http", "os", "database/sql", "math/rand", "math/rand/v2"}
 	pure := []string{"sandbox/columnar", "sandbox/egress", "sandbox/egress/scan", "sandbox/egress/mark", "sandbox/egress/model", "sandbox/egress/noise", "sandbox/release", "attest/sm", "attest/sm/group", "sandbox/batch", "sandbox/classify", "sandbox/quality", "desensitize", "desensitize/generalize", "desensitize/redact", "desensitize/mask",
-		"desensitize/token", "desensitize/noise", "mpc/share", "mpc/psi"}
+		"desensitize/token", "desensitize/noise", "mpc/share", "mpc/psi", "mpc/psi/lookup"}
 	owner := map[string]string{ // import prefix → the only folder that may name it
 		"github.com/emmansun/gmsm":                 "attest/sm",
 		"github.com/tjfoc/gmsm":                    "attest/sm",

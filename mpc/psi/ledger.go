@@ -1,0 +1,221 @@
+package psi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/opdomain/opdomain/attest/durable"
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// Subject (登记对象) is what a ledger entry is about.
+type Subject string
+
+// The subjects.
+const (
+	OfSet          Subject = "set"          // 求交集合: a set that goes into a job: who sees it says so, its owner or the agency that certifies
+	OfIntersection Subject = "intersection" // 交集: what a job found, where the judging side sees it
+	OfLookups      Subject = "lookups"      // 单条查询: single lookups, reserved in blocks
+)
+
+// Limits (求交限额) of a ledger. Zero values refuse everything but Similarity, which must be above 0 and at most 1.
+type Limits struct {
+	Set        int           // elements of one set
+	Jobs       int           // of one partner in a window
+	Elements   int64         // of one partner in a window, all its sets or lookups together
+	Window     time.Duration // 窗口
+	Similarity float64       // 近似重复: a set or intersection this like an earlier one is refused; the Jaccard index, of sketches where sets are large
+}
+
+// Ledger (求交台账) says which jobs may run, and keeps what it let pass in a folder: one file an entry, each whole or not at all,
+// durable before Admit returns. Sets are kept as sketches under a key, never as elements. It compares with the entries of all partners:
+// they may work together. Restoring an older folder is for the domain's checkpoints to find; Head is what goes into them.
+//
+// It cannot see a peer's set: near-repeats of what a partner asks about are found where somebody sees it: by the agency that certifies
+// or audits (OfSet), or in what a job found (OfIntersection). Safe for concurrent use in one process; the caller holds the folder.
+type Ledger struct {
+	fs     durable.FS
+	dir    string
+	mac    *sm.MAC
+	limits Limits
+
+	mu      sync.Mutex
+	entries []entry
+	head    [sm.Size]byte
+}
+
+// entry is one file.
+type entry struct {
+	Partner sandbox.PartyID `json:"partner"`
+	Subject Subject         `json:"subject"`
+	At      time.Time       `json:"at"`
+	Size    int64           `json:"size"`
+	Lowest  []uint64        `json:"lowest,omitempty"`
+}
+
+// OpenLedger reads a folder, made where there is none. key, of 16 bytes or more, is the sketches' and stays the same; files nil are the machine's.
+func OpenLedger(files durable.FS, dir string, key []byte, limits Limits) (*Ledger, error) {
+	if files == nil {
+		files = durable.OS()
+	}
+	if limits.Similarity <= 0 || limits.Similarity > 1 || limits.Window < 0 {
+		return nil, &sandbox.Error{Op: "psi: ledger", Kind: sandbox.Invalid, Object: "limits", Detail: "a similarity above 0, at most 1, and no negative window"}
+	}
+	mac, err := sm.NewMAC(key)
+	if err != nil {
+		return nil, err
+	}
+	l := &Ledger{fs: files, dir: dir, mac: mac, limits: limits}
+	if err := files.MkdirAll(dir, 0o700); err != nil {
+		return nil, l.disk(err)
+	}
+	for n := 0; ; n++ {
+		b, err := durable.ReadFile(files, l.path(n))
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return nil, l.disk(err)
+		}
+		var e entry
+		if err := json.Unmarshal(b, &e); err != nil || !slices.IsSorted(e.Lowest) || len(e.Lowest) > sketchSize || e.Size < 0 {
+			return nil, &sandbox.Error{Op: "psi: ledger", Kind: sandbox.Tampered, Object: fmt.Sprintf("entry %d", n), Detail: "an entry as it was written"}
+		}
+		l.add(e, b)
+	}
+	// A gap would hide what is behind it.
+	names, err := files.ReadDir(dir)
+	if err != nil {
+		return nil, l.disk(err)
+	}
+	count := 0
+	for _, f := range names {
+		if filepath.Ext(f.Name()) == ".json" {
+			count++
+		}
+	}
+	if count != len(l.entries) {
+		return nil, &sandbox.Error{Op: "psi: ledger", Kind: sandbox.Tampered, Object: fmt.Sprintf("entry %d", len(l.entries)), Detail: "entries are numbered without a gap"}
+	}
+	return l, nil
+}
+
+func (l *Ledger) path(n int) string { return filepath.Join(l.dir, fmt.Sprintf("%010d.json", n)) }
+
+func (l *Ledger) disk(err error) error {
+	return &sandbox.Error{Op: "psi: ledger", Kind: sandbox.Unavailable, Object: "folder", Err: err}
+}
+
+func (l *Ledger) add(e entry, b []byte) {
+	l.entries = append(l.entries, e)
+	l.head = sm.Sum(l.head[:], b)
+}
+
+// Head gives a running SM3 over all entries.
+func (l *Ledger) Head() [sm.Size]byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.head
+}
+
+// Admit decides on one job of a partner and writes it down. A refusal is a Decision with its reasons; the error is of the disk, or
+// Conflict where the clock stands before the last entry. What a refusal for similarity says depends on data: it is for the owner of
+// the set and the agency, and an asker who does not own it gets sandbox.CodeWithheld instead.
+func (l *Ledger) Admit(partner sandbox.PartyID, subject Subject, s *Sketch, now time.Time) (sandbox.Decision, error) {
+	return l.admit(entry{Partner: partner, Subject: subject, At: now.UTC(), Size: int64(s.size), Lowest: s.lowest})
+}
+
+// Reserve decides on n single lookups of a partner and writes them down; what is not used is lost.
+func (l *Ledger) Reserve(partner sandbox.PartyID, n int, now time.Time) (sandbox.Decision, error) {
+	return l.admit(entry{Partner: partner, Subject: OfLookups, At: now.UTC(), Size: int64(max(n, 1))})
+}
+
+func (l *Ledger) admit(e entry) (sandbox.Decision, error) {
+	if err := sandbox.CheckID("partner", string(e.Partner)); err != nil {
+		return sandbox.Decision{}, err
+	}
+	if e.Subject != OfSet && e.Subject != OfIntersection && e.Subject != OfLookups {
+		return sandbox.Decision{}, &sandbox.Error{Op: "psi: ledger", Kind: sandbox.Invalid, Object: "subject", Detail: "one of the known subjects"}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.entries); n > 0 && e.At.Before(l.entries[n-1].At) {
+		return sandbox.Decision{}, &sandbox.Error{Op: "psi: ledger", Kind: sandbox.Conflict, Object: "clock", Detail: "the clock stands before the last entry"}
+	}
+	if r := l.reasons(&e); len(r) > 0 {
+		return sandbox.Decision{Reasons: r}, nil
+	}
+	b, err := json.Marshal(e)
+	if err != nil {
+		return sandbox.Decision{}, l.disk(err)
+	}
+	if err := durable.ReplaceIn(l.fs, l.path(len(l.entries)), b); err != nil {
+		return sandbox.Decision{}, l.disk(err)
+	}
+	l.add(e, b)
+	return sandbox.Decision{Allow: true}, nil
+}
+
+func (l *Ledger) reasons(e *entry) (out []sandbox.Reason) {
+	if e.Subject != OfLookups && e.Size > int64(l.limits.Set) {
+		out = append(out, sandbox.Reason{Code: "psi.set-too-large", Rule: "a set has at most as many elements as the limit says",
+			Change: fmt.Sprintf("a set of at most %d elements", l.limits.Set)})
+	}
+	jobs, used := 0, int64(0)
+	var oldest time.Time
+	for _, old := range l.entries {
+		// What a job found is counted where its set was.
+		if old.Partner == e.Partner && old.Subject == e.Subject && e.Subject != OfIntersection && e.At.Sub(old.At) < l.limits.Window {
+			if jobs == 0 {
+				oldest = old.At
+			}
+			jobs++
+			used += old.Size
+		}
+	}
+	later := "a longer window or a higher quota"
+	if jobs > 0 {
+		later = "the same job after " + oldest.Add(l.limits.Window).Format(time.RFC3339)
+	}
+	if e.Subject == OfSet && jobs >= l.limits.Jobs {
+		out = append(out, sandbox.Reason{Code: "psi.jobs-quota", Rule: "a partner's jobs in one window are within its quota", Change: later})
+	}
+	if e.Subject != OfIntersection && (e.Size > l.limits.Elements || used > l.limits.Elements-e.Size) {
+		out = append(out, sandbox.Reason{Code: "psi.elements-quota", Rule: "a partner's elements in one window are within its quota",
+			Change: fmt.Sprintf("at most %d elements now, or %s", max(l.limits.Elements-used, 0), later)})
+	}
+	if e.Subject == OfLookups {
+		return out
+	}
+	s := Sketch{int(e.Size), e.Lowest}
+	for _, old := range l.entries {
+		if old.Subject == e.Subject && s.Similarity(&Sketch{int(old.Size), old.Lowest}) >= l.limits.Similarity {
+			return append(out, sandbox.Reason{Code: "psi.near-repeat", Rule: "no set is nearly one that was asked about before: the difference of two answers is an answer about their difference",
+				Change: "the earlier result, or a set that differs in more elements"})
+		}
+	}
+	return out
+}
+
+// Judge gives what Config.Judge takes: the intersection, whose elements are rows of set, is admitted or withheld. It is for plans
+// whose judge learns the members: IntersectionBoth.
+func (l *Ledger) Judge(partner sandbox.PartyID, set Set, now func() time.Time) func(Finding) (bool, error) {
+	return func(f Finding) (bool, error) {
+		if f.Members == nil {
+			return false, &sandbox.Error{Op: "psi: ledger", Kind: sandbox.Invalid, Object: "plan", Detail: "the judging side learns the members"}
+		}
+		d, err := l.Admit(partner, OfIntersection, l.sketch(set, f.Members), now())
+		return d.Allow, err
+	}
+}
+
+// Format keeps the key out of every verb.
+func (*Ledger) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "psi ledger(redacted)") }
