@@ -7,6 +7,7 @@
 //	go run ./benchmarks egress          # the gate alone, to standard output
 //	go run ./benchmarks model           # of the gate, models alone
 //	go run ./benchmarks jail            # plug-ins in the jail alone, beside go-plugin unconfined; from the project's folder
+//	go run ./benchmarks psi             # set intersection alone; -million and -soak first add 1M×1M and 10M×10M in two processes
 //	go run ./benchmarks -whole          # with what needs a domain of 10 M events or a push of 20 M rows: many minutes, 30 GB of disk
 //
 // Units: Mrows/CPU-s counts scanned rows per second of processor time of this process, so that other load on the machine
@@ -33,9 +34,11 @@ func main() {
 	repeat := flag.Int("repeat", 3, "runs per line; the best is shown")
 	report := flag.String("report", "benchmarks/REPORT.md", "file for the report; empty for none")
 	all := flag.Bool("whole", false, "also what takes minutes to make, at full size; from the project's folder")
+	million := flag.Bool("million", false, "psi: also 1M×1M elements, minutes")
+	soak := flag.Bool("soak", false, "psi: also 10M×10M elements, an hour")
 	flag.Parse()
 	if flag.NArg() > 0 {
-		if err := section(os.Stdout, flag.Args(), *repeat); err != nil {
+		if err := section(os.Stdout, flag.Args(), *repeat, *million, *soak); err != nil {
 			fmt.Fprintln(os.Stderr, "error:", err)
 			os.Exit(1)
 		}
@@ -48,7 +51,7 @@ func main() {
 }
 
 // section measures one part alone and writes no report.
-func section(out io.Writer, names []string, repeat int) error {
+func section(out io.Writer, names []string, repeat int, million, soak bool) error {
 	if len(names) != 1 || repeat < 1 {
 		return fmt.Errorf("benchmarks: one part is measured alone, at least once")
 	}
@@ -57,14 +60,19 @@ func section(out io.Writer, names []string, repeat int) error {
 		"jail":  func() ([]string, error) { return jailLines(nil) },
 		"mpc":   func() ([]string, error) { return mpcLines([]string{machine()}, repeat) },
 	}
-	if f, ok := alone[names[0]]; ok {
+	switch f, ok := alone[names[0]]; {
+	case names[0] == psiParty:
+		return psiPartyMain(context.Background(), os.Stdin, out)
+	case names[0] == "psi":
+		return psiSection(context.Background(), out, repeat, million, soak)
+	case ok:
 		lines, err := f()
 		if err == nil {
 			fmt.Fprintln(out, strings.Join(lines, "\n"))
 		}
 		return err
-	} else if names[0] != "egress" {
-		return fmt.Errorf("benchmarks: the parts that can be measured alone are egress, %s", strings.Join(slices.Sorted(maps.Keys(alone)), ", "))
+	case names[0] != "egress":
+		return fmt.Errorf("benchmarks: the parts that can be measured alone are egress, psi, %s", strings.Join(slices.Sorted(maps.Keys(alone)), ", "))
 	}
 	lines, err := egressLines(nil, repeat)
 	if err == nil {
@@ -168,6 +176,11 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 		return err
 	}
 	fmt.Fprintln(out, strings.Join(tokens, "\n"))
+	sets, err := psiLines(ctx, nil, psiSmall, repeat)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, strings.Join(sets, "\n"))
 	command := fmt.Sprintf("go run ./benchmarks -rows %d -repeat %d", rows, repeat)
 	var full []string
 	if all {
@@ -181,7 +194,7 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 		return nil
 	}
 	text := "# Hot paths, measured\n\n" + machine() + fmt.Sprintf("\nRows scanned: %d in batches of %d. Best of %d runs. Command: `%s`.\n\n",
-		rows, batchRows, repeat, command) + strings.Join(lines, "\n") + "\n\n" + legend + "\n## The spine\n\nRates by the wall clock, on the same machine, in the same run.\n\n" + strings.Join(more, "\n") + "\n\n## Tokens\n\nRates by processor time.\n\n" + strings.Join(tokens, "\n") + "\n"
+		rows, batchRows, repeat, command) + strings.Join(lines, "\n") + "\n\n" + legend + "\n## The spine\n\nRates by the wall clock, on the same machine, in the same run.\n\n" + strings.Join(more, "\n") + "\n\n## Tokens\n\nRates by processor time.\n\n" + strings.Join(tokens, "\n") + "\n\n## Set intersection\n\nBy processor time, both parties in one process over a sealed loopback connection.\n\n" + strings.Join(sets, "\n") + "\n"
 	if all {
 		text += "\n## At full size\n\nEach by a process of its own, once.\n\n" + strings.Join(full, "\n") + "\n"
 	}
