@@ -20,10 +20,15 @@
 //
 // What each side learns is on the plan (Plan.Learns) and a test holds results to it. Both learn the buckets; message lengths depend on
 // these and on nothing else. Both sides follow the protocol but for malformed input, which ends the job before any output as an
-// *Abort: it is secure against a semi-honest peer. Against a malicious one it gives less: a party may choose its set (certificate,
-// audit, Ledger), may end a job after it has its own result and before the peer has, and in join-and-sum may send values or sums it
-// made up. A party that learns tags of both sides counts by itself; a threshold holds against it only where the other counted first,
-// which is how plans with one are run.
+// *Abort: it is secure against a semi-honest peer. Against a malicious one it gives less, and the evidence of a job says so:
+//
+//   - A party may choose its set, also the whole of a small domain: certificate, audit and Ledger are against that.
+//   - A party that has tags of both sides counts by itself, so the side that does not get the result counts first where a plan has a
+//     threshold. Of one element that it knows to be in the peer's set, a receiver can still make several points that may pass for
+//     several matches: against who does that, a threshold holds only where its set is listed.
+//   - A sender of a join-and-sum may choose values whose sums tell its elements apart, and learns by that which of them are in the
+//     intersection: values are a column of the domain, held by certificate or audit like the set, and the sum goes to the gate.
+//   - A receiver of a join-and-sum may add up what it wants; a party may end a job after it has its result and before the peer has.
 //
 // # Cost
 //

@@ -17,7 +17,7 @@ const blockSize = 64 // of SM3, and of SHA-256
 
 // Hasher (哈希到曲线) maps byte strings to points by hash_to_curve of RFC 9380: expand_message_xmd, two field elements of 48
 // bytes each, the simplified SWU map, one addition; the cofactor is 1. Its time depends on the length of a message and on nothing
-// else of it. One goroutine uses a Hasher.
+// else of it. A message that maps to the identity would give the zero Point; nobody can find one (2^-256 each). One goroutine uses a Hasher.
 type Hasher struct {
 	c    *curve
 	h    hash.Hash
