@@ -168,6 +168,33 @@ func TestOrderIsUniform(t *testing.T) {
 	}
 }
 
+// TestPlacesOfASetAreUniform: Pearson's chi-square of the places that a job gives to the first element of its set, 10 places, 3,000
+// secrets, seed as above. The mutant sends in the order of the elements.
+func TestPlacesOfASetAreUniform(t *testing.T) {
+	x := numbers(0, 8)
+	p := planFor(Cardinality, x, x)
+	var counts, mutant [10]int
+	for i := range 3000 {
+		s, err := NewSecret(stream(t, i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := newMasked(p, Receiver, x, nil, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts[slices.Index(m.order, 0)]++
+		slices.Sort(m.order)
+		mutant[slices.Index(m.order, 0)]++
+	}
+	if z := chiSquare(counts[:]); math.Abs(z) > 7 {
+		t.Errorf("%.1f standard deviations", z)
+	}
+	if z := chiSquare(mutant[:]); z < 7 {
+		t.Errorf("the mutant passes with %.1f standard deviations", z)
+	}
+}
+
 // TestRankOfATagSaysNothing: Pearson's chi-square of the rank that the first element's tag has among the sorted answers, 10 places, 600
 // jobs, seed as above. The mutant answers in the order of the set.
 func TestRankOfATagSaysNothing(t *testing.T) {
@@ -227,6 +254,14 @@ func TestDrawsAreInRange(t *testing.T) {
 	}
 	if len(seen) != 3 || math.Abs(chiSquare([]int{seen[0], seen[1], seen[2]})) > 7 {
 		t.Errorf("%v", seen)
+	}
+	// Three quarters of 2^64: without rejection every third number would come twice as often as the others.
+	var thirds [3]int
+	for range 3000 {
+		thirds[d.below(3<<62)%3]++
+	}
+	if math.Abs(chiSquare(thirds[:])) > 7 {
+		t.Errorf("%v", thirds)
 	}
 	for range 1000 {
 		if d.below(1<<63+1) > 1<<63 || d.below(1) != 0 {
