@@ -149,6 +149,112 @@ func (f *field) mul(z, x, y *element) {
 	f.less(z, t0, t1, t2, t3, t4)
 }
 
+// square squares n times: x^(2^n)/R^(2^n-1). It does what mul does with six products less.
+func (f *field) square(z, x *element, n int) {
+	p1, p2, p3 := f.p[1], f.p[2], f.p[3]
+	x0, x1, x2, x3 := x[0], x[1], x[2], x[3]
+	for range n {
+		var c, d, carry uint64
+		// The products of different limbs, once, then doubled.
+		r2, r1 := bits.Mul64(x0, x1)
+		r3, l1 := bits.Mul64(x0, x2)
+		r4, l2 := bits.Mul64(x0, x3)
+		r2, c = bits.Add64(r2, l1, 0)
+		r3, c = bits.Add64(r3, l2, c)
+		r4 += c
+		h1, l1 := bits.Mul64(x1, x2)
+		r5, l2 := bits.Mul64(x1, x3)
+		r3, c = bits.Add64(r3, l1, 0)
+		r4, c = bits.Add64(r4, h1, c)
+		r5 += c
+		r4, c = bits.Add64(r4, l2, 0)
+		r5, c = bits.Add64(r5, 0, c)
+		r6, l3 := bits.Mul64(x2, x3)
+		r6 += c
+		r5, c = bits.Add64(r5, l3, 0)
+		r6 += c
+		r7 := r6 >> 63
+		r6 = r6<<1 | r5>>63
+		r5 = r5<<1 | r4>>63
+		r4 = r4<<1 | r3>>63
+		r3 = r3<<1 | r2>>63
+		r2 = r2<<1 | r1>>63
+		r1 <<= 1
+		h0, r0 := bits.Mul64(x0, x0)
+		r1, c = bits.Add64(r1, h0, 0)
+		h1, l1 = bits.Mul64(x1, x1)
+		r2, c = bits.Add64(r2, l1, c)
+		r3, c = bits.Add64(r3, h1, c)
+		h2, l2 := bits.Mul64(x2, x2)
+		r4, c = bits.Add64(r4, l2, c)
+		r5, c = bits.Add64(r5, h2, c)
+		h3, l3 := bits.Mul64(x3, x3)
+		r6, c = bits.Add64(r6, l3, c)
+		r7, _ = bits.Add64(r7, h3, c)
+		// Four reductions, as in mul.
+		h1, l1 = bits.Mul64(r0, p1)
+		h2, l2 = bits.Mul64(r0, p2)
+		h3, l3 = bits.Mul64(r0, p3)
+		l1, d = bits.Add64(l1, r0, 0)
+		l2, d = bits.Add64(l2, h1, d)
+		l3, d = bits.Add64(l3, h2, d)
+		h3 += d
+		r1, c = bits.Add64(r1, l1, 0)
+		r2, c = bits.Add64(r2, l2, c)
+		r3, c = bits.Add64(r3, l3, c)
+		r4, c = bits.Add64(r4, h3, c)
+		r4, d = bits.Add64(r4, carry, 0)
+		carry = c + d
+		h1, l1 = bits.Mul64(r1, p1)
+		h2, l2 = bits.Mul64(r1, p2)
+		h3, l3 = bits.Mul64(r1, p3)
+		l1, d = bits.Add64(l1, r1, 0)
+		l2, d = bits.Add64(l2, h1, d)
+		l3, d = bits.Add64(l3, h2, d)
+		h3 += d
+		r2, c = bits.Add64(r2, l1, 0)
+		r3, c = bits.Add64(r3, l2, c)
+		r4, c = bits.Add64(r4, l3, c)
+		r5, c = bits.Add64(r5, h3, c)
+		r5, d = bits.Add64(r5, carry, 0)
+		carry = c + d
+		h1, l1 = bits.Mul64(r2, p1)
+		h2, l2 = bits.Mul64(r2, p2)
+		h3, l3 = bits.Mul64(r2, p3)
+		l1, d = bits.Add64(l1, r2, 0)
+		l2, d = bits.Add64(l2, h1, d)
+		l3, d = bits.Add64(l3, h2, d)
+		h3 += d
+		r3, c = bits.Add64(r3, l1, 0)
+		r4, c = bits.Add64(r4, l2, c)
+		r5, c = bits.Add64(r5, l3, c)
+		r6, c = bits.Add64(r6, h3, c)
+		r6, d = bits.Add64(r6, carry, 0)
+		carry = c + d
+		h1, l1 = bits.Mul64(r3, p1)
+		h2, l2 = bits.Mul64(r3, p2)
+		h3, l3 = bits.Mul64(r3, p3)
+		l1, d = bits.Add64(l1, r3, 0)
+		l2, d = bits.Add64(l2, h1, d)
+		l3, d = bits.Add64(l3, h2, d)
+		h3 += d
+		r4, c = bits.Add64(r4, l1, 0)
+		r5, c = bits.Add64(r5, l2, c)
+		r6, c = bits.Add64(r6, l3, c)
+		r7, c = bits.Add64(r7, h3, c)
+		r7, d = bits.Add64(r7, carry, 0)
+		carry = c + d
+		s0, c := bits.Sub64(r4, f.p[0], 0)
+		s1, c := bits.Sub64(r5, p1, c)
+		s2, c := bits.Sub64(r6, p2, c)
+		s3, c := bits.Sub64(r7, p3, c)
+		_, c = bits.Sub64(carry, 0, c)
+		keep := -c
+		x0, x1, x2, x3 = r4&keep|s0&^keep, r5&keep|s1&^keep, r6&keep|s2&^keep, r7&keep|s3&^keep
+	}
+	z[0], z[1], z[2], z[3] = x0, x1, x2, x3
+}
+
 // less subtracts p from a number below 2p, if it is not below p.
 func (f *field) less(z *element, t0, t1, t2, t3, t4 uint64) {
 	s0, c := bits.Sub64(t0, f.p[0], 0)
@@ -206,22 +312,21 @@ func pick(z *element, bit uint64, x, y *element) {
 // pow raises to a public exponent, big endian: windows of five bits that begin and end with a one.
 func (f *field) pow(z, x *element, e []byte) {
 	var odd [16]element // x, x^3 … x^31
-	var square element
+	var twice element
 	odd[0] = *x
-	f.mul(&square, x, x)
+	f.square(&twice, x, 1)
 	for i := 1; i < len(odd); i++ {
-		f.mul(&odd[i], &odd[i-1], &square)
+		f.mul(&odd[i], &odd[i-1], &twice)
 	}
 	bit := func(i int) uint { return uint(e[len(e)-1-i/8]>>(i%8)) & 1 }
 	out := f.one
-	started := false
-	for i := 8*len(e) - 1; i >= 0; {
-		if bit(i) == 0 {
-			if started {
-				f.mul(&out, &out, &out)
-			}
-			i--
-			continue
+	for i, wait := 8*len(e)-1, 0; ; { // wait counts squarings that are due
+		for i >= 0 && bit(i) == 0 {
+			i, wait = i-1, wait+1
+		}
+		if i < 0 {
+			f.square(&out, &out, wait)
+			break
 		}
 		low := max(i-4, 0)
 		for bit(low) == 0 {
@@ -230,16 +335,10 @@ func (f *field) pow(z, x *element, e []byte) {
 		var w uint
 		for j := i; j >= low; j-- {
 			w = w<<1 | bit(j)
-			if started {
-				f.mul(&out, &out, &out)
-			}
 		}
-		if started {
-			f.mul(&out, &out, &odd[w/2])
-		} else {
-			out, started = odd[w/2], true
-		}
-		i = low - 1
+		f.square(&out, &out, wait+i-low+1)
+		f.mul(&out, &out, &odd[w/2])
+		i, wait = low-1, 0
 	}
 	*z = out
 }
@@ -252,7 +351,7 @@ func (f *field) sqrt(z, x *element) uint64 {
 	var r, s element
 	f.pow(&r, x, f.root)
 	f.mul(&r, &r, x) // x^((p+1)/4)
-	f.mul(&s, &r, &r)
+	f.square(&s, &r, 1)
 	*z = r
 	return equal(&s, x)
 }

@@ -235,6 +235,68 @@ func TestMapAgainstSection662(t *testing.T) {
 	}
 }
 
+// TestFieldAgainstBigIntegers: products, squares, powers and inverses on both fields, numbers near the ends included.
+func TestFieldAgainstBigIntegers(t *testing.T) {
+	for _, c := range []*curve{p256, sm2Curve} {
+		p := c.big()
+		r := new(big.Int).Lsh(big.NewInt(1), 256)
+		back := new(big.Int).ModInverse(r, p)
+		value := func(z *element) *big.Int { // the number that an element stands for
+			v := new(big.Int)
+			for i := range z {
+				v.Lsh(v, 64).Or(v, new(big.Int).SetUint64(z[3-i]))
+			}
+			if v.Cmp(p) >= 0 {
+				t.Fatal("an element is below p")
+			}
+			return v.Mul(v, back).Mod(v, p)
+		}
+		edge := []*big.Int{new(big.Int), big.NewInt(1), new(big.Int).Sub(p, big.NewInt(1)), new(big.Int).Sub(p, big.NewInt(2)), new(big.Int).Rsh(p, 1)}
+		rapid.Check(t, func(rt *rapid.T) {
+			draw := func(name string) (element, *big.Int) {
+				v := new(big.Int).SetBytes(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(rt, name))
+				if i := rapid.IntRange(0, 9).Draw(rt, name+" edge"); i < len(edge) {
+					v = edge[i]
+				}
+				// Any limbs below p, so that the ends of the stored form are met too.
+				l := limbs(new(big.Int).Mod(v, p))
+				return l, value(&l)
+			}
+			x, vx := draw("x")
+			y, vy := draw("y")
+			var z, w element
+			c.mul(&z, &x, &y)
+			if value(&z).Cmp(new(big.Int).Mod(new(big.Int).Mul(vx, vy), p)) != 0 {
+				rt.Fatal("product")
+			}
+			c.mul(&z, &x, &x)
+			c.square(&w, &x, 1)
+			if z != w {
+				rt.Fatal("square")
+			}
+			n := rapid.IntRange(0, 20).Draw(rt, "n")
+			z = x
+			for range n {
+				c.mul(&z, &z, &z)
+			}
+			c.square(&w, &x, n)
+			if z != w {
+				rt.Fatal("squares")
+			}
+			e := rapid.SliceOfN(rapid.Byte(), 1, 33).Draw(rt, "e")
+			c.pow(&z, &x, e)
+			if value(&z).Cmp(new(big.Int).Exp(vx, new(big.Int).SetBytes(e), p)) != 0 {
+				rt.Fatal("power")
+			}
+			c.add(&z, &x, &y)
+			c.sub(&w, &z, &y)
+			if w != x || value(&z).Cmp(new(big.Int).Mod(new(big.Int).Add(vx, vy), p)) != 0 {
+				rt.Fatal("sum")
+			}
+		})
+	}
+}
+
 func point(t interface{ Fatal(...any) }, msg []byte) Point {
 	h, err := NewHasher("opdomain-test-points")
 	if err != nil {
