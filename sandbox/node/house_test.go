@@ -149,6 +149,7 @@ func TestBans(t *testing.T) {
 		"gonum.org":                                "sandbox/egress/model",
 		"github.com/transparency-dev":              "attest/tlog",
 		"github.com/pingcap":                       "sandbox/query/sql",
+		"github.com/tuneinsight":                   "mpc/he",
 		"modernc.org/sqlite":                       "sandbox/store",
 		"github.com/pressly/goose":                 "sandbox/store",
 		"database/sql":                             "sandbox/store",

@@ -1,0 +1,370 @@
+package he
+
+import (
+	"github.com/tuneinsight/lattigo/v5/core/rlwe"
+	"github.com/tuneinsight/lattigo/v5/he/heint"
+	"github.com/tuneinsight/lattigo/v5/mhe"
+	lattice "github.com/tuneinsight/lattigo/v5/ring"
+	"github.com/tuneinsight/lattigo/v5/utils/sampling"
+
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+const seedSize = 32
+
+// keyPart is a party's part of a collective key.
+type keyPart struct {
+	p      *params
+	secret *rlwe.SecretKey
+	dealt  bool
+	shamir *mhe.ShamirSecretShare // of all units' parts together, after OpJoin
+	points []byte                 // the openers of the first share; no other set gets one
+	issued map[[sm.Size]byte]bool // ciphertexts a share was given for
+}
+
+func (k *keyPart) wipe() {
+	k.secret.Value.Q.Zero()
+	if k.shamir != nil {
+		k.shamir.Q.Zero()
+	}
+	k.secret, k.shamir = nil, nil
+}
+
+// alive says whether the part was not wiped.
+func (k *keyPart) alive() error {
+	if k.secret == nil {
+		return fail(sandbox.Expired, "key", "was not erased")
+	}
+	return nil
+}
+
+// collective is an encryptor under a collective public key.
+type collective struct {
+	p     *params
+	enc   *rlwe.Encryptor
+	ecd   *heint.Encoder
+	pt    *rlwe.Plaintext
+	ct    *rlwe.Ciphertext
+	limit int64
+}
+
+// adder adds ciphertexts of a set.
+type adder struct {
+	p       *params
+	sum, ct *rlwe.Ciphertext
+}
+
+// summing wants a set for sums.
+func summing(name []byte) (*params, error) {
+	p, err := paramsOf(SetName(name))
+	if err != nil {
+		return nil, err
+	}
+	if p.Scheme != "BGV" || len(p.P) != 0 {
+		return nil, fail(sandbox.Invalid, "parameter set", "is one for sums")
+	}
+	return p, nil
+}
+
+// reference is the common reference polynomial that a seed stands for: the second half of the public key. Everybody derives it.
+func reference(p *params, seed []byte) (mhe.PublicKeyGenCRP, error) {
+	if len(seed) != seedSize {
+		return mhe.PublicKeyGenCRP{}, fail(sandbox.Invalid, "seed", "has 32 bytes")
+	}
+	crs, err := sampling.NewKeyedPRNG(seed)
+	if err != nil {
+		return mhe.PublicKeyGenCRP{}, err
+	}
+	return mhe.NewPublicKeyGenProtocol(p.rlwe).SampleCRP(crs), nil
+}
+
+func (l *Local) newShare(args [][]byte) ([][]byte, error) {
+	if err := counted(args, 2); err != nil {
+		return nil, err
+	}
+	p, err := summing(args[0])
+	if err != nil {
+		return nil, err
+	}
+	crp, err := reference(p, args[1])
+	if err != nil {
+		return nil, err
+	}
+	k := &keyPart{p: p, secret: rlwe.NewKeyGenerator(p.rlwe).GenSecretKeyNew(), issued: map[[sm.Size]byte]bool{}}
+	proto := mhe.NewPublicKeyGenProtocol(p.rlwe)
+	share := proto.AllocateShare()
+	proto.GenShare(k.secret, crp, &share)
+	h, err := l.keep(k)
+	if err != nil {
+		return nil, err
+	}
+	return [][]byte{h, appendPoly(nil, share.Value.Q)}, nil
+}
+
+// deal shares a unit's part among n units so that t of them stand for it (Mouchet et al., eprint 2022/780).
+func (l *Local) deal(args [][]byte) ([][]byte, error) {
+	if err := counted(args, 2); err != nil {
+		return nil, err
+	}
+	k, err := key[*keyPart](l, args[0])
+	if err != nil {
+		return nil, err
+	}
+	if err := k.alive(); err != nil {
+		return nil, err
+	}
+	if len(args[1]) != 2 || args[1][1] == 0 || args[1][0] < args[1][1] || int(args[1][0]) > MaxUnits {
+		return nil, fail(sandbox.Invalid, "threshold", "is at least one and at most all units")
+	}
+	if k.dealt {
+		return nil, fail(sandbox.Conflict, "key part", "is dealt once")
+	}
+	k.dealt = true
+	thr := mhe.NewThresholdizer(k.p.rlwe)
+	poly, err := thr.GenShamirPolynomial(int(args[1][1]), k.secret)
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]byte, args[1][0])
+	for i := range out {
+		share := thr.AllocateThresholdSecretShare()
+		thr.GenShamirSecretShare(mhe.ShamirPublicPoint(i+1), poly, &share)
+		out[i] = appendPoly(nil, share.Q)
+		share.Q.Zero()
+	}
+	for _, c := range poly.Value {
+		c.Q.Zero()
+	}
+	return out, nil
+}
+
+func (l *Local) join(args [][]byte) ([][]byte, error) {
+	k, err := key[*keyPart](l, args[0])
+	if err != nil {
+		return nil, err
+	}
+	if err := k.alive(); err != nil {
+		return nil, err
+	}
+	if k.shamir != nil || len(args) < 2 || len(args) > MaxUnits+1 {
+		return nil, fail(sandbox.Conflict, "key part", "is joined once, of all units' deals")
+	}
+	thr := mhe.NewThresholdizer(k.p.rlwe)
+	sum, one := thr.AllocateThresholdSecretShare(), thr.AllocateThresholdSecretShare()
+	defer func() { one.Q.Zero() }()
+	for _, deal := range args[1:] {
+		if err := readPolys("deal", deal, k.p.Q, one.Q); err != nil {
+			return nil, err
+		}
+		if err := thr.AggregateShares(sum, one, &sum); err != nil {
+			return nil, err
+		}
+	}
+	k.shamir = &sum
+	return nil, nil
+}
+
+func (l *Local) publicKey(args [][]byte) ([][]byte, error) {
+	if len(args) < 3 || len(args) > MaxUnits+3 {
+		return nil, fail(sandbox.Invalid, "public key", "is of one to 65 shares")
+	}
+	p, err := summing(args[0])
+	if err != nil {
+		return nil, err
+	}
+	crp, err := reference(p, args[1])
+	if err != nil {
+		return nil, err
+	}
+	proto := mhe.NewPublicKeyGenProtocol(p.rlwe)
+	sum, one := proto.AllocateShare(), proto.AllocateShare()
+	for _, share := range args[2:] {
+		if err := readPolys("public key share", share, p.Q, one.Value.Q); err != nil {
+			return nil, err
+		}
+		proto.AggregateShares(sum, one, &sum)
+	}
+	pk := rlwe.NewPublicKey(p.rlwe)
+	proto.GenPublicKey(sum, crp, pk)
+	c := &collective{p: p, enc: rlwe.NewEncryptor(p.rlwe, pk), ecd: heint.NewEncoder(p.bgv), pt: heint.NewPlaintext(p.bgv, p.level()),
+		ct: heint.NewCiphertext(p.bgv, 1, p.level()), limit: int64(p.T/2) - 1} // the library reads (T−1)/2 as negative
+	h, err := l.keep(c)
+	if err != nil {
+		return nil, err
+	}
+	return [][]byte{h, appendPoly(nil, sum.Value.Q)}, nil
+}
+
+func (l *Local) encrypt(args [][]byte) ([][]byte, error) {
+	if err := counted(args, 2); err != nil {
+		return nil, err
+	}
+	c, err := key[*collective](l, args[0])
+	if err != nil {
+		return nil, err
+	}
+	v, err := readInts(args[1], c.p.Slots, c.limit)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(v)
+	defer c.pt.Value.Zero()
+	if err := c.ecd.Encode(v, c.pt); err != nil {
+		return nil, err
+	}
+	if err := c.enc.Encrypt(c.pt, c.ct); err != nil {
+		return nil, err
+	}
+	return [][]byte{appendCiphertext(make([]byte, 0, c.p.CiphertextBytes()), c.ct)}, nil
+}
+
+func appendCiphertext(b []byte, ct *rlwe.Ciphertext) []byte {
+	for _, p := range ct.Value {
+		b = appendPoly(b, p)
+	}
+	return b
+}
+
+func (l *Local) add(args [][]byte) ([][]byte, error) {
+	p, err := summing(args[0])
+	if err != nil {
+		return nil, err
+	}
+	if len(args) < 2 || len(args) > MaxUnits+1 {
+		return nil, fail(sandbox.Invalid, "sum", "is of one to 64 ciphertexts")
+	}
+	a := l.sums[p.Name]
+	if a == nil {
+		a = &adder{p: p, sum: heint.NewCiphertext(p.bgv, 1, p.level()), ct: heint.NewCiphertext(p.bgv, 1, p.level())}
+		l.sums[p.Name] = a
+	}
+	r := p.rlwe.RingQ()
+	if err := readPolys("ciphertext", args[1], p.Q, a.sum.Value...); err != nil {
+		return nil, err
+	}
+	for _, b := range args[2:] {
+		if err := readPolys("ciphertext", b, p.Q, a.ct.Value...); err != nil {
+			return nil, err
+		}
+		for i := range a.sum.Value {
+			r.Add(a.sum.Value[i], a.ct.Value[i], a.sum.Value[i])
+		}
+	}
+	return [][]byte{appendCiphertext(make([]byte, 0, p.CiphertextBytes()), a.sum)}, nil
+}
+
+// partial gives a unit's share of the opening of a ciphertext: λ·s·c1, a Gaussian, and our own flooding. λ turns its share among n into
+// one among the openers. The Gaussian makes the share an RLWE sample by itself; the flooding hides the ciphertext's noise.
+func (l *Local) partial(args [][]byte) ([][]byte, error) {
+	if err := counted(args, 5); err != nil {
+		return nil, err
+	}
+	k, err := key[*keyPart](l, args[0])
+	if err != nil {
+		return nil, err
+	}
+	if err := k.alive(); err != nil {
+		return nil, err
+	}
+	points, own := args[3], args[2]
+	if k.shamir == nil || len(args[1]) != 1 || len(own) != 1 || !ascending(points) || !contains(points, own[0]) {
+		return nil, fail(sandbox.Invalid, "decryption share", "is by one of the openers, each once, of a key that was dealt")
+	}
+	if k.points != nil && string(k.points) != string(points) {
+		return nil, fail(sandbox.Conflict, "openers", "are fixed before encryption")
+	}
+	ct := heint.NewCiphertext(k.p.bgv, 1, k.p.level())
+	if err := readPolys("ciphertext", args[4], k.p.Q, ct.Value...); err != nil {
+		return nil, err
+	}
+	digest := sm.Sum(args[4])
+	if k.issued[digest] {
+		return nil, fail(sandbox.Conflict, "decryption share", "is given once for a ciphertext")
+	}
+	k.points, k.issued[digest] = append([]byte{}, points...), true
+
+	active := make([]mhe.ShamirPublicPoint, len(points))
+	for i, x := range points {
+		active[i] = mhe.ShamirPublicPoint(x)
+	}
+	additive := rlwe.NewSecretKey(k.p.rlwe)
+	defer additive.Value.Q.Zero()
+	cmb := mhe.NewCombiner(*k.p.rlwe, mhe.ShamirPublicPoint(own[0]), active, len(active))
+	if err := cmb.GenAdditiveShare(active, mhe.ShamirPublicPoint(own[0]), *k.shamir, additive); err != nil {
+		return nil, err
+	}
+	ks, err := mhe.NewKeySwitchProtocol(k.p.rlwe, lattice.DiscreteGaussian{Sigma: 3.2, Bound: 19.2}) // no flooding: that is addFlood's
+	if err != nil {
+		return nil, err
+	}
+	share := ks.AllocateShare(k.p.level())
+	ks.GenShare(additive, rlwe.NewSecretKey(k.p.rlwe), ct, &share)
+	if err := addFlood(k.p.rlwe.RingQ(), int(args[1][0]), l.rand, share.Value); err != nil {
+		return nil, err
+	}
+	// The library multiplies lazily here: one share in some hundreds has a coefficient of its modulus or more.
+	k.p.rlwe.RingQ().Reduce(share.Value, share.Value)
+	return [][]byte{appendPoly(nil, share.Value)}, nil
+}
+
+// open adds the openers' shares and the gate's own part. The gate's never leaves, so it needs no flooding.
+func (l *Local) open(args [][]byte) ([][]byte, error) {
+	if len(args) < 3 || len(args) > MaxUnits+2 {
+		return nil, fail(sandbox.Invalid, "opening", "is of one to 64 shares")
+	}
+	k, err := key[*keyPart](l, args[0])
+	if err != nil {
+		return nil, err
+	}
+	if err := k.alive(); err != nil {
+		return nil, err
+	}
+	if k.dealt {
+		return nil, fail(sandbox.Denied, "opening", "is by the gate, whose part is never dealt")
+	}
+	p := k.p
+	ct := heint.NewCiphertext(p.bgv, 1, p.level())
+	if err := readPolys("ciphertext", args[1], p.Q, ct.Value...); err != nil {
+		return nil, err
+	}
+	r := p.rlwe.RingQ()
+	phase, one := r.NewPoly(), r.NewPoly()
+	defer phase.Zero()
+	r.MulCoeffsMontgomery(ct.Value[1], k.secret.Value.Q, phase)
+	r.Add(phase, ct.Value[0], phase)
+	for _, b := range args[2:] {
+		if err := readPolys("decryption share", b, p.Q, one); err != nil {
+			return nil, err
+		}
+		r.Add(phase, one, phase)
+	}
+	pt := heint.NewPlaintext(p.bgv, p.level())
+	pt.Value.Copy(phase)
+	defer pt.Value.Zero()
+	v := make([]int64, p.Slots)
+	defer clear(v)
+	if err := heint.NewEncoder(p.bgv).Decode(pt, v); err != nil {
+		return nil, err
+	}
+	return [][]byte{appendInts(nil, v)}, nil
+}
+
+// ascending says whether points are distinct, in order, from 1 on.
+func ascending(points []byte) bool {
+	for i, x := range points {
+		if x == 0 || int(x) > MaxUnits || i > 0 && points[i-1] >= x {
+			return false
+		}
+	}
+	return len(points) > 0
+}
+
+func contains(points []byte, x byte) bool {
+	for _, p := range points {
+		if p == x {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,41 @@
+// Package he is homomorphic encryption for the domain (同态加密): totals over several source units that nobody but the gate reads, and
+// scoring of an asker's own encrypted features. It is the only importer of the lattice library tuneinsight/lattigo v5.0.7, none of whose
+// types shows. 依据: 原始数据不出域, 可用不可见.
+//
+// # Sums
+//
+// The units and the gate hold one collective BGV key (Mouchet et al., eprint 2020/304). Each unit encrypts one vector: for public group
+// keys the totals of each measure, and in slots of its own the evidence the gate needs (distinct subjects, largest contribution). Anybody
+// may add the vectors. An opener adds them up itself before it gives its one decryption share, and refuses a sum in which its own
+// ciphertexts are not there exactly once or another's twice. The gate's part of the key is in every ciphertext and is not dealt, so nothing
+// opens without it; the units' parts are shared so that a threshold of them, fixed before encryption, stands for all (eprint 2022/780).
+// Plan.Check is the linter: worst-case noise bounds, flooding, security caps, before a key is drawn.
+//
+// Supported: count, sum, mean, variance, stddev, histogram, covariance, correlation, ratio, dot over rows that each unit holds whole. Totals are
+// exact; the last step of a mean or its kin is taken at the gate, rounded as the columnar engine rounds. Instead says what stops here and
+// what would do. No ciphertexts are multiplied: a correlation of columns that different units hold is not here.
+//
+// Security model: units follow the protocol, and any of them, with the carrier, may pool what they see, up to one less than the threshold
+// together with the gate. Beyond that, each message is signed for its plan, keys are committed to before they are shown, and four slots of
+// each ciphertext hold a one of every unit: dropped, late, repeated, replayed, mixed or wrong messages are an Abort with evidence. A unit
+// that lies about its own rows, or shifts its share by an encoding that leaves those four slots alone, changes the result unseen.
+//
+// # What is ours and not the library's
+//
+//   - Codec: coefficients only, exact lengths, each below its modulus; the library's decoder ends the process on a ciphertext one byte short.
+//   - Flooding: uniform 127-bit noise from the reader passed in. The library's lies on a grid: two of three parties take the third's
+//     secret from two shares in a second. The attack is a test, and fails on ours.
+//   - Once: one share for a ciphertext and one set of openers, in the adapter; one sum an epoch, durably "issued" before a share is made,
+//     in the Ledger. A failure is followed by a new epoch with new keys, never by a second try.
+//   - Reduction: shares of the library may have coefficients of their modulus or more; they are reduced before they are encoded.
+//
+// For reviewers: the library draws keys and encryption noise from crypto/rand by itself (BLAKE2b as an XOF over a 64-byte seed) and its
+// samplers take no other source; only the flooding, signatures and seals use the reader that is passed in. Its Gaussian and uniform
+// samplers are not constant in time. SM algorithms cover everything around the lattice: signatures, seals, digests; the common reference
+// polynomial is expanded with BLAKE2b from an SM3 digest of the plan.
+//
+// # The adapter's process
+//
+// All lattice arithmetic is behind Engine: Local runs in this process, Child in one of its own with bounded memory, which holds the key parts and
+// is all that a fault of the library can take down. Errors are *sandbox.Error, *Refused for a plan or *Abort for an epoch; none names a value.
+package he

@@ -1,0 +1,138 @@
+package he
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// Op (运算) is one thing the adapter does. Arguments and results are byte strings in this package's codec.
+type Op byte
+
+// The operations. A handle is 8 bytes that name a key inside the adapter; keys never leave it.
+const (
+	OpNewShare   Op = iota + 1 // set, seed → handle, public key share: a party's part of a collective key
+	OpDeal                     // handle, n and t as two bytes → n shares of the part, once
+	OpJoin                     // handle, the deals of all units to this one → –
+	OpPublicKey                // set, seed, public key shares of all parties → handle, public key
+	OpEncrypt                  // handle of a public key, values → ciphertext
+	OpAdd                      // set, ciphertexts → their sum
+	OpPartial                  // handle, flooding bits, own point, the openers' points, ciphertext → decryption share, once for a ciphertext
+	OpOpen                     // handle of the gate's part, ciphertext, shares → values
+	OpErase                    // handle → –
+	opEnd
+)
+
+// Engine (同态运算引擎) runs operations: Local in this process, Child in a confined process of its own. An error of kind
+// Unavailable means that the engine is gone and everything it held with it; the caller ends its epoch and never retries.
+type Engine interface {
+	Do(ctx context.Context, op Op, args ...[]byte) ([][]byte, error)
+}
+
+// maxKeys bounds what one engine holds, maxArgs the arguments of a call.
+const (
+	maxKeys = 1024
+	maxArgs = 4096
+)
+
+// Local (本地引擎) is the adapter in this process. Randomness of the flooding comes from the reader it is made with; the library draws
+// keys and encryption noise from the system's by itself. One call runs at a time.
+type Local struct {
+	rand io.Reader
+
+	mu   sync.Mutex
+	next uint64
+	held map[uint64]any
+	sums map[SetName]*adder
+}
+
+// NewLocal makes an engine.
+func NewLocal(rand io.Reader) *Local {
+	return &Local{rand: rand, held: map[uint64]any{}, sums: map[SetName]*adder{}}
+}
+
+// Do runs one operation. A panic of the library becomes an error of kind Internal.
+func (l *Local) Do(ctx context.Context, op Op, args ...[]byte) (out [][]byte, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, &sandbox.Error{Op: "he", Kind: sandbox.Unavailable, Object: "engine", Err: err}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer func() {
+		if r := recover(); r != nil { // what it says may hold values
+			out, err = nil, fail(sandbox.Internal, "library", "does not panic")
+		}
+	}()
+	if len(args) == 0 || len(args) > maxArgs {
+		return nil, fail(sandbox.Invalid, "operation", "has 1 to 4096 arguments")
+	}
+	switch op {
+	case OpNewShare:
+		return l.newShare(args)
+	case OpDeal:
+		return l.deal(args)
+	case OpJoin:
+		return l.join(args)
+	case OpPublicKey:
+		return l.publicKey(args)
+	case OpEncrypt:
+		return l.encrypt(args)
+	case OpAdd:
+		return l.add(args)
+	case OpPartial:
+		return l.partial(args)
+	case OpOpen:
+		return l.open(args)
+	case OpErase:
+		return l.erase(args)
+	}
+	return nil, fail(sandbox.Invalid, "operation", "is known")
+}
+
+// keep stores a key and gives its handle.
+func (l *Local) keep(key any) ([]byte, error) {
+	if len(l.held) >= maxKeys {
+		return nil, fail(sandbox.TooLarge, "engine", fmt.Sprintf("holds at most %d keys", maxKeys))
+	}
+	l.next++
+	l.held[l.next] = key
+	return binary.BigEndian.AppendUint64(nil, l.next), nil
+}
+
+// key finds what a handle names.
+func key[K any](l *Local, handle []byte) (k K, err error) {
+	if len(handle) == 8 {
+		if k, ok := l.held[binary.BigEndian.Uint64(handle)].(K); ok {
+			return k, nil
+		}
+	}
+	return k, fail(sandbox.NotFound, "handle", "names a key of this kind in this engine")
+}
+
+func (l *Local) erase(args [][]byte) ([][]byte, error) {
+	if len(args) != 1 || len(args[0]) != 8 {
+		return nil, fail(sandbox.Invalid, "erase", "takes one handle")
+	}
+	h := binary.BigEndian.Uint64(args[0])
+	if k, ok := l.held[h].(interface{ wipe() }); ok {
+		k.wipe()
+	}
+	delete(l.held, h)
+	return nil, nil
+}
+
+// counted wants an exact number of arguments.
+func counted(args [][]byte, n int) error {
+	if len(args) != n {
+		return fail(sandbox.Invalid, "operation", fmt.Sprintf("takes %d arguments", n))
+	}
+	return nil
+}
+
+func fail(kind sandbox.Kind, object, rule string) error {
+	return &sandbox.Error{Op: "he", Kind: kind, Object: object, Detail: rule}
+}

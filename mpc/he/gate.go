@@ -1,0 +1,98 @@
+package he
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// Gate (出域闸口) is the one that reads a result. Its part of the key is in every ciphertext and is not dealt, so that no set of units and no carrier
+// opens anything without it. The steps: Commit, Reveal, Key, Open.
+type Gate struct {
+	party
+}
+
+// NewGate begins an epoch for the gate.
+func NewGate(c Config) (*Gate, error) {
+	if c.Plan == nil {
+		return nil, fail(sandbox.Invalid, "gate", "has a plan")
+	}
+	p, err := newParty(c, len(c.Plan.Units))
+	if err != nil {
+		return nil, err
+	}
+	return &Gate{party: *p}, nil
+}
+
+// Key takes everybody's key shares.
+func (g *Gate) Key(ctx context.Context, shares []*Message) error {
+	if err := g.step(KeyShare, Deal); err != nil {
+		return err
+	}
+	return g.agree(ctx, shares)
+}
+
+// Open adds the contributions up, checks that the openers shared that very sum, and reads it. The epoch ends with it.
+func (g *Gate) Open(ctx context.Context, contributions, shares []*Message) (*Result, error) {
+	if err := g.step(Deal, Share); err != nil {
+		return nil, err
+	}
+	in, err := g.all(Contribution, len(g.Plan.Units), g.budget.Ciphertexts, contributions)
+	if err != nil {
+		return nil, err
+	}
+	cts, digest, err := g.sum(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	by := make([]*Message, len(g.Plan.Units))
+	for _, m := range shares {
+		if err := m.check(g.Plan, g.digest, Share); err != nil {
+			return nil, g.abort(Share, "", m, err)
+		}
+		if !g.Plan.opens(m.From) || by[m.From] != nil || len(m.Parts) != 1+len(cts) {
+			return nil, g.abort(Share, g.member(m.From), m, fail(sandbox.Conflict, "share", "comes once from each opener, whole"))
+		}
+		if !bytes.Equal(m.Parts[0], digest[:]) {
+			return nil, g.abort(Share, g.member(m.From), m, fail(sandbox.Conflict, "share", "is of the sum of these contributions"))
+		}
+		by[m.From] = m
+	}
+	for _, o := range g.Plan.Openers {
+		if by[o] == nil {
+			return nil, g.abort(Share, g.member(o), nil, fail(sandbox.Unavailable, "share", "comes from each opener"))
+		}
+	}
+	var opened [][]int64
+	for k, ct := range cts {
+		args := [][]byte{g.key, ct}
+		for _, o := range g.Plan.Openers {
+			args = append(args, by[o].Parts[1+k])
+		}
+		out, err := g.Engine.Do(ctx, OpOpen, args...)
+		if err != nil {
+			return nil, g.abort(Share, "", nil, err)
+		}
+		v := make([]int64, len(out[0])/word)
+		for i := range v {
+			v[i] = int64(binary.LittleEndian.Uint64(out[0][word*i:]))
+		}
+		clear(out[0])
+		opened = append(opened, v)
+	}
+	cells, err := g.Plan.Layout.read(opened, len(g.Plan.Units))
+	for _, v := range opened {
+		clear(v)
+	}
+	if err != nil {
+		return nil, g.abort(Share, "", nil, err)
+	}
+	r := &Result{Epoch: g.Plan.Epoch, Cells: cells, Budget: g.budget, Threshold: g.Plan.Threshold}
+	for _, u := range g.Plan.Units {
+		r.Units = append(r.Units, u.ID)
+	}
+	g.Close()
+	return r, nil
+}

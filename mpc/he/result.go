@@ -1,0 +1,196 @@
+package he
+
+import (
+	"math/big"
+
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// Output (输出值) is one value of a cell with its evidence. The gate decides on the evidence; the bounds across units are the tightest that
+// counts of units who do not compare their subjects allow.
+type Output struct {
+	Func  sandbox.MeasureFunc
+	Label int      // of a histogram
+	Value *big.Int // units as in package query's table: of mean the column's, of variance its square's, of stddev three, of correlation and ratio six decimals more
+	None  bool     // too few rows, or a divisor of zero: there is no value
+	Rows  int64    // that count
+
+	Subjects        []int64    // 各单位人数: by unit, as it states them
+	Tops            []*big.Int // 各单位最大贡献: by unit, the size of its largest subject's contribution
+	SubjectsAtLeast int64      // max n_i: subjects may be the same people everywhere
+	SubjectsAtMost  int64      // Σ n_i
+	TopAtMost       *big.Int   // Σ top-1_i: the largest of each may be one person
+	Contributing    int        // units with a subject
+}
+
+// ResultCell (结果单元格) is one group of a result.
+type ResultCell struct {
+	Key     string
+	Outputs []Output
+}
+
+// Result (汇总结果) is what the gate read. It holds values and prints as redacted.
+type Result struct {
+	Epoch uint64
+	Units []sandbox.PartyID
+	Cells []ResultCell
+
+	Budget    Budget
+	Threshold int // units that, with the gate, could open single contributions
+}
+
+// String keeps values out of logs.
+func (r *Result) String() string { return "result (redacted)" }
+
+// read takes opened slots apart. Tampered for what no sum of vectors of this layout is.
+func (l *Layout) read(opened [][]int64, units int) ([]ResultCell, error) {
+	bad := fail(sandbox.Tampered, "opening", "is a sum of the units' vectors")
+	var flat []int64
+	for _, v := range opened {
+		if len(v) < checkSlots {
+			return nil, bad
+		}
+		for _, one := range v[:checkSlots] {
+			if one != int64(units) {
+				return nil, bad
+			}
+		}
+		flat = append(flat, v[checkSlots:]...)
+	}
+	if len(flat) < l.slots(units) {
+		return nil, bad
+	}
+	for _, pad := range flat[l.slots(units):] {
+		if pad != 0 {
+			return nil, bad
+		}
+	}
+	out := make([]ResultCell, len(l.Cells))
+	at := 0
+	for c, key := range l.Cells {
+		out[c].Key = key
+		for _, m := range l.Measures {
+			var totals []*big.Int
+			for _, mo := range m.moments() {
+				totals = append(totals, joined(flat[at:at+mo.limbs()]))
+				at += mo.limbs()
+			}
+			out[c].Outputs = append(out[c].Outputs, m.finish(totals)...)
+		}
+	}
+	for c := range out {
+		for u := range units {
+			i := 0
+			for _, m := range l.Measures {
+				for range m.outputs() {
+					o := &out[c].Outputs[i]
+					n, top := flat[at], joined(flat[at+1:at+1+m.topLimbs()])
+					if n < 0 || n > o.Rows || top.Sign() < 0 || n == 0 && top.Sign() != 0 {
+						return nil, bad
+					}
+					o.state(u == 0, n, top)
+					at, i = at+1+m.topLimbs(), i+1
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// state adds one unit's evidence.
+func (o *Output) state(first bool, n int64, top *big.Int) {
+	if first {
+		o.TopAtMost = new(big.Int)
+	}
+	o.Subjects, o.Tops = append(o.Subjects, n), append(o.Tops, top)
+	o.SubjectsAtLeast, o.SubjectsAtMost = max(o.SubjectsAtLeast, n), o.SubjectsAtMost+n
+	o.TopAtMost.Add(o.TopAtMost, top)
+	if n > 0 {
+		o.Contributing++
+	}
+}
+
+// finish takes the last step on opened totals, with the same rounding as the columnar engine: halves away from zero.
+func (m Measure) finish(t []*big.Int) []Output {
+	if m.Func == sandbox.Histogram {
+		out := make([]Output, len(t))
+		for i, v := range t {
+			out[i] = Output{Func: m.Func, Label: i, Value: v, Rows: clamp(v)}
+		}
+		return out
+	}
+	o := Output{Func: m.Func, Rows: clamp(t[0]), Value: new(big.Int)}
+	n := t[0]
+	pairs := new(big.Int).Mul(n, new(big.Int).Sub(n, big.NewInt(1)))
+	spread := func(xy, x, y *big.Int) *big.Int {
+		s := new(big.Int).Mul(n, xy)
+		return s.Sub(s, new(big.Int).Mul(x, y))
+	}
+	set := func(v *big.Int, ok bool) {
+		if o.None = !ok; ok {
+			o.Value = v
+		}
+	}
+	switch m.Func {
+	case sandbox.Count:
+		o.Value = n
+	case sandbox.Sum, sandbox.Dot:
+		o.Value = t[1]
+	case sandbox.Mean:
+		set(rounded(t[1], n))
+	case sandbox.Variance:
+		set(rounded(spread(t[2], t[1], t[1]), pairs))
+	case sandbox.StdDev:
+		set(rootOf(new(big.Int).Mul(spread(t[2], t[1], t[1]), tenTo(6)), pairs))
+	case sandbox.Covariance:
+		set(rounded(spread(t[3], t[1], t[2]), pairs))
+	case sandbox.Ratio:
+		set(rounded(new(big.Int).Mul(t[1], tenTo(6+m.ScaleY)), new(big.Int).Mul(t[2], tenTo(m.Scale))))
+	case sandbox.Correlation:
+		s := spread(t[4], t[1], t[2])
+		square := new(big.Int).Mul(spread(t[3], t[1], t[1]), spread(t[5], t[2], t[2]))
+		v, ok := rootOf(new(big.Int).Mul(new(big.Int).Mul(s, s), tenTo(12)), square)
+		if ok && s.Sign() < 0 {
+			v.Neg(v)
+		}
+		set(v, ok && pairs.Sign() > 0)
+	}
+	return []Output{o}
+}
+
+func clamp(v *big.Int) int64 {
+	if v.Sign() < 0 || !v.IsInt64() {
+		return -1 // read refuses it
+	}
+	return v.Int64()
+}
+
+func tenTo(n int) *big.Int { return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n)), nil) }
+
+// rounded gives a/b to the nearest whole number, halves away from zero.
+func rounded(a, b *big.Int) (*big.Int, bool) {
+	if b.Sign() == 0 {
+		return nil, false
+	}
+	twice, div := new(big.Int).Abs(a), new(big.Int).Abs(b)
+	twice.Lsh(twice, 1).Add(twice, div)
+	q := twice.Quo(twice, div.Lsh(div, 1))
+	if a.Sign()*b.Sign() < 0 {
+		q.Neg(q)
+	}
+	return q, true
+}
+
+// rootOf gives the square root of a/b to the nearest whole number.
+func rootOf(a, b *big.Int) (*big.Int, bool) {
+	if b.Sign() <= 0 || a.Sign() < 0 {
+		return nil, false
+	}
+	r := new(big.Int).Sqrt(new(big.Int).Quo(a, b))
+	half := new(big.Int).Lsh(r, 1)
+	half.Add(half, big.NewInt(1)).Mul(half, half).Mul(half, b)
+	if half.Cmp(new(big.Int).Lsh(a, 2)) <= 0 {
+		r.Add(r, big.NewInt(1))
+	}
+	return r, true
+}

@@ -1,0 +1,150 @@
+package he
+
+import (
+	"fmt"
+	"math/big"
+	"sync"
+
+	"github.com/tuneinsight/lattigo/v5/core/rlwe"
+	"github.com/tuneinsight/lattigo/v5/he/hefloat"
+	"github.com/tuneinsight/lattigo/v5/he/heint"
+
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// SetName (参数集名) names a registered parameter set. Peers agree on a name; no parameter is ever read from a peer.
+type SetName string
+
+// The registered sets.
+const (
+	SumSet        SetName = "sum-13"        // 汇总: additions only, 8,192 slots, 48 bytes a value
+	StatisticsSet SetName = "statistics-14" // 统计: additions only, 16,384 slots, wider flooding for many units and many ciphertexts
+	ScoringSet    SetName = "scoring-14"    // 评分: CKKS, five multiplications deep, 8,192 customers a call
+)
+
+// Set (参数集) describes a registered parameter set. The secret is ternary (2/3 not zero), the error a Gaussian of σ 3.2 cut at 6σ.
+type Set struct {
+	Name     SetName
+	Scheme   string   // "BGV" or "CKKS"
+	LogN     int      // ring degree 2^LogN
+	Q, P     []uint64 // moduli; P is empty where nothing is multiplied
+	T        uint64   // plaintext modulus of BGV
+	LogScale int      // scale of CKKS, in bits
+	Slots    int      // values a ciphertext holds
+	MaxLogQP int      // the cap at 128 bits for this ring degree
+	LogQP    int      // rounded up
+	Depth    int      // multiplications one after the other
+}
+
+// capsHE18 and capsBCC24 bound log2(QP) at 128 bits of classical security for a ternary secret, by log2 of the ring degree: the
+// homomorphic encryption standard of HE.org (2018), table 1, and Bossuat et al., eprint 2024/463. The lower of both holds.
+var (
+	capsHE18  = map[int]int{12: 109, 13: 218, 14: 438, 15: 881}
+	capsBCC24 = map[int]int{12: 106, 13: 214, 14: 430, 15: 868}
+)
+
+// Cap gives the largest log2(QP) allowed at a ring degree; 0 for one that is not in both tables.
+func Cap(logN int) int { return min(capsHE18[logN], capsBCC24[logN]) }
+
+var sets = []Set{
+	{Name: SumSet, Scheme: "BGV", LogN: 13, T: 70368743669761,
+		Q: []uint64{288230376151760897, 288230376152137729, 288230376152154113}},
+	{Name: StatisticsSet, Scheme: "BGV", LogN: 14, T: 70368743587841,
+		Q: []uint64{288230376152137729, 288230376152727553, 288230376150630401, 288230376149975041}},
+	{Name: ScoringSet, Scheme: "CKKS", LogN: 14, LogScale: 55, Depth: 5,
+		Q: []uint64{1152921504606748673, 36028797019389953, 36028797019488257, 36028797020209153, 36028797017456641, 36028797020602369},
+		P: []uint64{2305843009211662337}},
+}
+
+// Sets lists the registered sets.
+func Sets() []Set {
+	out := make([]Set, len(sets))
+	for i := range sets {
+		out[i] = sets[i].derived()
+	}
+	return out
+}
+
+func (s Set) derived() Set {
+	s.Slots = 1 << s.LogN
+	if s.Scheme == "CKKS" {
+		s.Slots /= 2
+	}
+	s.MaxLogQP = Cap(s.LogN)
+	s.LogQP = logProduct(s.Q, s.P)
+	return s
+}
+
+// CiphertextBytes is the size of one fresh ciphertext.
+func (s Set) CiphertextBytes() int { return 2 * len(s.Q) * 8 << s.LogN }
+
+// setNamed finds a registered set.
+func setNamed(name SetName) (Set, error) {
+	for _, s := range sets {
+		if s.Name == name {
+			return s.derived(), nil
+		}
+	}
+	return Set{}, fail(sandbox.NotFound, "parameter set", "is registered")
+}
+
+// params is a set as the library has it.
+type params struct {
+	Set
+	bgv  heint.Parameters
+	ckks hefloat.Parameters
+	rlwe *rlwe.Parameters
+}
+
+var built sync.Map // SetName → func() (*params, error)
+
+// paramsOf builds a set once in a process.
+func paramsOf(name SetName) (*params, error) {
+	s, err := setNamed(name)
+	if err != nil {
+		return nil, err
+	}
+	once, _ := built.LoadOrStore(name, sync.OnceValues(func() (*params, error) { return s.build() }))
+	return once.(func() (*params, error))()
+}
+
+func (s Set) build() (*params, error) {
+	if s.MaxLogQP == 0 || s.LogQP > s.MaxLogQP {
+		return nil, fail(sandbox.Invalid, string(s.Name), fmt.Sprintf("log2(QP) is at most %d at 128 bits", s.MaxLogQP))
+	}
+	r := &params{Set: s}
+	var err error
+	switch s.Scheme {
+	case "BGV":
+		if r.bgv, err = heint.NewParametersFromLiteral(heint.ParametersLiteral{LogN: s.LogN, Q: s.Q, P: s.P, PlaintextModulus: s.T}); err == nil {
+			r.rlwe = r.bgv.GetRLWEParameters()
+		}
+	case "CKKS":
+		if r.ckks, err = hefloat.NewParametersFromLiteral(hefloat.ParametersLiteral{LogN: s.LogN, Q: s.Q, P: s.P, LogDefaultScale: s.LogScale}); err == nil {
+			r.rlwe = r.ckks.GetRLWEParameters()
+		}
+	}
+	if err != nil || r.rlwe == nil {
+		return nil, &sandbox.Error{Op: "he", Kind: sandbox.Internal, Object: string(s.Name), Detail: "the library builds it", Err: err}
+	}
+	return r, nil
+}
+
+// logProduct is ⌈log2⌉ of a product of moduli.
+func logProduct(lists ...[]uint64) int {
+	product := big.NewInt(1)
+	for _, l := range lists {
+		for _, q := range l {
+			product.Mul(product, new(big.Int).SetUint64(q))
+		}
+	}
+	return product.BitLen()
+}
+
+// level is the index of the last modulus of a fresh ciphertext.
+func (r *params) level() int { return len(r.Q) - 1 }
+
+func (r *params) n() int { return 1 << r.LogN }
+
+// word is the size of one coefficient.
+const word = 8
