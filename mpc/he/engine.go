@@ -15,15 +15,15 @@ type Op byte
 
 // The operations. A handle is 8 bytes that name a key inside the adapter; keys never leave it.
 const (
-	OpNewShare   Op = iota + 1 // set, seed → handle, public key share: a party's part of a collective key
-	OpDeal                     // handle, n and t as two bytes → n shares of the part, once
-	OpJoin                     // handle, the deals of all units to this one → –
-	OpPublicKey                // set, seed, public key shares of all parties → handle, public key
-	OpEncrypt                  // handle of a public key, values → ciphertext
-	OpAdd                      // set, ciphertexts → their sum
-	OpPartial                  // handle, flooding bits, own point, the openers' points, ciphertext → decryption share, once for a ciphertext
-	OpOpen                     // handle of the gate's part, ciphertext, shares → values
-	OpErase                    // handle → –
+	OpNewShare  Op = iota + 1 // set, seed → handle, public key share: a party's part of a collective key
+	OpDeal                    // handle, n and t as two bytes → n shares of the part, once
+	OpJoin                    // handle, the deals of all units to this one → –
+	OpPublicKey               // set, seed, public key shares of all parties → handle, public key
+	OpEncrypt                 // handle of a public key, values → ciphertext
+	OpAdd                     // set, ciphertexts → their sum
+	OpPartial                 // handle, flooding bits, own point, the openers' points, ciphertext → decryption share, once for a ciphertext
+	OpOpen                    // handle of the gate's part, ciphertext, shares → values
+	OpErase                   // handle → –
 	opEnd
 )
 

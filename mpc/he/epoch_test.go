@@ -23,10 +23,11 @@ type cast struct {
 	sign    []*sm.SigningKey // the gate last
 	open    []*sm.DecryptKey
 	ledgers []*Ledger
+	engine  func() Engine
 }
 
 func newCast(t testing.TB, units int) *cast {
-	c := &cast{t: t, dir: t.TempDir()}
+	c := &cast{t: t, dir: t.TempDir(), engine: func() Engine { return NewLocal(rand.Reader) }}
 	for i := range units + 1 {
 		s, err := sm.NewSigningKey(rand.Reader)
 		if err != nil {
@@ -69,7 +70,7 @@ func (c *cast) begin(p *Plan) *epoch {
 	c.t.Helper()
 	ctx, e, n := context.Background(), &epoch{plan: p}, len(p.Units)
 	config := func(i int) Config {
-		return Config{Plan: p, Engine: NewLocal(rand.Reader), Sign: c.sign[i], Open: c.open[i], Ledger: c.ledgers[i], Rand: rand.Reader}
+		return Config{Plan: p, Engine: c.engine(), Sign: c.sign[i], Open: c.open[i], Ledger: c.ledgers[i], Rand: rand.Reader}
 	}
 	for i := range n {
 		u, err := NewUnit(config(i), i)
