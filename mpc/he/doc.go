@@ -20,6 +20,16 @@
 // each ciphertext hold a one of every unit: dropped, late, repeated, replayed, mixed or wrong messages are an Abort with evidence. A unit
 // that lies about its own rows, or shifts its share by an encoding that leaves those four slots alone, changes the result unseen.
 //
+// # Scoring
+//
+// An asker encrypts its own customers' features under its own key, the domain's approved Model runs on them, only the asker decrypts; every
+// result states the bound of its error. Score takes up to 8,192 customers (CKKS, sigmoid as a polynomial of degree 15 on [-8, 8]); ScoreOne
+// one customer, who takes the sigmoid after decryption. Answers are rerandomised and flooded. ScoreOne hides the model, up to what scores
+// say, also from an asker that sends made-up keys and ciphertexts: at most 47 bits of it leave with an answer. Score hides it from askers
+// that follow the protocol, to some 20 bits; whoever has more customers than features scored learns a linear model anyway, so the number of
+// customers is the grant's to bound. An asker must not hand scores back with more digits than they come with: CKKS is not secure then
+// (eprint 2020/1533). Nothing computed from subjects' data goes under an asker's key.
+//
 // # What is ours and not the library's
 //
 //   - Codec: coefficients only, exact lengths, each below its modulus; the library's decoder ends the process on a ciphertext one byte short.

@@ -15,15 +15,22 @@ type Op byte
 
 // The operations. A handle is 8 bytes that name a key inside the adapter; keys never leave it.
 const (
-	OpNewShare  Op = iota + 1 // set, seed → handle, public key share: a party's part of a collective key
-	OpDeal                    // handle, n and t as two bytes → n shares of the part, once
-	OpJoin                    // handle, the deals of all units to this one → –
-	OpPublicKey               // set, seed, public key shares of all parties → handle, public key
-	OpEncrypt                 // handle of a public key, values → ciphertext
-	OpAdd                     // set, ciphertexts → their sum
-	OpPartial                 // handle, flooding bits, own point, the openers' points, ciphertext → decryption share, once for a ciphertext
-	OpOpen                    // handle of the gate's part, ciphertext, shares → values
-	OpErase                   // handle → –
+	OpNewShare   Op = iota + 1 // set, seed → handle, public key share: a party's part of a collective key
+	OpDeal                     // handle, n and t as two bytes → n shares of the part, once
+	OpJoin                     // handle, the deals of all units to this one → –
+	OpPublicKey                // set, seed, public key shares of all parties → handle, public key
+	OpEncrypt                  // handle of a public key, values → ciphertext
+	OpAdd                      // set, ciphertexts → their sum
+	OpPartial                  // handle, flooding bits, own point, the openers' points, ciphertext → decryption share, once for a ciphertext
+	OpOpen                     // handle of the gate's part, ciphertext, shares → values
+	OpErase                    // handle → –
+	OpNewClient                // set → handle, public key, relinearisation key, public key for one: an asker's own keys
+	OpEncryptOwn               // handle, float64 values → ciphertext
+	OpScore                    // set, public key, relinearisation key, link, bias and weights, ciphertexts → ciphertext
+	OpDecryptOwn               // handle, ciphertext → float64 values
+	OpEncryptOne               // handle, float64 features of one customer → ciphertext
+	OpScoreOne                 // set, public key, bias and weights, ciphertext → ciphertext
+	OpDecryptOne               // handle, ciphertext → one float64
 	opEnd
 )
 
@@ -89,6 +96,20 @@ func (l *Local) Do(ctx context.Context, op Op, args ...[]byte) (out [][]byte, er
 		return l.open(args)
 	case OpErase:
 		return l.erase(args)
+	case OpNewClient:
+		return l.newClient(args)
+	case OpEncryptOwn:
+		return l.encryptOwn(args)
+	case OpScore:
+		return l.score(args)
+	case OpDecryptOwn:
+		return l.decryptOwn(args)
+	case OpEncryptOne:
+		return l.encryptOne(args)
+	case OpScoreOne:
+		return l.scoreOne(args)
+	case OpDecryptOne:
+		return l.decryptOne(args)
 	}
 	return nil, fail(sandbox.Invalid, "operation", "is known")
 }
