@@ -58,6 +58,7 @@ func section(out io.Writer, names []string, repeat int, million, soak bool) erro
 	alone := map[string]func() ([]string, error){
 		"model": func() ([]string, error) { return modelLines(nil, repeat) },
 		"jail":  func() ([]string, error) { return jailLines(nil) },
+		"he":    func() ([]string, error) { return heLines(nil, repeat) },
 		"mpc":   func() ([]string, error) { return mpcLines([]string{machine()}, repeat) },
 	}
 	switch f, ok := alone[names[0]]; {
@@ -163,6 +164,9 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 		return err
 	}
 	if more, err = mpcLines(more, repeat); err != nil {
+		return err
+	}
+	if more, err = heLines(more, repeat); err != nil {
 		return err
 	}
 	listed, err := catalogSection(rows, repeat)

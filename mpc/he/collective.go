@@ -1,13 +1,14 @@
 package he
 
 import (
+	"hash/maphash"
+
 	"github.com/tuneinsight/lattigo/v5/core/rlwe"
 	"github.com/tuneinsight/lattigo/v5/he/heint"
 	"github.com/tuneinsight/lattigo/v5/mhe"
 	lattice "github.com/tuneinsight/lattigo/v5/ring"
 	"github.com/tuneinsight/lattigo/v5/utils/sampling"
 
-	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 )
 
@@ -20,7 +21,8 @@ type keyPart struct {
 	dealt  bool
 	shamir *mhe.ShamirSecretShare // of all units' parts together, after OpJoin
 	points []byte                 // the openers of the first share; no other set gets one
-	issued map[[sm.Size]byte]bool // ciphertexts a share was given for
+	seed   maphash.Seed
+	issued map[uint64]bool // second halves of ciphertexts a share was given for: the share depends on nothing else
 }
 
 func (k *keyPart) wipe() {
@@ -91,7 +93,7 @@ func (l *Local) newShare(args [][]byte) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &keyPart{p: p, secret: rlwe.NewKeyGenerator(p.rlwe).GenSecretKeyNew(), issued: map[[sm.Size]byte]bool{}}
+	k := &keyPart{p: p, secret: rlwe.NewKeyGenerator(p.rlwe).GenSecretKeyNew(), seed: maphash.MakeSeed(), issued: map[uint64]bool{}}
 	proto := mhe.NewPublicKeyGenProtocol(p.rlwe)
 	share := proto.AllocateShare()
 	proto.GenShare(k.secret, crp, &share)
@@ -278,11 +280,12 @@ func (l *Local) partial(args [][]byte) ([][]byte, error) {
 	if err := readPolys("ciphertext", args[4], k.p.Q, ct.Value...); err != nil {
 		return nil, err
 	}
-	digest := sm.Sum(args[4])
-	if k.issued[digest] {
+	// A keyed 64-bit hash: equal ones are always refused, different ones once in 2^64. SM3 would take longer than the share.
+	once := maphash.Bytes(k.seed, args[4][len(args[4])/2:])
+	if k.issued[once] {
 		return nil, fail(sandbox.Conflict, "decryption share", "is given once for a ciphertext")
 	}
-	k.points, k.issued[digest] = append([]byte{}, points...), true
+	k.points, k.issued[once] = append([]byte{}, points...), true
 
 	active := make([]mhe.ShamirPublicPoint, len(points))
 	for i, x := range points {

@@ -203,6 +203,7 @@ func TestEngineOnce(t *testing.T) {
 	do(t, e, OpPartial, h, []byte{100}, []byte{1}, []byte{1, 2}, ct)
 	for name, args := range map[string][][]byte{
 		"a second share":      {h, {100}, {1}, {1, 2}, ct},
+		"another first half":  {h, {100}, {1}, {1, 2}, append(append([]byte{}, other[:len(ct)/2]...), ct[len(ct)/2:]...)},
 		"other openers":       {h, {100}, {1}, {1, 3}, other},
 		"no flooding":         {h, {0}, {1}, {1, 2}, other},
 		"flooding too wide":   {h, {127}, {1}, {1, 2}, other},

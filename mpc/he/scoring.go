@@ -37,6 +37,13 @@ func (c *client) wipe() {
 // outputBits is what a decoded score is rounded to, in binary places: what is below is noise, which would tell of the key.
 const outputBits = 13
 
+// Features are encrypted at scale 2^30 and multiplied by whole numbers, weights times 2^25, which gives a linear score at the set's scale
+// without a level for it: a modulus less to encrypt under.
+const (
+	featureScale = 30
+	weightScale  = 25
+)
+
 // floodBits is the width of the noise over a score's ciphertext at scale 2^55: with N = 2^14 its part of a score stays below
 // 7.4·√N·2^33/2^55 < 2^-12 but for a chance of 2^-64 (Hoeffding, over all slots). A linear score is eight times what is encrypted.
 const (
@@ -136,7 +143,7 @@ func (l *Local) newClient(args [][]byte) ([][]byte, error) {
 		return nil, err
 	}
 	kg := rlwe.NewKeyGenerator(p.rlwe)
-	c := &client{p: p, secret: kg.GenSecretKeyNew(), ecd: hefloat.NewEncoder(p.ckks)}
+	c := &client{p: p, secret: kg.GenSecretKeyNew(), ecd: hefloat.NewEncoder(p.ckks, 53)} // by itself it would take big.Float for a scale of 2^55, ten times slower
 	pub, err := publicShare(p, c.secret)
 	if err != nil {
 		return nil, err
@@ -192,6 +199,7 @@ func (l *Local) encryptOwn(args [][]byte) ([][]byte, error) {
 	defer clear(v)
 	pt, ct := hefloat.NewPlaintext(c.p.ckks, c.p.level()), hefloat.NewCiphertext(c.p.ckks, 1, c.p.level())
 	defer pt.Value.Zero()
+	pt.Scale = rlwe.NewScale(1 << featureScale)
 	if err := c.ecd.Encode(v, pt); err != nil {
 		return nil, err
 	}
@@ -246,22 +254,25 @@ func (l *Local) score(args [][]byte) ([][]byte, error) {
 	}
 	ev := hefloat.NewEvaluator(p.ckks, rlwe.NewMemEvaluationKeySet(rlk))
 	acc, ct := (*rlwe.Ciphertext)(nil), hefloat.NewCiphertext(p.ckks, 1, p.level())
+	ct.Scale = rlwe.NewScale(1 << featureScale)
 	for i, b := range args[5:] {
 		if err := readPolys("ciphertext", b, p.Q, ct.Value...); err != nil {
 			return nil, err
 		}
+		whole := int64(math.RoundToEven(math.Ldexp(w[1+i], weightScale)))
 		if acc == nil {
-			acc, err = ev.MulNew(ct, w[1+i])
+			acc, err = ev.MulNew(ct, whole)
 		} else {
-			err = ev.MulThenAdd(ct, w[1+i], acc)
+			err = ev.MulThenAdd(ct, whole, acc)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	if err := ev.Rescale(acc, acc); err != nil {
-		return nil, err
+	if acc.Scale.Cmp(ct.Scale) != 0 || acc.Level() != p.level() {
+		return nil, fail(sandbox.Internal, "score", "is multiplied by whole numbers")
 	}
+	acc.Scale = p.ckks.DefaultScale()
 	if err := ev.Add(acc, w[0], acc); err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ type SetName string
 const (
 	SumSet        SetName = "sum-13"        // 汇总: additions only, 8,192 slots, 48 bytes a value
 	StatisticsSet SetName = "statistics-14" // 统计: additions only, 16,384 slots, wider flooding for many units and many ciphertexts
-	ScoringSet    SetName = "scoring-14"    // 评分: CKKS, five multiplications deep, 8,192 customers a call
+	ScoringSet    SetName = "scoring-14"    // 评分: CKKS, four multiplications deep, 8,192 customers a call
 )
 
 // Set (参数集) describes a registered parameter set. The secret is ternary (2/3 not zero), the error a Gaussian of σ 3.2 cut at 6σ.
@@ -51,8 +51,8 @@ var sets = []Set{
 		Q: []uint64{288230376151760897, 288230376152137729, 288230376152154113}},
 	{Name: StatisticsSet, Scheme: "BGV", LogN: 14, T: 70368743587841,
 		Q: []uint64{288230376152137729, 288230376152727553, 288230376150630401, 288230376149975041}},
-	{Name: ScoringSet, Scheme: "CKKS", LogN: 14, LogScale: 55, Depth: 5,
-		Q: []uint64{1152921504606748673, 36028797019389953, 36028797019488257, 36028797020209153, 36028797017456641, 36028797020602369},
+	{Name: ScoringSet, Scheme: "CKKS", LogN: 14, LogScale: 55, Depth: 4,
+		Q: []uint64{1152921504606748673, 36028797019389953, 36028797019488257, 36028797020209153, 36028797017456641},
 		P: []uint64{2305843009211662337}},
 }
 
