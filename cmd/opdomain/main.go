@@ -177,7 +177,7 @@ func (a *app) root() *cobra.Command {
 	f.BoolVar(&a.force, "force", false, "let --out write over a regular file that exists")
 	root.AddCommand(a.initCommand(), a.serveCommand(), a.demoCommand(), a.sourceCommand(), a.ingestCommand(), a.catalogCommand(), a.grantCommand(),
 		a.consentCommand(), a.queryCommand(), a.egressCommand(), a.releaseCommand(), a.meterCommand(), a.billCommand(), a.evidenceCommand(),
-		a.identityCommand(), a.keysCommand(), a.witnessCommand(), a.vaultCommand(), a.backupCommand(), a.restoreCommand(), a.doctorCommand(), a.anonymizeCommand(), a.classifyCommand(), a.desensitizeCommand(), a.viewCommand(), a.algoCommand(), a.workerCommand(), a.recordCommand(), a.mpcCommand())
+		a.identityCommand(), a.keysCommand(), a.witnessCommand(), a.vaultCommand(), a.backupCommand(), a.restoreCommand(), a.doctorCommand(), a.anonymizeCommand(), a.classifyCommand(), a.desensitizeCommand(), a.viewCommand(), a.algoCommand(), a.heCommand(), a.workerCommand(), a.recordCommand(), a.mpcCommand())
 	root.CompletionOptions.DisableDefaultCmd = true
 	help := root.HelpFunc()
 	root.SetHelpFunc(func(c *cobra.Command, args []string) {

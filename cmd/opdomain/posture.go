@@ -17,7 +17,7 @@ import (
 // and for a front end no way to gain privileges, which is a thread's until the program starts again; so it starts again
 // with both. Then no core dumps and no tracing. What cannot be had is an error.
 func harden(args []string) error {
-	if len(args) == 1 && args[0] == workerVerb { // started with the setting, by one that has no core dumps
+	if len(args) == 1 && args[0] == workerVerb || len(args) == 2 && args[0] == heVerb && args[1] == engineVerb { // started with the setting, by one that has no core dumps
 		return guard()
 	}
 	if !slices.Contains(args, "serve") || len(args) > 0 && slices.Contains(args, "--help") {

@@ -138,10 +138,10 @@ func (c *Child) Do(ctx context.Context, op Op, args ...[]byte) ([][]byte, error)
 }
 
 func (c *Child) call(op Op, args [][]byte) ([][]byte, error) {
-	if err := writeFrame(c.p, byte(op), args); err != nil {
+	if err := WriteFrame(c.p, byte(op), args); err != nil {
 		return nil, err
 	}
-	status, out, err := readFrame(c.in)
+	status, out, err := ReadFrame(c.in)
 	if err != nil {
 		return nil, err
 	}
@@ -177,8 +177,8 @@ func plain(b []byte) bool {
 	return true
 }
 
-// writeFrame writes a status or operation, the number of parts, and each after its length; numbers big endian.
-func writeFrame(w io.Writer, first byte, parts [][]byte) error {
+// WriteFrame writes a status or operation, the number of parts, and each after its length; numbers big endian.
+func WriteFrame(w io.Writer, first byte, parts [][]byte) error {
 	b := bufio.NewWriterSize(w, 1<<16)
 	_, _ = b.Write(binary.BigEndian.AppendUint16([]byte{first}, uint16(len(parts))))
 	for _, p := range parts {
@@ -188,8 +188,8 @@ func writeFrame(w io.Writer, first byte, parts [][]byte) error {
 	return b.Flush()
 }
 
-// readFrame reads what writeFrame wrote. It takes memory as bytes arrive, never by a length alone.
-func readFrame(r io.Reader) (first byte, parts [][]byte, err error) {
+// ReadFrame reads what WriteFrame wrote. It takes memory as bytes arrive, never by a length alone.
+func ReadFrame(r io.Reader) (first byte, parts [][]byte, err error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:3]); err != nil {
 		return 0, nil, err
@@ -227,7 +227,7 @@ func Serve(ctx context.Context, rand io.Reader, in io.Reader, out io.Writer) err
 	runtime.GOMAXPROCS(1) // one call runs at a time
 	l, r := NewLocal(rand), bufio.NewReaderSize(in, 1<<16)
 	for {
-		op, args, err := readFrame(r)
+		op, args, err := ReadFrame(r)
 		if err == io.EOF {
 			return nil
 		} else if err != nil {
@@ -242,7 +242,7 @@ func Serve(ctx context.Context, rand io.Reader, in io.Reader, out io.Writer) err
 				parts = [][]byte{[]byte(e.Kind), []byte(e.Object), []byte(e.Detail)}
 			}
 		}
-		if err := writeFrame(out, status, parts); err != nil {
+		if err := WriteFrame(out, status, parts); err != nil {
 			return err
 		}
 	}

@@ -134,15 +134,15 @@ func TestChildCancel(t *testing.T) {
 // FuzzFrame reads calls off a pipe: no length is believed.
 func FuzzFrame(f *testing.F) {
 	var b sink
-	_ = writeFrame(&b, 3, [][]byte{{1, 2}, {}, {3}})
+	_ = WriteFrame(&b, 3, [][]byte{{1, 2}, {}, {3}})
 	f.Add([]byte(b))
 	f.Add([]byte{1, 0, 1, 255, 255, 255, 255})
 	f.Add([]byte{1, 0, 1, 15, 255, 255, 255, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		in := sink(b)
-		if first, parts, err := readFrame(&in); err == nil {
+		if first, parts, err := ReadFrame(&in); err == nil {
 			var again sink
-			_ = writeFrame(&again, first, parts)
+			_ = WriteFrame(&again, first, parts)
 			if string(again) != string(b[:len(again)]) {
 				t.Fatal("a frame has two encodings")
 			}

@@ -68,6 +68,14 @@ type epoch struct {
 
 func (c *cast) begin(p *Plan) *epoch {
 	c.t.Helper()
+	b, err := p.Encode() // as each party would get it
+	c.ok(err)
+	got, err := DecodePlan(b)
+	c.ok(err)
+	if got.Digest() != p.Digest() {
+		c.t.Fatal("a decoded plan differs")
+	}
+	p = got
 	ctx, e, n := context.Background(), &epoch{plan: p}, len(p.Units)
 	config := func(i int) Config {
 		return Config{Plan: p, Engine: c.engine(), Sign: c.sign[i], Open: c.open[i], Ledger: c.ledgers[i], Rand: rand.Reader}
@@ -77,7 +85,6 @@ func (c *cast) begin(p *Plan) *epoch {
 		c.ok(err)
 		e.units = append(e.units, u)
 	}
-	var err error
 	e.gate, err = NewGate(config(n))
 	c.ok(err)
 	all := make([]*party, 0, n+1)

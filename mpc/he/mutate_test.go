@@ -342,6 +342,31 @@ func FuzzMessage(f *testing.F) {
 	})
 }
 
+// FuzzPlan decodes anything; a plan that decodes is checked without a panic and encodes to itself.
+func FuzzPlan(f *testing.F) {
+	c := newCast(f, 3)
+	b, err := c.plan(1, 2, []int{0, 1}, everyMeasure()).Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte("{}"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := DecodePlan(b)
+		if err != nil {
+			return
+		}
+		_, _ = p.Check()
+		again, err := p.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q, err := DecodePlan(again); err != nil || q.Digest() != p.Digest() {
+			t.Fatal("a plan has two meanings")
+		}
+	})
+}
+
 // FuzzEngine sends an engine any operation with any arguments, among them ones that are right in part. Nothing panics out of it.
 func FuzzEngine(f *testing.F) {
 	k := newCollectiveKey(f, SumSet, 3, 2)
