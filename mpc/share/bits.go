@@ -7,9 +7,8 @@ func (e *Engine) Xor(x, y Words) Words {
 		e.begin("xor", false, x.Len())
 		return out
 	}
-	for i := range x.a {
-		out.a[i], out.b[i] = x.a[i]^y.a[i], x.b[i]^y.b[i]
-	}
+	xorInto(out.a, x.a, y.a)
+	xorInto(out.b, x.b, y.b)
 	return out
 }
 
@@ -134,31 +133,67 @@ func shift(w Words, d uint) Words {
 	return out
 }
 
-// compress gathers the even bits of w in its lower half.
-func compress(w uint64) uint64 {
-	w &= 0x5555555555555555
-	w = (w | w>>1) & 0x3333333333333333
-	w = (w | w>>2) & 0x0f0f0f0f0f0f0f0f
-	w = (w | w>>4) & 0x00ff00ff00ff00ff
-	w = (w | w>>8) & 0x0000ffff0000ffff
-	return (w | w>>16) & 0x00000000ffffffff
+// mirror moves the bit of each place to the place whose number has its six digits in the other order: three exchanges of digits. In this
+// order the upper half of a word holds the odd bits, the upper half of that half every fourth, and so on, so that neighbours are halves.
+func mirror(w uint64) uint64 {
+	t := (w ^ w>>31) & 0x00000000aaaaaaaa // digit 0 with digit 5
+	w ^= t ^ t<<31
+	t = (w ^ w>>14) & 0x0000cccc0000cccc // 1 with 4
+	w ^= t ^ t<<14
+	t = (w ^ w>>4) & 0x00f000f000f000f0 // 2 with 3
+	return w ^ t ^ t<<4
 }
 
-// fold halves the bits an element has: of each pair of bits it takes the upper (sh 1) or the lower (sh 0), two words into one, so
-// that elements stay in order and messages halve with every level.
-func fold(w Words, sh uint) Words {
-	n := (w.Len() + 1) / 2
-	out := newWords(n)
-	for _, x := range [][2][]uint64{{out.a, w.a}, {out.b, w.b}} {
-		dst, src := x[0], x[1]
-		for i := range len(src) / 2 {
-			dst[i] = compress(src[2*i]>>sh) | compress(src[2*i+1]>>sh)<<32
-		}
-		if len(src)%2 == 1 {
-			dst[n-1] = compress(src[len(src)-1] >> sh)
-		}
+// mirrored gives the words mirrored, exclusive or a public word.
+func (e *Engine) mirrored(x Words, c uint64) Words {
+	out := newWords(x.Len())
+	var ca, cb uint64
+	switch e.me { // the component 0
+	case 0:
+		ca = c
+	case 2:
+		cb = c
+	}
+	for i := range x.a {
+		out.a[i], out.b[i] = mirror(x.a[i])^ca, mirror(x.b[i])^cb
 	}
 	return out
+}
+
+func xorInto(z, x, y []uint64) {
+	y, z = y[:len(x)], z[:len(x)]
+	for i := range x {
+		z[i] = x[i] ^ y[i]
+	}
+}
+
+// lanes has the lower half of every group of so many bits set.
+func lanes(width int) uint64 {
+	m := uint64(1)<<(width/2) - 1
+	for ; width < 64; width *= 2 {
+		m |= m << width
+	}
+	return m
+}
+
+// fold halves the bits an element has: of each group of width bits it takes the upper or the lower half, two words into one, so that
+// messages halve with every level. Elements end in mirrored places.
+func fold(dst, w Words, width int, upper bool) {
+	h, m := width/2, lanes(width)
+	for _, x := range [][2][]uint64{{dst.a, w.a}, {dst.b, w.b}} {
+		to, from := x[0], x[1]
+		for i := range to {
+			a, b := from[2*i], uint64(0)
+			if 2*i+1 < len(from) {
+				b = from[2*i+1]
+			}
+			if upper {
+				to[i] = a>>h&m | b&^m
+			} else {
+				to[i] = a&m | b<<h&^m
+			}
+		}
+	}
 }
 
 // LT says for each row whether x < y as int64, exact for all values: about 24 bytes a row and party, 7 rounds.
@@ -167,21 +202,35 @@ func (e *Engine) LT(x, y Words) Flags {
 	if !e.begin(OpLT, n == y.Len(), n) {
 		return newFlags(n)
 	}
-	// The sign bit flipped, the order is that of unsigned words.
-	x, y = e.XorPublic(x, 1<<63), e.XorPublic(y, 1<<63)
-	less := e.and(e.XorPublic(x, ^uint64(0)), y)
-	same := e.XorPublic(e.Xor(x, y), ^uint64(0))
+	// The sign bit flipped, the order is that of unsigned words. x is complemented: ¬x ∧ y is less, ¬x ⊕ y is the same.
+	sign := mirror(1 << 63)
+	nx, ny := e.mirrored(x, ^sign), e.mirrored(y, sign)
+	less := e.and(nx, ny)
+	same := nx
+	xorInto(same.a, nx.a, ny.a)
+	xorInto(same.b, nx.b, ny.b)
 	for w := 64; w > 1; w /= 2 {
-		up, low := fold(less, 1), fold(less, 0)
-		sameUp, sameLow := fold(same, 1), fold(same, 0)
-		m := up.Len()
+		m := (less.Len() + 1) / 2
+		// One message: what is the same above, and the lower half's answer, and whether both halves are the same.
+		times := 2
 		if w == 2 { // nobody asks any more whether the rest is the same
-			less = e.Xor(up, e.and(sameUp, low))
-			break
+			times = 1
 		}
-		both := e.and(concatWords(sameUp, sameUp), concatWords(low, sameLow))
-		less, same = e.Xor(up, both.Slice(0, m)), both.Slice(m, 2*m)
+		up, left, right := newWords(m), newWords(times*m), newWords(times*m)
+		fold(up, less, w, true)
+		fold(left.Slice(0, m), same, w, true)
+		fold(right.Slice(0, m), less, w, false)
+		if times == 2 {
+			copy(left.a[m:], left.a[:m])
+			copy(left.b[m:], left.b[:m])
+			fold(right.Slice(m, 2*m), same, w, false)
+		}
+		z := e.and(left, right)
+		xorInto(up.a, up.a, z.a[:m])
+		xorInto(up.b, up.b, z.b[:m])
+		less, same = up, z.Slice(m, times*m)
 	}
+	less = e.mirrored(less, 0)
 	return Flags{less.a, less.b, n}
 }
 
@@ -193,8 +242,13 @@ func (e *Engine) EQ(x, y Words) Flags {
 	}
 	same := e.XorPublic(e.Xor(x, y), ^uint64(0))
 	for w := 64; w > 1; w /= 2 {
-		same = e.and(fold(same, 1), fold(same, 0))
+		m := (same.Len() + 1) / 2
+		up, low := newWords(m), newWords(m)
+		fold(up, same, w, true)
+		fold(low, same, w, false)
+		same = e.and(up, low)
 	}
+	same = e.mirrored(same, 0)
 	return Flags{same.a, same.b, n}
 }
 

@@ -288,3 +288,16 @@ func TestLong(t *testing.T) {
 		}
 	}
 }
+
+// TestMirror: the bit of place d goes to the place with the six digits of d in the other order, and back.
+func TestMirror(t *testing.T) {
+	for d := range 64 {
+		to := 0
+		for k := range 6 {
+			to |= d >> k & 1 << (5 - k)
+		}
+		if mirror(1<<d) != 1<<to || mirror(mirror(0x123456789abcdef)) != 0x123456789abcdef {
+			t.Errorf("place %d", d)
+		}
+	}
+}
