@@ -26,12 +26,12 @@ const (
 
 // Leakage (泄露声明) is what an operator tells every party beside the public sizes it was called with.
 type Leakage struct {
-	Op        Op
-	Sizes     []string // the public sizes that its messages follow
-	Opened    string   // what is opened within, empty for nothing
-	PerRow    int      // words opened within for a row and a key bit
-	Malicious bool     // it has a check, and runs under MaliciousAbort
-	Exact     bool     // the result equals the plain one; else its doc states the error
+	Op        Op       `json:"op"`
+	Sizes     []string `json:"sizes"`             // the public sizes that its messages follow
+	Opened    string   `json:"opened,omitempty"`  // what is opened within, empty for nothing
+	PerRow    int      `json:"per_row,omitempty"` // words opened within for a row and a key bit
+	Malicious bool     `json:"malicious"`         // it has a check, and runs under MaliciousAbort
+	Exact     bool     `json:"exact"`             // the result equals the plain one; else its doc states the error
 }
 
 // Leaks lists the operators that send messages.
