@@ -1,8 +1,8 @@
 package share
 
 // Less says for each row whether x < y, as an integer 0 or 1, where |x - y| < 2^63: the sign of the difference. It is made of Mul
-// alone, so that it runs under either adversary model; it is for the few comparisons that decide thresholds. About 3.5 KB a row and
-// party, 10 rounds.
+// alone, so that it runs under either adversary model; it is for the few comparisons that decide thresholds. 2.5 KB a row and
+// party and 10 rounds, twice the bytes where they are proved.
 func (e *Engine) Less(x, y Vec) Vec {
 	n := x.Len()
 	if !e.begin(OpLess, n == y.Len() && n <= MaxRows/256, n) {

@@ -2,7 +2,7 @@ package share
 
 // Sort puts the rows in the order of their keys, the lowest keyBits bits as unsigned, equal keys in the order they had: radix sort by
 // one bit after the other, each with a shuffle that hides where rows go before their places are opened. A key column is words; it
-// comes back first among the words. Per key bit and party about 32 bytes a row and 16 for each column with the key, 7 rounds.
+// comes back first among the words. Per key bit and party 48 bytes a row and 16 for each column, the key among them, 7 rounds.
 func (e *Engine) Sort(key Words, keyBits int, t Table) (Words, Table) {
 	n, ok := t.rows()
 	if len(t.all()) == 0 {
