@@ -15,7 +15,7 @@ func cost(p *algo.Program) {
 	claims := p.Input("claims", algo.Text("district"), algo.Money("amount"), algo.Text("kind"), algo.Int("days", "天"), algo.Bool("fraud"), algo.Date("born"))
 	persons := p.Input("persons", algo.Text("sex"))
 	rows := claims.Join(persons).Filter(claims.Label("kind", "").In("住院", "门诊"))
-	g := rows.Group(algo.By("district", claims.Label("district", "")), algo.ByFlag("female", persons.Label("sex", "").In("女")))
+	g := rows.Group(algo.By("district", claims.Label("district", "")), algo.ByFlag("female", persons.Label("sex", "").In("女").And(claims.Label("kind", "").In("住院").Not())))
 	paid, days := claims.Number("amount"), claims.Number("days")
 	inpatient := claims.Label("kind", "").In("住院")
 	p.Reveal("cost", g,

@@ -223,6 +223,7 @@ func (c *checker) operator(t Type, args []Type) (Type, error) {
 			return t, c.bad("uses columns of inputs that are among its rows")
 		}
 		t.Inputs = args[0].Inputs
+	case OpAnd, OpOr, OpNot:
 	case OpLabel, OpColumn:
 		return c.column(t)
 	case OpBands:

@@ -52,7 +52,11 @@ func (d *drawn) flag(depth int) algo.Flag {
 	case k == 4 && depth > 0:
 		return d.points(depth - 1).AtLeast(rapid.SampledFrom([]float64{-1, 0, 1.25}).Draw(d.t, "threshold"))
 	}
-	switch d.n(3, "in") {
+	switch d.n(4, "in") {
+	case 4:
+		if d.persons != nil {
+			return d.persons.Label("sex", "").In("a", "missing")
+		}
 	case 0:
 		return d.claims.Label("district", "").In(rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "longhua", "missing"}), 1, 3, rapid.ID[string]).Draw(d.t, "districts")...)
 	case 1:
