@@ -31,6 +31,10 @@ func TestCanary(t *testing.T) {
 	if err := l.Halted(); err != nil {
 		t.Fatal(err)
 	}
+	dies := []probeCall{{name: control, nr: unix.SYS_GETPID}, {name: "end before saying so", nr: unix.SYS_EXIT_GROUP}}
+	if v, err := l.canary(context.Background(), T1, dies); err == nil || len(v.Worked) > 0 || l.Halted() != nil || l.passed[T1] {
+		t.Errorf("one of which nothing is known: %+v: %v; halted %v, passed %v", v, err, l.Halted(), l.passed[T1])
+	}
 	works := []probeCall{{name: control, nr: unix.SYS_GETPID}, {name: "read the clock", nr: unix.SYS_GETTID}}
 	v, err := l.canary(context.Background(), T1, works)
 	if err == nil || len(v.Worked) != 1 || v.Worked[0] != works[1].name {

@@ -45,7 +45,7 @@ type Launcher struct {
 	next   atomic.Uint32
 
 	proving sync.Mutex
-	passed  map[Tier]bool // the first canary
+	passed  map[Tier]bool // the last canary
 
 	mu      sync.Mutex
 	running map[*Process]struct{}

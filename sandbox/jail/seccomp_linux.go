@@ -16,16 +16,17 @@ import (
 
 // allowed is what a Go or C runtime needs to compute, allocate, wait and talk on descriptors it has. No call makes a socket,
 // a file, a process or a mapping that can be executed. Names an architecture lacks are left out.
-var allowed = strings.Fields(`read write readv writev close fstat lseek munmap madvise mremap brk mincore
+var allowed = strings.Fields(`read write readv writev close fstat lseek munmap madvise mremap brk
  rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack futex nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday
  epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2 pipe2 ppoll poll
  getpid gettid getppid getuid geteuid getgid getegid sched_yield sched_getaffinity getrandom exit exit_group arch_prctl
- set_tid_address set_robust_list rseq restart_syscall sysinfo uname getrusage
+ set_tid_address set_robust_list rseq restart_syscall uname getrusage
  recvfrom recvmsg sendto shutdown getsockname getpeername getsockopt timer_create timer_settime timer_delete membarrier getcpu dup`)
 
-// probed is what runtimes try and do without: it fails instead of killing.
+// probed is what runtimes try and do without: it fails instead of killing. sysinfo would show the load that another plug-in
+// makes, mincore which pages of shared data it has read.
 var probed = strings.Fields(`openat open newfstatat readlinkat readlink access faccessat faccessat2 statx getcwd prctl setsockopt ioctl
- clone3 prlimit64 getrlimit`)
+ clone3 prlimit64 getrlimit sysinfo mincore`)
 
 // phase is which of the two filters: modules are compiled to machine code under the first, and run under the second as well.
 type phase int
