@@ -272,10 +272,21 @@ func (a *app) domain(ctx context.Context, o opening, m *api.Metrics) (*node.Node
 	return n, nil
 }
 
-// tend keeps house for a served domain until ctx ends: it has checkpoints witnessed and stale pushes ended. A domain that
+// tend keeps house for a served domain until ctx ends: it has checkpoints witnessed, stale pushes ended and the jail attacked. A domain that
 // waits for its witnesses asks them often; one that a witness has proved to be put back calls stop.
 func (a *app) tend(ctx context.Context, n *node.Node, log *slog.Logger, stop func()) (wait func() error) {
-	done := make(chan struct{})
+	done, tried := make(chan struct{}), make(chan struct{})
+	go func() { // apart: attacks take seconds, and witnesses wait for none of them
+		defer close(tried)
+		for {
+			if err := n.TryIsolation(ctx); err != nil && ctx.Err() == nil {
+				log.LogAttrs(ctx, slog.LevelError, "isolation", slog.String("kind", string(sandbox.KindOf(err))), slog.String("error", err.Error()))
+			}
+			if sleep(ctx, tendEvery) != nil {
+				return
+			}
+		}
+	}()
 	go func() {
 		defer close(done)
 		for {
@@ -302,6 +313,7 @@ func (a *app) tend(ctx context.Context, n *node.Node, log *slog.Logger, stop fun
 	}()
 	return func() error {
 		<-done
+		<-tried
 		return n.Forked()
 	}
 }

@@ -323,7 +323,11 @@ func (l *Launcher) wait(names bool) (*Process, error) {
 	}
 	cmd.SysProcAttr = a
 	if err := l.onStarter(cmd.Start); err != nil {
-		return nil, errors.Join(&Fault{Op: "jail: start", Reason: Layer, Object: layerStage, Err: err}, p.Close())
+		f := &Fault{Op: "jail: start", Reason: Layer, Object: layerStage, Err: err}
+		if errors.Is(err, os.ErrPermission) {
+			f.Detail = "new namespaces are not allowed here, or others may not execute the program of the jail or enter its folder"
+		}
+		return nil, errors.Join(f, p.Close())
 	}
 	p.cmd = cmd
 	go p.reap()

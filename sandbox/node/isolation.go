@@ -23,17 +23,18 @@ type Isolation struct {
 // canaryTiers are those whose layers differ; W and Wp are theirs.
 var canaryTiers = []jail.Tier{jail.T1, jail.T1p}
 
-// tryIsolation runs the canary when its hour has come. An attack that works stops plug-ins, not the questions that the domain's own
-// engine computes: no foreign code is in those.
-func (n *Node) tryIsolation(ctx context.Context) error {
+// TryIsolation runs the canary when its hour has come; who serves a domain calls it at the start and every minute, from one goroutine.
+// An attack that works stops plug-ins, not the questions that the domain's own engine computes: no foreign code is in those.
+func (n *Node) TryIsolation(ctx context.Context) error {
 	l := n.cfg.Jail
 	if l == nil {
 		return nil
 	}
 	n.jailMu.Lock()
-	defer n.jailMu.Unlock()
-	if now := n.now(); !n.jailTried.IsZero() && now.Before(n.jailTried.Add(canaryEvery)) || l.Halted() != nil {
-		return l.Halted()
+	tried := n.jailTried
+	n.jailMu.Unlock()
+	if err := l.Halted(); err != nil || !tried.IsZero() && n.now().Before(tried.Add(canaryEvery)) {
+		return err
 	}
 	attacks := 0
 	for _, t := range canaryTiers {
@@ -46,6 +47,8 @@ func (n *Node) tryIsolation(ctx context.Context) error {
 		}
 		attacks += v.Attacks
 	}
+	n.jailMu.Lock()
+	defer n.jailMu.Unlock()
 	n.jailTried, n.jailAttacks = n.now(), attacks
 	return nil
 }

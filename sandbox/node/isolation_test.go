@@ -1,0 +1,64 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/jail"
+)
+
+// TestIsolation runs the canary from a node: at once, then not before its hour has come.
+func TestIsolation(t *testing.T) {
+	dir, err := os.MkdirTemp("", "node-isolation-") // not the test's own folder, which plug-ins' users cannot enter
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "opdomain-jail")
+	build := exec.Command("go", "build", "-o", program, "../../cmd/opdomain-jail")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if _, err := jail.New(jail.Config{}); !errors.Is(err, sandbox.Invalid) {
+		t.Errorf("a program that does not call Enter opened a jail: %v", err)
+	}
+	l, err := jail.New(jail.Config{Program: program})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if m := l.Probe().Missing(jail.T1); len(m) > 0 {
+		if os.Getenv("OPDOMAIN_REQUIRE") == "all" {
+			t.Fatalf("T1 lacks %v, and OPDOMAIN_REQUIRE=all wants it", m)
+		}
+		t.Skipf("SKIPPED ALOUD: T1 lacks %v", m)
+	}
+	now := time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
+	n := &Node{cfg: Config{Jail: l, Now: func() time.Time { return now }}}
+	for _, c := range []struct {
+		after time.Duration
+		tried bool
+	}{{0, true}, {time.Minute, false}, {time.Hour, true}} {
+		now = now.Add(c.after)
+		if err := n.TryIsolation(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		i := n.isolation()
+		if i == nil || i.Halted != "" || i.Attacks < 30 || len(i.Tiers) == 0 || i.Tried.Equal(now) != c.tried {
+			t.Errorf("after %s: %+v", c.after, i)
+		}
+	}
+	if i := (&Node{}).isolation(); i != nil {
+		t.Errorf("without a jail: %+v", i)
+	}
+}
