@@ -20,7 +20,7 @@ type Isolation struct {
 	Halted  string      `json:"halted,omitempty"`  // why nothing starts
 }
 
-// canaryTiers are those whose layers differ; W and Wp are theirs.
+// canaryTiers in the order of what they promise: the first one that the machine has is attacked, and the others by their first plug-in.
 var canaryTiers = []jail.Tier{jail.T1, jail.T1p}
 
 // TryIsolation runs the canary when its hour has come; who serves a domain calls it at the start and every minute, from one goroutine.
@@ -45,7 +45,8 @@ func (n *Node) TryIsolation(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		attacks += v.Attacks
+		attacks = v.Attacks
+		break
 	}
 	n.jailMu.Lock()
 	defer n.jailMu.Unlock()
