@@ -94,7 +94,8 @@ func NewPartial(l *Layout) (*Partial, error) {
 func (p *Partial) String() string { return "partial (redacted)" }
 
 // Add adds a row to the cell of that index: the subject it is about and a value for each column; a column whose bit is set in missing
-// counts nowhere. Invalid for a row that the layout does not fit, TooLarge for a value of 2^47 or more or more than 2^31 rows.
+// counts nowhere. Invalid for a row that the layout does not fit, TooLarge for a value of 2^47 or more or more than 2^31 rows; after
+// an error the partial is of no use.
 func (p *Partial) Add(cell int, subject uint64, values []int64, missing uint64) error {
 	if cell < 0 || cell >= len(p.totals) || len(values) != p.layout.Columns {
 		return fail(sandbox.Invalid, "row", "has a group of the layout and a value for each column")

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"math"
+	"math/big"
 	mrand "math/rand/v2"
 	"testing"
 
@@ -162,9 +163,15 @@ func TestScoreOne(t *testing.T) {
 	rq.MulCoeffsMontgomery(polys[1], c.one.secret.Value.Q, polys[1])
 	rq.Add(polys[0], polys[1], polys[0])
 	rq.INTT(polys[0], polys[0])
-	bins := make([]float64, 64)
-	for _, x := range polys[0].Coeffs[1][1:] {
-		bins[x/(p.Q[1]/64+1)]++
+	values := make([]*big.Int, p.n()) // whole numbers modulo Q: the flooding alone already looks uniform modulo each prime
+	for i := range values {
+		values[i] = new(big.Int)
+	}
+	rq.PolyToBigintCentered(polys[0], 1, values)
+	bins, half := make([]float64, 64), new(big.Int).Rsh(rq.Modulus(), 1)
+	for _, v := range values[1:] {
+		v.Add(v, half).Lsh(v, 6).Div(v, rq.Modulus())
+		bins[min(max(v.Int64(), 0), 63)]++
 	}
 	chi, want := 0.0, float64(p.n()-1)/64
 	for _, n := range bins {

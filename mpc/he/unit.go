@@ -17,7 +17,8 @@ type Unit struct {
 	own    *Message // its contribution
 }
 
-// NewUnit begins an epoch for the unit of that index. *Refused when the plan is outside its budget, Conflict when the epoch has begun
+// NewUnit begins an epoch for the unit of that index. The plan is the caller's to accept: that its question is the one approved and that its
+// members and their keys are those enrolled, for a plan whose other units are made up would open this unit's rows. *Refused when the plan is outside its budget, Conflict when the epoch has begun
 // here before.
 func NewUnit(c Config, unit int) (*Unit, error) {
 	if c.Plan != nil && unit >= len(c.Plan.Units) {
@@ -45,7 +46,10 @@ func (u *Unit) Deal(ctx context.Context, shares []*Message) (*Message, error) {
 	}
 	n := len(u.Plan.Units)
 	out, err := u.Engine.Do(ctx, OpDeal, u.key, []byte{byte(n), byte(u.Plan.Threshold)})
-	if err != nil || len(out) != n {
+	if err == nil && len(out) != n {
+		err = fail(sandbox.Internal, "deal", "is one share for each unit")
+	}
+	if err != nil {
 		return nil, u.abort(Deal, "", nil, err)
 	}
 	boxes := make([][]byte, n)
