@@ -210,7 +210,8 @@ measure's scale. What it prints is about the cells: it is for those who have the
 
 Start with --example small-cell; the format is --schema (JSON Schema, draft 2020-12). Cells are given by their contributors, or by people, n,
 top-1, top-2 and sum. Rules files set thresholds by rule name; a rule that is not named keeps its default, and none can be left out.
---ledger compares with the tables kept there before; --keep adds this one when it may leave, and seals who is in it.`
+What no rule stands against but a person must look at (one category with nearly everybody of a line, many rows without a value) makes the verdict
+review, status 3. --ledger compares with the tables kept there before; --keep adds this one when it may leave, and seals who is in it.`
 	f := c.Flags()
 	f.StringVar(&in, "in", "", "the table, JSON; - for standard input")
 	f.StringVar(&rules, "rules", "", "JSON: thresholds by rule name; without: 10 people, (2,90), p of 10; see --example rules")
@@ -239,6 +240,10 @@ func printTableReport(w io.Writer, r tableChecked) {
 	if f := r.Finding; f != nil {
 		fmt.Fprintf(w, "  finding 发现: against %s: %s\n", f.Earlier, f.Rule)
 	}
+	for _, f := range r.Flags {
+		zh, en := egress.RuleWords(f.Rule)
+		fmt.Fprintf(w, "  judge this 须判断: %s · %s (%d places, at most %d per mille)\n", zh, en, f.Places, f.Worst)
+	}
 	for _, c := range r.Cells {
 		fmt.Fprintf(w, "  %-32s %-10s people %-6d %s\n", strings.Join(c.Labels, " · "), c.Status, c.People, strings.Join(c.Rules, ", "))
 		for _, x := range c.Intervals {
@@ -261,8 +266,12 @@ func printTableReport(w io.Writer, r tableChecked) {
 func reasonsOf(r gatetable.Report) sandbox.Decision {
 	var d sandbox.Decision
 	if r.Verdict == gatetable.Withheld {
-		d.Reasons = []sandbox.Reason{{Code: "egress.withheld", Rule: r.Cause, Change: "ask with coarser groups, or of more people at once"}}
+		d.Reasons = []sandbox.Reason{{Code: "egress.withheld", Rule: r.Cause, Change: "ask with coarser or fewer groups, or of more people at once"}}
 		return d
+	}
+	for _, f := range r.Flags {
+		_, en := egress.RuleWords(f.Rule)
+		d.Reasons = append(d.Reasons, sandbox.Reason{Code: "egress." + f.Rule, Rule: en, Change: "have people review it, or ask with other groups"})
 	}
 	primary, secondary := 0, 0
 	for _, c := range r.Cells {

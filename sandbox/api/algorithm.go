@@ -134,6 +134,8 @@ func (o operations) AskAlgorithm(w http.ResponseWriter, r *http.Request, id Algo
 		if o.algos == nil {
 			return AlgorithmAnswer{}, noAlgorithms()
 		}
-		return o.algos.AskAlgorithm(ctx, c, id, u)
+		return slotted(o, func(ctx context.Context, c Caller, u AlgorithmUse) (AlgorithmAnswer, error) {
+			return o.algos.AskAlgorithm(ctx, c, id, u)
+		})(ctx, c, u)
 	})
 }

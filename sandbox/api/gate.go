@@ -87,18 +87,21 @@ func (o operations) ActOnReview(w http.ResponseWriter, r *http.Request, id Quest
 		if o.gate == nil {
 			return Review{}, noGate()
 		}
-		return o.gate.Act(ctx, c, id, s)
+		// To resubmit is to compute anew: what it takes depends on data.
+		return slotted(o, func(ctx context.Context, c Caller, s attest.Statement) (Review, error) {
+			return o.gate.Act(ctx, c, id, s)
+		})(ctx, c, s)
 	})
 }
 
 // AskDataset submits a view.
 func (o operations) AskDataset(w http.ResponseWriter, r *http.Request) {
-	submit(o, w, r, http.StatusCreated, func(ctx context.Context, c Caller, b Submission) (Question, error) {
+	submit(o, w, r, http.StatusCreated, slotted(o, func(ctx context.Context, c Caller, b Submission) (Question, error) {
 		if o.gate == nil {
 			return Question{}, noGate()
 		}
 		return o.gate.AskDataset(ctx, c, b.View)
-	})
+	}))
 }
 
 // TraceCopy traces a copy.

@@ -313,6 +313,32 @@ func TestTooManyCellsAreUncertified(t *testing.T) {
 	}
 }
 
+// TestManyCellsOfOneTableAreCertified: cells that share nobody, with nobody before them, give nothing away together, however many they are.
+func TestManyCellsOfOneTableAreCertified(t *testing.T) {
+	table := func(q string, from, cells int) Entry {
+		e := Entry{Question: sandbox.QuestionID(q), Datasets: []sandbox.DatasetID{"claims"}, Measures: []string{countMeasure}}
+		for i := range cells {
+			c := EntryCell{Adds: [][]int64{nil}}
+			for p := range 12 {
+				c.People, c.Adds[0] = append(c.People, uint64(from+12*i+p)), append(c.Adds[0], 1)
+			}
+			e.Cells = append(e.Cells, c)
+		}
+		return e
+	}
+	b := NewBook()
+	if c := b.Compare(table("q-1", 0, MaxCombined+100), limits); c.Finding != nil || c.Uncertified != "" {
+		t.Errorf("the first table: %+v", c)
+	}
+	b.Add(table("q-1", 0, MaxCombined+100))
+	if c := b.Compare(table("q-2", 1e6, MaxCombined+100), limits); c.Finding != nil || c.Uncertified != "" {
+		t.Errorf("a table of others: %+v", c)
+	}
+	if c := b.Compare(table("q-3", 6, MaxCombined+100), limits); c.Finding == nil && c.Uncertified == "" {
+		t.Error("a table whose cells cross those before is certified")
+	}
+}
+
 func bookOf(entries ...Entry) *Book {
 	b := NewBook()
 	for _, e := range entries {

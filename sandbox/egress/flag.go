@@ -3,6 +3,8 @@ package egress
 import (
 	"strings"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"github.com/opdomain/opdomain/sandbox"
 )
 
@@ -46,7 +48,10 @@ func (c *Checked) classes() Flag {
 		return f
 	}
 	for d := range a.Dimensions {
-		type line struct{ people, most, cells, top int }
+		type line struct {
+			people, most, cells, top int
+			who                      *roaring.Bitmap
+		}
 		lines := map[string]*line{}
 		var order []*line
 		for i := range a.Cells {
@@ -59,11 +64,11 @@ func (c *Checked) classes() Flag {
 			}
 			l := lines[key.String()]
 			if l == nil {
-				l = &line{}
+				l = &line{who: roaring.New()}
 				lines[key.String()], order = l, append(order, l)
 			}
 			n := len(a.Cells[i].Contributors)
-			l.people += n
+			l.who.AddMany(a.Cells[i].Contributors)
 			l.cells++
 			if n > l.most {
 				l.most, l.top = n, i
@@ -77,6 +82,7 @@ func (c *Checked) classes() Flag {
 			continue
 		}
 		for _, l := range order {
+			l.people = int(l.who.GetCardinality()) // one of two cells is of one person
 			if of := share(wide{0, uint64(l.most)}, wide{0, uint64(l.people)}); of >= classShare && !c.hidden[l.top] {
 				f.Places++
 				f.Worst = max(f.Worst, of)

@@ -7,6 +7,8 @@ import (
 	"math/bits"
 	"slices"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 )
@@ -41,6 +43,9 @@ func (c *comparison) combine() Comparison {
 			continue
 		}
 		if len(s.rows) > MaxCombined { // the new answer alone
+			if c.alone() {
+				continue // a combination gives whole cells away, and no part of one
+			}
 			out.Uncertified = tooMany
 			continue
 		}
@@ -57,6 +62,18 @@ func (c *comparison) combine() Comparison {
 		}
 	}
 	return out
+}
+
+// alone says whether the new answer's cells share nobody, with each other and with earlier ones.
+func (c *comparison) alone() bool {
+	if c.only == nil {
+		return false
+	}
+	all := roaring.New()
+	for i := range c.all[0].cells {
+		all.Or(c.all[0].cells[i].who)
+	}
+	return !slices.ContainsFunc(c.groups, func(g *met) bool { return g.who.Intersects(all) })
 }
 
 // system is the cells that give one measure, or count people: each distinct one a row.

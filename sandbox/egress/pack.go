@@ -84,6 +84,7 @@ var ruleWords = map[string][2]string{
 	RuleSecondary: {"为保护其他隐藏单元格", "hidden so that another suppressed cell does not follow from the totals"},
 	RuleFunction:  {"该函数不可出域", "a function that may not leave"},
 	RuleDegrees:   {"自由度不足", "too few degrees of freedom"},
+	RuleCrossing:  {"与既往副本的等价类交集人数过少", "its classes and those of an earlier copy have too few people in common"},
 	RuleBits:      {"信息量超过上限", "its values could tell more bits than a result may"},
 	FlagClass:     {"类别泄露：某一行或列几乎全部属于同一类", "class disclosure: one category holds nearly everybody of a line"},
 	FlagMissing:   {"缺失值较多且结果未注明", "many rows without a value, which the result does not say"},

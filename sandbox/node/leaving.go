@@ -176,6 +176,22 @@ func (n *Node) submitDataset(ctx context.Context, c api.Caller, q *questionRecor
 	return n.outgoing(ctx, c, q, st, params, func(ctx context.Context) gated { return n.gateDataset(ctx, q, v, params) })
 }
 
+// crossable names the ledger's entries of other data sets over a dataset that have been before anybody, whoever their recipients are.
+func (n *Node) crossable(ctx context.Context, q *questionRecord, set sandbox.DatasetID) ([]sandbox.QuestionID, error) {
+	rows, err := n.docs.questions.List(ctx, store.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	var out []sandbox.QuestionID
+	for _, r := range rows {
+		x := r.Value
+		if x.Leave != nil && slices.ContainsFunc(x.Inputs, func(in sandbox.InputVersion) bool { return in.Dataset == set }) {
+			out = append(out, x.entries()...)
+		}
+	}
+	return append(out, q.Ledger...), nil
+}
+
 // gateDataset reads the view, checks and marks the asker's copy, and compares its classes with everything that left before.
 func (n *Node) gateDataset(ctx context.Context, q *questionRecord, v viewRecord, params egress.Params) (out gated) {
 	fail := func(err error) gated {
@@ -244,6 +260,13 @@ func (n *Node) gateDataset(ctx context.Context, q *questionRecord, v viewRecord,
 	compared := n.populations.book.Compare(entry, params)
 	if compared.Finding != nil {
 		return gated{finding: compared.Finding, cause: "it isolates too few people against earlier copies and answers"}
+	}
+	earlier, err := n.crossable(ctx, q, v.Source.Dataset)
+	if err != nil {
+		return fail(err)
+	}
+	if f := n.populations.book.Crossed(entry, earlier, t.K); f != nil {
+		return gated{finding: f, cause: "its classes and those of an earlier copy have too few people in common"}
 	}
 	made := checked.Made
 	made.Items = append(made.Items, egress.ItemResult{ID: "plan", Pass: true, ZH: fmt.Sprintf("脱敏方案 %s 第 %d 版，数源单位 %s 签署", v.Plan, v.PlanVersion, v.Unit), EN: fmt.Sprintf("plan %s version %d, signed by %s of %s", v.Plan, v.PlanVersion, v.Signature.Signer, v.Unit)},

@@ -404,6 +404,9 @@ func (n *Node) gate(ctx context.Context, d query.Derivation, q *questionRecord, 
 	if err := n.populations.keep(entry); err != nil {
 		return fail(err)
 	}
+	if answer.Holdings != nil && compared.Uncertified == "" {
+		compared.Uncertified = "earlier results are compared by people, not by the holdings they belong to"
+	}
 	return gated{checked: checked, entry: name, uncertified: compared.Uncertified}
 }
 

@@ -37,13 +37,23 @@ type Derivation struct {
 // Complete says whether Derive accepted the whole question. The zero Derivation is not.
 func (d Derivation) Complete() bool { return d.complete }
 
-// Holding names the column of the scanned dataset that says who controls its subjects (控股集团或户); empty where its owner named none. It is
-// opened for the gate, which judges what a holding adds as one contributor's; no question uses it by that.
-func (d Derivation) Holding() string {
-	if len(d.Inputs) == 0 {
-		return ""
+// Holding (控股集团字段) is a column that says who controls a dataset's subjects.
+type Holding struct {
+	Dataset sandbox.DatasetID
+	Column  string
+}
+
+// Holdings names the columns of the datasets used whose subject is the row's that say who controls it, where their owners named one. They
+// are opened for the gate, which judges what a holding adds as one contributor's; no question uses them by that.
+func (d Derivation) Holdings() []Holding {
+	var out []Holding
+	for i, in := range d.Inputs {
+		h := Holding{in.Dataset, in.Described.Holding}
+		if h.Column != "" && (i == 0 || in.Same) && !slices.Contains(out, h) {
+			out = append(out, h)
+		}
 	}
-	return d.Inputs[0].Described.Holding
+	return out
 }
 
 // DerivedInput (推导输入) is one input with its description and the columns that must be opened.

@@ -91,7 +91,7 @@ func (d Derivation) Explain() Explanation {
 	e.Noise = d.noiseExplained()
 	for i, in := range d.Inputs {
 		x := ExplainedInput{Dataset: in.Dataset, Title: in.Described.Title, Version: in.Version, Opens: append([]string{}, in.Needed...)}
-		if h := d.Holding(); i == 0 && h != "" && !slices.Contains(x.Opens, h) {
+		if h := in.Described.Holding; slices.Contains(d.Holdings(), Holding{in.Dataset, h}) && !slices.Contains(x.Opens, h) {
 			x.Opens = append(x.Opens, h) // for the gate
 		}
 		if i > 0 {

@@ -121,8 +121,14 @@ func answer(ctx context.Context, mem memory.Allocator, v *vault.Vault, d query.D
 		by = p.For(job)
 	}
 	out, err = columnar.Execute(ctx, mem, plan, src, lim, by)
-	if err == nil && d.Holding() != "" {
-		out.Holdings, err = holdings(ctx, scans, v, version(d.Inputs[0].Dataset), d.Holding(), out.Population)
+	if named := d.Holdings(); err == nil && len(named) > 0 {
+		g := newGroups(out.Population)
+		for _, h := range named {
+			if err == nil {
+				err = g.read(ctx, scans, v, version(h.Dataset), h.Column)
+			}
+		}
+		out.Holdings = g.of(len(out.Population))
 	}
 	if err != nil {
 		return nil, err

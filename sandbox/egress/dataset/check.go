@@ -101,6 +101,7 @@ func Check(t Terms, rows [][]string, who []sandbox.Pseudonym) (*Checked, error) 
 
 	e.Classes, e.People = len(out.classes), count(all(len(rows)), who)
 	e.Smallest, e.Largest = sizes(out.classes, who)
+	before := fewest(rows, out.classes, sensitive) // a mark moves amounts, and makes two of one
 	positions, err := t.marked(rows)
 	if err != nil {
 		return nil, err
@@ -108,7 +109,7 @@ func Check(t Terms, rows [][]string, who []sandbox.Pseudonym) (*Checked, error) 
 	e.Positions = positions
 	after := classesOf(rows, quasi)
 	least, _ := sizes(after, who)
-	e.Fewest = fewest(rows, after, sensitive)
+	e.Fewest = min(before, fewest(rows, after, sensitive))
 	if e.Smallest > 0 {
 		e.Risk = (1000 + e.Smallest - 1) / e.Smallest
 	}

@@ -105,9 +105,15 @@ func read(d *json.Decoder, at string, depth int) (node, error) {
 	return node{at, t}, nil
 }
 
-// under names a key's place; a key that is no word of the format stays unsaid, since it may be anything.
+// under names a key's place; a key that is no word of the format, nor a rule's name, stays unsaid, since it may be anything.
 func under(at, key string) string {
-	if len(key) > 40 || strings.ContainsFunc(key, func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '_' || r == '-') }) {
+	digits := strings.Count(strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return '0'
+		}
+		return r
+	}, key), "0")
+	if len(key) > 40 || digits > 2 || strings.ContainsFunc(key, func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '_' || r == '-') }) {
 		key = "(key)"
 	}
 	if at == "" {

@@ -15,6 +15,7 @@ type Verdict string
 const (
 	Published  Verdict = "published"  // 全部可公布: every cell as it is
 	Suppressed Verdict = "suppressed" // 抑制后可公布: with cells suppressed
+	Review     Verdict = "review"     // 须人工判断: no rule stands against it, and a person must look at its flags
 	Withheld   Verdict = "withheld"   // 不予公布: nothing of it
 )
 
@@ -40,7 +41,9 @@ type Report struct {
 	Compared    int                 `json:"compared"` // earlier releases
 	Cells       []Cell              `json:"cells"`    // sorted by labels
 	Suppression *egress.Suppression `json:"suppression,omitempty"`
-	Finding     *egress.Finding     `json:"finding,omitempty"` // what it gives away with earlier releases
+	Flags       []egress.Flag       `json:"flags,omitempty"`      // what a person must look at: only people's review releases it
+	MilliBits   int64               `json:"milli_bits,omitempty"` // that its values may tell, at most
+	Finding     *egress.Finding     `json:"finding,omitempty"`    // what it gives away with earlier releases
 }
 
 // String keeps evidence out of logs.
@@ -111,7 +114,7 @@ func Judge(t Table, p egress.Params, book *egress.Book, ledger *egress.Ledger) (
 		}
 		r.Cells = append(r.Cells, x)
 	}
-	r.Suppression = c.Suppression
+	r.Suppression, r.Flags, r.MilliBits = c.Suppression, c.Flags, int64(c.MilliBits)
 	entry, err := ledger.Entry(t.ID, c)
 	if err != nil {
 		return r, nil, err
@@ -121,9 +124,12 @@ func Judge(t Table, p egress.Params, book *egress.Book, ledger *egress.Ledger) (
 		return withhold("it isolates too few people against earlier releases")
 	}
 	if r.Uncertified = compared.Uncertified; r.Uncertified != "" {
-		return withhold("not certified against earlier releases: only people's review would release it")
+		return withhold("not certified, see uncertified: only people's review would release it")
 	}
-	if r.Verdict = Published; c.Suppressed > 0 {
+	switch r.Verdict = Published; {
+	case len(c.Flags) > 0:
+		r.Verdict = Review
+	case c.Suppressed > 0:
 		r.Verdict = Suppressed
 	}
 	if t.summaries {

@@ -44,6 +44,9 @@ func DecodeRules(b []byte) (egress.Params, error) {
 				if err != nil {
 					return err
 				}
+				if v == 0 {
+					return invalid(x.at, "at least 1: no threshold is switched off")
+				}
 				*into[k] = int(min(v, 1<<30))
 			}
 		}
