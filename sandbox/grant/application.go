@@ -47,18 +47,16 @@ type Application struct {
 	Partners    []sandbox.PartyID  `json:"partners,omitempty"`
 	Insurers    []sandbox.PartyID  `json:"insurers,omitempty"` // 保险机构: may ask class B under a consent; customers, so they do not sign
 	TermMonths  int                `json:"term_months"`
-	Classes     []sandbox.Class    `json:"classes"` // 出域类别 asked for: A, B, E
+	Classes     []sandbox.Class    `json:"classes"` // 出域类别 asked for: A, B, D, E
 	Terms       Terms              `json:"terms"`
 }
 
 // unmade refuses a class that this domain makes nothing of, by its name, with what to ask for instead.
 func unmade(c sandbox.Class) error {
-	e := &sandbox.Error{Op: "grant: file", Kind: sandbox.Invalid, Object: "classes", Detail: "classes are A to F, and this domain makes A, B and E"}
+	e := &sandbox.Error{Op: "grant: file", Kind: sandbox.Invalid, Object: "classes", Detail: "classes are A to F, and this domain makes A, B, D and E"}
 	switch c {
 	case sandbox.ClassC:
 		e.Detail, e.Hint = "class C 标签或预警 has no checks in this domain", "ask for counts of people by label as class A, or for one consenting person's record as class B"
-	case sandbox.ClassD:
-		e.Detail, e.Hint = "class D 模型 has no way out of this domain", "ask for the statistics the model would be fitted on as class A"
 	case sandbox.ClassF:
 		e.Detail, e.Hint = "class F 图表与文本 has no checks in this domain: free text leaves by no rule", "ask for its numbers as class A and draw it from them"
 	}
@@ -113,10 +111,10 @@ func (a *Application) Validate(in map[sandbox.DatasetID]catalog.Dataset) error {
 		return bad("applicant", "the applicant is the operator or one of the partners")
 	}
 	if len(a.Classes) == 0 {
-		return bad("classes", "an application asks for class A, B or E, or several")
+		return bad("classes", "an application asks for class A, B, D or E, or several")
 	}
 	for i, c := range a.Classes {
-		if c != sandbox.ClassA && c != sandbox.ClassB && c != sandbox.ClassE {
+		if c != sandbox.ClassA && c != sandbox.ClassB && c != sandbox.ClassD && c != sandbox.ClassE {
 			return unmade(c)
 		}
 		if slices.Contains(a.Classes[:i], c) {

@@ -13,12 +13,38 @@ import (
 // Explain (判定说明) decides a question and shows its derivation with the engine chosen for it, from descriptions only. A
 // question under a scenario the asker is no party of has its decision and an empty derivation: a list is for its parties.
 func Explain(f Facts, s query.Spec) (sandbox.Decision, query.Explanation) {
-	decision, d, known := evaluate(f, s)
+	return ExplainFor(f, s, sandbox.ClassA)
+}
+
+// ExplainFor is Explain of an answer (class A) or of a model (class D).
+func ExplainFor(f Facts, s query.Spec, c sandbox.Class) (sandbox.Decision, query.Explanation) {
+	decision, d, known := evaluate(f, s, c)
 	x := d.Explain()
-	if known {
+	switch {
+	case known && c == sandbox.ClassA:
 		x.Engine = f.Choose(d)
+	case known:
+		x.Engine = f.trainer(c, d)
 	}
 	return decision, x
+}
+
+// trainer says where a model is fitted: by the domain's own trainer, or nowhere here.
+func (f *Facts) trainer(c sandbox.Class, d query.Derivation) query.ExplainedEngine {
+	g := *f
+	g.Engine = sandbox.Domain
+	var why reasons
+	g.columns(&why, c, d)
+	x := query.ExplainedEngine{Engine: sandbox.Domain, Here: len(why) == 0, Why: "the domain's own registered trainer fits it, no foreign code sees a value; two reviewers judge it always"}
+	for i, r := range why {
+		if i == 0 {
+			x.Why = r.Rule
+		}
+		if !slices.Contains(x.Columns, r.Column) {
+			x.Columns = append(x.Columns, r.Column)
+		}
+	}
+	return x
 }
 
 // Choose says how the answer to a derived question of class A would be computed: by the domain engine where hosting, district and the
@@ -27,7 +53,7 @@ func (f *Facts) Choose(d query.Derivation) query.ExplainedEngine {
 	g := *f
 	g.Engine = sandbox.Domain
 	var why reasons
-	g.columns(&why, d)
+	g.columns(&why, sandbox.ClassA, d)
 	if len(why) == 0 {
 		personal := ""
 		if d.Personal {
@@ -99,10 +125,10 @@ func (f *Facts) private(why *reasons, d query.Derivation) {
 }
 
 // evaluate decides and gives the derivation, empty unless the asker is a party of the scenario.
-func evaluate(f Facts, s query.Spec) (sandbox.Decision, query.Derivation, bool) {
+func evaluate(f Facts, s query.Spec, class sandbox.Class) (sandbox.Decision, query.Derivation, bool) {
 	var why reasons
 	refuse := func() (sandbox.Decision, query.Derivation, bool) {
-		return sandbox.Decision{Engine: f.Engine, Class: sandbox.ClassA, Reasons: why}, query.Derivation{Highest: sandbox.Grade1}, false
+		return sandbox.Decision{Engine: f.Engine, Class: class, Reasons: why}, query.Derivation{Highest: sandbox.Grade1}, false
 	}
 	if !f.complete(&why) {
 		return refuse()
@@ -119,11 +145,11 @@ func evaluate(f Facts, s query.Spec) (sandbox.Decision, query.Derivation, bool) 
 		why.no(CodeParty, "", "the asker is not a party of this scenario, and no right is passed on", roleLaw, "ask under a scenario of your own, or file one")
 		return refuse()
 	}
-	f.inForce(&why, g, s.Purpose, sandbox.ClassA)
+	f.inForce(&why, g, s.Purpose, class)
 	d, more := query.DeriveFor(f.Asker, s, f.Datasets, g.List)
 	why = append(why, more...)
-	if f.engine(&why, sandbox.ClassA) {
-		f.columns(&why, d)
+	if f.engine(&why, class) {
+		f.columns(&why, class, d)
 	}
 	for _, c := range d.Columns {
 		agreed(&why, g, c.Column, c.Grade, c.Personal)
@@ -133,7 +159,7 @@ func evaluate(f Facts, s query.Spec) (sandbox.Decision, query.Derivation, bool) 
 		why.no(CodeBits, "", "the grant's bit budget does not cover one more question", p.PerGrant.Article, "file a new scenario, which the agency and the units decide on")
 	}
 	f.private(&why, d)
-	return sandbox.Decision{Allow: len(why) == 0 && d.Complete(), Engine: f.Engine, Class: sandbox.ClassA, Reasons: why}, d, true
+	return sandbox.Decision{Allow: len(why) == 0 && d.Complete(), Engine: f.Engine, Class: class, Reasons: why}, d, true
 }
 
 func asks(g *grant.Scenario, p sandbox.Party) bool {

@@ -26,6 +26,10 @@ type Ruling struct {
 // Matrix (计算方式矩阵) says what an engine may touch for a class of output, by hosting and by the column's grade; a
 // personal column counts as grade 3 at least. Where two rows of the source differ the stricter wins: an operator-hosted
 // domain (P2) opens grade 3 to nothing but MPC and HE, class B included, because whoever asks may also be root there.
+//
+// A model (class D) has two rows. One that the domain's own registered trainer fits is the domain engine's: no foreign code sees a value, so it is
+// fitted on raw columns where class A may read them, grade 3 on P1 alone, grade 4 never, and two reviewers judge it always (egress). One that foreign
+// code fits is Opaque's, which gets a view from grade 2 on.
 // 依据: 龙华区公共数据资源授权运营实施方案(试行) 三(四)、六(三)2-3; hosting and the further rows are the product's position.
 func Matrix(e sandbox.Engine, c sandbox.Class, h sandbox.Hosting, g sandbox.Grade, personal bool) Ruling {
 	if personal {
@@ -67,7 +71,7 @@ func Matrix(e sandbox.Engine, c sandbox.Class, h sandbox.Hosting, g sandbox.Grad
 func gives(e sandbox.Engine, c sandbox.Class) bool {
 	switch e {
 	case sandbox.Domain:
-		return c == sandbox.ClassA || c == sandbox.ClassB || c == sandbox.ClassE
+		return c == sandbox.ClassA || c == sandbox.ClassB || c == sandbox.ClassD || c == sandbox.ClassE
 	case sandbox.MPC, sandbox.HE:
 		return c == sandbox.ClassA || c == sandbox.ClassC
 	case sandbox.Map:

@@ -49,7 +49,7 @@ func TestMatrix(t *testing.T) {
 			table[key] = append(table[key], strings.TrimSpace(c))
 		}
 	}
-	if len(table) != 20 {
+	if len(table) != 22 {
 		t.Fatalf("%d lines were read", len(table))
 	}
 	engines := []sandbox.Engine{sandbox.Domain, sandbox.MPC, sandbox.HE, sandbox.Map, sandbox.Opaque, "other", ""}

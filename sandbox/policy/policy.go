@@ -14,10 +14,10 @@ import (
 )
 
 // Rules (规则版本) numbers the checks of this package; it changes when any of them does.
-const Rules = "policy-4"
+const Rules = "policy-5"
 
 // Version (判定规则版本) names the checks and the district profile a decision was made under, an identifier such as
-// "policy-4.longhua.2026.1". Votes and releases bind to it.
+// "policy-5.longhua.2026.1". Votes and releases bind to it.
 func Version(p profile.Profile) string { return Rules + "." + p.Name + "." + p.Version }
 
 // The reasons of this package. Between class.not-granted and engine.* stand the reasons of query.Derive.
@@ -97,7 +97,13 @@ func Decide(f Facts, s query.Spec) sandbox.Decision {
 // Evaluate is Decide, and gives the derivation that an engine runs, complete exactly where the decision rests on no other refusal of
 // query.Derive.
 func Evaluate(f Facts, s query.Spec) (sandbox.Decision, query.Derivation) {
-	decision, d, _ := evaluate(f, s)
+	return EvaluateFor(f, s, sandbox.ClassA)
+}
+
+// EvaluateFor is Evaluate of what the domain engine makes of a question: its answer (class A), or the model that it asks for (class D). A model is held to every
+// check that an answer is, for its own class.
+func EvaluateFor(f Facts, s query.Spec, c sandbox.Class) (sandbox.Decision, query.Derivation) {
+	decision, d, _ := evaluate(f, s, c)
 	return decision, d
 }
 
@@ -146,9 +152,13 @@ func (f *Facts) inForce(why *reasons, g *grant.Scenario, purpose string, c sandb
 
 // columns holds every column a question opens to the matrix and the district's limit. The protected subject is opened as
 // a pseudonym to count by, so it counts as used with the grade of its column.
-func (f *Facts) columns(why *reasons, d query.Derivation) {
+func (f *Facts) columns(why *reasons, class sandbox.Class, d query.Derivation) {
+	change, counted := "ask without this column, or compute under MPC or HE", "compute under MPC or HE: every answer counts this subject"
+	if class == sandbox.ClassD { // neither trains
+		change, counted = "ask without this column", "ask for the model where the agency hosts the domain (P1): whose rows they are is always read"
+	}
 	for _, c := range d.Columns {
-		f.column(why, sandbox.ClassA, c.Column, c.Grade, c.Personal, "ask without this column, or compute under MPC or HE")
+		f.column(why, class, c.Column, c.Grade, c.Personal, change)
 	}
 	for i := range d.Inputs {
 		in := &d.Inputs[i]
@@ -158,7 +168,7 @@ func (f *Facts) columns(why *reasons, d query.Derivation) {
 		}
 		at := string(in.Dataset) + "." + c.Name
 		if !slices.ContainsFunc(d.Columns, func(x query.DerivedColumn) bool { return x.Column == at }) {
-			f.column(why, sandbox.ClassA, at, c.Effective(), c.Personal, "compute under MPC or HE: every answer counts this subject")
+			f.column(why, class, at, c.Effective(), c.Personal, counted)
 		}
 	}
 }
