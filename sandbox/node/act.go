@@ -13,7 +13,6 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/egress"
-	"github.com/opdomain/opdomain/sandbox/policy"
 	"github.com/opdomain/opdomain/sandbox/query"
 	"github.com/opdomain/opdomain/sandbox/store"
 )
@@ -165,7 +164,7 @@ func (n *Node) resubmit(ctx context.Context, c api.Caller, id sandbox.QuestionID
 	if err != nil {
 		return err
 	}
-	decision, derived := policy.Evaluate(f, q.Spec)
+	decision, derived := n.decide(f, q.Spec, q.Decision.Class)
 	if !decision.Allow {
 		return &sandbox.Error{Op: "resubmit", Kind: sandbox.Denied, Object: string(id), Detail: "the question is no longer admitted: " + first(reasonCodes(decision), "policy"), Hint: "ask it again; the refusal says what would pass"}
 	}

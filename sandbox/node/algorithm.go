@@ -267,6 +267,14 @@ func (n *Node) compiled(ctx context.Context, c api.Caller, id sandbox.AlgorithmI
 	return plan, rec, nil, nil
 }
 
+// classOf is the class of all that a Program asks: D of one that reveals models alone. Each question has its own.
+func classOf(p *compile.Plan) sandbox.Class {
+	if p == nil || slices.ContainsFunc(p.Questions, func(q compile.Question) bool { return q.Class != sandbox.ClassD }) {
+		return sandbox.ClassA
+	}
+	return sandbox.ClassD
+}
+
 // ExplainAlgorithm explains each question of an algorithm, before any key opens and without charge.
 func (n *Node) ExplainAlgorithm(ctx context.Context, c api.Caller, id sandbox.AlgorithmID, u api.AlgorithmUse) (api.AlgorithmExplanation, error) {
 	out := api.AlgorithmExplanation{Algorithm: id, Questions: []api.Explanation{}}
@@ -274,12 +282,12 @@ func (n *Node) ExplainAlgorithm(ctx context.Context, c api.Caller, id sandbox.Al
 	if err != nil {
 		return out, err
 	}
-	out.Decision = sandbox.Decision{Allow: len(reasons) == 0, Engine: sandbox.Domain, Class: sandbox.ClassA, Reasons: reasons}
+	out.Decision = sandbox.Decision{Allow: len(reasons) == 0, Engine: sandbox.Domain, Class: classOf(plan), Reasons: reasons}
 	if plan == nil {
 		return out, nil
 	}
 	for _, q := range plan.Questions {
-		x, err := n.Explain(ctx, c, q.Spec)
+		x, err := n.explain(ctx, c, q.Spec, q.Class)
 		if err != nil {
 			return out, err
 		}
@@ -310,7 +318,7 @@ func (n *Node) AskAlgorithm(ctx context.Context, c api.Caller, id sandbox.Algori
 		}
 		reasons = x.Decision.Reasons
 	}
-	out.Decision = sandbox.Decision{Allow: len(reasons) == 0, Engine: sandbox.Domain, Class: sandbox.ClassA, Reasons: reasons}
+	out.Decision = sandbox.Decision{Allow: len(reasons) == 0, Engine: sandbox.Domain, Class: classOf(plan), Reasons: reasons}
 	if len(reasons) > 0 {
 		b := attest.AlgorithmRefusedBody{Name: rec.Approval.Name, Version: rec.Approval.Version, Image: rec.Approval.Image, Rule: reasons[0].Code}
 		return out, n.refuseAlgorithm(ctx, c, b)
@@ -321,7 +329,7 @@ func (n *Node) AskAlgorithm(ctx context.Context, c api.Caller, id sandbox.Algori
 	}
 	var failed error
 	for _, q := range plan.Questions {
-		got, err := n.Ask(ctx, c, q.Spec)
+		got, err := n.ask(ctx, c, q.Spec, q.Class)
 		if err != nil {
 			failed = err
 			break

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/desensitize"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
@@ -39,6 +40,9 @@ type leavingRecord struct {
 
 // canonical is what makes two questions of an asker over the same versions the same.
 func (q *questionRecord) canonical() []byte {
+	if q.Decision.Class == sandbox.ClassD { // its answer and its model are two questions
+		return sm.Frame([]byte("opdomain/model/v1"), q.Spec.Canonical())
+	}
 	if q.Leave == nil {
 		return q.Spec.Canonical()
 	}

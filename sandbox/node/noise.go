@@ -25,6 +25,7 @@ type protection struct {
 	cells *noise.CellKeys
 	key   []byte // by which the cells are chosen that a subject counts in
 	base  int64
+	split []byte // by which people are trained on or tested on, see trainedOn
 }
 
 // openProtection derives its keys below the ledger's: they live as long as the ledger does.
@@ -39,6 +40,9 @@ func openProtection(p profile.Privacy, ledger []byte) (*protection, error) {
 		return nil, err
 	}
 	if out.key, err = sm.HKDF(ledger, nil, sm.Frame([]byte("opdomain/noise/bound/v1")), sm.Size); err != nil {
+		return nil, err
+	}
+	if out.split, err = sm.HKDF(ledger, nil, sm.Frame([]byte("opdomain/model/split/v1")), sm.Size); err != nil {
 		return nil, err
 	}
 	out.cells, err = noise.NewCellKeys(cells, table)

@@ -167,13 +167,18 @@ func comparedOf(g sandbox.GrantID, column string, at time.Time) string {
 
 // Explain decides a question and shows the derivation, without charge and before any key opens.
 func (n *Node) Explain(ctx context.Context, c api.Caller, s query.Spec) (api.Explanation, error) {
+	return n.explain(ctx, c, s, sandbox.ClassA)
+}
+
+func (n *Node) explain(ctx context.Context, c api.Caller, s query.Spec, class sandbox.Class) (api.Explanation, error) {
 	f, _, err := n.facts(ctx, c, s, n.now())
 	if err != nil {
 		return api.Explanation{}, err
 	}
-	decision, x := policy.Explain(f, s)
+	_, x := policy.ExplainFor(f, s, class)
+	decision, d := n.decide(f, s, class)
 	out := api.Explanation{Decision: decision, Derivation: &x}
-	if _, d := policy.Evaluate(f, s); d.Complete() {
+	if d.Complete() {
 		if err := n.deviations(d, &out); err != nil {
 			return api.Explanation{}, err
 		}
@@ -198,6 +203,10 @@ func (n *Node) Explain(ctx context.Context, c api.Caller, s query.Spec) (api.Exp
 // Ask is one question from decision to review: decide → charge and meter → compute → gate → ledger → submit. The same
 // question on the same data versions is the same question: it is not computed or charged twice.
 func (n *Node) Ask(ctx context.Context, c api.Caller, s query.Spec) (api.Question, error) {
+	return n.ask(ctx, c, s, sandbox.ClassA)
+}
+
+func (n *Node) ask(ctx context.Context, c api.Caller, s query.Spec, class sandbox.Class) (api.Question, error) {
 	n.asking.Lock() // one at a time, so that every answer is compared with every other
 	defer n.asking.Unlock()
 	at := n.now()
@@ -205,7 +214,7 @@ func (n *Node) Ask(ctx context.Context, c api.Caller, s query.Spec) (api.Questio
 	if err != nil {
 		return api.Question{}, err
 	}
-	decision, derived := policy.Evaluate(f, s)
+	decision, derived := n.decide(f, s, class)
 	q := questionRecord{Asker: c.Identity.ID, Party: c.Party.ID, Spec: s, Decision: decision, Asked: at, State: stateRefused}
 	if !decision.Allow {
 		return n.refuse(ctx, c, q)
@@ -358,7 +367,11 @@ func (n *Node) recordDecision(tx *change, c api.Caller, q *questionRecord) error
 // on data: the asker sees the uniform code, reviewers and owners the cause. st is the author's act, when it is resubmitted.
 func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q *questionRecord, st *attest.Statement) error {
 	params := n.thresholds(d)
-	return n.outgoing(ctx, c, q, st, params, func(ctx context.Context) gated { return n.gate(ctx, d, q, params) })
+	gate := n.gate
+	if q.Decision.Class == sandbox.ClassD {
+		gate = n.gateModel
+	}
+	return n.outgoing(ctx, c, q, st, params, func(ctx context.Context) gated { return gate(ctx, d, q, params) })
 }
 
 // answer computes in worker processes, where the domain has them.
