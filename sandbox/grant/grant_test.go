@@ -465,6 +465,11 @@ func TestFileRefuses(t *testing.T) {
 			t.Errorf("%s: %v does not name %s as %s", name, err, c.place, c.kind)
 		}
 	}
+	asksModel := application()
+	asksModel.Classes = append(asksModel.Classes, sandbox.ClassD)
+	if _, err := r.File(asksModel, partner, datasets(), start); err != nil {
+		t.Errorf("class D: %v", err)
+	}
 	if _, err := r.File(application(), partner, datasets(), time.Date(2026, 12, 30, 9, 0, 0, 0, workflow.Shanghai())); !errors.Is(err, sandbox.Unavailable) {
 		t.Errorf("a due date in a year without a notice: %v", err)
 	}

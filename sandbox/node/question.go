@@ -179,8 +179,10 @@ func (n *Node) explain(ctx context.Context, c api.Caller, s query.Spec, class sa
 	decision, d := n.decide(f, s, class)
 	out := api.Explanation{Decision: decision, Derivation: &x}
 	if d.Complete() {
-		if err := n.deviations(d, &out); err != nil {
-			return api.Explanation{}, err
+		if class == sandbox.ClassA {
+			if err := n.deviations(d, &out); err != nil {
+				return api.Explanation{}, err
+			}
 		}
 		for _, in := range d.Inputs {
 			if current := f.Datasets[in.Dataset].Version; decision.Allow && in.Version > current {

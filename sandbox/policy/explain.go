@@ -25,6 +25,7 @@ func ExplainFor(f Facts, s query.Spec, c sandbox.Class) (sandbox.Decision, query
 		x.Engine = f.Choose(d)
 	case known:
 		x.Engine = f.trainer(c, d)
+		x.Outputs = x.Outputs[:0] // those of an answer: a model leaves in its own form, on the shares of its ranges
 	}
 	return decision, x
 }

@@ -408,3 +408,38 @@ func BenchmarkDecide(b *testing.B) {
 		}
 	})
 }
+
+// TestModelIsDecidedForItsClass: a question of class D is held to every check of class A, with a grant for its own class; only the domain's engine gives it.
+func TestModelIsDecidedForItsClass(t *testing.T) {
+	s := spec()
+	for name, c := range map[string]struct {
+		change func(*Facts)
+		want   []string
+	}{
+		"granted":         {func(f *Facts) { f.Scenarios["sc-1"].Classes = []sandbox.Class{sandbox.ClassD} }, nil},
+		"granted A alone": {func(*Facts) {}, []string{CodeClass}},
+		"under MPC": {func(f *Facts) {
+			f.Scenarios["sc-1"].Classes, f.Engine = []sandbox.Class{sandbox.ClassD}, sandbox.MPC
+		}, []string{CodeEngine}},
+		"grade 4": {func(f *Facts) {
+			f.Scenarios["sc-1"].Classes = []sandbox.Class{sandbox.ClassD}
+			f.Datasets["claims"].Columns[1].Detected = sandbox.Grade4
+		}, []string{CodeGrade}},
+		"bits spent": {func(f *Facts) {
+			f.Scenarios["sc-1"].Classes, f.BitsUsed = []sandbox.Class{sandbox.ClassD}, f.Profile.Bits.PerGrant.Value
+		}, []string{CodeBits}},
+	} {
+		f := facts(t)
+		c.change(&f)
+		d, _ := EvaluateFor(f, s, sandbox.ClassD)
+		sound(t, name, d)
+		if !slices.Equal(codes(d), c.want) || d.Class != sandbox.ClassD {
+			t.Errorf("%s: %v of class %s", name, codes(d), d.Class)
+		}
+	}
+	f := facts(t)
+	f.Scenarios["sc-1"].Classes, f.Hosting = []sandbox.Class{sandbox.ClassD}, sandbox.P2
+	if _, x := ExplainFor(f, s, sandbox.ClassD); x.Engine.Engine != sandbox.Domain || x.Engine.Here || len(x.Engine.Columns) == 0 || len(x.Outputs) > 0 {
+		t.Errorf("%+v", x.Engine)
+	}
+}
