@@ -132,9 +132,9 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Setenv(args[2], all[len(all)-1][1])
 			},
-			"granted": granted,
-			"visits":  visits,
-			"leaked":  leaked,
+			"granted": granted, "patients": patients,
+			"visits": visits,
+			"leaked": leaked,
 			// patient puts the person of the tables whom the demo enrols, and the number of a claim of theirs, into PATIENT and CLAIM.
 			"patient": func(ts *testscript.TestScript, _ bool, args []string) {
 				s, err := loadStory("district")
