@@ -440,6 +440,11 @@ func TestModelsAreCompared(t *testing.T) {
 	if second.State != stateWithheld || !strings.Contains(rec.Review.Cause, "isolates too few people") {
 		t.Errorf("%d people differ, and it is %s: %s", few, second.State, rec.Review.Cause)
 	}
+	// Answers over many are still given.
+	counted := query.Spec{Scenario: "sc-d", Purpose: "planning", Inputs: []query.Input{{Alias: "p", Dataset: "ds-m"}}, Dimensions: []query.Dimension{{Column: "p.area", As: "area"}}, Measures: []query.Measure{countOf, peopleOf}}
+	if q := o.asks(o.operator, counted); q.State != stateInReview || q.ID == first.ID {
+		t.Errorf("people by area: %s", q.State)
+	}
 	// The same people, and by a filter those of one area, who are many.
 	s := query.Spec{Scenario: "sc-d", Purpose: "planning", Inputs: []query.Input{{Alias: "p", Dataset: "ds-m"}}, Filters: []query.Filter{{Column: "p.area", In: []string{"east"}}},
 		Measures: []query.Measure{{Func: sandbox.Logistic, Column: "p.claimed", With: []string{"p.age", "p.visits"}, As: "risk"}}}
@@ -451,5 +456,75 @@ func TestModelsAreCompared(t *testing.T) {
 	entry, err := o.n.populations.get(third.ID)
 	if err != nil || len(entry.Cells[0].People) > 600 {
 		t.Errorf("%d people: %v", len(entry.Cells[0].People), err)
+	}
+}
+
+// TestModelForms: what the trainer fits, and what it does not, by the question alone.
+func TestModelForms(t *testing.T) {
+	o := newClinic(t, sandbox.P1, nil, nil)
+	o.treated("run-1", 1500, false)
+	linear := query.Measure{Func: sandbox.Linear, Column: "p.cost", With: []string{"p.visits"}, As: "cost"}
+	spec := query.Spec{Scenario: "sc-d", Purpose: "planning", Inputs: []query.Input{{Alias: "p", Dataset: "ds-m"}}, Measures: []query.Measure{linear}}
+	q, err := o.n.ask(t.Context(), o.operator.Caller, spec, sandbox.ClassD)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, _, err := o.n.docs.questions.Get(t.Context(), string(q.ID))
+	if err != nil || q.State != stateInReview {
+		t.Fatalf("%s: %+v %s", q.State, q.Decision.Reasons, rec.Review.Cause)
+	}
+	m, err := model.DecodePayload(rec.Review.Result)
+	if err != nil || m.Kind != model.Linear || m.Label.High != 1_000_000 || m.Coefficients[0].Value < 150 || m.Coefficients[0].Value > 250 { // 10 yuan a visit: a fifth of the range over 20
+		t.Errorf("%+v %v", m, err)
+	}
+	twice := spec
+	twice.Measures = []query.Measure{linear, countOf}
+	if q, err := o.n.ask(t.Context(), o.operator.Caller, twice, sandbox.ClassD); err != nil || q.State != stateRefused || q.Decision.Reasons[0].Code != codeModelForm {
+		t.Errorf("%+v %v", q, err)
+	}
+	ranged := func(c catalog.Column) catalog.Column { c.Name, c.Type = "x", catalog.Number; return c }
+	for name, c := range map[string]struct {
+		change func(*query.Derivation)
+		code   string
+	}{
+		"as it is": {func(*query.Derivation) {}, ""},
+		"a join":   {func(d *query.Derivation) { d.Inputs = append(d.Inputs, d.Inputs[0]) }, codeModelForm},
+		"groups":   {func(d *query.Derivation) { d.Spec.Dimensions = []query.Dimension{{Column: "p.area", As: "a"}} }, codeModelForm},
+		"a mean": {func(d *query.Derivation) {
+			d.Spec.Measures = []query.Measure{{Func: sandbox.Mean, Column: "p.cost", As: "m"}}
+		}, codeModelForm},
+		"a bin": {func(d *query.Derivation) {
+			d.Spec.Filters = []query.Filter{{Column: "p.visits", Bin: "b", In: []string{"x"}}}
+		}, codeModelFilter},
+		"noise": {func(d *query.Derivation) { d.Noise.Kind = sandbox.NoiseRounded }, codeModelNoise},
+		"four decimals": {func(d *query.Derivation) {
+			d.Inputs[0].Described.Columns[4] = ranged(catalog.Column{Scale: 4, Values: "[0,1]"})
+			d.Spec.Measures[0].With = []string{"p.x"}
+		}, codeModelRange},
+		"an odd width": {func(d *query.Derivation) {
+			d.Inputs[0].Described.Columns[4] = ranged(catalog.Column{Scale: 3, Values: "[0,1.009]"}) // 1009 is prime
+			d.Spec.Measures[0].With = []string{"p.x"}
+		}, ""},
+		"beyond numbers": {func(d *query.Derivation) {
+			d.Inputs[0].Described.Columns[4] = ranged(catalog.Column{Values: "[0,9000000000000000000]"})
+			d.Spec.Measures[0].With = []string{"p.x"}
+		}, codeModelRange},
+		"no plain name": {func(d *query.Derivation) {
+			x := ranged(catalog.Column{Values: "[0,8]"})
+			x.Name = "a\u200bb"
+			d.Inputs[0].Described.Columns[4] = x
+			d.Spec.Measures[0].With = []string{"p.a\u200bb"}
+		}, codeModelName},
+	} {
+		set := patients
+		set.Columns = slices.Clone(set.Columns)
+		measure := linear
+		d := query.Derivation{Spec: spec, Inputs: []query.DerivedInput{{Input: spec.Inputs[0], Described: set}}}
+		d.Spec.Measures = []query.Measure{measure}
+		c.change(&d)
+		_, _, why := o.n.modelForm(d)
+		if c.code == "" && len(why) > 0 || c.code != "" && (len(why) != 1 || why[0].Code != c.code || why[0].Change == "") {
+			t.Errorf("%s: %+v", name, why)
+		}
 	}
 }

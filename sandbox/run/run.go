@@ -1,5 +1,5 @@
-// Package run is one job (作业) over sealed columns: a statistical question answered by the columnar engine, or one
-// consenting person's record read from the vault. Each is one short function that opens the granted columns of fixed
+// Package run is one job (作业) over sealed columns: a statistical question answered by the columnar engine, one consenting
+// person's record read from the vault, or the rows that a model is trained on. Each is one short function that opens the granted columns of fixed
 // versions and nothing else (最小必要).
 //
 // What it returns never leaves as it is: an Answer goes to the gate, a Record to the class-B checks. It decides nothing:
