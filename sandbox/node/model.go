@@ -1,11 +1,9 @@
 package node
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -239,11 +237,7 @@ func (n *Node) gateModel(ctx context.Context, d query.Derivation, q *questionRec
 	if err != nil {
 		return fail(fmt.Errorf("not trained: %w", err))
 	}
-	source := newSecure(n.cfg.Rand)
-	report, err := model.Judge(m, train, test, n.modelParams(params), source)
-	if err == nil {
-		err = source.err
-	}
+	report, err := model.Judge(m, train, test, n.modelParams(params), n.shadows(q))
 	if err != nil {
 		return fail(fmt.Errorf("not judged: %w", err))
 	}
@@ -310,19 +304,13 @@ func failures(r *model.Report) string {
 	return "; " + strings.Join(slices.Compact(out), "; ")
 }
 
-// secure draws from the domain's randomness. Of one that fails err says so, and what was judged by it does not count.
-type secure struct {
-	from *bufio.Reader
-	err  error
-}
-
-func newSecure(r io.Reader) *secure { return &secure{from: bufio.NewReaderSize(r, 1<<16)} }
-
-// Uint64 gives 64 random bits.
-func (s *secure) Uint64() uint64 {
-	var b [8]byte
-	if _, err := io.ReadFull(s.from, b[:]); err != nil && s.err == nil {
-		s.err = &sandbox.Error{Op: "model", Kind: sandbox.Unavailable, Object: "randomness", Err: err}
+// shadows draws the shadow models of a question by a key of the domain that was drawn from its randomness: nobody foresees them, and asked or submitted
+// again over the same versions a model meets the same ones, so that no verdict is had by trying again.
+func (n *Node) shadows(q *questionRecord) model.Source {
+	parts := [][]byte{[]byte("shadows"), q.canonical()}
+	for _, in := range q.Inputs {
+		parts = append(parts, []byte(in.Dataset), binary.BigEndian.AppendUint64(nil, in.Version))
 	}
-	return binary.BigEndian.Uint64(b[:])
+	mac := sm.HMAC(n.protection.split, sm.Frame(parts...))
+	return model.NewSource(binary.BigEndian.Uint64(mac[:8]))
 }
