@@ -76,7 +76,7 @@ func (n *Node) decide(f policy.Facts, s query.Spec, class sandbox.Class) (sandbo
 func (n *Node) modelForm(d query.Derivation) (*model.Model, run.Training, []sandbox.Reason) {
 	lim := n.cfg.Models.orDefaults()
 	s, set := d.Spec, d.Inputs[0].Described
-	t := run.Training{Holding: d.Holding(), Subjects: lim.Subjects, Rows: lim.Rows, Trained: n.trainedOn}
+	t := run.Training{Holding: d.Inputs[0].Described.Holding, Subjects: lim.Subjects, Rows: lim.Rows, Trained: n.trainedOn}
 	var why []sandbox.Reason
 	no := func(code, column, rule, change string) {
 		if column != "" {

@@ -139,7 +139,9 @@ func (t Training) keys(ctx context.Context, mem memory.Allocator, v *vault.Vault
 	if err != nil {
 		return nil, err
 	}
-	of, err := holdings(ctx, mem, v, t.Input, t.Holding, population)
+	g := newGroups(population)
+	err := g.read(ctx, mem, v, t.Input, t.Holding)
+	of := g.of(len(population))
 	if err != nil {
 		return nil, err
 	}
