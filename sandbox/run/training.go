@@ -140,7 +140,7 @@ func (t Training) keys(ctx context.Context, mem memory.Allocator, v *vault.Vault
 		return nil, err
 	}
 	g := newGroups(population)
-	err := g.read(ctx, mem, v, t.Input, t.Holding)
+	err = g.read(ctx, mem, v, t.Input, t.Holding)
 	of := g.of(len(population))
 	if err != nil {
 		return nil, err
