@@ -28,6 +28,8 @@ const (
 	chunk      = 1 << 20
 )
 
+const module = "github.com/opdomain/opdomain"
+
 // jailLines adds a section on the jail: starts, hand-over of a column, ends. It builds its plug-ins from the project's folder.
 func jailLines(lines []string) ([]string, error) {
 	dir, err := os.MkdirTemp("", "opdomain-jail-bench-")
@@ -38,7 +40,7 @@ func jailLines(lines []string) ([]string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}
-	for name, pkg := range map[string]string{"goplugin": "./benchmarks/testdata/goplugin", "column": "./benchmarks/testdata/column", "opdomain-jail": "./cmd/opdomain-jail", "opdomain": "./cmd/opdomain"} {
+	for name, pkg := range map[string]string{"goplugin": module + "/benchmarks/testdata/goplugin", "column": module + "/benchmarks/testdata/column", "opdomain-jail": module + "/cmd/opdomain-jail", "opdomain": module + "/cmd/opdomain"} {
 		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg)
 		cmd.Env, cmd.Stderr = os.Environ(), os.Stderr
 		if name != "opdomain" { // as it comes

@@ -50,6 +50,9 @@ func main() {
 	}
 }
 
+// fullRows is from how many rows on a run is a full one.
+const fullRows = 1_000_000
+
 // section measures one part alone and writes no report.
 func section(out io.Writer, names []string, repeat int, million, soak bool) error {
 	if len(names) != 1 || repeat < 1 {
@@ -160,14 +163,17 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 	if more, err = noiseLines(more, repeat); err != nil {
 		return err
 	}
-	if more, err = jailLines(more); err != nil {
-		return err
-	}
-	if more, err = mpcLines(more, repeat); err != nil {
-		return err
-	}
-	if more, err = heLines(more, repeat); err != nil {
-		return err
+	sized := rows >= fullRows // what does not get smaller with the rows is measured in a full run, or alone by its name
+	if sized {
+		if more, err = jailLines(more); err != nil {
+			return err
+		}
+		if more, err = mpcLines(more, repeat); err != nil {
+			return err
+		}
+		if more, err = heLines(more, repeat); err != nil {
+			return err
+		}
 	}
 	listed, err := catalogSection(rows, repeat)
 	if err != nil {
@@ -180,11 +186,13 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 		return err
 	}
 	fmt.Fprintln(out, strings.Join(tokens, "\n"))
-	sets, err := psiLines(ctx, nil, psiSmall, repeat)
-	if err != nil {
-		return err
+	var sets []string
+	if sized {
+		if sets, err = psiLines(ctx, nil, psiSmall, repeat); err != nil {
+			return err
+		}
+		fmt.Fprintln(out, strings.Join(sets, "\n"))
 	}
-	fmt.Fprintln(out, strings.Join(sets, "\n"))
 	command := fmt.Sprintf("go run ./benchmarks -rows %d -repeat %d", rows, repeat)
 	var full []string
 	if all {
