@@ -252,7 +252,7 @@ func TestCombinationsAgainstAllSetsOfPeople(t *testing.T) {
 			}
 		}
 	})
-	if hits == 0 || clean == 0 {
+	if (hits == 0 || clean == 0) && !testing.Short() { // twenty draws may be of one kind
 		t.Errorf("%d found, %d clean, %d open", hits, clean, open)
 	}
 	t.Logf("%d found, %d clean, %d open", hits, clean, open)
