@@ -101,12 +101,16 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Fatalf("nothing listens at %s", args[0])
 			},
-			// eventually COMMAND... repeats a command until it succeeds.
+			// eventually [--shows TEXT] COMMAND... repeats a command until it succeeds, and its output has the text.
 			"eventually": func(ts *testscript.TestScript, _ bool, args []string) {
 				ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 				defer stop()
+				text := ""
+				if args[0] == "--shows" {
+					text, args = args[1], args[2:]
+				}
 				for range 100 {
-					if ts.Exec(args[0], args[1:]...) == nil {
+					if ts.Exec(args[0], args[1:]...) == nil && strings.Contains(ts.ReadFile("stdout"), text) {
 						return
 					}
 					if sleep(ctx, 200*time.Millisecond) != nil {
