@@ -184,6 +184,23 @@ var leaks = []leak{
 		}
 		return m, train, test
 	}, []string{RuleSeparation}},
+	{"labels that follow from a feature among others, held back by a ridge", func(t *testing.T, seed uint64) (*Model, *Data, *Data) {
+		w := newWorld(seed, Binary, 0)
+		train, test := w.data(t, 0, 600, 1), w.data(t, 1<<20, 600, 1)
+		for _, d := range []*Data{train, test} {
+			for r := range d.Rows() {
+				d.x[3*r] = math.Round(20*d.x[3*r]) / 20 // few values, the two about the border close to each other
+				d.y[r] = math.Round(d.x[3*r])
+			}
+		}
+		f := w.form(Logistic)
+		f.Trainer.Ridge = 20 * one
+		m, err := Fit(f, train)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m, train, test
+	}, []string{RuleSeparation}},
 	{"level in which nobody has the outcome, hidden by a ridge", func(t *testing.T, seed uint64) (*Model, *Data, *Data) {
 		w := newWorld(seed, Binary, 0)
 		train, test := w.data(t, 0, 600, 1), w.data(t, 1<<20, 600, 1)

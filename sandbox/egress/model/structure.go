@@ -222,22 +222,30 @@ func (j *judging) separation() {
 		j.most(RuleSeparation, "", 0, 0, 0)
 		return
 	}
-	certain, events := 0, 0.0
-	lowest, highest := 1.0, 0.0 // of events and of others: complete separation
-	for r := range j.train.Rows() {
-		p := mean(j.m.Kind, j.fit.layout.dot(j.train, r, j.fit.beta))
-		if p < 1e-7 || p > 1-1e-7 {
-			certain++
-		}
-		if j.train.y[r] > 0.5 {
-			events++
-			lowest = min(lowest, p)
-		} else {
-			highest = max(highest, p)
+	fits := []*glm{j.fit}
+	if len(j.fit.layout.feature) > 0 { // a ridge holds a fit back from the line that separates: nearly without one it finds it
+		if free := fitGLM(j.m.Kind, j.fit.layout, j.train, j.train.everyone(), 1e-4); !free.singular {
+			fits = append(fits, free)
 		}
 	}
-	if lowest > highest || events == 0 || events == float64(j.train.Rows()) {
-		certain = j.train.Rows()
+	certain := 0
+	for i, f := range fits {
+		events, lowest, highest := 0, math.Inf(1), math.Inf(-1) // of events and of others: complete separation
+		for r := range j.train.Rows() {
+			eta := f.layout.dot(j.train, r, f.beta)
+			if p := mean(j.m.Kind, eta); i == 0 && (p < 1e-7 || p > 1-1e-7) {
+				certain++
+			}
+			if j.train.y[r] > 0.5 {
+				events++
+				lowest = min(lowest, eta)
+			} else {
+				highest = max(highest, eta)
+			}
+		}
+		if lowest > highest || events == 0 || events == j.train.Rows() {
+			certain = j.train.Rows()
+		}
 	}
 	j.most(RuleSeparation, "", float64(certain), 0, 0)
 }
