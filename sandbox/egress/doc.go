@@ -77,7 +77,7 @@
 //
 // Cells of several answers that are subtracted are chosen by size, each of the 64 largest once as the first choice; whether what is left
 // is one person's mostly is tried for these choices only. Combinations are searched over the new answer and the 512 nearest cells in
-// all: an answer with more, or whose combinations reach further groups that are not ruled out, says so to its reviewers, and only they release it.
+// all: an answer with more, unless its cells share nobody with each other and with earlier ones, or whose combinations reach further groups that are not ruled out, says so to its reviewers, and only they release it.
 // A rule that looks at each side of a difference alone would also withhold cells that merely overlap, which no subtraction takes apart.
 //
 // A Review is one state machine (Machine, 出域审核状态机): sealed, scanned, checked, voted on blindly, consolidated. A refusal is a veto

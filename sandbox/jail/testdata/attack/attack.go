@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sort"
 	"strings"
 	"unsafe"
@@ -91,25 +92,25 @@ var attacks = map[string]func() result{
 	"list the root": func() result { e, err := os.ReadDir("/"); return worked(err == nil && len(e) > 0, err) },
 	"climb by ..":   func() result { _, err := os.ReadFile("../../../../etc/hostname"); return worked(err == nil, err) },
 	"write a file": func() result {
-		p := fmt.Sprintf("/tmp/attack-%d", os.Getpid())
+		p := filepath.Join(os.TempDir(), fmt.Sprintf("attack-%d", os.Getpid()))
 		err := os.WriteFile(p, nil, 0o600)
 		os.Remove(p)
 		return worked(err == nil, err)
 	},
 	"make a link": func() result {
-		p := fmt.Sprintf("/tmp/attack-l%d", os.Getpid())
+		p := filepath.Join(os.TempDir(), fmt.Sprintf("attack-l%d", os.Getpid()))
 		err := os.Symlink("/etc/shadow", p)
 		os.Remove(p)
 		return worked(err == nil, err)
 	},
 	"make a folder": func() result {
-		p := fmt.Sprintf("/tmp/attack-d%d", os.Getpid())
+		p := filepath.Join(os.TempDir(), fmt.Sprintf("attack-d%d", os.Getpid()))
 		err := os.Mkdir(p, 0o700)
 		os.Remove(p)
 		return worked(err == nil, err)
 	},
 	"make a device": func() result {
-		p := fmt.Sprintf("/tmp/attack-n%d", os.Getpid())
+		p := filepath.Join(os.TempDir(), fmt.Sprintf("attack-n%d", os.Getpid()))
 		err := unix.Mknod(p, unix.S_IFCHR|0o600, 0x103)
 		os.Remove(p)
 		return worked(err == nil, err)
