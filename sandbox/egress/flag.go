@@ -40,13 +40,11 @@ func (c *Checked) flag() {
 
 // classes finds lines of a table, cells that agree on all dimensions but one, in which one label holds nearly everybody: who is in the line is
 // known to have it. To hide the cell would not help, for the others of its line are not there or few. A dimension that follows from the others in every line,
-// as a district does from its street, tells nothing and is passed over; so is a table of one dimension, whose line is everybody.
+// as a district does from its street, tells nothing and is passed over. The one line of a table of one dimension is everybody its filters leave, and
+// who has passed them may be known.
 func (c *Checked) classes() Flag {
 	f := Flag{Rule: FlagClass}
 	a := c.answer
-	if len(a.Dimensions) < 2 {
-		return f
-	}
 	for d := range a.Dimensions {
 		type line struct {
 			people, most, cells, top int

@@ -33,6 +33,9 @@ func TestClassDisclosureIsFlagged(t *testing.T) {
 		"nine in ten":            {slices.Concat(flat, people(200, 270, "west", "a"), people(500, 30, "west", "b")), 1},
 		"fewer":                  {slices.Concat(flat, people(200, 260, "west", "a"), people(500, 40, "west", "b")), 0},
 		"streets of districts":   {slices.Concat(people(0, 30, "north", "s1"), people(30, 30, "north", "s2"), people(60, 30, "south", "s3"), people(90, 40, "south", "s4")), 0},
+		"one dimension":          {slices.Concat(people(0, 90, "died"), people(90, 10, "lived")), 1},
+		"one dimension, even":    {slices.Concat(people(0, 80, "died"), people(80, 20, "lived")), 0},
+		"one dimension, a label": {people(0, 90, "died"), 0},
 		"the holder is withheld": {slices.Concat(flat, people(200, 5, "west", "a")), 0},
 	} {
 		got := claims(t, c.rows).check("q-1")
