@@ -260,7 +260,7 @@ func (p *play) generate(work string) error {
 // those of a kept domain are for looking around.
 func (p *play) begin(ctx context.Context, passphrase []byte, m *api.Metrics) (*node.Node, error) {
 	p.head("建立授权运营域 · make the domain")
-	n, people, err := p.found(ctx, founding{dir: p.dir, domain: "demo", district: p.opts.district, hosting: sandbox.P1, units: p.story.Units}, passphrase, m)
+	n, people, err := p.found(ctx, founding{dir: p.dir, domain: "demo", district: p.opts.district, hosting: sandbox.P1, units: p.story.Units, keys: newKeys}, passphrase, m)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -30,6 +31,26 @@ import (
 
 // cheap is a derivation for tests: the passphrase protects nothing here.
 var cheap = keys.Params{Time: 1, Memory: 64, Threads: 1}
+
+// TestPassphraseCost: what the product makes costs whoever guesses a passphrase as much as it should; only scripts are cheaper.
+func TestPassphraseCost(t *testing.T) {
+	if newKeys != keys.Interactive() {
+		t.Errorf("a new folder is made with %+v", newKeys)
+	}
+	dir := t.TempDir()
+	k, err := makeIdentity(filepath.Join(dir, "agency"), secretPhrase, newKeys, rand.Reader, sandbox.Identity{ID: "agency", Party: "agency", Duty: sandbox.Officer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.keys.Close()
+	head, err := os.ReadFile(filepath.Join(dir, "agency", "root.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(head, []byte(`"argon2id":{"time":3,"memory":65536,"threads":4}`)) {
+		t.Error("its root is sealed at another cost")
+	}
+}
 
 var secretPhrase = []byte("correct horse battery")
 

@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
@@ -51,7 +50,7 @@ func (a *app) newIdentityCommand() *cobra.Command {
 		}
 		var i *identity
 		if err := inNewFolder("identity new", dir, func() error {
-			if i, err = makeIdentity(dir, p, keys.Params{}, a.rand, who); err == nil {
+			if i, err = makeIdentity(dir, p, newKeys, a.rand, who); err == nil {
 				i.keys.Close()
 			}
 			return err

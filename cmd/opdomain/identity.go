@@ -21,6 +21,9 @@ type identity struct {
 
 const identityFile = "identity.json"
 
+// newKeys is what it costs to open a key folder made here by its passphrase.
+var newKeys = keys.Interactive()
+
 // makeIdentity draws keys for an identity and writes its folder.
 func makeIdentity(dir string, passphrase []byte, p keys.Params, rand io.Reader, id sandbox.Identity) (*identity, error) {
 	k, err := keys.Create(dir, passphrase, p, rand)

@@ -125,7 +125,7 @@ func (a *app) found(ctx context.Context, f founding, passphrase []byte, m *api.M
 }
 
 func (a *app) initCommand() *cobra.Command {
-	f := founding{hosting: sandbox.P1}
+	f := founding{hosting: sandbox.P1, keys: newKeys}
 	var hosting, identities string
 	var units []string
 	c := verb("init", "Make a domain and the identities it starts with (建域)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {

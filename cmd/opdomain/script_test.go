@@ -24,7 +24,10 @@ import (
 // TestMain lets scripts run the command line as a process of its own.
 func TestMain(m *testing.M) {
 	jail.Enter()
-	testscript.Main(m, map[string]func(){"opdomain": main})
+	testscript.Main(m, map[string]func(){"opdomain": func() {
+		newKeys = cheap // hundreds of commands open folders that protect nothing
+		main()
+	}})
 }
 
 // TestScripts plays testdata/script, which reads as a manual of the command line.

@@ -18,7 +18,6 @@ import (
 
 	"github.com/opdomain/opdomain/attest/channel"
 	"github.com/opdomain/opdomain/attest/durable"
-	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/attest/sm/pki"
 	"github.com/opdomain/opdomain/attest/sm/tlcp"
@@ -226,7 +225,7 @@ func (a *app) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	next, err := makeIdentity(fresh, p, keys.Params{}, a.rand, s.id.Identity)
+	next, err := makeIdentity(fresh, p, newKeys, a.rand, s.id.Identity)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func (a *app) witnessCommand() *cobra.Command {
 		}
 		var w witnessSetup
 		if err := inNewFolder("witness init", dir, func() error {
-			k, err := keys.Create(filepath.Join(dir, "keys"), p, keys.Interactive(), a.rand)
+			k, err := keys.Create(filepath.Join(dir, "keys"), p, newKeys, a.rand)
 			if err != nil {
 				return err
 			}
