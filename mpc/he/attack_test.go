@@ -259,7 +259,7 @@ func TestFloodUniform(t *testing.T) {
 	r := p.rlwe.RingQ()
 	for _, b := range []int{1, 33, 63, 64, 118, 126} {
 		noise := r.NewPoly()
-		if err := addFlood(r, b, rand.Reader, noise); err != nil {
+		if err := addFlood(transforms(r), b, rand.Reader, noise); err != nil {
 			t.Fatal(err)
 		}
 		r.INTT(noise, noise)
@@ -289,7 +289,7 @@ func TestFloodUniform(t *testing.T) {
 		}
 	}
 	for _, b := range []int{0, -1, 127} {
-		if addFlood(r, b, rand.Reader, r.NewPoly()) == nil {
+		if addFlood(transforms(r), b, rand.Reader, r.NewPoly()) == nil {
 			t.Errorf("b = %d is taken", b)
 		}
 	}

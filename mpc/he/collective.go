@@ -1,6 +1,7 @@
 package he
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 
 	"github.com/tuneinsight/lattigo/v5/core/rlwe"
@@ -16,13 +17,15 @@ const seedSize = 32
 
 // keyPart is a party's part of a collective key.
 type keyPart struct {
-	p      *params
-	secret *rlwe.SecretKey
-	dealt  bool
-	shamir *mhe.ShamirSecretShare // of all units' parts together, after OpJoin
-	points []byte                 // the openers of the first share; no other set gets one
-	seed   maphash.Seed
-	issued map[uint64]bool // second halves of ciphertexts a share was given for: the share depends on nothing else
+	p        *params
+	secret   *rlwe.SecretKey
+	dealt    bool
+	shamir   *mhe.ShamirSecretShare // of all units' parts together, after OpJoin
+	points   []byte                 // the openers of the first share; no other set gets one
+	own      byte                   // and the point of this part among them
+	additive lattice.Poly           // λ·s of that set
+	seed     maphash.Seed
+	issued   map[uint64]bool // second halves of ciphertexts a share was given for: the share depends on nothing else
 }
 
 func (k *keyPart) wipe() {
@@ -30,7 +33,8 @@ func (k *keyPart) wipe() {
 	if k.shamir != nil {
 		k.shamir.Q.Zero()
 	}
-	k.secret, k.shamir = nil, nil
+	k.additive.Zero()
+	k.secret, k.shamir, k.additive = nil, nil, lattice.Poly{}
 }
 
 // alive says whether the part was not wiped.
@@ -44,10 +48,7 @@ func (k *keyPart) alive() error {
 // collective is an encryptor under a collective public key.
 type collective struct {
 	p     *params
-	enc   *rlwe.Encryptor
-	ecd   *heint.Encoder
-	pt    *rlwe.Plaintext
-	ct    *rlwe.Ciphertext
+	enc   *encryptor
 	limit int64
 }
 
@@ -189,8 +190,11 @@ func (l *Local) publicKey(args [][]byte) ([][]byte, error) {
 	}
 	pk := rlwe.NewPublicKey(p.rlwe)
 	proto.GenPublicKey(sum, crp, pk)
-	c := &collective{p: p, enc: rlwe.NewEncryptor(p.rlwe, pk), ecd: heint.NewEncoder(p.bgv), pt: heint.NewPlaintext(p.bgv, p.level()),
-		ct: heint.NewCiphertext(p.bgv, 1, p.level()), limit: int64(p.T/2) - 1} // the library reads (T−1)/2 as negative
+	enc, err := newEncryptor(p, pk)
+	if err != nil {
+		return nil, err
+	}
+	c := &collective{p: p, enc: enc, limit: int64(p.T/2) - 1} // the library reads (T−1)/2 as negative
 	h, err := l.keep(c)
 	if err != nil {
 		return nil, err
@@ -211,14 +215,11 @@ func (l *Local) encrypt(args [][]byte) ([][]byte, error) {
 		return nil, err
 	}
 	defer clear(v)
-	defer c.pt.Value.Zero()
-	if err := c.ecd.Encode(v, c.pt); err != nil {
+	ct, err := c.enc.encrypt(l.rand, v, make([]byte, 0, c.p.CiphertextBytes()))
+	if err != nil {
 		return nil, err
 	}
-	if err := c.enc.Encrypt(c.pt, c.ct); err != nil {
-		return nil, err
-	}
-	return [][]byte{appendCiphertext(make([]byte, 0, c.p.CiphertextBytes()), c.ct)}, nil
+	return [][]byte{ct}, nil
 }
 
 func appendCiphertext(b []byte, ct *rlwe.Ciphertext) []byte {
@@ -286,29 +287,44 @@ func (l *Local) partial(args [][]byte) ([][]byte, error) {
 		return nil, fail(sandbox.Conflict, "decryption share", "is given once for a ciphertext")
 	}
 	k.points, k.issued[once] = append([]byte{}, points...), true
-
-	active := make([]mhe.ShamirPublicPoint, len(points))
-	for i, x := range points {
-		active[i] = mhe.ShamirPublicPoint(x)
+	if k.additive.Coeffs == nil {
+		active := make([]mhe.ShamirPublicPoint, len(points))
+		for i, x := range points {
+			active[i] = mhe.ShamirPublicPoint(x)
+		}
+		additive := rlwe.NewSecretKey(k.p.rlwe)
+		cmb := mhe.NewCombiner(*k.p.rlwe, mhe.ShamirPublicPoint(own[0]), active, len(active))
+		if err := cmb.GenAdditiveShare(active, mhe.ShamirPublicPoint(own[0]), *k.shamir, additive); err != nil {
+			return nil, err
+		}
+		k.additive, k.own = additive.Value.Q, own[0]
+	} else if k.own != own[0] {
+		return nil, fail(sandbox.Conflict, "openers", "are fixed before encryption")
 	}
-	additive := rlwe.NewSecretKey(k.p.rlwe)
-	defer additive.Value.Q.Zero()
-	cmb := mhe.NewCombiner(*k.p.rlwe, mhe.ShamirPublicPoint(own[0]), active, len(active))
-	if err := cmb.GenAdditiveShare(active, mhe.ShamirPublicPoint(own[0]), *k.shamir, additive); err != nil {
-		return nil, err
-	}
-	ks, err := mhe.NewKeySwitchProtocol(k.p.rlwe, lattice.DiscreteGaussian{Sigma: 3.2, Bound: 19.2}) // no flooding: that is addFlood's
+	s, err := newStream(l.rand)
 	if err != nil {
 		return nil, err
 	}
-	share := ks.AllocateShare(k.p.level())
-	ks.GenShare(additive, rlwe.NewSecretKey(k.p.rlwe), ct, &share)
-	if err := addFlood(k.p.rlwe.RingQ(), int(args[1][0]), l.rand, share.Value); err != nil {
+	defer s.wipe()
+	e := make([]int64, k.p.n())
+	defer clear(e)
+	s.gauss(e)
+	noise := k.p.rlwe.RingQ().NewPoly()
+	defer noise.Zero()
+	fs := k.p.transforms()
+	if err := flood(fs, int(args[1][0]), s, e, noise.Coeffs); err != nil {
 		return nil, err
 	}
-	// The library multiplies lazily here: one share in some hundreds has a coefficient of its modulus or more.
-	k.p.rlwe.RingQ().Reduce(share.Value, share.Value)
-	return [][]byte{appendPoly(nil, share.Value)}, nil
+	out := make([]byte, 0, len(args[4])/2)
+	for j, f := range fs {
+		red, c1, secret, x := k.p.rlwe.RingQ().SubRings[j].MRedConstant, ct.Value[1].Coeffs[j], k.additive.Coeffs[j], noise.Coeffs[j]
+		f.forward(x, floodBound)
+		for i := range x {
+			r := f.half(x[i]) + lattice.MRed(c1[i], secret[i], f.q, red)
+			out = binary.LittleEndian.AppendUint64(out, lattice.CRed(lattice.CRed(r, 2*f.q), f.q))
+		}
+	}
+	return [][]byte{out}, nil
 }
 
 // open adds the openers' shares and the gate's own part. The gate's never leaves, so it needs no flooding.

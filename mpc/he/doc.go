@@ -33,16 +33,18 @@
 // # What is ours and not the library's
 //
 //   - Codec: coefficients only, exact lengths, each below its modulus; the library's decoder ends the process on a ciphertext one byte short.
-//   - Flooding: uniform 127-bit noise from the reader passed in. The library's lies on a grid: two of three parties take the third's
-//     secret from two shares in a second. The attack is a test, and fails on ours.
+//   - Flooding: uniform noise of up to 127 bits. The library's lies on a grid: two of three parties take the third's secret from two shares
+//     in a second. The attack is a test, and fails on ours.
+//   - Encrypting sums and features, and decryption shares: the library's arithmetic in half its time, with draws in constant time.
 //   - Once: one share for a ciphertext and one set of openers, in the adapter; one sum an epoch, durably "issued" before a share is made,
 //     in the Ledger. A failure is followed by a new epoch with new keys, never by a second try.
 //   - Reduction: shares of the library may have coefficients of their modulus or more; they are reduced before they are encoded.
 //
-// For reviewers: the library draws keys and encryption noise from crypto/rand by itself (BLAKE2b as an XOF over a 64-byte seed) and its
-// samplers take no other source; only the flooding, signatures and seals use the reader that is passed in. Its Gaussian and uniform
-// samplers are not constant in time. SM algorithms cover everything around the lattice: signatures, seals, digests; the common reference
-// polynomial is expanded with BLAKE2b from an SM3 digest of the plan.
+// For reviewers: what is drawn for encrypting sums and features, for shares and for flooding comes from SM4 in counter mode, under a key
+// read from the reader passed in for each operation. Keys, single customers' ciphertexts and the encryption of zero over a score are
+// the library's own: from crypto/rand by itself (BLAKE2b as an XOF over a 64-byte seed), by samplers that are not constant in time. SM
+// algorithms cover everything around the lattice: signatures, seals, digests; the common reference polynomial is expanded with BLAKE2b
+// from an SM3 digest of the plan, the second half of an asker's ciphertext with SM4 from a seed that is sent in its place.
 //
 // # The adapter's process
 //

@@ -25,7 +25,7 @@ const (
 	OpOpen                     // handle of the gate's part, ciphertext, shares → values
 	OpErase                    // handle → –
 	OpNewClient                // set → handle, public key, relinearisation key, public key for one: an asker's own keys
-	OpEncryptOwn               // handle, float64 values → ciphertext
+	OpEncryptOwn               // handle, float64 values → first half of a ciphertext, seed of the second
 	OpScore                    // set, public key, relinearisation key, link, bias and weights, ciphertexts → ciphertext
 	OpDecryptOwn               // handle, ciphertext → float64 values
 	OpEncryptOne               // handle, float64 features of one customer → ciphertext
@@ -46,8 +46,8 @@ const (
 	maxArgs = 4096
 )
 
-// Local (本地引擎) is the adapter in this process. Randomness of the flooding comes from the reader it is made with; the library draws
-// keys and encryption noise from the system's by itself. One call runs at a time.
+// Local (本地引擎) is the adapter in this process. Randomness of encryptions, shares and flooding comes from the reader it is made with; the
+// library draws keys from the system's by itself. One call runs at a time.
 type Local struct {
 	rand io.Reader
 

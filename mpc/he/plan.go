@@ -17,7 +17,7 @@ const (
 	MinSecurity    = 64 // bits of statistical distance, over all shares of an epoch
 )
 
-// errorBound and shareBound bound |e| of an encryption (σ 3.2 cut at 6σ) and of a share's Gaussian (σ √(3.2²+3.2²), cut at 6σ).
+// errorBound and shareBound bound |e| of an encryption (σ 3.2 cut at 6σ) and, with room, of a share's own Gaussian.
 const (
 	errorBound = 20
 	shareBound = 32

@@ -232,8 +232,9 @@ func TestModelRefusals(t *testing.T) {
 		*which = sent
 		if valid && i%3 == 2 { // whole and in range: the call would be run
 			p, _ := paramsOf(ScoringSet)
-			err = readPolys("ciphertext", sent, p.Q, lattices(p)...)
-			if (err == nil) != fits(p, sent, 2, at) {
+			_, err = weighted(p, []float64{1}, [][]byte{sent})
+			half := len(sent) - seedSize
+			if (err == nil) != (at >= half || fits(p, sent[:half], 1, at)) {
 				t.Errorf("mutation %d: %v", i, err)
 			}
 		} else if !valid {

@@ -20,7 +20,6 @@ import (
 type client struct {
 	p      *params
 	secret *rlwe.SecretKey
-	enc    *rlwe.Encryptor
 	ecd    *hefloat.Encoder
 	one    *oneKey
 }
@@ -30,7 +29,7 @@ func (c *client) wipe() {
 		c.secret.Value.Q.Zero()
 		c.secret.Value.P.Zero()
 		c.one.secret.Value.Q.Zero()
-		c.secret, c.enc, c.one = nil, nil, nil
+		c.secret, c.one = nil, nil
 	}
 }
 
@@ -105,10 +104,12 @@ func decodeQP(what string, p *params, b []byte, into ...ringqp.Poly) error {
 }
 
 // scoringReference is the second half of every asker's public key, which nobody chooses: with one of the asker's making, such as zero, an
-// encryption of zero would cover nothing.
-func scoringReference(p *params) (mhe.PublicKeyGenCRP, error) {
-	d := sm.Sum(sm.Frame([]byte("opdomain he scoring reference"), []byte(p.Name)))
-	return reference(p, d[:])
+// encryption of zero would cover nothing. It is made once for a set, and only read.
+func scoringReference(p *params) (mhe.PublicKeyGenCRP, error) { return p.scoring() }
+
+func (r *params) scoringReference() (mhe.PublicKeyGenCRP, error) {
+	d := sm.Sum(sm.Frame([]byte("opdomain he scoring reference"), []byte(r.Name)))
+	return reference(r, d[:])
 }
 
 // publicShare is the first half, b = e − a·s.
@@ -149,7 +150,6 @@ func (l *Local) newClient(args [][]byte) ([][]byte, error) {
 		return nil, err
 	}
 	rlk := kg.GenRelinearizationKeyNew(c.secret)
-	c.enc = rlwe.NewEncryptor(p.rlwe, c.secret)
 	var one []byte
 	if c.one, one, err = newOneKey(); err != nil {
 		return nil, err
@@ -183,32 +183,6 @@ func appendFloats(b []byte, v []float64) []byte {
 	return b
 }
 
-// encryptOwn encrypts an asker's values: features divided by their range, so within [-1, 1].
-func (l *Local) encryptOwn(args [][]byte) ([][]byte, error) {
-	if err := counted(args, 2); err != nil {
-		return nil, err
-	}
-	c, err := key[*client](l, args[0])
-	if err != nil {
-		return nil, err
-	}
-	v, err := readFloats(args[1], c.p.Slots, 1)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(v)
-	pt, ct := hefloat.NewPlaintext(c.p.ckks, c.p.level()), hefloat.NewCiphertext(c.p.ckks, 1, c.p.level())
-	defer pt.Value.Zero()
-	pt.Scale = rlwe.NewScale(1 << featureScale)
-	if err := c.ecd.Encode(v, pt); err != nil {
-		return nil, err
-	}
-	if err := c.enc.Encrypt(pt, ct); err != nil {
-		return nil, err
-	}
-	return [][]byte{appendCiphertext(make([]byte, 0, c.p.CiphertextBytes()), ct)}, nil
-}
-
 // sigmoid is the polynomial that stands for 1/(1+e^-8x) on [-1, 1]: Chebyshev, degree 15.
 var sigmoid = sync.OnceValue(func() bignum.Polynomial {
 	f := func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
@@ -227,7 +201,7 @@ func sigmoidAt(x float64) float64 {
 	return x*b1 - b2 + c
 }
 
-// score runs a model: args are set, public key, relinearisation key, the link, bias and weights over ranges, ciphertexts of features.
+// score runs a model: args are set, public key, relinearisation key, the link, bias and weights over ranges, the ciphertexts of features.
 func (l *Local) score(args [][]byte) ([][]byte, error) {
 	if len(args) < 6 || len(args) > 5+MaxFeatures {
 		return nil, fail(sandbox.Invalid, "scoring", "is of one to 256 features")
@@ -253,26 +227,10 @@ func (l *Local) score(args [][]byte) ([][]byte, error) {
 		return nil, err
 	}
 	ev := hefloat.NewEvaluator(p.ckks, rlwe.NewMemEvaluationKeySet(rlk))
-	acc, ct := (*rlwe.Ciphertext)(nil), hefloat.NewCiphertext(p.ckks, 1, p.level())
-	ct.Scale = rlwe.NewScale(1 << featureScale)
-	for i, b := range args[5:] {
-		if err := readPolys("ciphertext", b, p.Q, ct.Value...); err != nil {
-			return nil, err
-		}
-		whole := int64(math.RoundToEven(math.Ldexp(w[1+i], weightScale)))
-		if acc == nil {
-			acc, err = ev.MulNew(ct, whole)
-		} else {
-			err = ev.MulThenAdd(ct, whole, acc)
-		}
-		if err != nil {
-			return nil, err
-		}
+	acc, err := weighted(p, w[1:], args[5:])
+	if err != nil {
+		return nil, err
 	}
-	if acc.Scale.Cmp(ct.Scale) != 0 || acc.Level() != p.level() {
-		return nil, fail(sandbox.Internal, "score", "is multiplied by whole numbers")
-	}
-	acc.Scale = p.ckks.DefaultScale()
 	if err := ev.Add(acc, w[0], acc); err != nil {
 		return nil, err
 	}
@@ -296,7 +254,7 @@ func (l *Local) score(args [][]byte) ([][]byte, error) {
 	for i := range acc.Value {
 		r.Add(acc.Value[i], zero.Value[i], acc.Value[i])
 	}
-	if err := addFlood(r, flood, l.rand, acc.Value[0]); err != nil {
+	if err := addFlood(p.transforms(), flood, l.rand, acc.Value[0]); err != nil {
 		return nil, err
 	}
 	for i := range acc.Value {

@@ -140,7 +140,7 @@ func (l *Local) scoreOne(args [][]byte) ([][]byte, error) {
 	}
 	r.NTT(cover, cover)
 	r.Add(ct.Value[0], cover, ct.Value[0])
-	if err := addFlood(r, oneFlood, l.rand, ct.Value[0]); err != nil {
+	if err := addFlood(p.transforms(), oneFlood, l.rand, ct.Value[0]); err != nil {
 		return nil, err
 	}
 	return [][]byte{appendCiphertext(nil, ct)}, nil

@@ -8,6 +8,7 @@ import (
 	"github.com/tuneinsight/lattigo/v5/core/rlwe"
 	"github.com/tuneinsight/lattigo/v5/he/hefloat"
 	"github.com/tuneinsight/lattigo/v5/he/heint"
+	"github.com/tuneinsight/lattigo/v5/mhe"
 
 	"github.com/opdomain/opdomain/sandbox"
 )
@@ -75,8 +76,11 @@ func (s Set) derived() Set {
 	return s
 }
 
-// CiphertextBytes is the size of one fresh ciphertext.
+// CiphertextBytes is the size of one fresh ciphertext under a public key.
 func (s Set) CiphertextBytes() int { return 2 * len(s.Q) * 8 << s.LogN }
+
+// OwnBytes is the size of one under the sender's own secret key: the second half is drawn from a seed, which stands for it.
+func (s Set) OwnBytes() int { return len(s.Q)*8<<s.LogN + seedSize }
 
 // setNamed finds a registered set.
 func setNamed(name SetName) (Set, error) {
@@ -94,6 +98,10 @@ type params struct {
 	bgv  heint.Parameters
 	ckks hefloat.Parameters
 	rlwe *rlwe.Parameters
+
+	// Made once, when first asked for.
+	transforms func() []*transform // of Q
+	scoring    func() (mhe.PublicKeyGenCRP, error)
 }
 
 var built sync.Map // SetName → func() (*params, error)
@@ -127,6 +135,8 @@ func (s Set) build() (*params, error) {
 	if err != nil || r.rlwe == nil {
 		return nil, &sandbox.Error{Op: "he", Kind: sandbox.Internal, Object: string(s.Name), Detail: "the library builds it", Err: err}
 	}
+	r.scoring = sync.OnceValues(r.scoringReference)
+	r.transforms = sync.OnceValue(func() []*transform { return transforms(r.rlwe.RingQ()) })
 	return r, nil
 }
 
