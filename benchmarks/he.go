@@ -5,14 +5,16 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/opdomain/opdomain/mpc/he"
+	"github.com/opdomain/opdomain/mpc/he/bare"
 )
 
 const heHeader = "| homomorphic encryption, one core | CPU-ms | rate | size |\n|---|---:|---:|---:|"
 
 // heLines measures sums and scoring in this process, through the adapter's own codec: what a unit, a carrier, an opener, an asker and the
-// domain each do. Rates are by processor time.
+// domain each do, each beside the library alone in the same parameters, without codec and checks. Rates are by processor time.
 func heLines(lines []string, repeat int) ([]string, error) {
 	ctx := context.Background()
 	lines = append(lines, heHeader)
@@ -34,6 +36,9 @@ func heLines(lines []string, repeat int) ([]string, error) {
 			continue
 		}
 		if err := heSums(s, add); err != nil {
+			return nil, err
+		}
+		if err := bareSums(s, add); err != nil {
 			return nil, err
 		}
 	}
@@ -112,6 +117,32 @@ func heSums(s he.Set, add heAdd) error {
 	})
 }
 
+// bareSums is the library alone.
+func bareSums(s he.Set, add heAdd) error {
+	b, err := bare.NewSum(s.LogN, s.Q, s.T)
+	if err != nil {
+		return err
+	}
+	values := make([]int64, s.Slots)
+	for i := range values {
+		values[i] = int64(i * 7919)
+	}
+	const many = 16
+	if err := add("the library alone: the same column sum", many*s.Slots, "values/s", "–", func() error {
+		if err := b.Encrypt(values, many); err != nil {
+			return err
+		}
+		b.Add()
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := add("the library alone: adding", many*s.Slots, "values/s", "–", func() error { b.Add(); return nil }); err != nil {
+		return err
+	}
+	return add("the library alone: one share with its own noise of that width, which does not flood", 1, "shares/s", "–", func() error { b.Share(); return nil })
+}
+
 // heShares bounds the runs of what is done once for a ciphertext.
 const heShares = 64
 
@@ -133,7 +164,13 @@ func heScores(add heAdd) error {
 		}
 		one[f] = columns[f][0]
 	}
-	size := fmt.Sprintf("error ≤ %.2g", he.LogisticLink.Bound())
+	var set he.Set
+	for _, s := range he.Sets() {
+		if s.Name == he.ScoringSet {
+			set = s
+		}
+	}
+	size := fmt.Sprintf("error ≤ %.2g; %d bytes/value there", he.LogisticLink.Bound(), set.OwnBytes()/set.Slots)
 	if err := add("32-feature logistic scoring, batch of 8,192: encrypt, score, decrypt", customers, "customers/s", size, func() error {
 		cts, err := a.Encrypt(ctx, m.Ranges, columns)
 		if err != nil {
@@ -143,6 +180,16 @@ func heScores(add heAdd) error {
 		if err == nil {
 			_, err = a.Decrypt(ctx, m.Link, ct, customers)
 		}
+		return err
+	}); err != nil {
+		return err
+	}
+	lib, err := bare.NewScore(set.LogN, set.Q, set.P, set.LogScale, func(x float64) float64 { return 1 / (1 + math.Exp(-x)) })
+	if err != nil {
+		return err
+	}
+	if err := add("the library alone: the same batch, not circuit-private", customers, "customers/s", fmt.Sprintf("%d bytes/value there", set.CiphertextBytes()/set.Slots), func() error {
+		_, err := lib.Run(columns, m.Weights)
 		return err
 	}); err != nil {
 		return err
