@@ -10,12 +10,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/mpc/he"
+	"github.com/opdomain/opdomain/mpc/he/jailed"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/jail"
 )
 
 const (
@@ -46,9 +49,44 @@ customers scored without showing their features. All data are generated; results
 	return group(heVerb, "Homomorphic encryption: totals over several units, scoring of encrypted features (同态加密)", demo, engine, unit)
 }
 
-// heEngine is this program again as the adapter's process.
-func heEngine() (*he.Child, error) {
+// heEngines starts engines: in the jail, or, where this machine lacks a layer, as this program again with bounded memory and files. Which
+// of both is said aloud; a domain has the jail or no engine.
+type heEngines struct {
+	jail   *jail.Launcher
+	lacks  error    // why they are not in the jail
+	looked []string // of the first in the jail
+}
+
+func newHeEngines() *heEngines {
+	e := &heEngines{}
+	if e.jail, e.lacks = jail.New(jail.Config{}); e.lacks == nil {
+		_, e.lacks = jailed.Tier(e.jail)
+	}
+	return e
+}
+
+func (e *heEngines) Close() {
+	if e.jail != nil {
+		_ = e.jail.Close()
+	}
+}
+
+func (e *heEngines) start() (*he.Child, error) {
+	if e.lacks == nil {
+		return he.NewChild(jailed.Launch{Jail: e.jail, Memory: engineMemory, Began: func(p *jail.Process) { e.looked = p.Posture() }})
+	}
 	return he.NewChild(he.Program{Path: "/proc/self/exe", Args: []string{"opdomain", heVerb, engineVerb}})
+}
+
+// say prints where the engines run.
+func (e *heEngines) say(out io.Writer) {
+	if e.lacks == nil {
+		tier, _ := jailed.Tier(e.jail)
+		d := jail.Posture(e.looked).Digest()
+		fmt.Fprintf(out, "   engines in the jail, tier %s, posture %x 引擎在隔离环境中\n", tier, d[:8])
+		return
+	}
+	fmt.Fprintf(out, "   ENGINES ARE NOT IN THE JAIL: %v 引擎未隔离\n   here their memory and files are bounded; a domain would refuse to start one\n", e.lacks)
 }
 
 // The demo's question: group keys are district and disease group.
@@ -98,7 +136,9 @@ func (a *app) heUnit(ctx context.Context, number, dir string) error {
 	if err != nil {
 		return usageError{errors.New("the unit's number is one")}
 	}
-	engine, err := heEngine()
+	engines := newHeEngines()
+	defer engines.Close()
+	engine, err := engines.start()
 	if err != nil {
 		return err
 	}
@@ -245,12 +285,15 @@ func (p *heProcess) order(order byte, parts ...[]byte) ([][]byte, error) {
 	return out, nil
 }
 
-// end stops the process: at once, or by the end of its input.
+// end stops the process: at once, or by the end of its input, for which it has ten seconds.
 func (p *heProcess) end(kill bool) {
-	if kill {
-		_ = p.cmd.Process.Kill()
-	}
 	_ = p.in.Close()
+	wait := 10 * time.Second
+	if kill {
+		wait = 0
+	}
+	late := time.AfterFunc(wait, func() { _ = p.cmd.Process.Kill() })
+	defer late.Stop()
 	_ = p.cmd.Wait()
 }
 

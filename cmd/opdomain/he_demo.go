@@ -35,7 +35,7 @@ func (a *app) heDemo(ctx context.Context) error {
 	var all []*heProcess
 	defer func() {
 		for _, u := range all {
-			u.end(true)
+			u.end(false) // its engine's process goes with it
 		}
 	}()
 	fmt.Fprintln(a.out, "1. five source units, each a process of its own 五个数源单位, 各为独立进程")
@@ -49,12 +49,15 @@ func (a *app) heDemo(ctx context.Context) error {
 		}
 		fmt.Fprintf(a.out, "   %s: process %d\n", u.member.ID, u.cmd.Process.Pid)
 	}
-	g, err := a.newHeGate(filepath.Join(dir, "gate"))
+	engines := newHeEngines()
+	defer engines.Close()
+	g, err := a.newHeGate(engines, filepath.Join(dir, "gate"))
 	if err != nil {
 		return err
 	}
 	defer g.engine.Close()
 	defer g.ledger.Close()
+	engines.say(a.out)
 
 	fmt.Fprintln(a.out, "2. epoch 1: units 1, 2 and 3 are to open; unit 3 is killed after it has contributed 第一轮: 单位三中途失联")
 	gate, plan, err := a.heBegin(ctx, g, all, 1, 3, []int{0, 1, 2})
@@ -126,10 +129,10 @@ func (a *app) heDemo(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintln(a.out, "4. an insurer has three of its customers scored without showing their features 保险机构密态评分")
-	return a.heScoring(ctx)
+	return a.heScoring(ctx, engines)
 }
 
-func (a *app) newHeGate(dir string) (*heGate, error) {
+func (a *app) newHeGate(engines *heEngines, dir string) (*heGate, error) {
 	g := &heGate{}
 	if _, err := io.ReadFull(a.rand, g.run[:]); err != nil {
 		return nil, err
@@ -144,7 +147,7 @@ func (a *app) newHeGate(dir string) (*heGate, error) {
 	if g.ledger, err = he.OpenLedger(dir); err != nil {
 		return nil, err
 	}
-	if g.engine, err = heEngine(); err != nil {
+	if g.engine, err = engines.start(); err != nil {
 		_ = g.ledger.Close()
 		return nil, err
 	}
@@ -240,13 +243,13 @@ func (a *app) hePrint(r *he.Result, units []*heProcess) error {
 }
 
 // heScoring plays an insurer and the domain, each with an adapter of its own.
-func (a *app) heScoring(ctx context.Context) error {
-	mine, err := heEngine()
+func (a *app) heScoring(ctx context.Context, engines *heEngines) error {
+	mine, err := engines.start()
 	if err != nil {
 		return err
 	}
 	defer mine.Close()
-	domain, err := heEngine()
+	domain, err := engines.start()
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opdomain/opdomain/attest/keys/pkcs11"
+	"github.com/opdomain/opdomain/mpc/he/jailed"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/jail"
 )
@@ -40,6 +41,9 @@ exit status: 0 done, 1 failed, 2 wrong usage, 3 refused by the domain's policy`
 
 func main() {
 	jail.Enter() // returns, unless the jail started this process
+	if code := jailed.Enter(rand.Reader); code >= 0 {
+		os.Exit(code)
+	}
 	if err := harden(os.Args[1:]); err != nil {
 		os.Exit((&app{err: os.Stderr}).fail(err))
 	}

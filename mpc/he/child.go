@@ -20,7 +20,7 @@ import (
 const maxCall = 256 << 20
 
 // Launch (启动方式) starts the process that Serve runs in. Calls go to its input and answers come from its output; Kill ends it at once
-// and waits. Program is the one that comes with this package; a jail that takes over implements the same.
+// and waits. Package jailed has the one that confines; Program only bounds.
 type Launch interface {
 	Start() (Process, error)
 }

@@ -48,6 +48,7 @@
 //
 // # The adapter's process
 //
-// All lattice arithmetic is behind Engine: Local runs in this process, Child in one of its own with bounded memory, which holds the key parts and
-// is all that a fault of the library can take down. Errors are *sandbox.Error, *Refused for a plan or *Abort for an epoch; none names a value.
+// All lattice arithmetic is behind Engine: Local runs in this process, Child in one of its own, which holds the key parts and is all that a
+// fault of the library can take down. Package jailed starts a Child in the jail; Program bounds its memory and files alone, for demos
+// on machines that lack a layer. Errors are *sandbox.Error, *Refused for a plan or *Abort for an epoch; none names a value.
 package he

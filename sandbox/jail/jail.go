@@ -81,6 +81,10 @@ type Job struct {
 	Module  *Image   // of W and Wp: the wasm module
 	Dataset *Dataset // nil: none
 	Limits  Limits
+
+	// Entry (自有程序入口), of T1 and T1p in place of an image, is argument 0 under which the jail's own program is started inside: an engine of
+	// this project whose library nobody trusts. Its program says by Entered that it knows the name. It speaks bytes on Stream and no gRPC.
+	Entry string
 }
 
 // Reason (终止原因) says how a plug-in ended or why it did not start. It is one of these and never the plug-in's words.
@@ -248,6 +252,17 @@ func (r Report) refuse(t Tier) error {
 		return nil
 	}
 	return &Fault{Op: "jail: start", Reason: Layer, Object: missing[0].Name, Detail: fmt.Sprintf("%s needs it: %s", t, missing[0].Detail)}
+}
+
+// MissingOwn is Missing for a Job with an Entry, which also wants a program that can be an image.
+func (r Report) MissingOwn(t Tier) []Part {
+	switch t {
+	case T1:
+		t = W
+	case T1p:
+		t = Wp
+	}
+	return r.Missing(t)
 }
 
 // Verdict (金丝雀结论) is what the attacks of a canary came to.

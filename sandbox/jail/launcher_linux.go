@@ -163,10 +163,26 @@ func (l *Launcher) Start(ctx context.Context, job Job) (*Process, error) {
 	if err := l.Halted(); err != nil {
 		return nil, err
 	}
+	if job.Entry != "" && (job.Image != nil || job.Module != nil || job.Dataset != nil || strings.HasPrefix(job.Entry, stageName) || job.Entry == wasmName) {
+		return nil, &sandbox.Error{Op: "jail: start", Kind: sandbox.Invalid, Object: "entry", Detail: "stands in place of an image, without a module or data, under a name of its own"}
+	}
 	c := child{args: []string{pluginName}, image: job.Image}
 	switch job.Tier {
+	case T1, T1p:
+		if job.Entry == "" {
+			break
+		}
+		if missing := l.report.MissingOwn(job.Tier); len(missing) > 0 {
+			return nil, &Fault{Op: "jail: start", Reason: Layer, Object: missing[0].Name, Detail: missing[0].Detail}
+		}
+		if job.Image, err = l.self(); err != nil {
+			return nil, err
+		}
+		c = child{args: []string{job.Entry}, image: job.Image, bare: true}
+	}
+	switch job.Tier {
 	case W, Wp:
-		if job.Module == nil || job.Image != nil {
+		if job.Module == nil || job.Image != nil || job.Entry != "" {
 			return nil, &sandbox.Error{Op: "jail: start", Kind: sandbox.Invalid, Object: string(job.Tier), Detail: "runs a module, and no image"}
 		}
 		if c.image, err = l.self(); err != nil {

@@ -17,6 +17,9 @@ var errSystem = &Fault{Op: "jail", Reason: Layer, Object: layerSystem, Detail: "
 // Enter returns.
 func Enter() {}
 
+// Entered is false.
+func Entered(string) (io.ReadWriter, bool) { return nil, false }
+
 // Config (隔离配置) is not used here.
 type Config struct {
 	Program string
@@ -75,6 +78,9 @@ type Process struct{}
 
 // Conn is nil.
 func (*Process) Conn() grpc.ClientConnInterface { return nil }
+
+// Stream is nil.
+func (*Process) Stream() io.ReadWriter { return nil }
 
 // Posture is empty.
 func (*Process) Posture() Posture { return nil }

@@ -57,6 +57,14 @@ type Process struct {
 // Conn is the plug-in's gRPC. Errors of calls are Faults without the plug-in's words; a message over the limit ends it.
 func (p *Process) Conn() grpc.ClientConnInterface { return p.conn }
 
+// Stream is the channel of a process that was started by its Entry: bytes that end when it does; nil of every other.
+func (p *Process) Stream() io.ReadWriter {
+	if p.job.Entry == "" {
+		return nil
+	}
+	return p.rpc
+}
+
 // Posture is what was seen from outside before the process got data.
 func (p *Process) Posture() Posture { return p.posture }
 

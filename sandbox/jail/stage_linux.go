@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/bits"
 	"os"
 	"runtime"
@@ -12,6 +13,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/opdomain/opdomain/sandbox/jail/guest"
 )
 
 // Names, as argument 0, under which a program starts itself again; see Enter.
@@ -57,6 +60,16 @@ func Enter() {
 	case wasmName:
 		os.Exit(hostModule())
 	}
+}
+
+// Entered says whether this process was started by the jail for a Job with this Entry, and gives its end of the channel. A program that
+// has entries asks right behind Enter, and ends when the channel does.
+func Entered(entry string) (io.ReadWriter, bool) {
+	if len(os.Args) == 0 || os.Args[0] != entry || os.Getenv(guest.Variable) != guest.Version {
+		return nil, false
+	}
+	f := os.NewFile(rpcFD, "stream")
+	return f, f != nil
 }
 
 // entered is set by Enter: a program that does not call it would start itself whole in the place of a stage.
