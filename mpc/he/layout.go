@@ -220,3 +220,9 @@ func joined(limbs []int64) *big.Int {
 	}
 	return v
 }
+
+// Check refuses a layout that no plan could have, from public shapes only: codes he.layout and he.operator.
+func (l *Layout) Check() []sandbox.Reason { return l.check() }
+
+// Values counts the slots that hold a value when so many units contribute (密文容量).
+func (l *Layout) Values(units int) int { return l.slots(units) }
