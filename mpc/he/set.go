@@ -158,3 +158,9 @@ func (r *params) n() int { return 1 << r.LogN }
 
 // word is the size of one coefficient.
 const word = 8
+
+// Ciphertexts counts the ciphertexts that so many values take.
+func (s Set) Ciphertexts(values int) int {
+	per := s.Slots - checkSlots
+	return (values + per - 1) / per
+}

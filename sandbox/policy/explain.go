@@ -49,7 +49,7 @@ func (f *Facts) trainer(c sandbox.Class, d query.Derivation) query.ExplainedEngi
 }
 
 // Choose says how the answer to a derived question of class A would be computed: by the domain engine where hosting, district and the
-// grade of every column let it open them, otherwise on shares, or on ciphertexts where the question is one of sums over one input.
+// grade of every column let it open them, otherwise on ciphertexts where nothing stops it there, or on shares.
 func (f *Facts) Choose(d query.Derivation) query.ExplainedEngine {
 	g := *f
 	g.Engine = sandbox.Domain
@@ -63,9 +63,11 @@ func (f *Facts) Choose(d query.Derivation) query.ExplainedEngine {
 		return query.ExplainedEngine{Engine: sandbox.Domain, Here: true,
 			Why: fmt.Sprintf("no foreign code sees a value, and hosting %s opens grade %d%s to the columnar engine", f.Hosting, d.Highest, personal)}
 	}
-	x := query.ExplainedEngine{Engine: sandbox.MPC, Why: why[0].Rule}
-	if d.Additive() {
-		x.Engine = sandbox.HE
+	x := query.ExplainedEngine{Engine: sandbox.HE, Why: why[0].Rule}
+	for _, s := range d.Stops() {
+		if s.Operator != "group" { // labels can be fixed
+			x.Engine = sandbox.MPC
+		}
 	}
 	for _, r := range why {
 		if !slices.Contains(x.Columns, r.Column) {

@@ -25,6 +25,7 @@ type Explanation struct {
 	Noise       *ExplainedNoise   `json:"noise,omitempty"`        // how numbers leave, where not exact
 	Shown       string            `json:"shown,omitempty"`        // which published cells are shown
 	Engine      ExplainedEngine   `json:"engine,omitzero"`        // chosen by policy
+	Stops       []ExplainedStop   `json:"stops,omitempty"`        // what keeps it from ciphertexts; none: nothing does
 	Cost        Estimate          `json:"cost"`
 }
 
@@ -89,6 +90,9 @@ func (d Derivation) Explain() Explanation {
 	e := Explanation{Inputs: []ExplainedInput{}, Columns: []ExplainedColumn{}, Outputs: []ExplainedOutput{}, Highest: d.Highest, Personal: d.Personal,
 		MinSubjects: d.MinSubjects, MaxShare: d.MaxShare, PPercent: d.PPercent, Prior: d.Prior, MaxBits: d.MaxBits, Shown: d.Spec.shown(), Cost: d.Estimate()}
 	e.Noise = d.noiseExplained()
+	if d.complete {
+		e.Stops = d.Stops()
+	}
 	for i, in := range d.Inputs {
 		x := ExplainedInput{Dataset: in.Dataset, Title: in.Described.Title, Version: in.Version, Opens: append([]string{}, in.Needed...)}
 		if h := in.Described.Holding; slices.Contains(d.Holdings(), Holding{in.Dataset, h}) && !slices.Contains(x.Opens, h) {

@@ -98,15 +98,3 @@ func (d *deriver) outputs() {
 		names[o.Name] = true
 	}
 }
-
-// Additive says whether the question is one of counts and sums over one input, which ciphertexts can be added up to.
-func (d Derivation) Additive() bool {
-	for _, m := range d.Spec.Measures {
-		switch m.Func {
-		case sandbox.Count, sandbox.Sum, sandbox.Mean, sandbox.Histogram, sandbox.Ratio:
-		default:
-			return false
-		}
-	}
-	return d.complete && len(d.Inputs) == 1
-}

@@ -20,7 +20,7 @@
 // present. People are distinct protected subjects: ten rows of one person are one. "Adds" is what each person contributes, with the
 // two largest and the sum, exact in 128 bits. The arithmetic is the same whatever the order of rows, batches and workers, so that equal
 // questions on equal versions give equal bits. Under HE, ciphertexts of each unit are added and multiplied once, under MPC shares are
-// also compared; neither is in this release, and what they give is held to the same evidence.
+// also compared; what they give is held to the same evidence, of which HE has bounds only.
 //
 //	function     evidence for the gate                     arithmetic                         bits     HE              MPC
 //	count        people; rows each adds                    int64                              exact    yes             yes
@@ -38,12 +38,12 @@
 //	correlation  people on the thinner side; adds; n − 2   rational and integer root          exact    yes, divided    yes
 //	ratio        people with both; adds to either sum      Σx ÷ Σy, half away from zero       exact    yes, divided    yes
 //	dot          people with both; products add            Σxy in 64 bits, checked            exact    yes: products   yes
-//	linear       thinner side; adds; n − parameters        moments, solved in rationals       exact    yes, solved     yes
+//	linear       thinner side; adds; n − parameters        moments, solved in rationals       exact    no: solved      yes
 //	logistic     thinner side; adds; n − parameters        Newton in float64, fixed order     exact    no              approximate
 //	plain        never: rows do not leave as class A       –                                  –        no              no
 //
 // The thinner side is that of a quantile, or of the mean of any column that a variance, its kin or a regression is over: the people whose
-// own mean lies there. A least or greatest value is redacted unless its rule calls it structural; a quantile leaves rounded to two digits. "Divided", "rooted" and "solved" mean that the sums are opened to the gate and the last step is taken there.
+// own mean lies there. A least or greatest value is redacted unless its rule calls it structural; a quantile leaves rounded to two digits. "Divided" and "rooted" mean that the sums are opened to the gate and the last step is taken there; Stops says what stops a question under HE.
 //
 // Units: a bin's edges and a measure's values are integers in the column's scaled unit (money in fen). Errors are *sandbox.Error of kind
 // Invalid or TooLarge and name the place and the rule, never a filter value.

@@ -117,6 +117,13 @@ func (e Explanation) Text() string {
 		}
 		fmt.Fprintf(&b, "engine 计算方式 %s%s: %s\n", e.Engine.Engine, here, e.Engine.Why)
 	}
+	for _, s := range e.Stops {
+		fmt.Fprintf(&b, "ciphertexts 密态: stopped by %s", s.Operator)
+		if s.Column != "" {
+			fmt.Fprintf(&b, " of %s", s.Column)
+		}
+		fmt.Fprintf(&b, ": %s; %s\n", s.Rule, s.Instead)
+	}
 	b.WriteString(e.Cost.text())
 	return b.String()
 }

@@ -41,3 +41,11 @@ func (q *Question) Answer(r *he.Result) (*Answer, error) {
 	}
 	return a, nil
 }
+
+// Rows counts the rows that some output of the group counts; 0 where no unit has one.
+func (g Group) Rows() (most int64) {
+	for _, v := range g.Values {
+		most = max(most, v.Rows)
+	}
+	return most
+}

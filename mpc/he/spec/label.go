@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -11,44 +10,6 @@ import (
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/query"
 )
-
-// labels lists what a grouping by a bin, or by a public column, can give; nil where that is not known before the rows are. keys are labels
-// that the caller fixes, as a published code list has them.
-func labels(c *catalog.Column, b *catalog.Bin, nullable bool, keys []string) []string {
-	var out []string
-	add := func(l string) {
-		if !slices.Contains(out, l) {
-			out = append(out, l)
-		}
-	}
-	switch {
-	case keys != nil:
-		return keys // null only where they say so
-	case b == nil && c.Type == catalog.Bool:
-		out = []string{"false", "true"}
-	case b == nil && c.Type == catalog.Text:
-		v, err := catalog.ParseValues(c.Name, c)
-		if err != nil || v == nil || v.Kind != catalog.OneOf {
-			return nil
-		}
-		out = slices.Clone(v.Set)
-	case b == nil:
-		return nil
-	case b.Kind == catalog.Prefix || b.Kind == catalog.Codes:
-		for _, g := range b.Groups {
-			add(g.Label)
-		}
-		add(catalog.Other)
-	default:
-		if out = b.Labels(); out == nil {
-			return nil // years
-		}
-	}
-	if nullable {
-		add(catalog.Missing)
-	}
-	return out
-}
 
 // labeler numbers the label of a value: its place among names, -1 for any other.
 type labeler struct {

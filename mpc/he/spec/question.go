@@ -54,16 +54,18 @@ type measured struct {
 }
 
 // Compile lays a question out for ciphertexts. Reasons is empty exactly when there is one. Codes: he.question for one that was not
-// derived, he.operator with the operator that stops it and what would do instead, he.join, he.groups, he.columns, he.layout.
+// derived, he. and the operator that stops it (query.Derivation.Stops), he.groups, he.columns, he.layout.
 func Compile(d query.Derivation, keys Keys) (*Question, []sandbox.Reason) {
 	c := &compiler{d: d, q: &Question{Derivation: d}}
 	if !d.Complete() {
 		c.refuse("he.question", "", "an engine runs accepted questions only", "have it derived")
 		return nil, c.why
 	}
-	if len(d.Inputs) != 1 {
-		c.refuse("he.join", string(d.Inputs[1].Dataset), "stopped by join: a joined row may be of two units' rows, and additions do not bring them together",
-			"mpc would do; or have one unit join them before it contributes, as one dataset")
+	for _, x := range d.Stops() {
+		if x.Operator == "group" && slices.ContainsFunc(d.Spec.Dimensions, func(dim query.Dimension) bool { return keys[dim.As] != nil && c.at(dim.Column) == x.Column }) {
+			continue // its labels are fixed
+		}
+		c.refuse("he."+x.Operator, x.Column, "stopped by "+x.Operator+": "+x.Rule, x.Instead)
 	}
 	c.q.side.dataset, c.q.side.described = d.Inputs[0].Dataset, &d.Inputs[0].Described
 	for _, f := range d.Spec.Filters {
@@ -141,41 +143,27 @@ func (c *compiler) dimension(dim query.Dimension, keys []string) {
 		return
 	}
 	b := binOf(ds, dim.Bin)
-	names := labels(col, b, col.Nullable, keys)
+	names := keys // missing values only where they say so
+	if names == nil {
+		names = c.d.Groups(dim)
+	}
 	for i, l := range names {
 		if slices.Contains(names[:i], l) {
 			c.refuse("he.groups", c.at(dim.Column), "labels are fixed once each", "name each label of "+dim.As+" once")
 		}
-	}
-	if len(names) == 0 {
-		c.refuse("he.groups", c.at(dim.Column), "stopped by group: the labels of "+dim.As+" are not known before the rows are, and every unit lays its totals out by the same public ones",
-			"mpc would do; or group by a bin that lists its labels, or fix the labels")
-		return
 	}
 	c.q.side.dims = append(c.q.side.dims, dimension{labels: names, by: newLabeler(col, b, names)})
 }
 
 func (c *compiler) measure(m query.Measure) {
 	x := he.Measure{Func: m.Func}
-	if instead := he.Instead(m.Func); instead != "" {
-		at := ""
-		if m.Column != "" {
-			at = c.at(m.Column)
-		}
-		c.refuse("he.operator", at, fmt.Sprintf("stopped by %s: ciphertexts are added, and multiplied once; they are not compared or divided", m.Func), instead)
-		return
-	}
 	if m.Func == sandbox.Histogram {
 		col, ds := c.column(m.Column)
 		if col == nil {
 			return
 		}
 		b := binOf(ds, m.Bin)
-		names := labels(col, b, false, nil)
-		if i := len(c.q.Layout.Measures); !slices.Equal(names, c.parts(i)) { // the answer's order is the derivation's
-			c.refuse("he.groups", c.at(m.Column), "stopped by histogram: its bin lists its labels", "mpc would do; or ask a histogram over a bin of edges or codes")
-			return
-		}
+		names := c.parts(len(c.q.Layout.Measures))
 		x.Labels = len(names)
 		x.X = c.measured(measured{name: col.Name, labels: newLabeler(col, b, names), nulls: true})
 	} else if m.Column != "" {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
+	"github.com/opdomain/opdomain/mpc/he"
 	"github.com/opdomain/opdomain/mpc/he/spec"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/algo/dryrun"
@@ -55,16 +56,16 @@ func TestStops(t *testing.T) {
 		name, code, stopped, instead string
 		spec                         query.Spec
 	}{
-		{"subjects", "he.operator", "stopped by subjects", "mpc", measure(query.Measure{Func: sandbox.Subjects})},
-		{"distinct", "he.operator", "stopped by distinct", "mpc", measure(query.Measure{Func: sandbox.Distinct, Column: "c.fee", Bin: "size"})},
-		{"min", "he.operator", "stopped by min", "mpc", measure(query.Measure{Func: sandbox.Min, Column: "c.fee"})},
-		{"max", "he.operator", "stopped by max", "mpc", measure(query.Measure{Func: sandbox.Max, Column: "c.fee"})},
-		{"quantile", "he.operator", "stopped by quantile", "mpc", measure(query.Measure{Func: sandbox.Quantile, Column: "c.fee", Q: 500})},
-		{"linear", "he.operator", "stopped by linear", "covariances", measure(query.Measure{Func: sandbox.Linear, Column: "c.fee", With: []string{"c.nights"}})},
-		{"years", "he.groups", "stopped by group", "mpc", by(query.Dimension{Column: "c.day", Bin: "year"})},
-		{"open texts", "he.groups", "stopped by group", "fix the labels", by(query.Dimension{Column: "c.district"})},
+		{"subjects", "he.subjects", "stopped by subjects", "mpc", measure(query.Measure{Func: sandbox.Subjects})},
+		{"distinct", "he.distinct", "stopped by distinct", "mpc", measure(query.Measure{Func: sandbox.Distinct, Column: "c.fee", Bin: "size"})},
+		{"min", "he.min", "stopped by min", "mpc", measure(query.Measure{Func: sandbox.Min, Column: "c.fee"})},
+		{"max", "he.max", "stopped by max", "mpc", measure(query.Measure{Func: sandbox.Max, Column: "c.fee"})},
+		{"quantile", "he.quantile", "stopped by quantile", "mpc", measure(query.Measure{Func: sandbox.Quantile, Column: "c.fee", Q: 500})},
+		{"linear", "he.linear", "stopped by linear", "covariances", measure(query.Measure{Func: sandbox.Linear, Column: "c.fee", With: []string{"c.nights"}})},
+		{"years", "he.group", "stopped by group", "lists its labels", by(query.Dimension{Column: "c.day", Bin: "year"})},
+		{"open texts", "he.group", "stopped by group", "fix the labels", by(query.Dimension{Column: "c.district"})},
 		{"join", "he.join", "stopped by join", "mpc", joined},
-		{"join and min", "he.operator", "stopped by min", "mpc", joined},
+		{"join and min", "he.min", "stopped by min", "mpc", joined},
 	} {
 		q, why := spec.Compile(derived(t, x.spec), nil)
 		found := false
@@ -107,7 +108,7 @@ func TestKeys(t *testing.T) {
 	if err := rows("futian", 1<<47); !errors.Is(err, sandbox.TooLarge) {
 		t.Errorf("a value beyond the bound: %v", err)
 	}
-	for _, keys := range []spec.Keys{{"district": {"futian", "futian"}}, {"nothing": {"a"}}} {
+	for _, keys := range []spec.Keys{{"district": {"futian", "futian"}}, {"district": {"a"}, "nothing": {"a"}}} {
 		if _, why := spec.Compile(d, keys); len(why) == 0 || why[0].Code != "he.groups" {
 			t.Errorf("keys %v: %v", keys, why)
 		}
@@ -139,6 +140,35 @@ func TestReaders(t *testing.T) {
 		}
 		if _, err := q.Partial(context.Background(), r); !errors.Is(err, sandbox.Tampered) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestOperators holds what a derivation says of each function to what a layout does.
+func TestOperators(t *testing.T) {
+	for _, f := range sandbox.MeasureFuncs {
+		if f == sandbox.Plain {
+			continue
+		}
+		m := query.Measure{Func: f, Column: "c.fee", As: "m"}
+		switch f {
+		case sandbox.Count, sandbox.Subjects:
+			m.Column = ""
+		case sandbox.Distinct, sandbox.Histogram:
+			m.Bin = "size"
+		case sandbox.Quantile:
+			m.Q = 500
+		case sandbox.Logistic:
+			m.Column, m.With = "c.nights", []string{"c.fee"}
+		case sandbox.Covariance, sandbox.Correlation, sandbox.Ratio, sandbox.Linear:
+			m.With = []string{"c.nights"}
+		}
+		d := derived(t, query.Spec{Measures: []query.Measure{m}})
+		if stops := d.Stops(); (len(stops) == 0) != (he.Instead(f) == "") {
+			t.Errorf("%s: %v", f, stops)
+		}
+		if text := d.Explain().Text(); strings.Contains(text, "ciphertexts 密态: stopped by "+string(f)) != (he.Instead(f) != "") {
+			t.Errorf("%s: the explanation does not say what stops it", f)
 		}
 	}
 }

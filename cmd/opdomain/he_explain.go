@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opdomain/opdomain/mpc/he"
+	"github.com/opdomain/opdomain/mpc/he/spec"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/algo/compile"
+	"github.com/opdomain/opdomain/sandbox/algo/dryrun"
+	"github.com/opdomain/opdomain/sandbox/query"
+	"github.com/opdomain/opdomain/sandbox/query/sql"
+)
+
+// heExplained is what he explain prints of one question of a program.
+type heExplained struct {
+	Table       string           `json:"table"`
+	Question    string           `json:"question"`
+	Runs        bool             `json:"runs"`
+	Set         he.SetName       `json:"set,omitempty"`
+	Groups      int              `json:"groups,omitempty"`
+	Values      int              `json:"values,omitempty"`
+	Ciphertexts int              `json:"ciphertexts,omitempty"` // of a unit
+	Bytes       int              `json:"bytes,omitempty"`       // of a unit
+	Stops       []sandbox.Reason `json:"stops,omitempty"`
+}
+
+// heExplainCommand says of each question of a built program whether ciphertexts do it, and which operator stops it otherwise.
+func (a *app) heExplainCommand() *cobra.Command {
+	var units int
+	c := verb("explain DIR", "Say which questions of an algorithm run on ciphertexts, what stops the others and what would do (密态可行性)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+		if units < he.MinUnits || units > he.MaxUnits {
+			return usageError{invalid("--units", fmt.Sprintf("%d to %d", he.MinUnits, he.MaxUnits), "")}
+		}
+		b, err := a.built(c, args[0])
+		if err != nil {
+			return err
+		}
+		made := dryrun.Catalogue(b.g, b.types, nil)
+		plan, reasons := compile.Compile(b.g, b.types, compile.Asked{Scenario: "sc-check", Purpose: "check"}, made.Sets)
+		if plan == nil {
+			return &refused{sandbox.Decision{Reasons: reasons}}
+		}
+		var all []heExplained
+		stopped := false
+		for _, q := range plan.Questions {
+			d, reasons := query.Derive(q.Spec, made.Sets, made.List)
+			if len(reasons) > 0 {
+				return &refused{sandbox.Decision{Reasons: reasons}}
+			}
+			x, err := heExplain(d, units)
+			if err != nil {
+				return err
+			}
+			x.Table, x.Question = q.Table, sql.Text(q.Spec)
+			stopped = stopped || !x.Runs
+			all = append(all, x)
+		}
+		if err := a.show(all, func(w io.Writer) { printHE(w, units, all) }); err != nil {
+			return err
+		}
+		if stopped {
+			return exitStatus(exitRefused) // the explanation has said why
+		}
+		return nil
+	})
+	c.Long = `The algorithm is what algo build left in DIR; its catalogue is made of its declarations, as for algo check. A question runs on ciphertexts when
+every operator of it does: what a row says by itself is taken at its unit, totals are added under encryption.`
+	c.Flags().IntVar(&units, "units", 5, "source units that contribute")
+	return c
+}
+
+func heExplain(d query.Derivation, units int) (heExplained, error) {
+	q, why := spec.Compile(d, nil)
+	if len(why) > 0 {
+		return heExplained{Stops: why}, nil
+	}
+	for _, s := range he.Sets() {
+		if s.Name == he.SumSet {
+			x := heExplained{Runs: true, Set: s.Name, Groups: len(q.Layout.Cells), Values: q.Layout.Values(units)}
+			if x.Ciphertexts = s.Ciphertexts(x.Values); x.Ciphertexts > he.MaxCiphertexts {
+				return heExplained{Stops: []sandbox.Reason{{Code: "he.size", Rule: fmt.Sprintf("stopped by its size: a unit sends at most %d ciphertexts, not %d", he.MaxCiphertexts, x.Ciphertexts), Change: "fewer groups, measures or units"}}}, nil
+			}
+			x.Bytes = x.Ciphertexts * s.CiphertextBytes()
+			return x, nil
+		}
+	}
+	return heExplained{}, errors.New("he explain: the set for sums is registered")
+}
+
+func printHE(w io.Writer, units int, all []heExplained) {
+	for i, x := range all {
+		fmt.Fprintf(w, "question %d 查询, of %s:\n  %s\n", i+1, x.Table, strings.ReplaceAll(strings.TrimSpace(x.Question), "\n", "\n  "))
+		if x.Runs {
+			fmt.Fprintf(w, "runs on ciphertexts 可密态计算: %d groups, %d values of %d units in %d ciphertexts of %s, %d kB a unit\n", x.Groups, x.Values, units, x.Ciphertexts, x.Set, x.Bytes/1000)
+		}
+		for _, s := range x.Stops {
+			at := ""
+			if s.Column != "" {
+				at = " (" + s.Column + ")"
+			}
+			fmt.Fprintf(w, "%s%s\n  instead 替代方式: %s\n", s.Rule, at, s.Change)
+		}
+	}
+}
