@@ -497,7 +497,7 @@ func TestPlan(t *testing.T) {
 		"no output":         func(p *Plan) { p.Outputs = nil },
 		"output twice":      func(p *Plan) { p.Outputs[1].Name = p.Outputs[0].Name },
 		"operator":          func(p *Plan) { p.Operators = append(p.Operators, "peek") },
-		"unchecked":         func(p *Plan) { p.Adversary = share.MaliciousAbort; p.Operators = append(p.Operators, share.OpSort) },
+		"unchecked":         func(p *Plan) { p.Adversary = share.MaliciousAbort; p.Operators = append(p.Operators, share.OpTrunc) },
 		"question":          func(p *Plan) { p.Question = "what" },
 		"deadline":          func(p *Plan) { p.Seconds = 0 },
 		"end in local time": func(p *Plan) { p.Expires = p.Expires.In(time.FixedZone("x", 60)) },

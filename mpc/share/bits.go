@@ -64,9 +64,10 @@ func (e *Engine) And(x, y Words) Words {
 
 func (e *Engine) and(x, y Words) Words {
 	z := newWords(x.Len())
-	e.reshare(OpAnd, z.a, z.b, func(lo, hi int, r, s []uint64) {
+	at0, at1 := e.reshare(OpAnd, z.a, z.b, func(lo, hi int, r, s []uint64) {
 		andInto(z.a[lo:hi], x.a[lo:hi], x.b[lo:hi], y.a[lo:hi], y.b[lo:hi], r, s)
 	})
+	e.gate(claim{x: Vec(x), y: Vec(y), z: Vec(z), per: 1, at0: at0, at1: at1})
 	return z
 }
 
@@ -206,9 +207,7 @@ func (e *Engine) LT(x, y Words) Flags {
 	sign := mirror(1 << 63)
 	nx, ny := e.mirrored(x, ^sign), e.mirrored(y, sign)
 	less := e.and(nx, ny)
-	same := nx
-	xorInto(same.a, nx.a, ny.a)
-	xorInto(same.b, nx.b, ny.b)
+	same := e.Xor(nx, ny)
 	for w := 64; w > 1; w /= 2 {
 		m := (less.Len() + 1) / 2
 		// One message: what is the same above, and the lower half's answer, and whether both halves are the same.

@@ -22,9 +22,12 @@
 //
 // SemiHonest: one party may read all it holds. MaliciousAbort: one party may also send what it likes; then a wrong output is opened with
 // probability below 2^-40, and the run ends instead. Operators without a check are refused under MaliciousAbort, never run without.
+// Conversions between words and integers, comparisons, selections and sorts are made of products, and-gates and shuffles, and are checked
+// as these. Nothing opens, not even a sort's places, before what it was made of is proved.
 //
-// The check (verify.go) is a distributed proof in the spirit of Boneh, Boyle, Corrigan-Gibbs, Gilboa, Ishai (ePrint 2019/188), by random
-// linear combinations over the integers modulo 2^128. Party i, as prover, sent z_i = x_i·y_i + x_i·y_(i+1) + x_(i+1)·y_i + F_i - F_(i+1).
+// The checks (verify.go, gates.go, moved.go, proof.go) are distributed proofs in the spirit of Boneh, Boyle, Corrigan-Gibbs, Gilboa, Ishai
+// (ePrint 2019/188) and Boyle, Gilboa, Ishai, Nof (CCS 2019), by random linear combinations. Products first, over the integers modulo
+// 2^128. Party i, as prover, sent z_i = x_i·y_i + x_i·y_(i+1) + x_(i+1)·y_i + F_i - F_(i+1).
 // Its neighbour i-1 knows x_i, y_i, z_i and F_i, its neighbour i+1 knows x_(i+1), y_(i+1) and F_(i+1). So
 //
 //	x_i·y_(i+1) + x_(i+1)·y_i = c - e + 2^64·w,   c known to i-1, e known to i+1, w the carry,
@@ -41,8 +44,14 @@
 // probability that q-1 or fewer of 64+q fair coins show heads, which is below 2^-43 for q = 7. Coins come from the
 // stated generator under a key of 128 bits.
 //
-// Zero knowledge: shares of w and G are uniform to each neighbour alone, the last vectors are masked by uniform ones, and the sums they
-// compare are determined by the claim being true.
+// And-gates are the same equation over GF(2), proved in GF(2^64) (field.go): x_i·y_(i+1) + x_(i+1)·y_i = c + e has no carry, so that gates cost
+// no bytes of their own, 36 KB and about 12 rounds for up to 2^20 words. Each word has a weight of 48 random bits, each of its places another
+// power of x. The first cut's blocks are the 64 places, so that vectors stay bits until a word is one element; later cuts have up to
+// 16 blocks. A wrong gate passes if the weighing maps its word's error to 0, 2^-48, or a coin its matrix's, 2^-63 a cut of seven at
+// most: below 2^-47.
+//
+// Shuffles: moved.go has the equations. Integers join the products' proof with 8 bytes of carry a value, words the gates' proof without.
+// The order stays hidden from the party that may not know it, since the weights moved by it are a vector of the proof.
 //
 // Replicas of columns that came from outside are compared by a random linear combination modulo 2^128, error below 2^-64. An opened
 // value comes from both parties that hold what is missing. Where two copies differ, which of the two lied is not known, and not named.

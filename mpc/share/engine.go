@@ -65,9 +65,14 @@ type Engine struct {
 	steps  []Step
 	trace  [sm.Size]byte
 
-	claims []claim
-	terms  int
-	cheat  func(what string, v []uint64) // tests only: a party that deviates
+	claims    []claim // what Verify has yet to prove: products, with the terms of their proof,
+	moves     []move  // shuffled integers, among those terms,
+	terms     int
+	gates     []claim // and-gates, so many words,
+	gateWords int
+	wordMoves []move // and shuffled words, so many rows
+	wordRows  int
+	cheat     func(what string, v []uint64) // tests only: a party that deviates
 }
 
 // Opener (开启权) is the right to open columns of one engine; whoever computes gets the Engine alone.

@@ -1,7 +1,5 @@
 package share
 
-import "github.com/opdomain/opdomain/sandbox"
-
 // Open gives the values to every party. Under MaliciousAbort everything claimed before is checked first, and the missing part comes
 // from both parties that hold it: a difference ends the session.
 func (o *Opener) Open(x Vec) ([]uint64, error) {
@@ -24,9 +22,7 @@ func (o *Opener) Open(x Vec) ([]uint64, error) {
 // OpenWords is Open for words.
 func (o *Opener) OpenWords(x Words) ([]uint64, error) {
 	e := o.e
-	if e.adversary != SemiHonest {
-		return nil, &sandbox.Error{Op: "share: open", Kind: sandbox.Denied, Object: "adversary model", Detail: "words have no check against a malicious party"}
-	}
+	e.Verify()
 	if !e.begin(OpOpen, true, x.Len()) {
 		return nil, e.err
 	}

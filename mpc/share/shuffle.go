@@ -1,6 +1,10 @@
 package share
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/opdomain/opdomain/sandbox"
+)
 
 // Table (分享表) is columns of one length that move together.
 type Table struct {
@@ -46,17 +50,26 @@ func (e *Engine) Shuffle(t Table) Table {
 	if !e.begin(OpShuffle, ok, n) {
 		return t
 	}
-	e.note("columns", len(t.all()))
 	cols := t.all()
-	for first := range 3 {
-		cols = e.permute(cols, len(t.Vecs), n, first)
+	e.note("columns", len(cols))
+	if e.adversary == MaliciousAbort && n > provenRows {
+		e.fail(&sandbox.Error{Op: "share: shuffle", Kind: sandbox.TooLarge, Object: "rows", Detail: "at most 2^18 rows are shuffled with a proof"})
+		return t
 	}
+	m := move{rows: n}
+	for first := range 3 {
+		m.steps[first] = permutation{first: first, in: cols}
+		cols = e.permute(&m.steps[first], len(t.Vecs), n)
+	}
+	e.moved(m, len(t.Vecs))
 	return t.shape(cols)
 }
 
 // permute is one of the three: parties first and first+1 know the order.
-func (e *Engine) permute(cols []Vec, vecs, n, first int) []Vec {
+func (e *Engine) permute(p *permutation, vecs, n int) []Vec {
+	cols, first := p.in, p.first
 	out := make([]Vec, len(cols))
+	p.out = out
 	for c := range out {
 		out[c] = newVec(n)
 	}
@@ -68,6 +81,7 @@ func (e *Engine) permute(cols []Vec, vecs, n, first int) []Vec {
 	switch e.me {
 	case first:
 		order := e.order(e.next, n)
+		p.order = order
 		at := e.reserve(e.prev, words)
 		if e.err != nil {
 			return out
@@ -85,11 +99,15 @@ func (e *Engine) permute(cols []Vec, vecs, n, first int) []Vec {
 				}
 			}
 		}
+		if e.cheat != nil {
+			e.cheat("shuffle", mine)
+		}
 		e.send(e.after(), tag, mine)
 		wait()
 		e.join(out, vecs, n, mine, got, false)
 	case (first + 1) % 3:
 		order := e.order(e.prev, n)
+		p.order = order
 		at := e.reserve(e.next, words)
 		if e.err != nil {
 			return out
@@ -106,6 +124,9 @@ func (e *Engine) permute(cols []Vec, vecs, n, first int) []Vec {
 					mask[i] ^= cols[c].b[from]
 				}
 			}
+		}
+		if e.cheat != nil {
+			e.cheat("shuffle", mine)
 		}
 		e.send(e.before(), tag, mine)
 		wait()

@@ -41,11 +41,15 @@ func (e *Engine) Sort(key Words, keyBits int, t Table) (Words, Table) {
 		moved := e.Shuffle(Table{Vecs: append([]Vec{place}, t.Vecs...), Words: append([]Words{key}, t.Words...)})
 		place = moved.Vecs[0]
 		cols := Table{Vecs: moved.Vecs[1:], Words: moved.Words}
+		// Places made by a wrong message would say something about keys.
+		if e.Verify(); e.err != nil {
+			return key, t
+		}
 		missing := e.open(place.a, place.b)
-		e.opened += n
 		if e.err != nil {
 			return key, t
 		}
+		e.opened += n
 		to := make([]uint64, n)
 		seen := make([]bool, n)
 		for i := range to {

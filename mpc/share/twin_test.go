@@ -20,11 +20,10 @@ func pack(bits []bool) []uint64 {
 
 // twin is an operator over shares and its plain form: x of party 0, y of party 1.
 type twin struct {
-	name      string
-	malicious bool
-	shared    func(e *Engine, o *Opener, x, y Vec, xw, yw Words) ([]uint64, error)
-	plain     func(x, y []uint64) []uint64
-	small     bool // for rows that cost much
+	name   string
+	shared func(e *Engine, o *Opener, x, y Vec, xw, yw Words) ([]uint64, error)
+	plain  func(x, y []uint64) []uint64
+	small  bool // for rows that cost much
 }
 
 func rowwise(f func(x, y uint64) uint64) func(x, y []uint64) []uint64 {
@@ -62,19 +61,19 @@ func bit(b bool) uint64 {
 }
 
 var twins = []twin{
-	{"input", true, func(_ *Engine, o *Opener, x, _ Vec, _, _ Words) ([]uint64, error) { return o.Open(x) }, rowwise(func(x, _ uint64) uint64 { return x }), false},
-	{"add", true, func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) { return o.Open(e.Add(x, y)) }, rowwise(func(x, y uint64) uint64 { return x + y }), false},
-	{"linear", true, func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) {
+	{"input", func(_ *Engine, o *Opener, x, _ Vec, _, _ Words) ([]uint64, error) { return o.Open(x) }, rowwise(func(x, _ uint64) uint64 { return x }), false},
+	{"add", func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) { return o.Open(e.Add(x, y)) }, rowwise(func(x, y uint64) uint64 { return x + y }), false},
+	{"linear", func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) {
 		return o.Open(e.Shift(e.Sub(e.Scale(x, 3), y), 7))
 	}, rowwise(func(x, y uint64) uint64 { return 3*x - y + 7 }), false},
-	{"sum", true, func(e *Engine, o *Opener, x, _ Vec, _, _ Words) ([]uint64, error) { return o.Open(e.Sum(x)) }, func(x, _ []uint64) []uint64 {
+	{"sum", func(e *Engine, o *Opener, x, _ Vec, _, _ Words) ([]uint64, error) { return o.Open(e.Sum(x)) }, func(x, _ []uint64) []uint64 {
 		s := uint64(0)
 		for _, v := range x {
 			s += v
 		}
 		return []uint64{s}
 	}, false},
-	{"input and sum", true, func(e *Engine, o *Opener, x, _ Vec, _, _ Words) ([]uint64, error) {
+	{"input and sum", func(e *Engine, o *Opener, x, _ Vec, _, _ Words) ([]uint64, error) {
 		v := make([]uint64, x.Len())
 		for i := range v {
 			v[i] = uint64(i) << 50
@@ -88,12 +87,12 @@ var twins = []twin{
 		}
 		return []uint64{v, v, s}
 	}, false},
-	{"mul", true, func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) { return o.Open(e.Mul(x, y)) }, rowwise(func(x, y uint64) uint64 { return x * y }), false},
-	{"mul of mul", true, func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) {
+	{"mul", func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) { return o.Open(e.Mul(x, y)) }, rowwise(func(x, y uint64) uint64 { return x * y }), false},
+	{"mul of mul", func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) {
 		z := e.Mul(x, y)
 		return o.Open(e.Mul(z, e.Add(z, x)))
 	}, rowwise(func(x, y uint64) uint64 { return x * y * (x*y + x) }), false},
-	{"dot", true, func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) {
+	{"dot", func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) {
 		n := x.Len() / 3
 		return o.Open(e.Dot(x.Slice(0, 3*n), y.Slice(0, 3*n), max(1, n)))
 	}, func(x, y []uint64) []uint64 {
@@ -108,30 +107,30 @@ var twins = []twin{
 		}
 		return out
 	}, false},
-	{"and", false, func(e *Engine, o *Opener, _, _ Vec, x, y Words) ([]uint64, error) { return o.OpenWords(e.And(x, y)) }, rowwise(func(x, y uint64) uint64 { return x & y }), false},
-	{"bits", false, func(e *Engine, o *Opener, x, _ Vec, _, _ Words) ([]uint64, error) { return o.OpenWords(e.Bits(x)) }, rowwise(func(x, _ uint64) uint64 { return x }), false},
-	{"lt", false, func(e *Engine, o *Opener, _, _ Vec, x, y Words) ([]uint64, error) {
+	{"and", func(e *Engine, o *Opener, _, _ Vec, x, y Words) ([]uint64, error) { return o.OpenWords(e.And(x, y)) }, rowwise(func(x, y uint64) uint64 { return x & y }), false},
+	{"bits", func(e *Engine, o *Opener, x, _ Vec, _, _ Words) ([]uint64, error) { return o.OpenWords(e.Bits(x)) }, rowwise(func(x, _ uint64) uint64 { return x }), false},
+	{"lt", func(e *Engine, o *Opener, _, _ Vec, x, y Words) ([]uint64, error) {
 		w, err := o.OpenFlags(e.LT(x, y))
 		return trimmed(x.Len(), w, err)
 	}, flags(func(x, y uint64) bool { return int64(x) < int64(y) }), false},
-	{"lt of integers", false, func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) {
+	{"lt of integers", func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) {
 		w, err := o.OpenFlags(e.LT(e.Bits(x), e.Bits(y)))
 		return trimmed(x.Len(), w, err)
 	}, flags(func(x, y uint64) bool { return int64(x) < int64(y) }), false},
-	{"eq", false, func(e *Engine, o *Opener, _, _ Vec, x, y Words) ([]uint64, error) {
+	{"eq", func(e *Engine, o *Opener, _, _ Vec, x, y Words) ([]uint64, error) {
 		w, err := o.OpenFlags(e.EQ(x, y))
 		return trimmed(x.Len(), w, err)
 	}, flags(func(x, y uint64) bool { return x == y }), false},
-	{"flags to integers, negated and joined", false, func(e *Engine, o *Opener, _, _ Vec, x, y Words) ([]uint64, error) {
+	{"flags to integers, negated and joined", func(e *Engine, o *Opener, _, _ Vec, x, y Words) ([]uint64, error) {
 		return o.Open(e.Vec(e.AndFlags(e.Not(e.EQ(x, y)), e.LT(x, y))))
 	}, rowwise(func(x, y uint64) uint64 { return bit(int64(x) < int64(y)) }), false},
-	{"select", false, func(e *Engine, o *Opener, _, _ Vec, x, y Words) ([]uint64, error) {
+	{"select", func(e *Engine, o *Opener, _, _ Vec, x, y Words) ([]uint64, error) {
 		return o.OpenWords(e.Select(e.LT(x, y), x, y))
 	}, rowwise(func(x, y uint64) uint64 { return uint64(min(int64(x), int64(y))) }), false},
-	{"select of integers", false, func(e *Engine, o *Opener, x, y Vec, xw, yw Words) ([]uint64, error) {
+	{"select of integers", func(e *Engine, o *Opener, x, y Vec, xw, yw Words) ([]uint64, error) {
 		return o.Open(e.SelectVec(e.Vec(e.LT(xw, yw)), x, y))
 	}, rowwise(func(x, y uint64) uint64 { return uint64(min(int64(x), int64(y))) }), false},
-	{"shuffle keeps rows together", false, func(e *Engine, o *Opener, x, _ Vec, xw, _ Words) ([]uint64, error) {
+	{"shuffle keeps rows together", func(e *Engine, o *Opener, x, _ Vec, xw, _ Words) ([]uint64, error) {
 		t := e.Shuffle(Table{Vecs: []Vec{x}, Words: []Words{xw}})
 		a, err := o.Open(t.Vecs[0])
 		if err != nil {
@@ -148,7 +147,7 @@ var twins = []twin{
 		slices.Sort(x)
 		return x
 	}, false},
-	{"sort, stable", false, func(e *Engine, o *Opener, x, _ Vec, _, yw Words) ([]uint64, error) {
+	{"sort, stable", func(e *Engine, o *Opener, x, _ Vec, _, yw Words) ([]uint64, error) {
 		key, t := e.Sort(yw, 3, Table{Vecs: []Vec{x}})
 		k, err := o.OpenWords(key)
 		if err != nil {
@@ -168,7 +167,7 @@ var twins = []twin{
 		}
 		return append(k, v...)
 	}, true},
-	{"sort by all bits", false, func(e *Engine, o *Opener, _, _ Vec, xw, _ Words) ([]uint64, error) {
+	{"sort by all bits", func(e *Engine, o *Opener, _, _ Vec, xw, _ Words) ([]uint64, error) {
 		key, _ := e.Sort(xw, 64, Table{})
 		return o.OpenWords(key)
 	}, func(x, _ []uint64) []uint64 {
@@ -176,7 +175,7 @@ var twins = []twin{
 		slices.Sort(x)
 		return x
 	}, true},
-	{"segmented scan", true, func(e *Engine, o *Opener, x, _ Vec, _, _ Words) ([]uint64, error) {
+	{"segmented scan", func(e *Engine, o *Opener, x, _ Vec, _, _ Words) ([]uint64, error) {
 		same := make([]uint64, x.Len())
 		for i := range same {
 			same[i] = uint64(i*7919>>3) & 1
@@ -192,7 +191,7 @@ var twins = []twin{
 		}
 		return out
 	}, false},
-	{"sums by a secret key", false, func(e *Engine, o *Opener, x, _ Vec, _, yw Words) ([]uint64, error) {
+	{"sums by a secret key", func(e *Engine, o *Opener, x, _ Vec, _, yw Words) ([]uint64, error) {
 		key, sums, last := e.GroupSum(yw, 64, []Vec{x})
 		k, err := o.OpenWords(key)
 		if err != nil {
@@ -219,7 +218,7 @@ var twins = []twin{
 		}
 		return slices.Concat(k, v, l)
 	}, true},
-	{"less", true, func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) {
+	{"less", func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) {
 		return o.Open(e.Less(x, y))
 	}, rowwise(func(x, y uint64) uint64 { return bit(int64(x-y) < 0) }), true},
 }
@@ -228,10 +227,7 @@ func (w twin) check(t testing.TB, s setup, x, y []uint64) {
 	t.Helper()
 	out, errs, _ := run(t, s, func(e *Engine, o *Opener) ([]uint64, error) {
 		a, b := e.Input(0, mine(e, 0, x), len(x)), e.Input(1, mine(e, 1, y), len(y))
-		var aw, bw Words
-		if e.adversary == SemiHonest {
-			aw, bw = e.InputWords(2, mine(e, 2, x), len(x)), e.InputWords(1, mine(e, 1, y), len(y))
-		}
+		aw, bw := e.InputWords(2, mine(e, 2, x), len(x)), e.InputWords(1, mine(e, 1, y), len(y))
 		return w.shared(e, o, a, b, aw, bw)
 	})
 	same(t, w.name, out, errs, w.plain(x, y))
@@ -241,14 +237,14 @@ func (w twin) check(t testing.TB, s setup, x, y []uint64) {
 func TestTwins(t *testing.T) {
 	for _, w := range twins {
 		t.Run(w.name, func(t *testing.T) {
-			models := []Adversary{SemiHonest}
-			if w.malicious {
-				models = append(models, MaliciousAbort)
-			}
+			models := []Adversary{SemiHonest, MaliciousAbort}
 			for _, m := range models {
 				for _, g := range []Generator{AESGenerator, SM4Generator} {
 					s := setup{adversary: m, generator: g}
 					for _, n := range []int{0, 1, 2, 63, 64, 65} {
+						if g == SM4Generator && n != 65 {
+							continue // what the generator is says nothing about sizes
+						}
 						r := rand.New(rand.NewPCG(uint64(n), 8))
 						w.check(t, s, column(r, n), column(r, n))
 					}

@@ -1,15 +1,10 @@
 package share
 
-import (
-	"math/bits"
-
-	"github.com/opdomain/opdomain/attest/sm"
-)
+import "github.com/opdomain/opdomain/attest/sm"
 
 const (
-	maxTerms  = 1 << 18 // products in one proof: its vectors have 2^19 entries, which three cuts bring to 16
-	maxBlocks = 32
-	leftOver  = 32 // entries that are shown at the end at most
+	maxTerms = 1 << 18 // products in one proof: its vectors have 2^19 entries, which three cuts bring to 16
+	maxGates = 1 << 20 // words of and-gates in one proof
 )
 
 // claim is a multiplication or inner product that has yet to be proved: inputs, output and the counters of its masks.
@@ -55,87 +50,57 @@ func (e *Engine) claim(c claim) {
 	}
 }
 
-// u128 is an integer modulo 2^128.
-type u128 struct{ hi, lo uint64 }
-
-func (x u128) add(y u128) u128 {
-	lo, c := bits.Add64(x.lo, y.lo, 0)
-	hi, _ := bits.Add64(x.hi, y.hi, c)
-	return u128{hi, lo}
-}
-
-func (x u128) sub(y u128) u128 {
-	lo, c := bits.Sub64(x.lo, y.lo, 0)
-	hi, _ := bits.Sub64(x.hi, y.hi, c)
-	return u128{hi, lo}
-}
-
-func (x u128) mul(y u128) u128 {
-	hi, lo := bits.Mul64(x.lo, y.lo)
-	return u128{hi + x.hi*y.lo + x.lo*y.hi, lo}
-}
-
-func (x u128) scale(c uint64) u128 {
-	hi, lo := bits.Mul64(x.lo, c)
-	return u128{hi + x.hi*c, lo}
-}
-
-func inner(x, y []u128) (sum u128) {
-	y = y[:len(x)]
-	for i := range x {
-		sum = sum.add(x[i].mul(y[i]))
-	}
-	return sum
-}
-
-// side is one proof as one party sees it: as prover it has u and v, as the neighbour before the prover u, as the one after v.
-type side struct {
-	u, v []u128
-	t    u128   // the verifier's share of <u, v>
-	sums []u128 // what the two verifiers' shares must sum to zero in, one for each round
-}
-
-// Verify proves every product since the last proof, and checks the proofs of the others. It runs by itself before an Opener opens
-// and when enough has gathered; nothing is sent under SemiHonest. Per product and party 8 bytes, and about 50 KB a proof.
+// Verify proves everything since the last proof that a message could have made wrong: products, and-gates, the places of shuffled rows; and
+// checks the proofs of the others. It runs by itself before anything opens and when enough has gathered; nothing is sent under
+// SemiHonest. Per product and shuffled integer and party 8 bytes, and up to 50 KB for each of the two proofs, of integers and of bits.
 func (e *Engine) Verify() {
-	if e.adversary != MaliciousAbort || e.err != nil || e.terms == 0 {
+	if e.adversary != MaliciousAbort || e.err != nil {
 		return
 	}
-	claims, terms := e.claims, e.terms
-	e.claims, e.terms = nil, 0
-	e.note(OpVerify, terms)
-	outs := 0
-	for _, c := range claims {
-		outs += c.z.Len()
+	e.verifyIntegers()
+	e.verifyBits()
+}
+
+// verifyIntegers proves products modulo 2^64 and the places of shuffled integers.
+func (e *Engine) verifyIntegers() {
+	if e.terms == 0 {
+		return
 	}
+	claims, moves, terms := e.claims, e.moves, e.terms
+	e.claims, e.moves, e.terms = nil, nil, 0
+	e.note(OpVerify, terms)
+	outs, products, moved := 0, 0, 0
+	for _, c := range claims {
+		outs, products = outs+c.z.Len(), products+c.x.Len()
+	}
+	for _, m := range moves {
+		moved += 2 * m.rows * len(m.steps[0].in)
+	}
+	outs += moved
 
 	// The carries, shared between the two verifiers: one share from the generator, the other sent.
-	carry, theirs, given := make([]uint64, outs), make([]uint64, outs), make([]uint64, outs)
-	mineAt, nextAt := e.reserve(e.prev, outs), e.reserve(e.next, outs)
+	carry := make([]uint64, outs)
+	e.moveCarries(moves, carry[e.carries(claims, carry):])
 	if e.err != nil {
 		return
 	}
-	e.carries(claims, carry)
 	if e.cheat != nil {
 		e.cheat("carries", carry)
 	}
-	e.prev.fill(given, mineAt) // what the party before has of my carries
-	subInto(carry, carry, given)
-	e.pass(e.after(), carry, e.before(), theirs)
-	e.next.fill(given, nextAt) // what I have of the carries of the party after
+	theirs, given := e.share(carry, func(x, y []uint64) { subInto(x, x, y) })
 	weights := e.coin()
 	if e.err != nil {
 		return
 	}
 
-	// Three proofs run side by side: mine, the one of the party after (I hold u) and the one of the party before (I hold v).
-	length := 2 * terms
-	size := padded(length)
-	prove := side{u: make([]u128, size), v: make([]u128, size)}
-	of := side{u: make([]u128, size)}
-	by := side{v: make([]u128, size)}
+	length := 2*products + moved
+	p := &proof[u128]{e: e, ring: &integers}
+	size := p.padded(length)
+	p.prove = side[u128]{u: make([]u128, size), v: make([]u128, size)}
+	p.of.u, p.by.v = make([]u128, size), make([]u128, size)
+	prove, of, by := &p.prove, &p.of, &p.by
 	i, o := 0, 0
-	rho := make([]uint64, 2*chunk)
+	rho := make([]uint64, chunk)
 	f := make([]uint64, chunk)
 	for _, c := range claims {
 		for lo := 0; lo < c.z.Len(); lo += chunk {
@@ -151,10 +116,10 @@ func (e *Engine) Verify() {
 				plain := uint64(0)
 				for k := g * c.per; k < (g+1)*c.per; k++ {
 					xa, ya, xb, yb := c.x.a[k], c.y.a[k], c.x.b[k], c.y.b[k]
-					prove.u[i], prove.u[terms+i] = u128{0, xa}.scale(r), u128{0, ya}.scale(r)
-					prove.v[i], prove.v[terms+i] = u128{0, yb}, u128{0, xb}
-					of.u[i], of.u[terms+i] = u128{0, xb}.scale(r), u128{0, yb}.scale(r)
-					by.v[i], by.v[terms+i] = u128{0, ya}, u128{0, xa}
+					prove.u[i], prove.u[products+i] = u128{0, xa}.scale(r), u128{0, ya}.scale(r)
+					prove.v[i], prove.v[products+i] = u128{0, yb}, u128{0, xb}
+					of.u[i], of.u[products+i] = u128{0, xb}.scale(r), u128{0, yb}.scale(r)
+					by.v[i], by.v[products+i] = u128{0, ya}, u128{0, xa}
 					plain += xb * yb
 					i++
 				}
@@ -168,12 +133,12 @@ func (e *Engine) Verify() {
 			o += hi - lo
 		}
 	}
-	e.reduce(&prove, &of, &by, length)
-	e.finish(&of, &by)
+	e.placeIntegers(p, moves, weights, 2*products, given[o:], theirs[o:])
+	p.run(length)
 }
 
-// carries computes w of each of this party's equations.
-func (e *Engine) carries(claims []claim, out []uint64) {
+// carries computes w of each of this party's equations, and gives their number.
+func (e *Engine) carries(claims []claim, out []uint64) int {
 	o := 0
 	r, s := make([]uint64, chunk), make([]uint64, chunk)
 	for _, c := range claims {
@@ -193,181 +158,7 @@ func (e *Engine) carries(claims []claim, out []uint64) {
 			}
 		}
 	}
-}
-
-// cut says into how many blocks of which length a vector goes, and whether it is the last round.
-func cut(length int) (blocks, size int, last bool) {
-	if length <= leftOver {
-		return 1, length, true
-	}
-	size = (length + maxBlocks - 1) / maxBlocks
-	return (length + size - 1) / size, size, size <= leftOver
-}
-
-func padded(length int) int {
-	b, n, _ := cut(length)
-	return b * n
-}
-
-// reduce cuts the vectors until little is left.
-func (e *Engine) reduce(prove, of, by *side, length int) {
-	for e.err == nil {
-		blocks, n, last := cut(length)
-		all := blocks
-		if last { // a block of randomness, known to prover and verifier, hides what will be shown
-			all++
-			prove.u = e.randomBlock(prove.u, blocks*n, n, e.prev)
-			of.u = e.randomBlock(of.u, blocks*n, n, e.next)
-			prove.v = e.randomBlock(prove.v, blocks*n, n, e.next)
-			by.v = e.randomBlock(by.v, blocks*n, n, e.prev)
-		}
-		words := 2 * all * all
-		mine, theirs, given := make([]uint64, words), make([]uint64, words), make([]uint64, words)
-		gram(mine, prove.u, prove.v, all, n)
-		if e.cheat != nil {
-			e.cheat("products of blocks", mine)
-		}
-		// The verifier before me has its share of my matrix from our generator, the one after gets the rest.
-		at, nextAt := e.reserve(e.prev, words), e.reserve(e.next, words)
-		if e.err != nil {
-			return
-		}
-		e.prev.fill(given, at)
-		for k := 0; k < words; k += 2 {
-			d := u128{mine[k+1], mine[k]}.sub(u128{given[k+1], given[k]})
-			mine[k], mine[k+1] = d.lo, d.hi
-		}
-		e.pass(e.after(), mine, e.before(), theirs)
-		e.next.fill(given, nextAt)
-		coin := e.coin()
-		if e.err != nil {
-			return
-		}
-		r, s := make([]u128, all), make([]u128, all)
-		draw := make([]uint64, 4*all)
-		coin.fill(draw, e.reserve(coin, len(draw)))
-		for k := range all {
-			r[k], s[k] = u128{draw[4*k], draw[4*k+1]}, u128{draw[4*k+2], draw[4*k+3]}
-		}
-		if last {
-			r[blocks], s[blocks] = u128{0, 1}, u128{0, 1}
-		}
-		of.round(given, blocks, all, r, s)
-		by.round(theirs, blocks, all, r, s)
-		prove.u, prove.v = combine(prove.u, r, n), combine(prove.v, s, n)
-		of.u, by.v = combine(of.u, r, n), combine(by.v, s, n)
-		if last {
-			return
-		}
-		length = n
-		grow := padded(length)
-		for _, v := range []*[]u128{&prove.u, &prove.v, &of.u, &by.v} {
-			*v = append(*v, make([]u128, grow-n)...)
-		}
-	}
-}
-
-// randomBlock appends n entries from a generator behind the first at entries.
-func (e *Engine) randomBlock(v []u128, at, n int, s *stream) []u128 {
-	words := make([]uint64, 2*n)
-	from := e.reserve(s, len(words))
-	if e.err == nil {
-		s.fill(words, from)
-	}
-	v = v[:at:at]
-	for k := range n {
-		v = append(v, u128{words[2*k], words[2*k+1]})
-	}
-	return v
-}
-
-// gram gives the inner products of all blocks of u with all blocks of v, low word first; a tile of the blocks at a time stays near.
-func gram(out []uint64, u, v []u128, blocks, n int) {
-	const tile = 512
-	sums := make([]u128, blocks*blocks)
-	for lo := 0; lo < n; lo += tile {
-		hi := min(lo+tile, n)
-		for i := range blocks {
-			for j := range blocks {
-				sums[i*blocks+j] = sums[i*blocks+j].add(inner(u[i*n+lo:i*n+hi], v[j*n+lo:j*n+hi]))
-			}
-		}
-	}
-	for k, s := range sums {
-		out[2*k], out[2*k+1] = s.lo, s.hi
-	}
-}
-
-// round takes a verifier's share of the matrix: the trace of the real blocks against t, then t anew.
-func (s *side) round(g []uint64, blocks, all int, r, w []u128) {
-	trace, t := u128{}, u128{}
-	for i := range all {
-		row := u128{}
-		for j := range all {
-			x := u128{g[2*(i*all+j)+1], g[2*(i*all+j)]}
-			row = row.add(x.mul(w[j]))
-			if i == j && i < blocks {
-				trace = trace.add(x)
-			}
-		}
-		t = t.add(row.mul(r[i]))
-	}
-	s.sums = append(s.sums, trace.sub(s.t))
-	s.t = t
-}
-
-// combine gives the sum of the blocks by their coins.
-func combine(v []u128, coins []u128, n int) []u128 {
-	out := make([]u128, n)
-	for b, c := range coins {
-		for k, x := range v[b*n : (b+1)*n] {
-			out[k] = out[k].add(x.mul(c))
-		}
-	}
-	return out
-}
-
-func words(v []u128) []uint64 {
-	out := make([]uint64, 0, 2*len(v))
-	for _, x := range v {
-		out = append(out, x.lo, x.hi)
-	}
-	return out
-}
-
-// finish shows the other verifier of each proof what is left, and compares.
-func (e *Engine) finish(of, by *side) {
-	if e.err != nil {
-		return
-	}
-	// The other verifier of the proof of the party after is the party before, and the other way round.
-	mine := words(append(append(of.u[:len(of.u):len(of.u)], of.sums...), of.t))
-	other := words(append(append(by.v[:len(by.v):len(by.v)], by.sums...), by.t))
-	if e.cheat != nil {
-		e.cheat("last vectors", mine)
-	}
-	fromPrev, fromNext := make([]uint64, len(mine)), make([]uint64, len(other))
-	e.both(mine, other, fromPrev, fromNext)
-	if e.err != nil {
-		return
-	}
-	if !agree(of.u, of.sums, of.t, fromPrev) || !agree(by.v, by.sums, by.t, fromNext) {
-		e.accuse(-1, "every product is proved")
-	}
-}
-
-// agree says whether the two verifiers' halves make a true claim; both make the same decision.
-func agree(v, sums []u128, t u128, got []uint64) bool {
-	at := func(k int) u128 { return u128{got[2*k+1], got[2*k]} }
-	product := u128{}
-	for k := range v {
-		product = product.add(v[k].mul(at(k)))
-	}
-	ok := true
-	for k := range sums {
-		ok = ok && sums[k].add(at(len(v)+k)) == u128{}
-	}
-	return ok && t.add(at(len(v)+len(sums))) == product
+	return o
 }
 
 // coin tosses a public coin: a generator whose key nobody knew before. Everybody first says that all that was sent to it before is
@@ -421,7 +212,7 @@ func (e *Engine) Adopt(v Vec) Vec {
 	}
 	// The coin is tossed after the parts came; one number for a part, to the party that holds it too.
 	var fromPrev, fromNext [2]uint64
-	e.both(words([]u128{a}), words([]u128{b}), fromPrev[:], fromNext[:])
+	e.both([]uint64{a.lo, a.hi}, []uint64{b.lo, b.hi}, fromPrev[:], fromNext[:])
 	if e.err == nil && (u128{fromPrev[1], fromPrev[0]} != a || u128{fromNext[1], fromNext[0]} != b) {
 		e.accuse(-1, "both holders have the same part of an input")
 	}

@@ -14,7 +14,11 @@ import (
 // nothing is opened.
 var protocols = map[string]func(e *Engine, x, y Vec, xw, yw Words){
 	// The proof's barriers and coins are public; they are a few hundred bytes of 130 KB.
-	"proved":   func(e *Engine, x, y Vec, _, _ Words) { e.Mul(x, y); e.Verify() },
+	"proved": func(e *Engine, x, y Vec, _, _ Words) { e.Mul(x, y); e.Verify() },
+	"proved bits": func(e *Engine, x, _ Vec, xw, yw Words) {
+		e.Shuffle(Table{Vecs: []Vec{x}, Words: []Words{e.And(xw, yw)}})
+		e.Verify()
+	},
 	"input":    func(*Engine, Vec, Vec, Words, Words) {},
 	"mul":      func(e *Engine, x, y Vec, _, _ Words) { e.Mul(x, y) },
 	"and":      func(e *Engine, _, _ Vec, x, y Words) { e.And(x, y) },
@@ -48,7 +52,7 @@ const viewRows = 4096 // 32 KB a message and column: at least 128 of each byte e
 
 func view(t *testing.T, name string, seed uint64, weak bool) *net {
 	p, adversary := protocols[name], SemiHonest
-	if name == "proved" {
+	if name == "proved" || name == "proved bits" {
 		adversary = MaliciousAbort
 	}
 	x, y := make([]uint64, viewRows), make([]uint64, viewRows)
@@ -118,11 +122,7 @@ func TestViews(t *testing.T) {
 // trace that parties compare is the same at all three.
 func TestTrace(t *testing.T) {
 	for _, w := range twins {
-		models := []Adversary{SemiHonest}
-		if w.malicious {
-			models = append(models, MaliciousAbort)
-		}
-		for _, m := range models {
+		for _, m := range []Adversary{SemiHonest, MaliciousAbort} {
 			var lengths [2][3][]string
 			var digests [2][3][32]byte
 			for k := range 2 {
@@ -134,10 +134,7 @@ func TestTrace(t *testing.T) {
 				}
 				out, errs, n := run(t, setup{adversary: m, seed: uint64(k)}, func(e *Engine, o *Opener) ([32]byte, error) {
 					a, b := e.Input(0, mine(e, 0, x), rows), e.Input(1, mine(e, 1, y), rows)
-					var aw, bw Words
-					if m == SemiHonest {
-						aw, bw = e.InputWords(2, mine(e, 2, x), rows), e.InputWords(1, mine(e, 1, y), rows)
-					}
+					aw, bw := e.InputWords(2, mine(e, 2, x), rows), e.InputWords(1, mine(e, 1, y), rows)
 					_, err := w.shared(e, o, a, b, aw, bw)
 					return e.TraceDigest(), err
 				})
@@ -203,13 +200,13 @@ func TestLedger(t *testing.T) {
 			z := e.Mul(x, y)
 			e.Dot(z, y, n)
 			if m == SemiHonest {
-				w := e.Bits(z.Slice(0, 99))
-				e.Sort(w, 3, Table{Vecs: []Vec{z.Slice(0, 99)}})
+				e.Sort(e.Bits(z.Slice(0, 99)), 3, Table{Vecs: []Vec{z.Slice(0, 99)}})
 				e.Truncate(z, 8)
 			}
+			e.Shuffle(Table{Vecs: []Vec{z.Slice(0, 99)}, Words: []Words{e.Bits(z.Slice(0, 99))}})
 			if m == MaliciousAbort {
 				// The proof recomputes masks that it does not send: those are the only repeats.
-				e.claims, e.terms = nil, 0
+				e.claims, e.terms, e.moves, e.gates, e.gateWords, e.wordMoves, e.wordRows = nil, 0, nil, nil, 0, nil, 0
 			}
 			_, err := o.Open(z)
 			p, x2 := e.Ledger()
