@@ -187,7 +187,7 @@ func (p Plan) Collusion() string {
 	}
 	model := "each party is trusted to follow the protocol; one that deviates can change outputs and may learn more"
 	if p.Adversary == share.MaliciousAbort {
-		model = "one party that deviates ends the run before an output and learns no more than one that does not; it can always prevent an output"
+		model = "one party that deviates ends the run before an output and learns no more than one that does not; it can always prevent an output, and what it puts in is its own word"
 	}
 	return fmt.Sprintf("Model: %s: %s. Any two of %s together can read every input in full; one alone learns the sizes, the operators and the outputs.",
 		p.Adversary, model, strings.Join(who, ", "))

@@ -174,7 +174,7 @@ func (d *demoRun) prepare() (agg.Question, error) {
 		return q, err
 	}
 	phrase := hex.EncodeToString(secret[:32])
-	p := mpc.Plan{Version: 1, Job: "mpc-demo", Question: q.Digest(), Adversary: shares.SemiHonest, Generator: shares.AESGenerator, Operators: agg.Operators(),
+	p := mpc.Plan{Version: 1, Job: "mpc-demo", Question: q.Digest(), Adversary: shares.MaliciousAbort, Generator: shares.AESGenerator, Operators: agg.Operators(),
 		Expires: d.a.now().Add(time.Hour).UTC().Truncate(time.Second), Seconds: d.limit}
 	for _, out := range []string{agg.OutShown, agg.OutPeople, agg.OutRows, agg.OutSum} {
 		p.Outputs = append(p.Outputs, mpc.Output{Name: out, Rows: len(q.Groups)})

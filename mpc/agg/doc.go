@@ -7,6 +7,7 @@
 // by group and pseudonym, add up each person's rows, totals and two largest contributions by group, the rules, the masked outputs.
 //
 // The rules are the gate's (package egress) for sums: frequency, dominance of one, p-percent; amounts are 0 to 2^40-1, so that contributions
-// have one sign. Plain is the same question over plain rows: the oracle that tests hold the protocol to. Secondary suppression and
+// have one sign. Under a plan's model "malicious with abort" a party that deviates in any step ends the run before a bit opens; what an
+// owner shares remains its own word, ranges included. Plain is the same question over plain rows: the oracle that tests hold the protocol to. Secondary suppression and
 // comparison with earlier releases need more than a bit for a group; they are the gate's, and a result of this package goes to people.
 package agg

@@ -166,8 +166,10 @@ func (e *Engine) carries(claims []claim, out []uint64) int {
 func (e *Engine) coin() *stream {
 	var one, two, here [1]uint64
 	e.both(here[:], here[:], one[:], two[:])
-	if e.err == nil && one[0]|two[0] != 0 {
-		e.accuse(-1, "a barrier carries nothing")
+	for peer, got := range map[int]uint64{e.before(): one[0], e.after(): two[0]} {
+		if e.err == nil && got != 0 {
+			e.accuse(peer, "a barrier carries nothing")
+		}
 	}
 	at, nextAt := e.reserve(e.prev, 4), e.reserve(e.next, 4)
 	if e.err != nil {
