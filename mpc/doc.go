@@ -12,8 +12,9 @@
 //
 // The session's id goes into every frame's key and associated data and into every statement. A transcript statement holds the running
 // digests of all links and of the public trace of operators; each party compares its ends of the links and the trace with the others'
-// statements, signs that it saw all of them, and nothing opens before three such signatures are there. Both ends of a link know its key,
-// so that a transcript convicts nobody alone: it shows that three parties agreed.
+// statements, signs that it saw all of them, and nothing opens before three such signatures are there. Under malicious with abort the
+// digests cover the payloads, so that both ends of a link are bound to what was in its frames. Under the semi-honest model they cover the
+// frames' tags, which bind everybody but the two ends, who know the key: three parties are shown to have agreed, and nobody is convicted.
 //
 // # Ends
 //

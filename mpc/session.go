@@ -88,7 +88,8 @@ func Join(ctx context.Context, c Config) (*Session, error) {
 		return nil, err
 	}
 	deadline := now.Add(time.Duration(c.Plan.Seconds) * time.Second)
-	s.mesh, err = wire.Open(ctx, c.Transport, wire.Config{Self: s.me, Peers: peers, Key: c.Key, Job: c.Plan.Digest(), Rand: c.Rand, Deadline: deadline})
+	s.mesh, err = wire.Open(ctx, c.Transport, wire.Config{Self: s.me, Peers: peers, Key: c.Key, Job: c.Plan.Digest(), Rand: c.Rand, Deadline: deadline,
+		Payloads: c.Plan.Adversary == share.MaliciousAbort})
 	if err != nil {
 		return nil, err
 	}

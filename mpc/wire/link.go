@@ -80,20 +80,23 @@ func (d *direction) bind(h head) []byte {
 	return d.ad[:]
 }
 
-func (d *direction) link(tag []byte) {
-	d.chain = sm.Sum(d.chain[:], d.ad[sm.Size+2:], tag)
+// link takes a frame into the chain. GCM does not commit: who knows the key finds other payloads with one tag, so that payload is given where
+// a chain is to bind the ends themselves, and nil where it need only bind against others.
+func (d *direction) link(tag, payload []byte) {
+	d.chain = sm.Sum(d.chain[:], d.ad[sm.Size+2:], tag, payload)
 	d.seq++
 }
 
 // link is the connection to one peer.
 type link struct {
-	mesh    *Mesh
-	peer    int
-	conn    net.Conn
-	master  []byte
-	mu      sync.Mutex // guards out
-	out, in direction  // in belongs to the reading goroutine between Post and Wait
-	posts   chan *receipt
+	mesh     *Mesh
+	peer     int
+	conn     net.Conn
+	master   []byte
+	payloads bool       // chains cover them
+	mu       sync.Mutex // guards out
+	out, in  direction  // in belongs to the reading goroutine between Post and Wait
+	posts    chan *receipt
 
 	sent, received, frames atomic.Int64
 }
@@ -125,7 +128,11 @@ func (l *link) frame(tag uint32, p []byte) error {
 	h.put(d.buf)
 	ad := d.bind(h)
 	out := d.aead.Seal(d.buf[:headSize], d.nonce[:], p, ad)
-	d.link(out[len(out)-tagSize:])
+	if l.payloads {
+		d.link(out[len(out)-tagSize:], p)
+	} else {
+		d.link(out[len(out)-tagSize:], nil)
+	}
 	l.sent.Add(int64(len(out)))
 	l.frames.Add(1)
 	if _, err := l.conn.Write(out); err != nil {
@@ -164,7 +171,11 @@ func (l *link) read(tag uint32, into []byte) error {
 		if _, err := d.aead.Open(into[:0:n], d.nonce[:], box, d.bind(h)); err != nil {
 			return tampered(l.peer, "the frame fails authentication")
 		}
-		d.link(tagBytes[:])
+		if l.payloads {
+			d.link(tagBytes[:], into[:n])
+		} else {
+			d.link(tagBytes[:], nil)
+		}
 		l.received.Add(int64(headSize + n + tagSize))
 		into = into[n:]
 	}

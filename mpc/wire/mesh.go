@@ -35,6 +35,7 @@ type Config struct {
 	Job      [sm.Size]byte // digest of what all agreed to run; a hello for another job is refused
 	Rand     io.Reader
 	Deadline time.Time // nothing lasts longer
+	Payloads bool      // chains cover payloads and not their tags alone, so that a signed chain binds its end; alike at all parties
 }
 
 // Transport (传输) gives raw connections; everything on them is authenticated by the mesh. Errors are of the transport.
@@ -208,6 +209,7 @@ func shake(ctx context.Context, conn net.Conn, c *Config, peer int) (*link, erro
 		if err != nil {
 			return nil, err
 		}
+		l.payloads = c.Payloads
 		return l, confirm(l, dialled)
 	}()
 	stop()
