@@ -1,0 +1,274 @@
+package join
+
+import (
+	"github.com/opdomain/opdomain/mpc/share"
+)
+
+// Run computes the question on an engine. me is this party's place, rows its own table where it owns one. The columns are the plan's
+// outputs, unopened. It sends nothing before the own table passes its checks; a party whose table does not pass leaves, and all end.
+func Run(e *share.Engine, q Question, me int, rows []Row) (map[string]share.Vec, error) {
+	if err := q.Check(); err != nil {
+		return nil, err
+	}
+	var own folded
+	mine, t, ok := q.Table(me)
+	if ok {
+		var err error
+		if own, err = q.fold(mine, t, rows); err != nil {
+			return nil, err
+		}
+	}
+	cell, alone, values := q.look(e, mine, own)
+	if err := e.Err(); err != nil {
+		return nil, err
+	}
+	return q.decide(e, q.members(e, cell, alone), cell.Len(), values)
+}
+
+// look gives the sorted rows' codes, whether a row is the last of its person, and values by measure. A left row of group l, from 1, with
+// a kind k, from 1, 0 for none, has the code l·(kinds+1) + k; a right row has its kind; padding has 0.
+func (q Question) look(e *share.Engine, mine Side, own folded) (code, last share.Vec, values []share.Vec) {
+	input := func(side Side, t Table, column func(folded) []uint64) share.Vec {
+		var v []uint64
+		if side == mine {
+			v = column(own)
+		}
+		return e.Input(t.Owner, v, t.Rows)
+	}
+	// Right rows first, then left ones; what one side has, the other has zeros for.
+	keyOf := func(side Side, t Table) share.Words {
+		var v []uint64
+		if side == mine {
+			v = own.keys
+		}
+		return e.InputWords(t.Owner, v, t.Rows)
+	}
+	none := func(t Table) share.Vec { return e.Public(make([]uint64, t.Rows)) }
+	keys := share.JoinWords(keyOf(Right, q.Right), keyOf(Left, q.Left))
+	columns := []share.Vec{
+		share.Concat(none(q.Right), input(Left, q.Left, func(f folded) []uint64 { return f.groups })),
+		share.Concat(input(Right, q.Right, func(f folded) []uint64 { return f.groups }), none(q.Left)),
+	}
+	next := map[Side]int{}
+	for _, m := range q.Measures {
+		at := next[m.Side]
+		next[m.Side]++
+		column := func(f folded) []uint64 { return f.values[at] }
+		if m.Side == Left {
+			columns = append(columns, share.Concat(none(q.Right), input(Left, q.Left, column)))
+		} else {
+			columns = append(columns, share.Concat(input(Right, q.Right, column), none(q.Left)))
+		}
+	}
+	key, sorted := e.Sort(keys, keyBits, share.Table{Vecs: columns})
+	if e.Err() != nil {
+		return share.Vec{}, share.Vec{}, nil
+	}
+	n := key.Len()
+	person := e.ShiftRight(key, 1)
+	same := share.Concat(e.Public([]uint64{0}), e.Vec(e.EQ(person.Slice(1, n), person.Slice(0, n-1))))
+	kind := e.Scan(sorted.Vecs[1], same)
+	values = sorted.Vecs[2:]
+	for i, m := range q.Measures {
+		if m.Side == Right {
+			values[i] = e.Scan(values[i], same)
+		}
+	}
+	last = e.Sub(constant(e, n, 1), share.Concat(same.Slice(1, n), e.Public([]uint64{0})))
+	return e.Add(e.Scale(sorted.Vecs[0], uint64(len(q.Right.Groups)+1)), kind), last, values
+}
+
+// members says which rows are in which part, as integers 0 and 1: one column after the other, a part's rows together. A right row stands
+// before its person's left rows: it is of those who are in nobody's table but its own where it is the person's last.
+func (q Question) members(e *share.Engine, code, last share.Vec) share.Vec {
+	n, kinds := code.Len(), len(q.Right.Groups)
+	word := e.Bits(code)
+	var at []share.Words
+	for p := range q.parts() {
+		l, k := q.part(p)
+		at = append(at, e.XorPublic(word, uint64(l*(kinds+1)+k)))
+	}
+	in := e.Vec(e.EQ(share.JoinWords(at...), e.ZeroWords(n*q.parts())))
+	rest := e.Mul(in.Slice(0, n*kinds), repeat(last, kinds))
+	return share.Concat(rest, in.Slice(n*kinds, in.Len()))
+}
+
+// decide adds up, applies the rules to every part, and masks the cells.
+func (q Question) decide(e *share.Engine, in share.Vec, n int, values []share.Vec) (map[string]share.Vec, error) {
+	parts, measures := q.parts(), len(q.Measures)
+	people := sums(e, in, n)
+	one := constant(e, parts, 1)
+	least := constant(e, parts, q.Rules.MinSubjects)
+	bad := []share.Vec{e.Less(people, least)}
+	numbers := []share.Vec{people}
+	if measures > 0 {
+		var each []share.Vec
+		for _, v := range values {
+			each = append(each, repeat(v, parts))
+		}
+		adds := e.Mul(repeat(in, measures), share.Concat(each...)) // by measure, part and row
+		sum := sums(e, adds, n)
+		// Who adds something: one that is not zero.
+		word := e.Bits(adds)
+		some := e.Sub(constant(e, n*parts*measures, 1), e.Vec(e.EQ(word, e.ZeroWords(word.Len()))))
+		counts := sums(e, some, n)
+		first, second := largest(e, word, parts*measures, n)
+		for m, x := range q.Measures {
+			lo, hi := m*parts, (m+1)*parts
+			s, c := sum.Slice(lo, hi), counts.Slice(lo, hi)
+			numbers = append(numbers, s)
+			broken := func(flags ...share.Vec) {
+				for _, f := range flags {
+					bad = append(bad, q.applies(e, x, f))
+				}
+			}
+			broken(e.Less(c, least))
+			if x.Kind == Flag {
+				broken(e.Less(e.Sub(people, c), least))
+				continue
+			}
+			top1, top2 := first.Slice(lo, hi), second.Slice(lo, hi)
+			tops := top1
+			if q.Rules.DominanceN == 2 {
+				tops = e.Add(top1, top2)
+			}
+			broken(e.Less(e.Scale(s, uint64(q.Rules.DominanceK)), e.Scale(tops, 100)),
+				e.Less(e.Scale(e.Sub(s, e.Add(top1, top2)), 100), e.Scale(top1, uint64(q.Rules.PPercent))))
+			if x.Kind == Amount { // the sum is what it would be if all added as much as the largest
+				broken(e.Sub(one, e.Less(s, e.Mul(c, top1))))
+			}
+		}
+	}
+	shown := q.shown(e, none(e, one, bad))
+	for i := range numbers {
+		numbers[i] = q.asked(numbers[i])
+	}
+	masked := e.Mul(repeat(shown, measures+1), share.Concat(numbers...))
+	cells := q.cells()
+	out := map[string]share.Vec{OutShown: shown, OutPeople: masked.Slice(0, cells)}
+	if measures > 0 {
+		out[OutValues] = masked.Slice(cells, cells*(measures+1))
+	}
+	return out, e.Err()
+}
+
+// shown gives each cell's bit of the parts' flags: all parts of its group pass, and all parts that the right owner has left.
+func (q Question) shown(e *share.Engine, pass share.Vec) share.Vec {
+	kinds, groups := len(q.Right.Groups), len(q.Left.Groups)
+	var columns []share.Vec
+	for k := range kinds + 1 {
+		var c []share.Vec
+		for l := range groups {
+			p := kinds + l*(kinds+1) + k
+			c = append(c, pass.Slice(p, p+1))
+		}
+		columns = append(columns, share.Concat(c...))
+	}
+	for k := range kinds {
+		columns = append(columns, repeat(pass.Slice(k, k+1), groups))
+	}
+	line := columns[0]
+	for _, c := range columns[1:] {
+		line = e.Mul(line, c)
+	}
+	var out []share.Vec
+	for c := range q.cells() {
+		l := c / q.kinds()
+		out = append(out, line.Slice(l, l+1))
+	}
+	return share.Concat(out...)
+}
+
+// asked takes the cells out of the parts, without a message.
+func (q Question) asked(v share.Vec) share.Vec {
+	var out []share.Vec
+	for p := range q.parts() {
+		if l, k := q.part(p); l > 0 && (k > 0 || q.Unmatched != "") {
+			out = append(out, v.Slice(p, p+1))
+		}
+	}
+	return share.Concat(out...)
+}
+
+// applies leaves a rule's flags out where the measure is not: people who are not in a table have nothing there.
+func (q Question) applies(e *share.Engine, x Measure, flags share.Vec) share.Vec {
+	var out []share.Vec
+	for p := range q.parts() {
+		if q.absent(x, p) {
+			out = append(out, e.Public([]uint64{0}))
+			continue
+		}
+		out = append(out, flags.Slice(p, p+1))
+	}
+	return share.Concat(out...)
+}
+
+// none is 1 where no flag of a list is.
+func none(e *share.Engine, one share.Vec, flags []share.Vec) share.Vec {
+	out := e.Sub(one, flags[0])
+	for _, f := range flags[1:] {
+		out = e.Mul(out, e.Sub(one, f))
+	}
+	return out
+}
+
+// sums gives the sum of each stretch of n rows, without a message.
+func sums(e *share.Engine, v share.Vec, n int) share.Vec {
+	var out []share.Vec
+	for lo := 0; lo < v.Len(); lo += n {
+		out = append(out, e.Sum(v.Slice(lo, lo+n)))
+	}
+	return share.Concat(out...)
+}
+
+// largest gives the two largest of each stretch of n rows, as a tournament: a pair of rows leaves its two largest.
+func largest(e *share.Engine, v share.Words, stretches, n int) (first, second share.Vec) {
+	one, two := v, e.ZeroWords(v.Len())
+	for width := n; width > 1; width = (width + 1) / 2 {
+		one, two = halve(e, one, two, stretches, width)
+	}
+	top := e.Integers(share.JoinWords(one, two))
+	return top.Slice(0, stretches), top.Slice(stretches, 2*stretches)
+}
+
+// halve lets the first half of each stretch play the second; an odd row goes on unplayed.
+func halve(e *share.Engine, first, second share.Words, stretches, width int) (share.Words, share.Words) {
+	pairs := width / 2
+	var a1, a2, b1, b2 []share.Words
+	for g := range stretches {
+		lo := g * width
+		a1, a2 = append(a1, first.Slice(lo, lo+pairs)), append(a2, second.Slice(lo, lo+pairs))
+		b1, b2 = append(b1, first.Slice(lo+pairs, lo+2*pairs)), append(b2, second.Slice(lo+pairs, lo+2*pairs))
+	}
+	xa, xb, ya, yb := share.JoinWords(a1...), share.JoinWords(a2...), share.JoinWords(b1...), share.JoinWords(b2...)
+	less := e.LT(xa, ya)
+	high, low := e.Select(less, ya, xa), e.Select(less, xa, ya)
+	rest := e.Select(less, yb, xb) // the winner's second
+	next := e.Select(e.LT(low, rest), rest, low)
+	if width%2 == 0 {
+		return high, next
+	}
+	var h, s []share.Words
+	for g := range stretches {
+		odd := (g+1)*width - 1
+		h = append(h, high.Slice(g*pairs, (g+1)*pairs), first.Slice(odd, odd+1))
+		s = append(s, next.Slice(g*pairs, (g+1)*pairs), second.Slice(odd, odd+1))
+	}
+	return share.JoinWords(h...), share.JoinWords(s...)
+}
+
+func repeat(v share.Vec, times int) share.Vec {
+	all := make([]share.Vec, times)
+	for i := range all {
+		all[i] = v
+	}
+	return share.Concat(all...)
+}
+
+func constant(e *share.Engine, n, value int) share.Vec {
+	v := make([]uint64, n)
+	for i := range v {
+		v[i] = uint64(value)
+	}
+	return e.Public(v)
+}
