@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"encoding/json"
 	"maps"
 	"math/bits"
 	"slices"
@@ -42,6 +43,8 @@ type Checked struct {
 	shown  []int // cells of the result, in its order
 	params Params
 	digest []byte // of Result as Check wrote it
+
+	shared json.RawMessage // of an answer computed over shares: its evidence
 
 	linked    int // earlier cells in the audit
 	intervals [][]CellInterval

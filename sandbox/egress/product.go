@@ -96,7 +96,7 @@ func (p *Product) outgoing() Product { return *p }
 
 func (c *Checked) outgoing() Product {
 	return Product{class: sandbox.ClassA, result: c.Result, digest: c.digest, rules: c.Rules, cells: c.Cells, hidden: c.Suppression, suppressed: c.Suppressed,
-		flags: c.Flags, bits: c.MilliBits}
+		flags: c.Flags, bits: c.MilliBits, evidence: c.shared}
 }
 
 func instead(l Checklist) string {
