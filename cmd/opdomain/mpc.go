@@ -9,10 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -22,9 +25,10 @@ import (
 	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/mpc"
 	"github.com/opdomain/opdomain/mpc/agent"
-	"github.com/opdomain/opdomain/mpc/agg"
+	"github.com/opdomain/opdomain/mpc/join"
 	shares "github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/egress"
 )
 
 func (a *app) mpcCommand() *cobra.Command {
@@ -36,15 +40,16 @@ func (a *app) mpcCommand() *cobra.Command {
 	})
 	party.DisableFlagParsing = true
 	var o mpcDemo
-	demo := verb("demo", "Two owners and a custodian compute totals by group, each a process of its own (多方计算演示)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+	demo := verb("demo", "A bank's loans joined with a bureau's subsidies: uplift by trade, each party a process of its own (多方计算演示)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		return a.mpcDemo(c.Context(), o)
 	})
 	demo.Long = demo.Short + `.
 
-A bureau has a table of subsidies, a bank one of loans; many people are in both. Three processes on loopback, of the agency, the operator and a
-custodian, compute the support by trade over both tables: nobody sees a row of another. A trade with few people, or with one who dominates, does
-not open: the rules are decided over shares. The result is compared with the plain computation of the generated tables.`
-	demo.Flags().IntVar(&o.people, "people", 300, "people of the generated tables, 50 to 900")
+A bureau has a table of subsidies, a bank one of loans; many people are in both. Three processes on loopback, of the bureau, the bank and a
+custodian, join the tables over shares: nobody sees a row of another, and nobody learns who is in both, or how many. The rules for each trade, with
+and without a subsidy, are decided over shares; what opens goes through the egress gate, and what the gate would put before reviewers is printed.
+It is compared with the plain computation of the generated tables.`
+	demo.Flags().IntVar(&o.people, "people", 900, "people of the generated tables, 200 to 900")
 	demo.Flags().Uint64Var(&o.seed, "seed", 1, "seed of the generated tables")
 	demo.Flags().StringVar(&o.keep, "keep", "", "leave plan, question, tables, results and certificate in this new folder")
 	return group("mpc", "Compute with others over shares (多方安全计算)", demo, party)
@@ -59,26 +64,54 @@ type mpcDemo struct {
 
 // mpcSummary is what the demonstration ends with.
 type mpcSummary struct {
-	Job       sandbox.RunID    `json:"job"`
-	Model     shares.Adversary `json:"model"`
-	Collusion string           `json:"collusion"`
-	Groups    []agg.Group      `json:"groups"`
-	Sent      []int64          `json:"sent_bytes"` // by party
-	Rounds    int              `json:"rounds"`
-	Seconds   float64          `json:"seconds"`
-	Plain     bool             `json:"equals_plain"`
-	Verified  bool             `json:"certificate_verified"`
-	Folder    string           `json:"folder,omitempty"`
+	Job        sandbox.RunID    `json:"job"`
+	Model      shares.Adversary `json:"model"`
+	Collusion  string           `json:"collusion"`
+	Learns     []partyLearns    `json:"learns"`
+	Leakage    []shares.Leakage `json:"leakage"`
+	Result     json.RawMessage  `json:"result"` // what the gate would put before reviewers: nothing else leaves
+	Digest     string           `json:"digest"` // of it
+	Uplift     []demoUplift     `json:"uplift"` // from the result alone
+	Suppressed int              `json:"suppressed"`
+	Flags      []egress.Flag    `json:"flags"`
+	Sent       []int64          `json:"sent_bytes"` // by party
+	Rounds     int              `json:"rounds"`
+	Seconds    float64          `json:"seconds"`
+	Plain      bool             `json:"equals_plain"`
+	Verified   bool             `json:"certificate_verified"`
+	Session    string           `json:"session"`
+	Folder     string           `json:"folder,omitempty"`
+	rows       []egress.ResultRow
+}
+
+type partyLearns struct {
+	Party sandbox.PartyID `json:"party"`
+	What  string          `json:"what"`
+}
+
+// demoUplift is a trade whose two cells may both be shown.
+type demoUplift struct {
+	Trade      string `json:"trade"`
+	Without    int64  `json:"default_permille_without"`
+	With       int64  `json:"default_permille_with"`
+	Difference int64  `json:"difference_permille"`
 }
 
 var demoTrades = []string{"catering", "farming", "retail", "transport", "quarrying"}
 
-// demoTable writes an owner's generated table.
-func demoTable(path string, people int, seed, owner uint64) error {
-	var b bytes.Buffer
-	w := csv.NewWriter(&b)
-	_ = w.Write([]string{"group", "subject", "amount"})
-	next := seed*2 + owner + 1
+// The two halves of a trade.
+const (
+	demoWith    = "subsidised"
+	demoWithout = "unsubsidised"
+)
+
+// demoTables writes the generated loans and subsidies. Who has a subsidy defaults less; somebody dominates transport; quarrying has few.
+func demoTables(loans, subsidies string, people int, seed uint64) error {
+	var left, right bytes.Buffer
+	l, r := csv.NewWriter(&left), csv.NewWriter(&right)
+	_ = l.Write([]string{"group", "subject", "repaid", "defaulted"})
+	_ = r.Write([]string{"group", "subject", "support"})
+	next := seed*2 + 1
 	draw := func(n uint64) uint64 { // splitmix64: a table of a seed is the same everywhere
 		next += 0x9e3779b97f4a7c15
 		z := next
@@ -87,26 +120,39 @@ func demoTable(path string, people int, seed, owner uint64) error {
 		return (z ^ z>>31) % n
 	}
 	for p := range people {
-		if draw(10) < 3 {
-			continue // not in this owner's table
+		who, trade, with := fmt.Sprintf("demo-person-%05d", p), demoTrades[p%4], draw(2) == 0
+		if p%53 == 8 {
+			trade = demoTrades[4] // a few people alone in quarrying
 		}
-		trade := demoTrades[p%4]
-		amount := 1000_00 + draw(20_000_00)
-		if p%4 == 3 && p == 3 {
-			amount = 900_000_000_00 // one who dominates transport
+		if with {
+			_ = r.Write([]string{demoWith, who, strconv.FormatUint(500_00+draw(3_000_00), 10)})
 		}
-		if p == 8 || p == 12 {
-			trade = demoTrades[4] // two people alone in quarrying
+		if draw(10) == 0 {
+			continue // no loan
 		}
-		_ = w.Write([]string{trade, fmt.Sprintf("demo-person-%05d", p), strconv.FormatUint(amount, 10)})
+		for range 1 + draw(2) {
+			odds, defaulted := uint64(34), "0"
+			if with {
+				odds = 22
+			}
+			if draw(100) < odds {
+				defaulted = "1"
+			}
+			repaid := 1000_00 + draw(20_000_00)
+			if p == 3 {
+				repaid = 900_000_000_00
+			}
+			_ = l.Write([]string{trade, who, strconv.FormatUint(repaid, 10), defaulted})
+		}
 	}
-	w.Flush()
-	return os.WriteFile(path, b.Bytes(), 0o600)
+	l.Flush()
+	r.Flush()
+	return errors.Join(os.WriteFile(loans, left.Bytes(), 0o600), os.WriteFile(subsidies, right.Bytes(), 0o600))
 }
 
 func (a *app) mpcDemo(ctx context.Context, o mpcDemo) error {
-	if o.people < 50 || o.people > 900 {
-		return &sandbox.Error{Op: "mpc demo", Kind: sandbox.Invalid, Object: "--people", Detail: "50 to 900"}
+	if o.people < 200 || o.people > 900 {
+		return &sandbox.Error{Op: "mpc demo", Kind: sandbox.Invalid, Object: "--people", Detail: "200 to 900"}
 	}
 	dir := o.keep
 	if dir == "" {
@@ -127,23 +173,44 @@ func (a *app) mpcDemo(ctx context.Context, o mpcDemo) error {
 	if o.keep != "" {
 		s.Folder = dir
 	}
-	return a.show(s, func(w io.Writer) {
-		fmt.Fprintf(w, "Three processes, %.1f s, %d rounds, bytes sent %d, %d, %d.\n\n", s.Seconds, s.Rounds, s.Sent[0], s.Sent[1], s.Sent[2])
-		for _, g := range s.Groups {
-			if !g.Shown {
-				fmt.Fprintf(w, "%-12s not shown 不予展示\n", g.Label)
-				continue
-			}
-			mean := (g.Sum + g.Rows/2) / g.Rows
-			fmt.Fprintf(w, "%-12s %4d people  %4d rows  sum %d.%02d yuan  mean %d.%02d yuan\n", g.Label, g.People, g.Rows, g.Sum/100, g.Sum%100, mean/100, mean%100)
-		}
-		fmt.Fprintf(w, "\n%s\nEqual to the plain computation: %t. Certificate verified offline: %t.\nThe rules for a group's own numbers were decided over shares; secondary suppression and earlier releases are for the gate and its reviewers.\n",
-			s.Collusion, s.Plain, s.Verified)
-		if s.Folder != "" {
-			fmt.Fprintf(w, "Left in %s: plan, question, tables, results, certificate.\n", s.Folder)
-		}
-	})
+	return a.show(s, func(w io.Writer) { s.print(w) })
 }
+
+// print writes the summary for people.
+func (s *mpcSummary) print(w io.Writer) {
+	fmt.Fprintf(w, "Three processes, %.1f s, %d rounds, bytes sent %d, %d, %d.\n\nThrough the gate, for two reviewers (%d cells suppressed, digest %s):\n", s.Seconds, s.Rounds, s.Sent[0], s.Sent[1], s.Sent[2],
+		s.Suppressed, s.Digest[:16])
+	for _, r := range s.rows {
+		if r.Suppressed {
+			fmt.Fprintf(w, "%-10s %-13s not shown 不予展示\n", r.Labels[0], r.Labels[1])
+			continue
+		}
+		people, loans, repaid, defaulted := *r.Values[0], *r.Values[1], *r.Values[2], *r.Values[3]
+		fmt.Fprintf(w, "%-10s %-13s %4d people  %4d loans  repaid %d.%02d yuan  defaulted %d (%s)\n", r.Labels[0], r.Labels[1], people, loans, repaid/100, repaid%100, defaulted, percent(permille(defaulted, people)))
+	}
+	fmt.Fprintln(w)
+	for _, u := range s.Uplift {
+		fmt.Fprintf(w, "%-10s default rate %s without, %s with a subsidy: %+.1f points\n", u.Trade, percent(u.Without), percent(u.With), float64(u.Difference)/10)
+	}
+	fmt.Fprintf(w, "\n%s\n\nWhat each party learnt:\n", s.Collusion)
+	for _, l := range s.Learns {
+		fmt.Fprintf(w, "  %-9s %s\n", l.Party, l.What)
+	}
+	for _, l := range s.Leakage {
+		if l.Opened != "" {
+			fmt.Fprintf(w, "  all       within %s: %s\n", l.Op, l.Opened)
+		}
+	}
+	fmt.Fprintf(w, "\nEqual to the plain computation: %t. Certificate verified offline: %t, session %s.\nThe gate's rules were decided over shares; comparison with earlier releases is the domain's ledger's, and no template releases such a result.\n",
+		s.Plain, s.Verified, s.Session[:16])
+	if s.Folder != "" {
+		fmt.Fprintf(w, "Left in %s: plan, question, tables, results, certificate, and released.json, which alone would leave.\n", s.Folder)
+	}
+}
+
+func permille(part, of int64) int64 { return (1000*part + of/2) / of }
+
+func percent(permille int64) string { return fmt.Sprintf("%d.%d%%", permille/10, permille%10) }
 
 // demoRun is one playing of the demonstration.
 type demoRun struct {
@@ -160,31 +227,40 @@ func (d *demoRun) path(parts ...string) string {
 
 func (d *demoRun) write(name string, b []byte) error { return os.WriteFile(d.path(name), b, 0o600) }
 
-var demoRoles = []string{"agency", "operator", "custodian"}
+// demoRoles are the parties in the order of the plan; the first two have tables.
+var demoRoles = []string{"bureau", "bank", "custodian"}
+
+// demoRules are the thresholds that the cells are held to over shares, and the gate's.
+var demoRules = egress.Params{MinSubjects: 10, DominanceN: 2, DominanceK: 90, PPercent: 10}
 
 // prepare makes keys, tables, question, plan and approvals.
-func (d *demoRun) prepare() (agg.Question, error) {
+func (d *demoRun) prepare() (join.Question, error) {
 	size, err := mpc.Bucket(d.people)
 	if err != nil {
-		return agg.Question{}, err
+		return join.Question{}, err
 	}
-	q := agg.Question{Groups: demoTrades, Owners: []int{0, 1}, Rows: []int{size, size}, Rules: agg.Rules{MinSubjects: 10, MaxShare: 50, P: 10}}
+	q := join.Question{Version: 1, Left: join.Table{Owner: 1, Rows: size, Groups: demoTrades}, Right: join.Table{Owner: 0, Rows: size, Groups: []string{demoWith}}, Unmatched: demoWithout,
+		Measures: []join.Measure{{Name: "loans", Kind: join.Count, Side: join.Left}, {Name: "repaid", Kind: join.Amount, Side: join.Left}, {Name: "defaulted", Kind: join.Flag, Side: join.Left},
+			{Name: "support", Kind: join.Amount, Side: join.Right}},
+		Rules: join.Rules{MinSubjects: demoRules.MinSubjects, DominanceN: demoRules.DominanceN, DominanceK: demoRules.DominanceK, PPercent: demoRules.PPercent}}
 	secret := make([]byte, 64)
 	if _, err := io.ReadFull(d.a.rand, secret); err != nil {
 		return q, err
 	}
 	phrase := hex.EncodeToString(secret[:32])
-	p := mpc.Plan{Version: 1, Job: "mpc-demo", Question: q.Digest(), Adversary: shares.MaliciousAbort, Generator: shares.AESGenerator, Operators: agg.Operators(),
+	p := mpc.Plan{Version: 1, Job: "mpc-demo", Question: q.Digest(), Adversary: shares.MaliciousAbort, Generator: shares.AESGenerator, Operators: join.Operators(),
 		Expires: d.a.now().Add(time.Hour).UTC().Truncate(time.Second), Seconds: d.limit}
-	for _, out := range []string{agg.OutShown, agg.OutPeople, agg.OutRows, agg.OutSum} {
-		p.Outputs = append(p.Outputs, mpc.Output{Name: out, Rows: len(q.Groups)})
+	outputs := q.Outputs()
+	for _, out := range slices.Sorted(maps.Keys(outputs)) {
+		p.Outputs = append(p.Outputs, mpc.Output{Name: out, Rows: outputs[out]})
 	}
+	p.Inputs = []mpc.Input{{Name: "bank-table", Party: "bank", Rows: size}, {Name: "bureau-table", Party: "bureau", Rows: size}}
 	if err := errors.Join(d.write("passphrase", []byte(phrase)), d.write("subject.key", []byte(hex.EncodeToString(secret[32:]))), d.write("question.json", q.Encode()),
-		demoTable(d.path("agency.csv"), d.people, d.seed, 0), demoTable(d.path("operator.csv"), d.people, d.seed, 1)); err != nil {
+		demoTables(d.path("bank.csv"), d.path("bureau.csv"), d.people, d.seed)); err != nil {
 		return q, err
 	}
 	var owners []*keys.File
-	for i, role := range demoRoles {
+	for _, role := range demoRoles {
 		var points [2][]byte
 		for k, who := range []string{role, role + "-owner"} {
 			v, err := keys.Create(d.path(who), []byte(phrase), keys.Interactive(), d.a.rand)
@@ -199,9 +275,6 @@ func (d *demoRun) prepare() (agg.Question, error) {
 		}
 		p.Parties = append(p.Parties, mpc.Party{ID: sandbox.PartyID(role), Role: role, Organisation: sandbox.PartyID("demo-" + role), Key: points[0],
 			Owner: sandbox.IdentityID(role + "-owner"), OwnerKey: points[1]})
-		if i < len(q.Owners) {
-			p.Inputs = append(p.Inputs, mpc.Input{Name: role + "-table", Party: sandbox.PartyID(role), Rows: size})
-		}
 	}
 	if err := p.Check(); err != nil {
 		return q, err
@@ -241,7 +314,7 @@ func (d *demoRun) listeners() (files []*os.File, addrs []string, err error) {
 }
 
 // party is the process of one party.
-func (d *demoRun) party(ctx context.Context, q agg.Question, i int, addrs []string, listener *os.File, said io.Writer) (*exec.Cmd, error) {
+func (d *demoRun) party(ctx context.Context, q join.Question, i int, addrs []string, listener *os.File, said io.Writer) (*exec.Cmd, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, &sandbox.Error{Op: "mpc demo", Kind: sandbox.Unavailable, Object: "program", Err: err}
@@ -254,7 +327,7 @@ func (d *demoRun) party(ctx context.Context, q agg.Question, i int, addrs []stri
 	for _, addr := range addrs {
 		c.Args = append(c.Args, "--address", addr)
 	}
-	if i < len(q.Owners) {
+	if _, _, owns := q.Table(i); owns {
 		c.Args = append(c.Args, "--table", d.path(role+".csv"), "--subject-key", d.path("subject.key"))
 	}
 	c.ExtraFiles, c.Stderr, c.WaitDelay = []*os.File{listener}, said, 10*time.Second
@@ -303,9 +376,10 @@ func (d *demoRun) play(ctx context.Context) (*mpcSummary, error) {
 	return d.read(q, d.a.steady()-start)
 }
 
-// read compares the parties' files with each other and with the plain computation.
-func (d *demoRun) read(q agg.Question, took time.Duration) (*mpcSummary, error) {
+// read compares the parties' files with each other and with the plain computation, and gives the gate what opened.
+func (d *demoRun) read(q join.Question, took time.Duration) (*mpcSummary, error) {
 	s := &mpcSummary{Seconds: took.Seconds()}
+	var cells []join.Cell
 	for i, role := range demoRoles {
 		b, err := os.ReadFile(d.path(role + ".result.json"))
 		if err != nil {
@@ -316,17 +390,20 @@ func (d *demoRun) read(q agg.Question, took time.Duration) (*mpcSummary, error) 
 			return nil, err
 		}
 		if i == 0 {
-			s.Job, s.Model, s.Collusion, s.Groups, s.Rounds = out.Job, out.Model, out.Collusion, out.Groups, out.Rounds
-		} else if !equalGroups(s.Groups, out.Groups) {
+			s.Job, s.Model, s.Collusion, s.Leakage, s.Rounds, cells = out.Job, out.Model, out.Collusion, out.Leakage, out.Rounds, out.Cells
+			for _, l := range out.Learns {
+				s.Learns = append(s.Learns, partyLearns{sandbox.PartyID(demoRoles[l.Place]), l.What})
+			}
+		} else if !reflect.DeepEqual(cells, out.Cells) {
 			return nil, &sandbox.Error{Op: "mpc demo", Kind: sandbox.Tampered, Object: role, Detail: "all parties have the same outputs"}
 		}
 		s.Sent = append(s.Sent, out.Sent)
 	}
-	plain, err := agent.Plain(q, []string{d.path("agency.csv"), d.path("operator.csv")}, d.path("subject.key"))
+	plain, err := agent.PlainJoin(q, d.path("bank.csv"), d.path("bureau.csv"), d.path("subject.key"))
 	if err != nil {
 		return nil, err
 	}
-	if s.Plain = equalGroups(s.Groups, plain); !s.Plain {
+	if s.Plain = reflect.DeepEqual(cells, plain); !s.Plain {
 		return nil, &sandbox.Error{Op: "mpc demo", Kind: sandbox.Tampered, Object: string(s.Job), Detail: "the outputs equal the plain computation"}
 	}
 	b, err := os.ReadFile(d.path("custodian.certificate.json"))
@@ -340,18 +417,45 @@ func (d *demoRun) read(q agg.Question, took time.Duration) (*mpcSummary, error) 
 	if err := c.Verify(d.a.now()); err != nil {
 		return nil, err
 	}
-	s.Verified = true
-	return s, nil
+	s.Verified, s.Session = true, c.Session
+	return s, d.gate(q, cells, s)
 }
 
-func equalGroups(a, b []agg.Group) bool {
-	if len(a) != len(b) {
-		return false
+// gate gives what opened the form in which an answer leaves.
+func (d *demoRun) gate(q join.Question, cells []join.Cell, s *mpcSummary) error {
+	a := egress.SharedAnswer{Dimensions: []string{"trade", "support"}, Rules: demoRules, Inputs: []sandbox.InputVersion{{Dataset: "loans", Version: 1}, {Dataset: "subsidies", Version: 1}},
+		Measures: []sandbox.Measure{{Name: "people", Func: sandbox.Subjects}, {Name: "loans", Func: sandbox.Count}, {Name: "repaid", Func: sandbox.Sum, Unit: "元", Scale: 2},
+			{Name: "defaulted", Func: sandbox.Sum}, {Name: "support", Func: sandbox.Sum, Unit: "元", Scale: 2}}, Bounds: q.Bounds(),
+		Evidence: map[string]string{"session": s.Session, "collusion": s.Collusion}}
+	for c, x := range cells {
+		cell := egress.SharedCell{Labels: []string{x.Left, x.Right}, Shown: x.Shown}
+		if x.Shown {
+			cell.Values, cell.None = append([]int64{x.People}, x.Values...), append([]bool{false}, q.None(c)...)
+		}
+		a.Cells = append(a.Cells, cell)
 	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
+	slices.SortFunc(a.Cells, func(x, y egress.SharedCell) int { return slices.Compare(x.Labels, y.Labels) })
+	checked, err := egress.CheckShared(sandbox.QuestionID(s.Job), a, demoRules)
+	if err != nil {
+		return err
+	}
+	r, err := egress.DecodeResult(checked.Result)
+	if err != nil {
+		return err
+	}
+	s.Result, s.Digest, s.Suppressed, s.Flags, s.rows = checked.Result, hex.EncodeToString(egress.Digest(checked.Result)), checked.Suppressed, checked.Flags, r.Rows
+	with := map[string]int64{}
+	for _, row := range slices.Backward(r.Rows) { // "unsubsidised" stands behind "subsidised"
+		if row.Suppressed {
+			continue
+		}
+		rate := permille(*row.Values[3], *row.Values[0])
+		if row.Labels[1] == demoWithout {
+			with[row.Labels[0]] = rate
+		} else if without, ok := with[row.Labels[0]]; ok {
+			s.Uplift = append(s.Uplift, demoUplift{row.Labels[0], without, rate, rate - without})
 		}
 	}
-	return true
+	slices.Reverse(s.Uplift)
+	return d.write("released.json", checked.Result)
 }

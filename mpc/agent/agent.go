@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/mpc"
 	"github.com/opdomain/opdomain/mpc/agg"
+	"github.com/opdomain/opdomain/mpc/join"
 	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/mpc/wire"
 	"github.com/opdomain/opdomain/sandbox"
@@ -37,7 +39,10 @@ type Output struct {
 	Model     share.Adversary `json:"model"`
 	Collusion string          `json:"collusion"`
 	Leakage   []share.Leakage `json:"leakage"`
-	Groups    []agg.Group     `json:"groups"`
+	Groups    []agg.Group     `json:"groups,omitempty"`   // of a question by group
+	Measures  []join.Measure  `json:"measures,omitempty"` // of a join
+	Cells     []join.Cell     `json:"cells,omitempty"`    // likewise
+	Learns    []join.Learnt   `json:"learns,omitempty"`   // what each party learnt beside the operators' leakage
 	Sent      int64           `json:"sent_bytes"`
 	Received  int64           `json:"received_bytes"`
 	Rounds    int             `json:"rounds"`
@@ -48,7 +53,7 @@ const usage = `usage:
   opdomain-party plan --draft F --question F --out DIR
   opdomain-party approve --keys DIR --passphrase-file F --plan F --party ID --days N --out F
   opdomain-party run --keys DIR --passphrase-file F --plan F --question F --party ID --approval F --listen ADDR --address A --address B --address C
-      --joined DIR --out F --certificate F [--table F --subject-key F]
+      --joined DIR --out F --certificate F [--table F --subject-key F [--ledger DIR --ledger-key F [--quota N]]]
   opdomain-party verify --certificate F --at TIME
 
 exit status: 0 done, 1 failed or aborted, 2 wrong usage, 3 refused before a link was made
@@ -56,9 +61,9 @@ exit status: 0 done, 1 failed or aborted, 2 wrong usage, 3 refused before a link
 
 // flags are all flags of all verbs.
 type flags struct {
-	keys, passphrase, draft, question, plan, party, approval, listen, joined, out, certificate, table, subjectKey, at string
-	addresses                                                                                                         list
-	days                                                                                                              int
+	keys, passphrase, draft, question, plan, party, approval, listen, joined, out, certificate, table, subjectKey, at, ledger, ledgerKey string
+	addresses                                                                                                                            list
+	days, quota                                                                                                                          int
 }
 
 type list []string
@@ -96,11 +101,13 @@ func (a *Agent) Main(ctx context.Context, args []string) int {
 	set := flag.NewFlagSet("opdomain-party "+verb, flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	for name, at := range map[string]*string{"keys": &f.keys, "passphrase-file": &f.passphrase, "draft": &f.draft, "question": &f.question, "plan": &f.plan, "party": &f.party,
-		"approval": &f.approval, "listen": &f.listen, "joined": &f.joined, "out": &f.out, "certificate": &f.certificate, "table": &f.table, "subject-key": &f.subjectKey, "at": &f.at} {
+		"approval": &f.approval, "listen": &f.listen, "joined": &f.joined, "out": &f.out, "certificate": &f.certificate, "table": &f.table, "subject-key": &f.subjectKey, "at": &f.at,
+		"ledger": &f.ledger, "ledger-key": &f.ledgerKey} {
 		set.StringVar(at, name, "", "")
 	}
 	set.Var(&f.addresses, "address", "")
 	set.IntVar(&f.days, "days", 0, "")
+	set.IntVar(&f.quota, "quota", 0, "")
 	if err := set.Parse(args[1:]); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			fmt.Fprint(a.Out, usage)
@@ -195,11 +202,8 @@ func (a *Agent) plan(_ context.Context, f *flags) error {
 	if err != nil {
 		return err
 	}
-	var q agg.Question
-	if err := json.Unmarshal(text, &q); err != nil {
-		return &sandbox.Error{Op: "party plan", Kind: sandbox.Invalid, Object: f.question, Detail: "a question in JSON"}
-	}
-	if err := q.Check(); err != nil {
+	q, err := draftJob(text, f.question)
+	if err != nil {
 		return err
 	}
 	if text, err = readFile(f.draft); err != nil {
@@ -210,7 +214,7 @@ func (a *Agent) plan(_ context.Context, f *flags) error {
 		return &sandbox.Error{Op: "party plan", Kind: sandbox.Invalid, Object: f.draft, Detail: "a plan in JSON"}
 	}
 	if p.Question == "" {
-		p.Question = q.Digest()
+		p.Question = q.digest()
 	}
 	if err := fits(p, q); err != nil {
 		return err
@@ -218,7 +222,7 @@ func (a *Agent) plan(_ context.Context, f *flags) error {
 	if err := create(f.out+"/plan.json", p.Encode()); err != nil {
 		return err
 	}
-	if err := create(f.out+"/question.json", q.Encode()); err != nil {
+	if err := create(f.out+"/question.json", q.encode()); err != nil {
 		return err
 	}
 	d := p.Digest()
@@ -228,28 +232,35 @@ func (a *Agent) plan(_ context.Context, f *flags) error {
 }
 
 // fits says whether a plan is one for the question.
-func fits(p mpc.Plan, q agg.Question) error {
+func fits(p mpc.Plan, q *job) error {
 	if err := p.Check(); err != nil {
 		return err
 	}
 	bad := func(rule string) error {
 		return &sandbox.Error{Op: "party plan", Kind: sandbox.Invalid, Object: string(p.Job), Detail: rule}
 	}
-	if p.Question != q.Digest() {
+	if p.Question != q.digest() {
 		return bad("the plan names the question's digest")
 	}
-	want := map[string]bool{agg.OutShown: true, agg.OutPeople: true, agg.OutRows: true, agg.OutSum: true}
+	want := q.outputs()
+	var names []string
+	for name := range want {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	rule := "the outputs are " + strings.Join(names, ", ") + ", with the rows that the question gives them"
 	for _, o := range p.Outputs {
-		if !want[o.Name] || o.Rows != len(q.Groups) {
-			return bad("the outputs are shown, people, rows and sum, with a row for each group")
+		if want[o.Name] != o.Rows {
+			return bad(rule)
 		}
 		delete(want, o.Name)
 	}
-	if len(want) > 0 || len(p.Inputs) != len(q.Owners) {
-		return bad("the outputs are shown, people, rows and sum; the inputs are the owners' tables")
+	places, rows := q.owners()
+	if len(want) > 0 || len(p.Inputs) != len(places) {
+		return bad(rule + "; the inputs are the owners' tables")
 	}
-	for i, o := range q.Owners {
-		if p.Inputs[i].Party != p.Parties[o].ID || p.Inputs[i].Rows != q.Rows[i] {
+	for i, o := range places {
+		if p.Inputs[i].Party != p.Parties[o].ID || p.Inputs[i].Rows != rows[i] {
 			return bad("an input for each owner of the question, in its order and at its size")
 		}
 	}
@@ -320,7 +331,7 @@ func (a *Agent) run(ctx context.Context, f *flags) error {
 	if text, err = readFile(f.question); err != nil {
 		return err
 	}
-	q, err := agg.ParseQuestion(text)
+	q, err := parseJob(text)
 	if err != nil {
 		return err
 	}
@@ -341,22 +352,19 @@ func (a *Agent) run(ctx context.Context, f *flags) error {
 	if d, _ := mpc.Decide(p, sandbox.PartyID(f.party), []attest.Statement{s}, a.Now()); !d.Allow {
 		return &sandbox.Error{Op: "party run", Kind: sandbox.Denied, Object: string(p.Job), Detail: d.Reasons[0].Rule, Hint: d.Reasons[0].Change}
 	}
-	var own []agg.Row
-	for i, o := range q.Owners {
+	places, _ := q.owners()
+	for _, o := range places {
 		if string(p.Parties[o].ID) != f.party {
 			continue
 		}
-		if f.table == "" || f.subjectKey == "" {
-			return &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--table", Detail: "an owner of rows brings its table and the owners' key", Err: errUsage}
+		if f.table == "" || f.subjectKey == "" || (f.ledger == "") != (f.ledgerKey == "") {
+			return &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--table", Detail: "an owner of rows brings its table and the owners' key, and a ledger comes with its key", Err: errUsage}
 		}
 		k, err := readHex(f.subjectKey)
 		if err != nil {
 			return err
 		}
-		if own, err = readTable(f.table, q.Groups, k); err != nil {
-			return err
-		}
-		if err := q.Fits(own, q.Rows[i]); err != nil {
+		if err := q.read(o, f.table, k, p); err != nil {
 			return err
 		}
 	}
@@ -380,16 +388,23 @@ func (a *Agent) run(ctx context.Context, f *flags) error {
 	}
 	defer tcp.Close()
 	tcp.Reach(f.addresses)
-	return a.compute(ctx, f, p, q, s, own, v.SigningKey(), joined, tcp)
+	for _, o := range places {
+		if string(p.Parties[o].ID) == f.party { // last, so that nothing else refuses what it let pass
+			if err := q.admit(f, p, o, a.Now()); err != nil {
+				return err
+			}
+		}
+	}
+	return a.compute(ctx, f, p, q, s, v.SigningKey(), joined, tcp)
 }
 
-func (a *Agent) compute(ctx context.Context, f *flags, p mpc.Plan, q agg.Question, s attest.Statement, own []agg.Row, key *sm.SigningKey, once mpc.Once, t wire.Transport) error {
+func (a *Agent) compute(ctx context.Context, f *flags, p mpc.Plan, q *job, s attest.Statement, key *sm.SigningKey, once mpc.Once, t wire.Transport) error {
 	session, err := mpc.Join(ctx, mpc.Config{Plan: p, Self: sandbox.PartyID(f.party), Key: key, Approvals: []attest.Statement{s}, Transport: t, Once: once, Rand: a.Rand, Now: a.Now})
 	if err != nil {
 		return err
 	}
 	defer session.Close()
-	columns, err := agg.Run(session.Engine(), q, session.Place(), own)
+	columns, err := q.run(session.Engine(), session.Place())
 	if err != nil {
 		return err
 	}
@@ -397,12 +412,13 @@ func (a *Agent) compute(ctx context.Context, f *flags, p mpc.Plan, q agg.Questio
 	if err != nil {
 		return err
 	}
-	groups, err := q.Read(res.Outputs)
+	c := session.Counters()
+	o := Output{Job: p.Job, Model: res.Adversary, Collusion: res.Collusion, Leakage: res.Leakage, Sent: c.Sent, Received: c.Received, Rounds: session.Engine().Rounds()}
+	groups, err := q.result(&o, res.Outputs)
 	if err != nil {
 		return err
 	}
-	c := session.Counters()
-	out, err := json.MarshalIndent(Output{p.Job, res.Adversary, res.Collusion, res.Leakage, groups, c.Sent, c.Received, session.Engine().Rounds()}, "", "  ")
+	out, err := json.MarshalIndent(o, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -416,7 +432,7 @@ func (a *Agent) compute(ctx context.Context, f *flags, p mpc.Plan, q agg.Questio
 	if err := create(f.out, append(out, '\n')); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Out, "%s: done: %d groups, %d bytes sent, %d rounds\n%s\n", p.Job, len(groups), c.Sent, session.Engine().Rounds(), res.Collusion)
+	fmt.Fprintf(a.Out, "%s: done: %d groups, %d bytes sent, %d rounds\n%s\n", p.Job, groups, c.Sent, session.Engine().Rounds(), res.Collusion)
 	return nil
 }
 

@@ -12,6 +12,10 @@
 // person, a whole number in the smallest unit. Identifiers become pseudonyms by HMAC-SM3 under the owners' key for the job (a file of 64 hex
 // digits that the owners exchange; the third party has none) before anything else. Errors name file, line and rule, never a field.
 //
+// A question with a left and a right table is a join (package join): its tables have group, subject and the measures of their side, and
+// pseudonyms are under a key of the plan. With a ledger (a folder and a key of the owner's own) an owner of a join lets so many jobs with one
+// counterpart pass in thirty days, and none whose people are nearly those of an earlier one.
+//
 // Outputs are the parties': what leaves to anybody else goes through the domain's gate and reviewers. Exit statuses: 0 done, 1 failed or
 // aborted, 2 wrong usage, 3 refused before a link was made.
 package agent

@@ -1,0 +1,312 @@
+package agent
+
+import (
+	"encoding/binary"
+	"encoding/csv"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/mpc"
+	"github.com/opdomain/opdomain/mpc/agg"
+	"github.com/opdomain/opdomain/mpc/join"
+	"github.com/opdomain/opdomain/mpc/psi"
+	"github.com/opdomain/opdomain/mpc/share"
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// job is a question of either package, with this party's own rows.
+type job struct {
+	agg  *agg.Question
+	join *join.Question
+
+	rows   []agg.Row
+	joined []join.Row
+}
+
+// parseJob reads a question in its one encoding.
+func parseJob(text []byte) (*job, error) {
+	if join.Is(text) {
+		q, err := join.ParseQuestion(text)
+		return &job{join: &q}, err
+	}
+	q, err := agg.ParseQuestion(text)
+	return &job{agg: &q}, err
+}
+
+// draftJob reads a question as a person writes it.
+func draftJob(text []byte, path string) (*job, error) {
+	j := &job{agg: &agg.Question{}}
+	var err error
+	if join.Is(text) {
+		j = &job{join: &join.Question{}}
+		err = json.Unmarshal(text, j.join)
+	} else {
+		err = json.Unmarshal(text, j.agg)
+	}
+	if err != nil {
+		return nil, &sandbox.Error{Op: "party plan", Kind: sandbox.Invalid, Object: path, Detail: "a question in JSON"}
+	}
+	if j.join != nil {
+		return j, j.join.Check()
+	}
+	return j, j.agg.Check()
+}
+
+func (j *job) encode() []byte {
+	if j.join != nil {
+		return j.join.Encode()
+	}
+	return j.agg.Encode()
+}
+
+func (j *job) digest() string {
+	d := sm.Sum(j.encode())
+	return hex.EncodeToString(d[:])
+}
+
+// outputs gives the rows of each output, by name.
+func (j *job) outputs() map[string]int {
+	if j.join != nil {
+		return j.join.Outputs()
+	}
+	n := len(j.agg.Groups)
+	return map[string]int{agg.OutShown: n, agg.OutPeople: n, agg.OutRows: n, agg.OutSum: n}
+}
+
+// owners gives places and sizes of the tables, in the order of the plan's inputs.
+func (j *job) owners() (places, rows []int) {
+	if j.join != nil {
+		return []int{j.join.Left.Owner, j.join.Right.Owner}, []int{j.join.Left.Rows, j.join.Right.Rows}
+	}
+	return j.agg.Owners, j.agg.Rows
+}
+
+// read reads the own table of a party at a place; key is the owners'. Pseudonyms of a join are under a key of the plan, so that two jobs'
+// tables do not match through them.
+func (j *job) read(place int, path string, key []byte, p mpc.Plan) error {
+	if j.join == nil {
+		rows, err := readTable(path, j.agg.Groups, key)
+		if err != nil {
+			return err
+		}
+		j.rows = rows
+		return j.agg.Fits(rows, j.agg.Rows[slices.Index(j.agg.Owners, place)])
+	}
+	d := p.Digest()
+	k, err := join.SubjectKey(key, d)
+	if err != nil {
+		return err
+	}
+	f, err := openTable(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	side, t, _ := j.join.Table(place)
+	if j.joined, err = joinRows(f, path, t.Groups, j.join.Columns(side), k); err != nil {
+		return err
+	}
+	return j.join.Fits(place, j.joined)
+}
+
+// run computes at a place.
+func (j *job) run(e *share.Engine, place int) (map[string]share.Vec, error) {
+	if j.join != nil {
+		return join.Run(e, *j.join, place, j.joined)
+	}
+	return agg.Run(e, *j.agg, place, j.rows)
+}
+
+// result puts what opened into an Output and gives how many groups there are.
+func (j *job) result(o *Output, opened map[string][]uint64) (n int, err error) {
+	if j.join != nil {
+		o.Cells, err = j.join.Read(opened)
+		o.Learns, o.Measures = j.join.Learns(), j.join.Measures
+		return len(o.Cells), err
+	}
+	o.Groups, err = j.agg.Read(opened)
+	return len(o.Groups), err
+}
+
+func openTable(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, &sandbox.Error{Op: "party: table", Kind: sandbox.NotFound, Object: path, Detail: "the file cannot be read"}
+	}
+	return f, nil
+}
+
+// joinRows parses an owner's table of a join: header, then a row a line.
+func joinRows(r io.Reader, name string, groups, columns []string, key []byte) ([]join.Row, error) {
+	limited := &io.LimitedReader{R: r, N: maxTable + 1}
+	in := csv.NewReader(limited)
+	in.ReuseRecord = true
+	bad := func(line int, rule string) error {
+		return &sandbox.Error{Op: "party: table", Kind: sandbox.Invalid, Object: fmt.Sprintf("%s line %d", name, line), Detail: rule}
+	}
+	head, err := in.Read()
+	if err != nil || !slices.Equal(head, append([]string{"group", "subject"}, columns...)) {
+		return nil, bad(1, "the columns are group, subject and the measures of this side, as the question names and orders them")
+	}
+	mac, err := sm.NewMAC(key)
+	if err != nil {
+		return nil, err
+	}
+	var out []join.Row
+	var sum [8]byte
+	for {
+		rec, err := in.Read()
+		line := 0
+		if err == nil {
+			line, _ = in.FieldPos(0)
+		}
+		switch {
+		case limited.N == 0:
+			return nil, &sandbox.Error{Op: "party: table", Kind: sandbox.TooLarge, Object: name, Detail: "at most 64 MiB"}
+		case errors.Is(err, io.EOF):
+			return out, nil
+		case err != nil:
+			if p := (*csv.ParseError)(nil); errors.As(err, &p) {
+				line = p.Line
+			}
+			return nil, bad(line, "as many fields as the header, quotes closed")
+		}
+		x := join.Row{Group: slices.Index(groups, rec[0])}
+		if x.Group < 0 {
+			return nil, bad(line, "the group is one of the question's")
+		}
+		if rec[1] == "" {
+			return nil, bad(line, "every row has a subject")
+		}
+		for _, text := range rec[2:] {
+			n, err := strconv.ParseInt(text, 10, 64)
+			if err != nil || n < 0 || n > join.MaxAmount {
+				return nil, bad(line, "a measure is a whole number from 0 to 2^40-1")
+			}
+			x.Values = append(x.Values, n)
+		}
+		mac.Rows(sum[:], 8, []int32{0, int32(len(rec[1]))}, []byte(rec[1]))
+		x.Subject = binary.BigEndian.Uint64(sum[:]) >> (64 - join.SubjectBits)
+		out = append(out, x)
+	}
+}
+
+// PlainJoin answers a join over the owners' files in the open: the oracle of a demonstration with generated tables.
+func PlainJoin(q join.Question, left, right, subjectKey string) ([]join.Cell, error) {
+	k, err := readHex(subjectKey)
+	if err != nil {
+		return nil, err
+	}
+	var tables [2][]join.Row
+	for i, path := range []string{left, right} {
+		side, t := join.Left, q.Left
+		if i == 1 {
+			side, t = join.Right, q.Right
+		}
+		f, err := openTable(path)
+		if err != nil {
+			return nil, err
+		}
+		tables[i], err = joinRows(f, path, t.Groups, q.Columns(side), k)
+		_ = f.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return q.Plain(tables[0], tables[1])
+}
+
+// Quota of an owner's table with one counterpart, where the owner keeps a ledger.
+const (
+	defaultJobs = 12
+	window      = 30 * 24 * time.Hour
+)
+
+// admit asks the owner's ledger of a join: how many jobs with the other owner, and whether the people of the own table are nearly those of
+// an earlier job. The difference of two answers would be an answer about the few who differ.
+func (j *job) admit(f *flags, p mpc.Plan, place int, now time.Time) error {
+	if f.ledger == "" || j.join == nil {
+		return nil
+	}
+	key, err := readHex(f.ledgerKey)
+	if err != nil {
+		return err
+	}
+	own, err := psiSet(f.table)
+	if err != nil {
+		return err
+	}
+	jobs := f.quota
+	if jobs == 0 {
+		jobs = defaultJobs
+	}
+	people, k := own.people, j.join.Rules.MinSubjects
+	// Sets that differ in fewer than k people on either side are this like; a sketch of a large one tells no more than 0.95.
+	like := max(float64(people-k)/float64(people+k), 0.01)
+	if people > 1024 {
+		like = min(like, 0.95)
+	}
+	l, err := psi.OpenLedger(nil, f.ledger, key, psi.Limits{Set: 1 << 14, Jobs: jobs, Elements: int64(jobs) << 14, Window: window, Similarity: like})
+	if err != nil {
+		return err
+	}
+	s, err := l.Sketch(own.set)
+	if err != nil {
+		return err
+	}
+	other := p.Parties[j.join.Left.Owner].ID
+	if place == j.join.Left.Owner {
+		other = p.Parties[j.join.Right.Owner].ID
+	}
+	d, err := l.Admit(other, psi.OfSet, s, now)
+	if err != nil {
+		return err
+	}
+	if !d.Allow {
+		return &sandbox.Error{Op: "party run", Kind: sandbox.Denied, Object: string(p.Job), Detail: d.Reasons[0].Code + ": " + d.Reasons[0].Rule, Hint: d.Reasons[0].Change}
+	}
+	return nil
+}
+
+// persons is the set of a table's subjects as they stand in the file.
+type persons struct {
+	set    psi.Set
+	people int
+}
+
+func psiSet(path string) (persons, error) {
+	var out persons
+	f, err := openTable(path)
+	if err != nil {
+		return out, err
+	}
+	defer f.Close()
+	in := csv.NewReader(io.LimitReader(f, maxTable))
+	in.ReuseRecord = true
+	out.set.Offsets = []int32{0}
+	seen := map[string]bool{}
+	for first := true; ; first = false {
+		rec, err := in.Read()
+		if errors.Is(err, io.EOF) {
+			out.people = len(seen)
+			return out, nil
+		}
+		if err != nil || len(rec) < 2 {
+			return out, &sandbox.Error{Op: "party: table", Kind: sandbox.Invalid, Object: path, Detail: "a table as the question names it"}
+		}
+		if first || seen[rec[1]] {
+			continue
+		}
+		seen[rec[1]] = true
+		out.set.Data = append(out.set.Data, rec[1]...)
+		out.set.Offsets = append(out.set.Offsets, int32(len(out.set.Data)))
+	}
+}

@@ -1,0 +1,123 @@
+package agent
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opdomain/opdomain/mpc"
+	"github.com/opdomain/opdomain/mpc/join"
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+var loans = join.Question{Version: 1, Left: join.Table{Owner: 0, Rows: 1024, Groups: groups}, Right: join.Table{Owner: 1, Rows: 1024, Groups: []string{"subsidised"}},
+	Measures: []join.Measure{{Name: "loans", Kind: join.Count, Side: join.Left}, {Name: "repaid", Kind: join.Amount, Side: join.Left}, {Name: "support", Kind: join.Amount, Side: join.Right}},
+	Rules:    join.Rules{MinSubjects: 10, DominanceN: 2, DominanceK: 90, PPercent: 10}}
+
+// TestJoinTable: a side's table has its own measures; a fault names line and rule and never a field.
+func TestJoinTable(t *testing.T) {
+	columns := loans.Columns(join.Left)
+	got, err := joinRows(strings.NewReader("group,subject,repaid\nretail,anna,5\nfarming,anna,7\n"), "t", groups, columns, secret)
+	if err != nil || len(got) != 2 || got[0].Group != 1 || got[1].Values[0] != 7 || got[0].Subject != got[1].Subject || got[0].Subject>>join.SubjectBits != 0 {
+		t.Fatalf("%v", err)
+	}
+	for text, rule := range map[string]string{
+		"":                                       "line 1",
+		"group,subject\n":                        "line 1",
+		"group,subject,support\n":                "line 1",
+		"group,subject,repaid\nmining,zeta,5\n":  "line 2: invalid: the group",
+		"group,subject,repaid\nretail,,5\n":      "line 2: invalid: every row",
+		"group,subject,repaid\nretail,zeta,-5\n": "line 2: invalid: a measure",
+		"group,subject,repaid\nretail,zeta\n":    "line 2: invalid: as many fields",
+	} {
+		_, err := joinRows(strings.NewReader(text), "t", groups, columns, secret)
+		if !errors.Is(err, sandbox.Invalid) || !strings.Contains(err.Error(), rule) || strings.Contains(err.Error(), "zeta") {
+			t.Errorf("%q: %v, want %s", text, err, rule)
+		}
+	}
+}
+
+// TestJobKey: a person has another pseudonym in another job of the same owners.
+func TestJobKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "t")
+	if err := os.WriteFile(path, []byte("group,subject,repaid\nretail,anna,5\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read := func(run sandbox.RunID) uint64 {
+		j := &job{join: &loans}
+		if err := j.read(0, path, secret, mpc.Plan{Version: 1, Job: run}); err != nil {
+			t.Fatal(err)
+		}
+		return j.joined[0].Subject
+	}
+	if first, again := read("a"), read("a"); first != again || first == read("b") {
+		t.Error("pseudonyms follow the plan")
+	}
+}
+
+// TestLedger: a table that is nearly one of an earlier job is refused, whichever the question, and so is a job over the quota; another
+// table passes.
+func TestLedger(t *testing.T) {
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	if err := os.WriteFile(key, bytes.Repeat([]byte("ab"), 32), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	table := func(name string, from, to int) string {
+		var b strings.Builder
+		b.WriteString("group,subject,repaid\n")
+		for i := from; i < to; i++ {
+			fmt.Fprintf(&b, "retail,person %d,5\nretail,person %d,6\n", i, i)
+		}
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	p := mpc.Plan{Job: "j", Parties: []mpc.Party{{ID: "bank"}, {ID: "bureau"}, {ID: "custodian"}}}
+	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	admit := func(path string, quota int) error {
+		now = now.Add(time.Hour)
+		j := &job{join: &loans}
+		return j.admit(&flags{ledger: filepath.Join(dir, "ledger"), ledgerKey: key, table: path, quota: quota}, p, 0, now)
+	}
+	if err := admit(table("a", 0, 200), 2); err != nil {
+		t.Fatal(err)
+	}
+	for name, path := range map[string]string{"the same": table("b", 0, 200), "one fewer": table("c", 1, 200), "nine others": table("d", 9, 209)} {
+		if err := admit(path, 2); !errors.Is(err, sandbox.Denied) || !strings.Contains(err.Error(), "psi.near-repeat") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := admit(table("e", 100, 300), 2); err != nil {
+		t.Errorf("others: %v", err)
+	}
+	if err := admit(table("f", 500, 700), 2); !errors.Is(err, sandbox.Denied) || !strings.Contains(err.Error(), "psi.jobs-quota") {
+		t.Errorf("a third job: %v", err)
+	}
+	if err := (&job{join: &loans}).admit(&flags{}, p, 0, now); err != nil {
+		t.Errorf("without a ledger: %v", err)
+	}
+}
+
+func FuzzJoinTable(f *testing.F) {
+	f.Add("group,subject,repaid\nretail,anna,5\n")
+	f.Add("group,subject,repaid\n\"")
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := joinRows(strings.NewReader(text), "t", groups, []string{"repaid"}, secret)
+		if err != nil && got != nil {
+			t.Fatal("rows with an error")
+		}
+		for _, r := range got {
+			if r.Group < 0 || r.Group >= len(groups) || len(r.Values) != 1 || r.Values[0] < 0 || r.Values[0] > join.MaxAmount || r.Subject>>join.SubjectBits != 0 {
+				t.Fatal("a row outside its range")
+			}
+		}
+	})
+}
