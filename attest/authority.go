@@ -43,6 +43,7 @@ type questionTrail struct {
 	checked  *EgressCheckedBody
 	votes    []vote // of the round
 	review   reviewTrail
+	shares   *sharesTrail // of one that is computed over shares
 }
 
 type vote struct {
@@ -186,6 +187,11 @@ func (c *checker) computed(b RunComputedBody) error {
 		return c.shown(false, "run", "of a decided question")
 	}
 	q.computed, q.inputs = true, b.Inputs
+	if q.decided.Engine == sandbox.MPC {
+		if err := c.shown(q.shares != nil && q.shares.ended, sharesCheck, "a run over shares ended before its answer is recorded"); err != nil {
+			return err
+		}
+	}
 	for _, in := range b.Inputs {
 		d := c.datasets[in.Dataset]
 		if err := c.shown(d != nil && d.versions[in.Version], "run", "over versions that were committed before"); err != nil {
@@ -204,6 +210,7 @@ func (c *checker) checked(b EgressCheckedBody) error {
 		c.want(q.checked == nil && q.decided.Allow, "egress", "an allowed question, checked once"),
 		c.want(b.Verdict == "pass" && len(b.Result) == sm.Size || b.Verdict == "withheld" && len(b.Result) == 0, "egress", "passed with the digest of the outgoing bytes, or withheld"),
 		c.shown(q.computed, "egress", "of a computed answer"),
+		c.shown(q.decided.Engine != sandbox.MPC || b.Verdict == "withheld" || q.shares != nil && q.shares.done, sharesCheck, "what passes was computed over shares under a certificate"),
 	); err != nil {
 		return err
 	}

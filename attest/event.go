@@ -61,6 +61,10 @@ const (
 	AlgorithmWithdrawn Kind = "algo.withdrawn" // 算法撤回
 	AlgorithmRefused   Kind = "algo.refused"   // 算法不予准入
 	AlgorithmAsked     Kind = "algo.asked"     // 算法调用
+
+	SharesPlanned  Kind = "shares.planned"  // 多方计算方案
+	SharesComputed Kind = "shares.computed" // 多方计算完成
+	SharesAborted  Kind = "shares.aborted"  // 多方计算中止
 )
 
 // Event (存证事件) is one state change. The domain signs it; Salt hides it inside its log entry.
@@ -171,6 +175,12 @@ func (e Event) open() (any, error) {
 		body = new(AlgorithmRefusedBody)
 	case AlgorithmAsked:
 		body = new(AlgorithmAskedBody)
+	case SharesPlanned:
+		body = new(SharesPlannedBody)
+	case SharesComputed:
+		body = new(SharesComputedBody)
+	case SharesAborted:
+		body = new(SharesAbortedBody)
 	default:
 		return nil, &sandbox.Error{Op: "event", Kind: sandbox.Invalid, Object: "kind", Detail: "not a known kind"}
 	}

@@ -314,6 +314,12 @@ func (c *checker) replay(i uint64, e Event, body any) error {
 		return c.algorithmWithdrawn(e, *b)
 	case *AlgorithmAskedBody:
 		return c.algorithmAsked(*b)
+	case *SharesPlannedBody:
+		return c.sharesPlanned(*b)
+	case *SharesComputedBody:
+		return c.sharesComputed(e, *b)
+	case *SharesAbortedBody:
+		return c.sharesAborted(*b)
 	}
 	return nil // ingest.refused, claim.refused and algo.refused claim nothing about other events
 }

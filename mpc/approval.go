@@ -16,7 +16,7 @@ import (
 )
 
 // ContextApproval is what an owner's approval is signed under.
-const ContextApproval = "opdomain/mpc/approval/v1"
+const ContextApproval = attest.ContextSharesApproval
 
 // maxSkew is how far an approval's issue may lie after a party's clock.
 const maxSkew = 5 * time.Minute

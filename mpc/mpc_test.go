@@ -171,6 +171,12 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// offline is what a verifier of bundles says, which is written apart.
+func offline(certificate []byte) error {
+	_, err := attest.CheckShares(certificate, time.Now())
+	return err
+}
+
 // tampering changes each part of a certificate in turn.
 func tampering(t *testing.T, c Certificate) {
 	t.Helper()
@@ -197,6 +203,15 @@ func tampering(t *testing.T, c Certificate) {
 		if change(&d); d.Verify(time.Now()) == nil {
 			t.Errorf("a changed %s verifies", name)
 		}
+		if changed, err := json.Marshal(d); err != nil || offline(changed) == nil {
+			t.Errorf("a changed %s verifies offline", name)
+		}
+	}
+	if err := offline(text); err != nil {
+		t.Errorf("what Verify takes does not verify offline: %v", err)
+	}
+	if run, err := attest.CheckShares(text, time.Now()); err == nil && (run.Plan != c.Plan.Digest() || run.Job != c.Plan.Job || run.Session != c.Session) {
+		t.Error("the offline verifier reads another plan")
 	}
 	if c.Verify(time.Now().Add(1000*time.Hour)) == nil {
 		t.Error("a certificate verifies at a time no approval covers")

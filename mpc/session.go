@@ -19,9 +19,9 @@ import (
 
 // Contexts of the parties' statements.
 const (
-	ContextTranscript = "opdomain/mpc/transcript/v1"
-	ContextConfirm    = "opdomain/mpc/confirm/v1"
-	ContextReceipt    = "opdomain/mpc/receipt/v1"
+	ContextTranscript = attest.ContextSharesTranscript
+	ContextConfirm    = attest.ContextSharesConfirm
+	ContextReceipt    = attest.ContextSharesReceipt
 )
 
 // blockSize is what a statement is padded to, so that a message's length says nothing.

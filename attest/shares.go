@@ -1,0 +1,257 @@
+package attest
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/sandbox"
+)
+
+// Contexts of the statements of a computation over shares: package mpc signs under them, what verifies offline reads them.
+const (
+	ContextSharesApproval   = "opdomain/mpc/approval/v1"
+	ContextSharesTranscript = "opdomain/mpc/transcript/v1"
+	ContextSharesConfirm    = "opdomain/mpc/confirm/v1"
+	ContextSharesReceipt    = "opdomain/mpc/receipt/v1"
+)
+
+type (
+	// SharesPlannedBody (多方计算方案): a question that is to be computed over shares, by the plan of this digest.
+	SharesPlannedBody struct {
+		Question sandbox.QuestionID `json:"question"`
+		Plan     []byte             `json:"plan"` // SM3
+		Model    string             `json:"model"`
+		Parties  []sandbox.PartyID  `json:"parties"` // the zones, in their order
+	}
+	// SharesComputedBody (多方计算完成): the parties' certificate of a run of the plan. It holds no output.
+	SharesComputedBody struct {
+		Question    sandbox.QuestionID `json:"question"`
+		Plan        []byte             `json:"plan"`
+		Certificate json.RawMessage    `json:"certificate"`
+	}
+	// SharesAbortedBody (多方计算中止): the run ended without an output. Rule is the protocol's, which says nothing of data.
+	SharesAbortedBody struct {
+		Question sandbox.QuestionID `json:"question"`
+		Plan     []byte             `json:"plan"`
+		Kind     string             `json:"kind"`
+		Rule     string             `json:"rule"`
+	}
+)
+
+// sharesCertificate is package mpc's Certificate as this package reads it: the plan stays bytes.
+type sharesCertificate struct {
+	Version       int             `json:"version"`
+	Plan          json.RawMessage `json:"plan"`
+	Session       string          `json:"session"`
+	Approvals     []Statement     `json:"approvals"`
+	Nonces        []string        `json:"nonces"`
+	Transcripts   []Statement     `json:"transcripts"`
+	Confirmations []Statement     `json:"confirmations"`
+	Receipts      []Statement     `json:"receipts"`
+}
+
+type sharesPlan struct {
+	Version int           `json:"version"`
+	Job     sandbox.RunID `json:"job"`
+	Parties []struct {
+		ID           sandbox.PartyID    `json:"id"`
+		Organisation sandbox.PartyID    `json:"organisation"`
+		Key          []byte             `json:"key"`
+		Owner        sandbox.IdentityID `json:"owner"`
+		OwnerKey     []byte             `json:"owner_key"`
+	} `json:"parties"`
+}
+
+const sharesParties = 3
+
+// SharesRun (多方计算记录) is what a certificate that verified is of.
+type SharesRun struct {
+	Plan    [sm.Size]byte
+	Job     sandbox.RunID
+	Session string
+	Parties []sandbox.PartyID
+	Keys    [][]byte // of the parties
+}
+
+// CheckShares checks the certificate of a computation over shares (多方计算证明) offline: three parties of three
+// organisations, each with its owner's approval of this plan at the time of the run, a session that covers plan, keys, approvals and nonces,
+// transcripts that agree, confirmations and receipts of all. Tampered, naming what does not hold. It is written apart from package mpc, which
+// a verifier does not import; a test holds the two to each other. It shows who signed, not what parties did who collude.
+func CheckShares(certificate []byte, at time.Time) (SharesRun, error) {
+	bad := func(rule string) (SharesRun, error) {
+		return SharesRun{}, &sandbox.Error{Op: "shares: certificate", Kind: sandbox.Tampered, Object: "certificate", Detail: rule}
+	}
+	var c sharesCertificate
+	var p sharesPlan
+	if strict(certificate, &c) != nil || json.Unmarshal(c.Plan, &p) != nil {
+		return bad("one JSON object with the known fields")
+	}
+	for _, n := range []int{len(p.Parties), len(c.Approvals), len(c.Nonces), len(c.Transcripts), len(c.Confirmations), len(c.Receipts)} {
+		if c.Version != 1 || p.Version != 1 || n != sharesParties {
+			return bad("version 1 with a statement of each kind by each party")
+		}
+	}
+	var compact bytes.Buffer
+	if json.Compact(&compact, c.Plan) != nil {
+		return bad("a plan in its one encoding")
+	}
+	plan := sm.Sum(compact.Bytes())
+	out := SharesRun{Plan: plan, Job: p.Job, Session: c.Session}
+	parts := [][]byte{[]byte("opdomain/mpc/session/v1"), compact.Bytes()}
+	var links [sharesParties]sharesTranscript
+	var first sharesReceipt
+	want := sharesConfirmation{c.Session, statementsDigest(c.Transcripts)}
+	for i, x := range p.Parties {
+		for j, y := range p.Parties[:i] {
+			if x.ID == y.ID || x.Organisation == y.Organisation || bytes.Equal(x.Key, y.Key) || bytes.Equal(x.OwnerKey, y.OwnerKey) {
+				return bad("parties, their organisations and keys differ")
+			}
+			if bytes.Equal(x.Key, p.Parties[j].OwnerKey) || bytes.Equal(x.OwnerKey, y.Key) {
+				return bad("every party and owner has a key of its own")
+			}
+		}
+		key, err := sm.ParseVerifyKey(x.Key)
+		if err != nil {
+			return bad("keys are points of the SM2 curve")
+		}
+		owner, err := sm.ParseVerifyKey(x.OwnerKey)
+		if err != nil || bytes.Equal(x.Key, x.OwnerKey) {
+			return bad("every party and owner has a key of its own")
+		}
+		var a sharesApproval
+		if c.Approvals[i].Signer != x.Owner || c.Approvals[i].Open(owner, ContextSharesApproval, &a) != nil || a.Party != x.ID || a.Plan != hex.EncodeToString(plan[:]) ||
+			!at.Before(a.Expires) || at.Add(MaxSkew).Before(a.Issued) {
+			return bad("each owner approved the plan")
+		}
+		nonce, err := hex.DecodeString(c.Nonces[i])
+		text, err2 := json.Marshal(c.Approvals[i])
+		if err != nil || err2 != nil || len(nonce) != 32 {
+			return bad("a nonce of 32 bytes for each party")
+		}
+		parts = append(parts, x.Key, append(nonce, text...))
+		out.Parties, out.Keys = append(out.Parties, x.ID), append(out.Keys, x.Key)
+		var seen sharesConfirmation
+		var r sharesReceipt
+		for _, s := range []Statement{c.Transcripts[i], c.Confirmations[i], c.Receipts[i]} {
+			if string(s.Signer) != string(x.ID) {
+				return bad("statements stand in the parties' order")
+			}
+		}
+		if c.Transcripts[i].Open(key, ContextSharesTranscript, &links[i]) != nil || c.Confirmations[i].Open(key, ContextSharesConfirm, &seen) != nil ||
+			c.Receipts[i].Open(key, ContextSharesReceipt, &r) != nil {
+			return bad("every statement verifies")
+		}
+		if i == 0 {
+			first = r
+		}
+		if seen != want || r.Session != c.Session || r != first {
+			return bad("all confirm the same transcripts and outputs")
+		}
+	}
+	id := sm.Sum(sm.Frame(parts...))
+	if hex.EncodeToString(id[:]) != c.Session {
+		return bad("the session's id covers plan, keys, approvals and nonces")
+	}
+	for i, t := range links {
+		if t.Session != c.Session || t.Place != i || len(t.Links) != sharesParties || t.Trace != links[0].Trace {
+			return bad("transcripts of this session, of the same operators")
+		}
+	}
+	for i := range links {
+		for j := range links {
+			if i != j && links[i].Links[j].Out != links[j].Links[i].In {
+				return bad("both ends of a link saw the same frames")
+			}
+		}
+	}
+	return out, nil
+}
+
+type (
+	sharesApproval struct {
+		Party   sandbox.PartyID `json:"party"`
+		Plan    string          `json:"plan"`
+		Issued  time.Time       `json:"issued"`
+		Expires time.Time       `json:"expires"`
+	}
+	sharesTranscript struct {
+		Session string `json:"session"`
+		Trace   string `json:"trace"`
+		Place   int    `json:"place"`
+		Links   []struct {
+			Out string `json:"out"`
+			In  string `json:"in"`
+		} `json:"links"`
+	}
+	sharesConfirmation struct {
+		Session     string `json:"session"`
+		Transcripts string `json:"transcripts"`
+	}
+	sharesReceipt struct {
+		Session string `json:"session"`
+		Outputs string `json:"outputs"`
+	}
+)
+
+// statementsDigest is SM3 over statements, in hex, as parties confirm transcripts.
+func statementsDigest(all []Statement) string {
+	var parts [][]byte
+	for _, s := range all {
+		parts = append(parts, []byte(s.Context), []byte(s.Signer), s.Body, s.Signature)
+	}
+	d := sm.Sum(sm.Frame(parts...))
+	return hex.EncodeToString(d[:])
+}
+
+// sharesTrail is how a question stands that is computed over shares.
+type sharesTrail struct {
+	plan  []byte
+	done  bool // computed
+	ended bool // computed or aborted
+}
+
+const sharesCheck = "shares"
+
+// sharesPlanned: of an allowed question of this engine; again only after the run before ended without an output.
+func (c *checker) sharesPlanned(b SharesPlannedBody) error {
+	q := c.questions[b.Question]
+	if q == nil {
+		return c.shown(false, sharesCheck, "of a decided question")
+	}
+	before := q.shares
+	q.shares = &sharesTrail{plan: b.Plan}
+	return all(c.want(q.decided.Allow && q.decided.Engine == sandbox.MPC, sharesCheck, "of an allowed question that is computed over shares"),
+		c.want(before == nil || before.ended && !before.done, sharesCheck, "planned anew only after a run that was aborted"),
+		c.want(len(b.Plan) == sm.Size && len(b.Parties) == sharesParties, sharesCheck, "three parties under a plan's digest"))
+}
+
+// sharesComputed: of the plan on record, under the parties' certificate.
+func (c *checker) sharesComputed(e Event, b SharesComputedBody) error {
+	q := c.questions[b.Question]
+	if q == nil || q.shares == nil {
+		return c.shown(false, sharesCheck, "of a plan on record")
+	}
+	open := !q.shares.ended
+	q.shares.done, q.shares.ended = true, true
+	run, err := CheckShares(b.Certificate, e.At)
+	if err != nil {
+		return &broken{sharesCheck, "under a certificate that verifies"}
+	}
+	return all(c.want(open, sharesCheck, "computed once"), c.want(bytes.Equal(run.Plan[:], b.Plan) && bytes.Equal(b.Plan, q.shares.plan), sharesCheck, "by the plan on record"),
+		c.want(slices.ContainsFunc(run.Keys, func(k []byte) bool { return bytes.Equal(k, c.head.SignKey) }), sharesCheck, "the domain is one of the parties"))
+}
+
+// sharesAborted: of the plan on record.
+func (c *checker) sharesAborted(b SharesAbortedBody) error {
+	q := c.questions[b.Question]
+	if q == nil || q.shares == nil {
+		return c.shown(false, sharesCheck, "of a plan on record")
+	}
+	open := !q.shares.ended
+	q.shares.ended = true
+	return all(c.want(open, sharesCheck, "aborted once, before an output"), c.want(bytes.Equal(b.Plan, q.shares.plan), sharesCheck, "by the plan on record"))
+}
