@@ -100,6 +100,9 @@ func (*Process) Kill(Reason) {}
 // Reason is Layer.
 func (*Process) Reason() Reason { return Layer }
 
+// Ask refuses.
+func (*Process) Ask(context.Context, []byte) ([]byte, error) { return nil, errSystem }
+
 // Map refuses.
 func (*Process) Map(context.Context, [][]byte) ([][]byte, error) { return nil, errSystem }
 

@@ -28,3 +28,8 @@ func (p *Process) callBytes(ctx context.Context, name string, in []byte) ([]byte
 	}
 	return out.Value, nil
 }
+
+// Ask calls the one method of a plug-in that guest.Answer serves.
+func (p *Process) Ask(ctx context.Context, in []byte) ([]byte, error) {
+	return p.callBytes(ctx, "answer", in)
+}
