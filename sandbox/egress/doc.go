@@ -91,5 +91,9 @@
 //
 // A trained model of class D comes from package model, which judges it on the rows it was trained on; Trained makes its product.
 //
+// A chart of class F is what code that saw several subjects gives (Charted): a table of registered labels and numbers in declared ranges and steps,
+// without other text. No evidence stands behind its numbers, for the code chose them: what they may carry is counted as if it meant to tell all it saw,
+// its rows are held against every row it saw (scan.Traces), and two reviewers, told so, judge it always.
+//
 // It reads no rows, opens no file, keeps no clock. Populations are keyed tokens, grade 4, sealed by the caller.
 package egress

@@ -29,6 +29,8 @@ func formOf(c sandbox.Class) (form, error) {
 		return form{read: readModel, scan: scanModel}, nil
 	case sandbox.ClassE:
 		return form{read: readDataset, scan: scanDataset}, nil
+	case sandbox.ClassF:
+		return form{read: readChart, scan: scanChart}, nil
 	}
 	list, err := ChecklistOf(c)
 	if err != nil {

@@ -47,18 +47,15 @@ type Application struct {
 	Partners    []sandbox.PartyID  `json:"partners,omitempty"`
 	Insurers    []sandbox.PartyID  `json:"insurers,omitempty"` // 保险机构: may ask class B under a consent; customers, so they do not sign
 	TermMonths  int                `json:"term_months"`
-	Classes     []sandbox.Class    `json:"classes"` // 出域类别 asked for: A, B, D, E
+	Classes     []sandbox.Class    `json:"classes"` // 出域类别 asked for: A, B, D, E, F
 	Terms       Terms              `json:"terms"`
 }
 
 // unmade refuses a class that this domain makes nothing of, by its name, with what to ask for instead.
 func unmade(c sandbox.Class) error {
-	e := &sandbox.Error{Op: "grant: file", Kind: sandbox.Invalid, Object: "classes", Detail: "classes are A to F, and this domain makes A, B, D and E"}
-	switch c {
-	case sandbox.ClassC:
+	e := &sandbox.Error{Op: "grant: file", Kind: sandbox.Invalid, Object: "classes", Detail: "classes are A to F, and this domain makes all but C"}
+	if c == sandbox.ClassC {
 		e.Detail, e.Hint = "class C 标签或预警 has no checks in this domain", "ask for counts of people by label as class A, or for one consenting person's record as class B"
-	case sandbox.ClassF:
-		e.Detail, e.Hint = "class F 图表与文本 has no checks in this domain: free text leaves by no rule", "ask for its numbers as class A and draw it from them"
 	}
 	return e
 }
@@ -111,10 +108,10 @@ func (a *Application) Validate(in map[sandbox.DatasetID]catalog.Dataset) error {
 		return bad("applicant", "the applicant is the operator or one of the partners")
 	}
 	if len(a.Classes) == 0 {
-		return bad("classes", "an application asks for class A, B, D or E, or several")
+		return bad("classes", "an application asks for class A, B, D, E or F, or several")
 	}
 	for i, c := range a.Classes {
-		if c != sandbox.ClassA && c != sandbox.ClassB && c != sandbox.ClassD && c != sandbox.ClassE {
+		if c != sandbox.ClassA && c != sandbox.ClassB && c != sandbox.ClassD && c != sandbox.ClassE && c != sandbox.ClassF {
 			return unmade(c)
 		}
 		if slices.Contains(a.Classes[:i], c) {

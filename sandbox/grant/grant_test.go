@@ -421,7 +421,7 @@ func TestFileRefuses(t *testing.T) {
 		"partner twice":        {func(a *Application) { a.Partners = append(a.Partners, "partner") }, partner, "partners", sandbox.Invalid},
 		"partner and insurer":  {func(a *Application) { a.Insurers = []sandbox.PartyID{"partner"} }, partner, "insurers", sandbox.Invalid},
 		"no class":             {func(a *Application) { a.Classes = nil }, partner, "classes", sandbox.Invalid},
-		"class F":              {func(a *Application) { a.Classes = []sandbox.Class{sandbox.ClassF} }, partner, "classes", sandbox.Invalid},
+		"class C":              {func(a *Application) { a.Classes = []sandbox.Class{sandbox.ClassC} }, partner, "classes", sandbox.Invalid},
 		"B without insurers":   {func(a *Application) { a.Insurers = nil }, partner, "insurers", sandbox.Invalid},
 		"term over the limit":  {func(a *Application) { a.TermMonths = 25 }, partner, "term_months", sandbox.Invalid},
 		"no term":              {func(a *Application) { a.TermMonths = 0 }, partner, "term_months", sandbox.Invalid},

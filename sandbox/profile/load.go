@@ -129,6 +129,7 @@ func (p *Profile) Validate() error {
 		check("bits.per_question", p.Bits.PerQuestion, p.Bits.PerQuestion.Value >= 2, "at least 2: three outcomes are seen"),
 		check("bits.per_grant", p.Bits.PerGrant, p.Bits.PerGrant.Value >= p.Bits.PerQuestion.Value && p.Bits.PerGrant.Value <= 1<<32,
 			"at least one question, at most 2^32 bits"),
+		check("bits.carried_per_grant", p.Bits.Carried, p.Bits.Carried.Value >= 0 && p.Bits.Carried.Value <= 1<<32, "0, for none, to 2^32 bits"),
 		check("privacy.epsilon_micro", p.Privacy.Epsilon, p.Privacy.Epsilon.Value >= sandbox.MinEpsilon && p.Privacy.Epsilon.Value <= sandbox.MaxEpsilon, "a thousandth to 20, in 10⁻⁶"),
 		check("privacy.delta_pico", p.Privacy.Delta, p.Privacy.Delta.Value >= 1 && p.Privacy.Delta.Value <= 10*sandbox.MaxDelta, "up to 10⁻⁵, in 10⁻¹²"),
 		between("privacy.round_base", p.Privacy.RoundBase, 2, 1000),

@@ -84,6 +84,7 @@ type Gate struct {
 type Bits struct {
 	PerQuestion Value[int64] `json:"per_question"` // charged before data are opened, never refunded
 	PerGrant    Value[int64] `json:"per_grant"`
+	Carried     Value[int64] `json:"carried_per_grant"` // what outputs of foreign code that saw several subjects may carry, whole, over a grant's life
 }
 
 // Privacy (加噪参数) bounds what is spent of a dataset by differential privacy, over all of its versions and all askers, and is never refilled;
