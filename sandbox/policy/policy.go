@@ -14,10 +14,10 @@ import (
 )
 
 // Rules (规则版本) numbers the checks of this package; it changes when any of them does.
-const Rules = "policy-5"
+const Rules = "policy-6"
 
 // Version (判定规则版本) names the checks and the district profile a decision was made under, an identifier such as
-// "policy-5.longhua.2026.1". Votes and releases bind to it.
+// "policy-6.longhua.2026.1". Votes and releases bind to it.
 func Version(p profile.Profile) string { return Rules + "." + p.Name + "." + p.Version }
 
 // The reasons of this package. Between class.not-granted and engine.* stand the reasons of query.Derive.
