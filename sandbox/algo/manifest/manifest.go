@@ -19,6 +19,7 @@ import (
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/algo"
+	"github.com/opdomain/opdomain/sandbox/algo/opaque"
 )
 
 // Context is what an author's signature is over, beside the manifest.
@@ -46,10 +47,13 @@ type Manifest struct {
 	Inputs    []Input  `json:"inputs"`
 	Operators []string `json:"operators,omitempty"` // of a Program, sorted
 	Outputs   []Output `json:"outputs"`
-	Limits    Limits   `json:"limits"`
-	Author    string   `json:"author"`
-	Key       []byte   `json:"key"`                 // the author's SM2 public key
-	Signature []byte   `json:"signature,omitempty"` // over the manifest without it
+
+	Opaque *opaque.Declaration `json:"opaque,omitempty"` // of an Opaque algorithm: what it sees and gives
+
+	Limits    Limits `json:"limits"`
+	Author    string `json:"author"`
+	Key       []byte `json:"key"`                 // the author's SM2 public key
+	Signature []byte `json:"signature,omitempty"` // over the manifest without it
 }
 
 // Input (输入声明) is a dataset that an algorithm reads, and the columns it needs of it.
@@ -240,7 +244,7 @@ func (m *Manifest) Validate() error {
 	if l := m.Limits; l.MemoryMiB < 16 || l.MemoryMiB > 4096 || l.Seconds < 1 || l.Seconds > 3600 || l.Bits < 0 || l.Bits > 1<<24 || (m.Contract == Opaque) != (l.Bits > 0) {
 		return bad("limits", "16 to 4096 MiB and 1 to 3600 seconds; an opaque one has a cap of bits, and no other")
 	}
-	return nil
+	return m.opaque()
 }
 
 // Describe says of a recorded graph what a manifest says of a Program: inputs, operators and outputs.
