@@ -48,15 +48,31 @@ type (
 		Image   []byte `json:"image,omitempty"` // SM3 of what was sent
 		Rule    string `json:"rule"`
 	}
-	// AlgorithmAskedBody (算法调用): the questions that a Program became.
+	// AlgorithmAskedBody (算法调用): the questions that a Program became; of other contracts, which have no graph, the one that was asked.
 	AlgorithmAskedBody struct {
 		Name      string               `json:"name"`
 		Version   string               `json:"version"`
-		Graph     []byte               `json:"graph"`
+		Graph     []byte               `json:"graph,omitempty"`
 		Scenario  sandbox.ScenarioID   `json:"scenario"`
 		Questions []sandbox.QuestionID `json:"questions"`
 	}
 )
+
+// AlgorithmRanBody (算法隔离运行): foreign code ran confined for a question: which image under which manifest, in which tier and seen in which posture
+// before it got data, over what, and how it ended. It depends on data: for the agency and the owners.
+type AlgorithmRanBody struct {
+	Name     string                 `json:"name"`
+	Version  string                 `json:"version"`
+	Manifest []byte                 `json:"manifest"` // SM3
+	Image    []byte                 `json:"image"`    // SM3
+	Question sandbox.QuestionID     `json:"question"`
+	Inputs   []sandbox.InputVersion `json:"inputs"`
+	View     sandbox.DatasetID      `json:"view,omitempty"`
+	Tier     string                 `json:"tier"`
+	Posture  []byte                 `json:"posture,omitempty"` // SM3; none of code that never started
+	Bits     int                    `json:"bits"`              // that its output may carry, charged before
+	Fault    string                 `json:"fault,omitempty"`   // the reason of one that gave nothing
+}
 
 type algorithmTrail struct {
 	AlgorithmApproval
@@ -117,5 +133,26 @@ func (c *checker) algorithmAsked(b AlgorithmAskedBody) error {
 	if a == nil {
 		return c.shown(false, check, "of an approved algorithm")
 	}
-	return all(c.want(!a.withdrawn, check, "of an algorithm that was not withdrawn"), c.want(len(b.Graph) == sm.Size && bytes.Equal(b.Graph, a.Graph), check, "with the graph that was approved"))
+	return all(c.want(!a.withdrawn, check, "of an algorithm that was not withdrawn"), c.want(bytes.Equal(b.Graph, a.Graph), check, "with the graph that was approved"))
+}
+
+// algorithmRan: the image and manifest that were approved and not withdrawn, for a question of foreign code decided before; what gave something was seen
+// in a posture.
+func (c *checker) algorithmRan(b AlgorithmRanBody) error {
+	const check = "algorithm run"
+	q := c.questions[b.Question]
+	if err := c.shown(q != nil, check, "for a question decided before"); err != nil {
+		return err
+	}
+	if q != nil {
+		if err := c.want(q.decided.Allow && q.decided.Engine == sandbox.Opaque, check, "for an allowed question that foreign code answers"); err != nil {
+			return err
+		}
+	}
+	a := c.algorithm(b.Name, b.Version)
+	if a == nil {
+		return c.shown(false, check, "of an approved algorithm")
+	}
+	return all(c.want(bytes.Equal(b.Image, a.Image) && bytes.Equal(b.Manifest, a.Manifest), check, "of the image and manifest that were approved"),
+		c.want(b.Tier != "" && b.Bits > 0 && (len(b.Posture) == sm.Size || len(b.Posture) == 0 && b.Fault != ""), check, "in a tier and a posture, with the bits that it may carry"))
 }

@@ -65,6 +65,7 @@ const (
 	SharesPlanned  Kind = "shares.planned"  // 多方计算方案
 	SharesComputed Kind = "shares.computed" // 多方计算完成
 	SharesAborted  Kind = "shares.aborted"  // 多方计算中止
+	AlgorithmRan   Kind = "algo.ran"        // 算法隔离运行
 )
 
 // Event (存证事件) is one state change. The domain signs it; Salt hides it inside its log entry.
@@ -181,6 +182,8 @@ func (e Event) open() (any, error) {
 		body = new(SharesComputedBody)
 	case SharesAborted:
 		body = new(SharesAbortedBody)
+	case AlgorithmRan:
+		body = new(AlgorithmRanBody)
 	default:
 		return nil, &sandbox.Error{Op: "event", Kind: sandbox.Invalid, Object: "kind", Detail: "not a known kind"}
 	}

@@ -320,6 +320,8 @@ func (c *checker) replay(i uint64, e Event, body any) error {
 		return c.sharesComputed(e, *b)
 	case *SharesAbortedBody:
 		return c.sharesAborted(*b)
+	case *AlgorithmRanBody:
+		return c.algorithmRan(*b)
 	}
 	return nil // ingest.refused, claim.refused and algo.refused claim nothing about other events
 }

@@ -28,7 +28,7 @@ const (
 const (
 	shortForm  = 4 << 10   // a few short fields
 	signedForm = 256 << 10 // one signed statement
-	imageForm  = 8 << 20   // the image of an algorithm, in base64
+	imageForm  = 24 << 20  // the image of an algorithm of 16 MiB, in base64
 )
 
 func (a access) bodyBound() int64 {

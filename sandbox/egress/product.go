@@ -94,6 +94,15 @@ func NewProduct(m Made) (*Product, error) {
 
 func (p *Product) outgoing() Product { return *p }
 
+// Unheld names the first item of its class's checklist that is not held; empty when all are.
+func (p *Product) Unheld() string {
+	list, err := ChecklistOf(p.class)
+	if err != nil {
+		return err.Error()
+	}
+	return list.checked(p.items)
+}
+
 func (c *Checked) outgoing() Product {
 	return Product{class: sandbox.ClassA, result: c.Result, digest: c.digest, rules: c.Rules, cells: c.Cells, hidden: c.Suppression, suppressed: c.Suppressed,
 		flags: c.Flags, bits: c.MilliBits, evidence: c.shared}

@@ -160,6 +160,9 @@ func (n *Node) resubmit(ctx context.Context, c api.Caller, id sandbox.QuestionID
 	if q.Leave != nil {
 		return n.resubmitDataset(ctx, c, &q, st, at)
 	}
+	if q.Opaque != nil {
+		return n.resubmitOpaque(ctx, c, &q, st, at)
+	}
 	f, _, err := n.facts(ctx, c, q.Spec, at)
 	if err != nil {
 		return err
@@ -188,7 +191,7 @@ func (n *Node) resubmitted(ctx context.Context, tx *change, c api.Caller, q *que
 	if err != nil {
 		return err
 	}
-	cur.Ledger, cur.Leave, cur.First = q.Ledger, q.Leave, nil
+	cur.Ledger, cur.Leave, cur.Opaque, cur.First = q.Ledger, q.Leave, q.Opaque, nil
 	if err := n.do(ctx, tx, c, &cur, a); err != nil {
 		return err
 	}

@@ -79,6 +79,11 @@ func (n *Node) ApproveAlgorithm(ctx context.Context, c api.Caller, r api.Algorit
 	id := algorithmID(s.Name, s.Version)
 	err := n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
 		tx.record(attest.AlgorithmApproved, "algorithm/"+string(id), attest.AlgorithmApprovedBody{Statement: r.Statement}, agency, everyone)
+		if len(rec.Graph) == 0 { // the image is what runs
+			if err := n.keepImage(ctx, s.Image, r.Image); err != nil {
+				return err
+			}
+		}
 		return n.docs.algorithms.Insert(ctx, string(id), s.Name, algorithmApproved, rec)
 	})
 	if err != nil {
@@ -120,8 +125,11 @@ func (n *Node) admissible(ctx context.Context, s attest.AlgorithmApproval, r api
 	if s.Name != m.Name || s.Version != m.Version || !bytes.Equal(s.Manifest, digest[:]) || !bytes.Equal(s.Image, m.Image) {
 		return no("approval.other", &sandbox.Error{Op: "algorithm: approve", Kind: sandbox.Invalid, Object: m.Name, Detail: "the approval is of this manifest and image"})
 	}
+	if m.Contract == manifest.Opaque {
+		return n.admissibleOpaque(s, r, m)
+	}
 	if m.Contract != manifest.Program || m.Format != "wasm" {
-		return no("contract.here", &sandbox.Error{Op: "algorithm: approve", Kind: sandbox.Unavailable, Object: m.Name, Detail: "this domain records programs in wasm; native code, maps and opaque algorithms need the jail"})
+		return no("contract.here", &sandbox.Error{Op: "algorithm: approve", Kind: sandbox.Unavailable, Object: m.Name, Detail: "this domain records programs in wasm and runs opaque algorithms in the jail; maps are not asked here yet"})
 	}
 	if n.cfg.Recorder == nil {
 		return no("recorder", &sandbox.Error{Op: "algorithm: approve", Kind: sandbox.Unavailable, Object: m.Name, Detail: "this domain was opened without a recorder of images"})
@@ -278,6 +286,11 @@ func classOf(p *compile.Plan) sandbox.Class {
 // ExplainAlgorithm explains each question of an algorithm, before any key opens and without charge.
 func (n *Node) ExplainAlgorithm(ctx context.Context, c api.Caller, id sandbox.AlgorithmID, u api.AlgorithmUse) (api.AlgorithmExplanation, error) {
 	out := api.AlgorithmExplanation{Algorithm: id, Questions: []api.Explanation{}}
+	if rec, m, err := n.opaqueOf(ctx, id); err != nil {
+		return out, err
+	} else if rec != nil {
+		return n.explainOpaque(ctx, c, id, *rec, m, u)
+	}
 	plan, _, reasons, err := n.compiled(ctx, c, id, u)
 	if err != nil {
 		return out, err
@@ -307,6 +320,11 @@ func (n *Node) ExplainAlgorithm(ctx context.Context, c api.Caller, id sandbox.Al
 // would be refused, none is asked.
 func (n *Node) AskAlgorithm(ctx context.Context, c api.Caller, id sandbox.AlgorithmID, u api.AlgorithmUse) (api.AlgorithmAnswer, error) {
 	out := api.AlgorithmAnswer{Algorithm: id, Questions: []api.Question{}}
+	if rec, m, err := n.opaqueOf(ctx, id); err != nil {
+		return out, err
+	} else if rec != nil {
+		return n.askOpaque(ctx, c, id, *rec, m, u)
+	}
 	plan, rec, reasons, err := n.compiled(ctx, c, id, u)
 	if err != nil {
 		return out, err

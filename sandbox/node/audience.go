@@ -149,6 +149,9 @@ func (a *audience) sees(e attest.Event) bool {
 	case attest.AlgorithmAsked:
 		var b attest.AlgorithmAskedBody
 		return read(e, &b) && (a.own[e.Actor] || a.party.Role == sandbox.Unit && a.scenarios[b.Scenario])
+	case attest.AlgorithmRan:
+		var b attest.AlgorithmRanBody
+		return read(e, &b) && a.party.Role == sandbox.Unit && slices.ContainsFunc(b.Inputs, func(in sandbox.InputVersion) bool { return a.datasets["dataset/"+string(in.Dataset)] })
 	case attest.PartyEnrolled:
 		var b attest.PartyEnrolledBody
 		if !read(e, &b) || b.Party.Role == sandbox.Subject && b.Party.ID != a.party.ID {

@@ -55,6 +55,7 @@ type collections struct {
 	regradings  store.Collection[api.Regrading]
 	templates   store.Collection[egress.Template]
 	algorithms  store.Collection[algorithmRecord]
+	images      store.Collection[imagePart]
 }
 
 func newCollections(s *store.Store) collections {
@@ -90,6 +91,7 @@ func newCollections(s *store.Store) collections {
 		regradings:  store.NewCollection[api.Regrading](s, "regrading"),
 		templates:   store.NewCollection[egress.Template](s, "template"),
 		algorithms:  store.NewCollection[algorithmRecord](s, "algorithm"),
+		images:      store.NewCollection[imagePart](s, "image"),
 	}
 }
 

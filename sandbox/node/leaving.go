@@ -40,6 +40,9 @@ type leavingRecord struct {
 
 // canonical is what makes two questions of an asker over the same versions the same.
 func (q *questionRecord) canonical() []byte {
+	if q.Opaque != nil {
+		return q.Opaque.canonical(q.Spec.Scenario)
+	}
 	if q.Decision.Class == sandbox.ClassD { // its answer and its model are two questions
 		return sm.Frame([]byte("opdomain/model/v1"), q.Spec.Canonical())
 	}

@@ -56,6 +56,8 @@ type questionRecord struct {
 	Noise *questionNoise `json:",omitempty"` // what it draws under differential privacy
 	Leave *leavingRecord `json:",omitempty"` // of class E: the view, instead of a question
 
+	Opaque *opaqueRecord `json:",omitempty"` // of an Opaque algorithm: which, over what, instead of a question
+
 	First  *attest.Statement    `json:",omitempty"` // the round's first vote, until the second opens it
 	Ledger []sandbox.QuestionID `json:",omitempty"` // names of its entries in the ledger; none: of the time when its id was the one
 }
@@ -322,6 +324,11 @@ func (n *Node) accept(ctx context.Context, c api.Caller, sc *grant.Scenario, d q
 		bits := n.profile.Bits
 		if _, err := n.store.Add(ctx, bitsOf(sc.Grant.ID), bits.PerQuestion.Value, bits.PerGrant.Value); err != nil {
 			return err
+		}
+		if q.Opaque != nil {
+			if _, err := n.store.Add(ctx, carriedOf(sc.Grant.ID), int64(q.Opaque.Bits), bits.Carried.Value); err != nil {
+				return err
+			}
 		}
 		for _, col := range d.Columns {
 			if held := col.Compares(); held > 0 && col.Rule.PerDay > 0 {

@@ -37,6 +37,9 @@ func (n *Node) outgoing(ctx context.Context, c api.Caller, q *questionRecord, st
 			}
 		}
 		tx.record(attest.RunComputed, "question/"+string(q.ID), attest.RunComputedBody{Question: q.ID, Run: sandbox.RunID(id), Inputs: q.Inputs}, q.audiences()...)
+		if found.ran != nil {
+			tx.record(attest.AlgorithmRan, "algorithm/"+string(algorithmID(found.ran.Name, found.ran.Version)), *found.ran, agency, unitsOf(q.Spec.Scenario))
+		}
 		return n.submit(ctx, tx, q, sub, found)
 	})
 	if err != nil {
@@ -60,6 +63,8 @@ type gated struct {
 	hit     error // content that is quarantined
 
 	uncertified string
+
+	ran *attest.AlgorithmRanBody // of foreign code
 }
 
 func (g gated) outgoing() egress.Outgoing {

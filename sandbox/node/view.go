@@ -49,11 +49,12 @@ type viewRecord struct {
 	Erased      time.Time            `json:"erased,omitzero"`
 	Certificate json.RawMessage      `json:"certificate,omitempty"`
 
-	// Of a view that may leave as class E: by what, and what its columns are.
+	// Of a view that may leave as class E: by what. Of every one, what its columns are, for an Opaque algorithm that may see it.
 	Leave     *desensitize.Plan      `json:"leave,omitempty"`
 	Signature *desensitize.Signature `json:"signature,omitempty"`
 	Columns   []catalog.Column       `json:"columns,omitempty"`
 	Reads     []string               `json:"reads,omitempty"`
+	Digest    []byte                 `json:"digest,omitempty"` // of its plan
 }
 
 const (
@@ -104,8 +105,10 @@ func (n *Node) SealView(ctx context.Context, c api.Caller, r ViewRequest) (api.V
 	}
 	view := run.View{ID: sandbox.DatasetID(id), Run: r.Use, Unit: set.Unit, Source: source, Pipeline: pipe, Subject: basis.subject, Column: basis.column, Number: basis.number}
 	rec := viewRecord{Use: r.Use, Unit: set.Unit, Source: source, By: c.Identity.ID, Plan: r.Plan.ID, PlanVersion: r.Plan.Version, Scenario: r.Scenario, Partner: r.Partner, Consent: r.Consent}
+	digest := r.Plan.Digest()
+	rec.Columns, rec.Reads, rec.Digest = pipe.Columns(), pipe.Reads(), digest[:]
 	if r.Plan.Leave != nil {
-		rec.Leave, rec.Signature, rec.Columns, rec.Reads = r.Plan, &r.Signature, pipe.Columns(), pipe.Reads()
+		rec.Leave, rec.Signature = r.Plan, &r.Signature
 	}
 	err = n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
 		rec.At = tx.at

@@ -136,20 +136,21 @@ func (o *Opaquing) columns() ([]catalog.Column, error) {
 	return out, nil
 }
 
-func (o *Opaquing) snapshot(v *vault.Vault) (vault.Snapshot, error) {
-	if o.View != "" {
-		return v.Head(o.View)
+// snapshotOf finds a version, or the view that was sealed of it.
+func snapshotOf(v *vault.Vault, in sandbox.InputVersion, view sandbox.DatasetID) (vault.Snapshot, error) {
+	if view != "" {
+		return v.Head(view)
 	}
-	s, err := v.Snapshot(o.Input.Dataset, o.Input.Version)
+	s, err := v.Snapshot(in.Dataset, in.Version)
 	if err != nil {
-		return s, missing(o.Input, err)
+		return s, missing(in, err)
 	}
 	return s, nil
 }
 
 // read fills the view.
 func (o *Opaquing) read(ctx context.Context, mem memory.Allocator, v *vault.Vault, columns []catalog.Column, w *opaque.Writer, out *Opaqued) (err error) {
-	snap, err := o.snapshot(v)
+	snap, err := snapshotOf(v, o.Input, o.View)
 	if err != nil {
 		return err
 	}
@@ -340,7 +341,7 @@ func (o *Opaquing) Each(ctx context.Context, mem memory.Allocator, v *vault.Vaul
 	if err != nil {
 		return err
 	}
-	snap, err := o.snapshot(v)
+	snap, err := snapshotOf(v, o.Input, o.View)
 	if err != nil {
 		return err
 	}

@@ -17,9 +17,10 @@ import (
 // Training (模型训练取数) reads what a model is fitted to and tested on: columns of one version, row by row, of people who are on one side each.
 type Training struct {
 	Input   sandbox.InputVersion
-	Columns []catalog.Column // the label first, then the features
-	Filters []RowFilter      // all of them hold
-	Holding string           // the column that says who controls a subject: those of one holding are on one side, as one; "" for none
+	View    sandbox.DatasetID // the sealed view of it that is read; "" for the version itself
+	Columns []catalog.Column  // the label first, then the features
+	Filters []RowFilter       // all of them hold
+	Holding string            // the column that says who controls a subject: those of one holding are on one side, as one; "" for none
 
 	// Trained says on which side a person is. It is keyed, so that nobody else tells, and the same for every question.
 	Trained func(sandbox.Pseudonym) bool
@@ -77,9 +78,9 @@ func (p People) Answer(in sandbox.InputVersion) *sandbox.Answer {
 // Read gives every row that passes the filters to each, and who is trained on by complete rows. Only the columns named are opened.
 func (t Training) Read(ctx context.Context, mem memory.Allocator, v *vault.Vault, each func(TrainingRow) error) (People, error) {
 	var out People
-	snap, err := v.Snapshot(t.Input.Dataset, t.Input.Version)
+	snap, err := snapshotOf(v, t.Input, t.View)
 	if err != nil {
-		return out, missing(t.Input, err)
+		return out, err
 	}
 	large := func(what string, most int) error {
 		return &sandbox.Error{Op: "run: training", Kind: sandbox.TooLarge, Object: string(t.Input.Dataset), Detail: fmt.Sprintf("a model is trained on at most %d %s", most, what)}

@@ -45,7 +45,9 @@ func TestOpaqueManifest(t *testing.T) {
 		"another output":            func(m *Manifest) { m.Outputs[0].Columns = m.Outputs[0].Columns[:1] },
 		"operators":                 func(m *Manifest) { m.Operators = []string{"sum"} },
 		"a declaration out of form": func(m *Manifest) { m.Opaque.Chart.Rows = 3 },
-		"of a map":                  func(m *Manifest) { m.Contract, m.Format, m.Limits.Bits, m.Outputs[0].Class = Map, "wasm", 0, sandbox.ClassA },
+		"of a map": func(m *Manifest) {
+			m.Contract, m.Format, m.Limits.Bits, m.Outputs[0].Class = Map, "wasm", 0, sandbox.ClassA
+		},
 	} {
 		m := opaqueManifest()
 		breaks(m)
