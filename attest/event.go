@@ -61,11 +61,11 @@ const (
 	AlgorithmWithdrawn Kind = "algo.withdrawn" // 算法撤回
 	AlgorithmRefused   Kind = "algo.refused"   // 算法不予准入
 	AlgorithmAsked     Kind = "algo.asked"     // 算法调用
+	AlgorithmRan       Kind = "algo.ran"       // 算法隔离运行
 
 	SharesPlanned  Kind = "shares.planned"  // 多方计算方案
 	SharesComputed Kind = "shares.computed" // 多方计算完成
 	SharesAborted  Kind = "shares.aborted"  // 多方计算中止
-	AlgorithmRan   Kind = "algo.ran"        // 算法隔离运行
 )
 
 // Event (存证事件) is one state change. The domain signs it; Salt hides it inside its log entry.

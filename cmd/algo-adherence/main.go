@@ -12,7 +12,7 @@ import (
 func main() {}
 
 func init() {
-	mapper.Handle(len(declaration.Columns), len(declaration.Groups), len(declaration.Values), adherence)
+	mapper.Handle(declaration, adherence)
 }
 
 // declaration is what the manifest says of it.

@@ -28,16 +28,18 @@ import (
 //
 //	opdomain_alloc(size i32) i32          // memory for the input
 //	opdomain_map(at i32, size i32) i64    // place and size of the output, place in the high half
+//	opdomain_declare() i64                // likewise, what it says of itself; one that says nothing has none
 //
 // It may import wasi_snapshot_preview1 only: no file, no argument, a clock and randomness that are the same for every input. Every
 // input gets an instance of its own, of an eighth of the job's memory at most: memory, globals, tables and dropped segments are as the module has them, so that nothing of
 // one subject reaches the next. The process is what is killed when it does not end: checks inside the code would cost several
 // times as much.
 const (
-	exportAlloc = "opdomain_alloc"
-	exportMap   = "opdomain_map"
-	maxOutput   = 64 << 10 // of one input
-	pageSize    = 64 << 10
+	exportAlloc   = "opdomain_alloc"
+	exportMap     = "opdomain_map"
+	exportDeclare = "opdomain_declare"
+	maxOutput     = 64 << 10 // of one input
+	pageSize      = 64 << 10
 )
 
 // hostModule is the life of a module's host: compile, close the door behind, serve.
@@ -63,7 +65,10 @@ func hostModule() int {
 	if err := load(native, os.Getpid(), unix.SECCOMP_FILTER_FLAG_TSYNC); err != nil {
 		return 5
 	}
-	if err := guest.Serve(func(s *grpc.Server) { serveBytes(s, "module", h.frames) }); err != nil {
+	if err := guest.Serve(func(s *grpc.Server) {
+		serveBytes(s, "module", h.frames)
+		serveBytes(s, "declaration", h.declares)
+	}); err != nil {
 		return 1
 	}
 	return 0
@@ -124,13 +129,34 @@ func (h *moduleHost) frames(ctx context.Context, in []byte) ([]byte, error) {
 // errModule is all that is said of an input that gave nothing.
 var errModule = errors.New("no output")
 
-func (h *moduleHost) mapOne(ctx context.Context, in []byte) ([]byte, error) {
-	var out bounded
-	cfg := wazero.NewModuleConfig().WithName("").WithStdin(bytes.NewReader(in)).WithStdout(&out).WithStderr(io.Discard)
+// instance is the module as it is before it has seen anything.
+func (h *moduleHost) instance(ctx context.Context, in []byte, out io.Writer) (api.Module, error) {
+	cfg := wazero.NewModuleConfig().WithName("").WithStdin(bytes.NewReader(in)).WithStdout(out).WithStderr(io.Discard)
 	if h.reactor {
 		cfg = cfg.WithStartFunctions("_initialize")
 	}
-	m, err := h.runtime.InstantiateModule(ctx, h.compiled, cfg)
+	return h.runtime.InstantiateModule(ctx, h.compiled, cfg)
+}
+
+// declares gives what the module says of itself, in an instance of its own.
+func (h *moduleHost) declares(ctx context.Context, _ []byte) ([]byte, error) {
+	if !h.reactor || h.compiled.ExportedFunctions()[exportDeclare] == nil {
+		return nil, errModule
+	}
+	m, err := h.instance(ctx, nil, io.Discard)
+	if m != nil {
+		defer m.Close(ctx)
+	}
+	if err != nil {
+		return nil, errModule
+	}
+	r, err := m.ExportedFunction(exportDeclare).Call(ctx)
+	return placed(m, r, err)
+}
+
+func (h *moduleHost) mapOne(ctx context.Context, in []byte) ([]byte, error) {
+	var out bounded
+	m, err := h.instance(ctx, in, &out)
 	if m != nil {
 		defer m.Close(ctx)
 	}
@@ -152,7 +178,12 @@ func reacted(ctx context.Context, m api.Module, in []byte) ([]byte, error) {
 		return nil, errModule
 	}
 	r, err := m.ExportedFunction(exportMap).Call(ctx, at[0], uint64(len(in)))
-	if err != nil || len(r) != 1 || uint32(r[0]) > maxOutput {
+	return placed(m, r, err)
+}
+
+// placed reads the output that a call names, out of the module's memory.
+func placed(m api.Module, r []uint64, err error) ([]byte, error) {
+	if err != nil || len(r) != 1 || uint32(r[0]) > maxOutput || m.Memory() == nil {
 		return nil, errModule
 	}
 	b, ok := m.Memory().Read(uint32(r[0]>>32), uint32(r[0]))
@@ -202,6 +233,18 @@ func (p *Process) compiled(ctx context.Context) error {
 	}
 	p.posture = append(p.posture, fmt.Sprintf("seccomp filter on every thread %x", digest), fmt.Sprintf("module %x", p.job.Module.digest))
 	return nil
+}
+
+// Declares gives what the module says of itself, on no data: at most 64 KiB. A module that says nothing is Refused.
+func (p *Process) Declares(ctx context.Context) ([]byte, error) {
+	if p.job.Module == nil {
+		return nil, &sandbox.Error{Op: "jail: declare", Kind: sandbox.Invalid, Object: string(p.job.Tier), Detail: "runs no module"}
+	}
+	b, err := p.callBytes(ctx, "declaration", nil)
+	if err == nil && len(b) > maxOutput {
+		err = &Fault{Op: "jail: declare", Reason: Oversize}
+	}
+	return b, err
 }
 
 // Map gives the module's output for each input, in order; nil where the module failed or wrote more than 64 KiB, without its

@@ -77,6 +77,9 @@ func TestModule(t *testing.T) {
 			t.Errorf("%s: two inputs see two times or random numbers: %q", tier, out[8:12])
 		}
 		t.Log(p.Posture().Text())
+		if _, err := p.Declares(context.Background()); ReasonOf(err) != Refused {
+			t.Errorf("%s: a command says of itself: %v", tier, err)
+		}
 		if _, err := p.Map(context.Background(), [][]byte{make([]byte, 9<<20)}); err == nil {
 			t.Error("an input over the limit was taken")
 		}

@@ -181,7 +181,7 @@ func (o *estate) requests(name string, image []byte, change func(*manifest.Manif
 	o.Helper()
 	digest := sm.Sum(image)
 	m := &manifest.Manifest{Name: name, Version: "1.0.0", Contract: manifest.Opaque, SDK: algo.Version, Format: "elf", Image: digest[:], Author: "a", Limits: manifest.Limits{MemoryMiB: 128, Seconds: 3, Bits: 40}}
-	m.Declare(staffed)
+	m.DeclareOpaque(staffed)
 	if change != nil {
 		change(m)
 	}
@@ -440,10 +440,10 @@ func TestOpaqueApprovals(t *testing.T) {
 			c := *staffed.Chart
 			c.Labels = []opaque.Label{{Name: "size", Of: []string{"small", "13800138000"}}}
 			d.Chart = &c
-			m.Declare(d)
+			m.DeclareOpaque(d)
 		}, nil, "opaque.labels"},
 		"a model nobody trains": {o.images["staff"], func(m *manifest.Manifest) {
-			m.Declare(opaque.Declaration{Input: "firms", Columns: staffed.Columns, Model: &opaque.Model{Form: []byte(`{"kind":"svm"}`)}})
+			m.DeclareOpaque(opaque.Declaration{Input: "firms", Columns: staffed.Columns, Model: &opaque.Model{Form: []byte(`{"kind":"svm"}`)}})
 		}, nil, "opaque.model"},
 		"a graph": {o.images["staff"], nil, func(a *attest.AlgorithmApproval) { a.Graph = a.Image }, "approval.other"},
 	} {

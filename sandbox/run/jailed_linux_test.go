@@ -74,6 +74,9 @@ func TestMapInJail(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
+	if says, err := p.Declares(t.Context()); err != nil || !bytes.Equal(says, readmissions.Encode()) {
+		t.Errorf("the module says of itself %s, %v", says, err)
+	}
 
 	// Person k has k%4+1 stays of three days, every other one twenty days after the last, else a hundred.
 	x := table{d: stays}

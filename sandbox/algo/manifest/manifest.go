@@ -19,6 +19,7 @@ import (
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/algo"
+	"github.com/opdomain/opdomain/sandbox/algo/mapper"
 	"github.com/opdomain/opdomain/sandbox/algo/opaque"
 )
 
@@ -48,6 +49,8 @@ type Manifest struct {
 	Operators []string `json:"operators,omitempty"` // of a Program, sorted
 	Outputs   []Output `json:"outputs"`
 
+	// Map is what a Map declares: the columns it sees, the groups and values it yields. Inputs and outputs follow from it (DeclareMap).
+	Map    *mapper.Declaration `json:"map,omitempty"`
 	Opaque *opaque.Declaration `json:"opaque,omitempty"` // of an Opaque algorithm: what it sees and gives
 
 	Limits    Limits `json:"limits"`
@@ -199,8 +202,12 @@ func (m *Manifest) Validate() error {
 	default:
 		return bad("contract", "program, map or opaque")
 	}
-	if m.SDK != algo.Version {
-		return &sandbox.Error{Op: "manifest", Kind: sandbox.Invalid, Object: "sdk", Detail: "this domain runs algorithms of SDK version " + algo.Version, Hint: "build it with that version of the SDK"}
+	sdk := algo.Version
+	if m.Contract == Map {
+		sdk = mapper.Version
+	}
+	if m.SDK != sdk {
+		return &sandbox.Error{Op: "manifest", Kind: sandbox.Invalid, Object: "sdk", Detail: "this domain runs algorithms of SDK version " + sdk, Hint: "build it with that version of the SDK"}
 	}
 	if m.Format != "wasm" && m.Format != "elf" || m.Contract == Map && m.Format != "wasm" || m.Contract == Opaque && m.Format != "elf" {
 		return bad("format", "wasm or elf; a map is wasm, an opaque one elf")
@@ -244,7 +251,62 @@ func (m *Manifest) Validate() error {
 	if l := m.Limits; l.MemoryMiB < 16 || l.MemoryMiB > 4096 || l.Seconds < 1 || l.Seconds > 3600 || l.Bits < 0 || l.Bits > 1<<24 || (m.Contract == Opaque) != (l.Bits > 0) {
 		return bad("limits", "16 to 4096 MiB and 1 to 3600 seconds; an opaque one has a cap of bits, and no other")
 	}
+	if err := m.declared(); err != nil {
+		return err
+	}
 	return m.opaque()
+}
+
+// DeclareMap says of a Map what its declaration says: its one input, and its one table, of which the domain adds the numbers of people and of yields.
+func (m *Manifest) DeclareMap(d mapper.Declaration) {
+	in, out := Input{Name: d.Dataset}, Output{Name: d.Dataset, Class: sandbox.ClassA, Columns: []Column{{Name: "subjects"}, {Name: "yields"}}}
+	for _, c := range d.Columns {
+		in.Columns = append(in.Columns, algo.Column{Name: c.Name, Type: c.Type, Scale: c.Scale})
+	}
+	for _, g := range d.Groups {
+		out.Groups = append(out.Groups, g.Name)
+	}
+	for _, v := range d.Values {
+		out.Columns = append(out.Columns, Column{v.Name, v.Unit})
+	}
+	m.Map, m.Inputs, m.Operators, m.Outputs = &d, []Input{in}, nil, []Output{out}
+}
+
+// declared holds a Map's manifest to its declaration, and every other to having none.
+func (m *Manifest) declared() error {
+	if m.Contract != Map {
+		if m.Map != nil {
+			return bad("map", "a declaration is a Map's, and no other's")
+		}
+		return nil
+	}
+	if m.Map == nil {
+		return bad("map", "a Map carries its declaration")
+	}
+	if err := m.Map.Check(); err != nil {
+		return &sandbox.Error{Op: "manifest", Kind: sandbox.Invalid, Object: "map", Err: err}
+	}
+	x := *m
+	x.DeclareMap(*m.Map)
+	if !same(m.Inputs, x.Inputs) || !same(m.Outputs, x.Outputs) || len(m.Operators) > 0 {
+		return bad("inputs, outputs", "of a Map those of its declaration, and no operators")
+	}
+	return nil
+}
+
+// Says holds what a Map's module says of itself, when it is started, to the manifest: a module that lies does not run.
+func (m *Manifest) Says(declaration []byte) error {
+	if m.Contract != Map || m.Map == nil || !bytes.Equal(m.Map.Encode(), declaration) {
+		return &sandbox.Error{Op: "manifest", Kind: sandbox.Invalid, Object: "map", Detail: "what the module says of itself is the declaration that its manifest carries", Hint: "opdomain algo build"}
+	}
+	return nil
+}
+
+// same compares by encoding: an empty list and none are one.
+func same(a, b any) bool {
+	p, err := json.Marshal(a)
+	q, err2 := json.Marshal(b)
+	return err == nil && err2 == nil && bytes.Equal(p, q)
 }
 
 // Describe says of a recorded graph what a manifest says of a Program: inputs, operators and outputs.
@@ -287,11 +349,6 @@ func (m *Manifest) Match(g *algo.Graph, t *algo.Types) error {
 	}
 	x := *m
 	x.Describe(g, t)
-	same := func(a, b any) bool {
-		p, err := json.Marshal(a)
-		q, err2 := json.Marshal(b)
-		return err == nil && err2 == nil && bytes.Equal(p, q)
-	}
 	for _, f := range []struct {
 		at   string
 		a, b any

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/algo"
+	"github.com/opdomain/opdomain/sandbox/algo/mapper"
 )
 
 func recorded(t testing.TB) (*algo.Graph, *algo.Types) {
@@ -140,4 +142,64 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal("two encodings")
 		}
 	})
+}
+
+func mapped(t testing.TB) (*Manifest, *sm.SigningKey) {
+	d := sm.Sum([]byte("module"))
+	m := &Manifest{Name: "visits", Version: "1.0.0", Contract: Map, SDK: mapper.Version, Format: "wasm", Image: d[:], Author: "a", Limits: Limits{MemoryMiB: 512, Seconds: 30}}
+	m.DeclareMap(mapper.Declaration{Dataset: "claims", Columns: []mapper.Column{{Name: "fee", Type: "number", Scale: 2}}, Groups: []mapper.Group{{Name: "band", Labels: []string{"low", "high"}}},
+		Values: []mapper.Value{{Name: "paid", Of: mapper.Sum, Unit: "元", Max: 100, Step: 10}}, Yields: 1})
+	key, err := sm.NewSigningKey(rand.Reader)
+	if err == nil {
+		err = m.Sign(rand.Reader, key)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, key
+}
+
+// TestMapManifest: a Map's manifest carries its declaration, under its author's signature, and inputs and outputs follow from it.
+func TestMapManifest(t *testing.T) {
+	m, _ := mapped(t)
+	got, err := Decode(m.Encode())
+	if err != nil || got.Inputs[0].Columns[0].Scale != 2 || got.Outputs[0].Columns[2].Unit != "元" || got.Outputs[0].Groups[0] != "band" {
+		t.Fatalf("%+v %v", got, err)
+	}
+	if err := got.Says(m.Map.Encode()); err != nil {
+		t.Error(err)
+	}
+	lie := *m.Map
+	lie.Yields = 2
+	for _, says := range [][]byte{nil, lie.Encode(), append(m.Map.Encode(), ' ')} {
+		if sandbox.KindOf(got.Says(says)) != sandbox.Invalid {
+			t.Errorf("a module that says %s passes", says)
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(*Manifest)
+		place  string
+	}{
+		"none": {func(m *Manifest) { m.Map = nil }, "map"},
+		"another's": {func(m *Manifest) {
+			m.Contract, m.Format, m.Limits.Bits, m.Outputs[0].Class = Opaque, "elf", 1, sandbox.ClassD
+		}, "map"},
+		"out of bounds": {func(m *Manifest) { m.Map.Values[0].Step = 7 }, "map"},
+		"more input than seen": {func(m *Manifest) {
+			m.Inputs[0].Columns = append(m.Inputs[0].Columns, algo.Column{Name: "x", Type: "int"})
+		}, "inputs, outputs"},
+		"other output":          {func(m *Manifest) { m.Outputs[0].Columns = m.Outputs[0].Columns[1:] }, "inputs, outputs"},
+		"operators":             {func(m *Manifest) { m.Operators = []string{"sum"} }, "inputs, outputs"},
+		"native":                {func(m *Manifest) { m.Format = "elf" }, "format"},
+		"another SDK":           {func(m *Manifest) { m.SDK = "0" }, "sdk"},
+		"changed after signing": {func(m *Manifest) { m.Map.Values[0].Max = 200; m.DeclareMap(*m.Map) }, "visits"},
+	} {
+		m, _ := mapped(t)
+		c.change(m)
+		_, err := Decode(m.Encode())
+		var e *sandbox.Error
+		if !errors.As(err, &e) || e.Object != c.place {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/opdomain/opdomain/sandbox/algo/opaque"
 )
 
-// Declare says in the manifest of an Opaque algorithm what its declaration says: input, output and class.
-func (m *Manifest) Declare(d opaque.Declaration) {
+// DeclareOpaque says in the manifest of an Opaque algorithm what its declaration says: input, output and class.
+func (m *Manifest) DeclareOpaque(d opaque.Declaration) {
 	m.Opaque, m.Inputs, m.Operators, m.Outputs = &d, nil, nil, nil
 	in := Input{Name: d.Input}
 	for _, c := range d.Columns {
@@ -42,10 +42,10 @@ func (m *Manifest) opaque() error {
 		return bad("opaque", err.Error())
 	}
 	x := *m
-	x.Declare(*m.Opaque)
-	same := len(m.Inputs) == 1 && len(m.Outputs) == 1 && m.Inputs[0].Name == x.Inputs[0].Name && slices.Equal(m.Inputs[0].Columns, x.Inputs[0].Columns) &&
+	x.DeclareOpaque(*m.Opaque)
+	alike := len(m.Inputs) == 1 && len(m.Outputs) == 1 && m.Inputs[0].Name == x.Inputs[0].Name && slices.Equal(m.Inputs[0].Columns, x.Inputs[0].Columns) &&
 		m.Outputs[0].Name == x.Outputs[0].Name && m.Outputs[0].Class == x.Outputs[0].Class && len(m.Outputs[0].Groups) == 0 && slices.Equal(m.Outputs[0].Columns, x.Outputs[0].Columns)
-	if !same || len(m.Operators) > 0 {
+	if !alike || len(m.Operators) > 0 {
 		return &sandbox.Error{Op: "manifest", Kind: sandbox.Invalid, Object: "inputs, outputs", Detail: "an opaque algorithm has the input and output that it declares", Hint: "opdomain algo build"}
 	}
 	return nil

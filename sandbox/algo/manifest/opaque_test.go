@@ -15,7 +15,7 @@ import (
 func opaqueManifest() *Manifest {
 	digest := sm.Sum([]byte("image"))
 	m := &Manifest{Name: "map", Version: "1.0.0", Contract: Opaque, SDK: algo.Version, Format: "elf", Image: digest[:], Author: "a", Limits: Limits{MemoryMiB: 64, Seconds: 5, Bits: 99}}
-	m.Declare(opaque.Declaration{Input: "firms", Columns: []opaque.Column{{Name: "x", Type: "int"}, {Name: "share", Type: "number", Scale: 3}},
+	m.DeclareOpaque(opaque.Declaration{Input: "firms", Columns: []opaque.Column{{Name: "x", Type: "int"}, {Name: "share", Type: "number", Scale: 3}},
 		Chart: &opaque.Chart{Name: "map", Labels: []opaque.Label{{Name: "kind", Of: []string{"a", "b"}}}, Values: []opaque.Value{{Name: "n", Max: 10, Step: 1}}, Rows: 2}})
 	return m
 }
@@ -34,7 +34,7 @@ func TestOpaqueManifest(t *testing.T) {
 		t.Fatalf("%+v %v", again, err)
 	}
 	model := opaqueManifest()
-	model.Declare(opaque.Declaration{Input: "firms", Columns: model.Opaque.Columns, Model: &opaque.Model{Form: []byte(`{"kind":"linear"}`)}})
+	model.DeclareOpaque(opaque.Declaration{Input: "firms", Columns: model.Opaque.Columns, Model: &opaque.Model{Form: []byte(`{"kind":"linear"}`)}})
 	if err := model.Validate(); err != nil || model.Outputs[0].Class != sandbox.ClassD {
 		t.Errorf("%v", err)
 	}

@@ -1,8 +1,10 @@
 package mapper
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
-	"regexp"
+	"io"
 	"slices"
 )
 
@@ -34,8 +36,9 @@ type Declaration struct {
 
 // Column (字段) is one column that the Map sees.
 type Column struct {
-	Name string `json:"name"`
-	Type string `json:"type"` // text, int, money, number, date, bool
+	Name  string `json:"name"`
+	Type  string `json:"type"`            // text, int, money, number, date, bool
+	Scale int    `json:"scale,omitempty"` // decimals of a number, as the catalogue has them
 }
 
 // Group (分组) is one grouping with its labels, all that there will ever be.
@@ -65,7 +68,16 @@ const (
 	Mean = "mean"
 )
 
-var name = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
+// named is written out: a Map's instance is made for every subject, and would compile a pattern each time.
+func named(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (i == 0 || (c < '0' || c > '9') && c != '_' && c != '-') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 63
+}
 
 // Error (声明错误) says where a declaration, or bytes in its form, break which rule. It never holds a value of a subject.
 type Error struct{ Place, Rule string }
@@ -75,7 +87,7 @@ func (e *Error) Error() string { return "map: " + e.Place + ": " + e.Rule }
 // Check holds a declaration to its bounds.
 func (d Declaration) Check() error {
 	bad := func(place, rule string) error { return &Error{place, rule} }
-	if !name.MatchString(d.Dataset) {
+	if !named(d.Dataset) {
 		return bad("dataset", "a name of small letters, digits, - and _, up to 63")
 	}
 	if len(d.Columns) == 0 || len(d.Columns) > MaxColumns {
@@ -89,6 +101,9 @@ func (d Declaration) Check() error {
 		if !slices.Contains(types, c.Type) {
 			return bad(at, "a type is text, int, money, number, date or bool")
 		}
+		if c.Scale < 0 || c.Scale > MaxScale || c.Scale > 0 && c.Type != "number" {
+			return bad(at, fmt.Sprintf("a number has 0 to %d decimals, another type declares none", MaxScale))
+		}
 	}
 	cells, names := 1, []string{}
 	if len(d.Groups) > MaxGroups {
@@ -96,7 +111,7 @@ func (d Declaration) Check() error {
 	}
 	for i, g := range d.Groups {
 		at := fmt.Sprintf("groups[%d]", i)
-		if !name.MatchString(g.Name) || slices.Contains(names, g.Name) {
+		if !named(g.Name) || slices.Contains(names, g.Name) {
 			return bad(at, "groups and values have names of small letters, digits, - and _, each once")
 		}
 		names = append(names, g.Name)
@@ -118,7 +133,7 @@ func (d Declaration) Check() error {
 	for i, v := range d.Values {
 		at := fmt.Sprintf("values[%d]", i)
 		switch {
-		case !name.MatchString(v.Name) || slices.Contains(names, v.Name):
+		case !named(v.Name) || slices.Contains(names, v.Name):
 			return bad(at, "groups and values have names of small letters, digits, - and _, each once")
 		case v.Of != Sum && v.Of != Mean:
 			return bad(at, "of a group its sum or its mean")
@@ -138,6 +153,39 @@ func (d Declaration) Check() error {
 		return bad("yields", fmt.Sprintf("1 to %d of one subject", MaxYields))
 	}
 	return nil
+}
+
+// MaxEncoded bounds the text of a declaration.
+const MaxEncoded = 48 << 10
+
+// Encode gives the one text of a declaration: JSON without spaces, keys in the order of the fields. It is what a module says of itself when it is
+// started, and what stands in its manifest.
+func (d Declaration) Encode() []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if enc.Encode(d) != nil { // texts and numbers
+		return nil
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// Decode reads the text of a declaration, in its one encoding, and checks it.
+func Decode(b []byte) (Declaration, error) {
+	bad := &Error{"declaration", fmt.Sprintf("the JSON of a declaration in its one encoding, at most %d bytes", MaxEncoded)}
+	var d Declaration
+	if len(b) > MaxEncoded {
+		return d, bad
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&d); err != nil {
+		return Declaration{}, bad
+	}
+	if _, err := dec.Token(); err != io.EOF || !bytes.Equal(d.Encode(), b) {
+		return Declaration{}, bad
+	}
+	return d, d.Check()
 }
 
 // Quantise (截断量化) brings a number into a value's range and to the nearest of its steps, the upper of two.

@@ -7,7 +7,7 @@
 //
 //	func main() {}
 //
-//	func init() { mapper.Handle(3, 1, 1, ride) } // columns, groups and values of the declaration
+//	func init() { mapper.Handle(declaration, ride) }
 //
 //	func ride(s *mapper.Subject, y *mapper.Yields) {
 //		for r := range s.Rows() {
@@ -19,6 +19,9 @@
 //
 // There is no file, network, clock, randomness or environment. What a Map prints is counted and thrown away; where it traps, runs out
 // of time or yields what it did not declare, its subject yields nothing, and how many did is told to reviewers and owners alone.
+//
+// A module exports opdomain_alloc and opdomain_map, which see a subject, and opdomain_declare, which gives the text of the declaration (Encode). It is
+// asked for whenever the module is started, before any data: one that says another thing than its manifest does not run.
 //
 // The form: a subject is rows of values in the declared order of columns, little-endian; a yield is a label's number per group and a
 // value per value declared, as whole numbers of the value's scale. The package imports the standard library only.

@@ -22,6 +22,19 @@ func mapOne(_, size uint32) uint64 {
 	if err != nil {
 		panic("not a subject of the declared columns")
 	}
+	return kept(b)
+}
+
+//go:wasmexport opdomain_declare
+func declare() uint64 {
+	if handler.f == nil {
+		panic("no handler")
+	}
+	return kept(handler.declaration.Encode())
+}
+
+// kept gives place and size of an output.
+func kept(b []byte) uint64 {
 	if output = b; len(b) == 0 {
 		return 0
 	}

@@ -5,6 +5,7 @@ type Func func(*Subject, *Yields)
 
 // handler is what Handle was told; in a domain it is there once in every instance.
 var handler struct {
+	declaration Declaration
 	shape
 	f Func
 }
@@ -12,9 +13,9 @@ var handler struct {
 // shape is how many columns, groups and values were declared.
 type shape struct{ columns, groups, values int }
 
-// Handle says what a Map does, and how many columns, groups and values its declaration has. It is called once, before the first subject.
-func Handle(columns, groups, values int, f Func) {
-	handler.shape, handler.f = shape{columns, groups, values}, f
+// Handle says what a Map declares and what it does. It is called once, before the first subject: in init.
+func Handle(d Declaration, f Func) {
+	handler.declaration, handler.shape, handler.f = d, shape{len(d.Columns), len(d.Groups), len(d.Values)}, f
 }
 
 // Run (试运行) runs a function on one subject in this process, as the domain would: for an author's tests.

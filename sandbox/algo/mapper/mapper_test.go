@@ -1,10 +1,12 @@
 package mapper
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"math"
 	"math/big"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -13,7 +15,7 @@ import (
 )
 
 func declared() Declaration {
-	return Declaration{Dataset: "claims", Columns: []Column{{"kind", "text"}, {"fee", "money"}, {"day", "date"}},
+	return Declaration{Dataset: "claims", Columns: []Column{{Name: "kind", Type: "text"}, {Name: "fee", Type: "money"}, {Name: "day", Type: "date"}},
 		Groups: []Group{{"band", []string{"low", "high"}}, {"site", []string{"a", "b", "c"}}}, Values: []Value{{"score", Mean, "", 2, -100, 900, 50}, {"km", Sum, "km", 0, 0, 7, 1}}, Yields: 2}
 }
 
@@ -26,6 +28,7 @@ func TestDeclarationBounds(t *testing.T) {
 		"columns":    func(d *Declaration) { d.Columns = nil },
 		"columns[1]": func(d *Declaration) { d.Columns[1].Name = "kind" },
 		"columns[2]": func(d *Declaration) { d.Columns[2].Type = "blob" },
+		"columns[0]": func(d *Declaration) { d.Columns[0].Scale = 2 },
 		"groups":     func(d *Declaration) { d.Groups = make([]Group, MaxGroups+1) },
 		"groups[0]":  func(d *Declaration) { d.Groups[0].Labels = append(d.Groups[0].Labels, "low") },
 		"groups[1]":  func(d *Declaration) { d.Groups[1].Name = "band" },
@@ -177,6 +180,29 @@ func TestYields(t *testing.T) {
 		}
 		if string(b) != c.want {
 			t.Errorf("%s: %s, want %s", name, b, c.want)
+		}
+	}
+}
+
+// TestDeclarationText: what a module says of itself reads back as what was declared, in one way only.
+func TestDeclarationText(t *testing.T) {
+	d := declared()
+	b := d.Encode()
+	got, err := Decode(b)
+	if err != nil || !reflect.DeepEqual(got, d) {
+		t.Fatalf("%+v %v", got, err)
+	}
+	for name, x := range map[string][]byte{
+		"spaces":       append([]byte(" "), b...),
+		"more":         append(slices.Clone(b), '}'),
+		"unknown keys": []byte(strings.Replace(string(b), `{"dataset"`, `{"also":1,"dataset"`, 1)),
+		"keys twice":   []byte(strings.Replace(string(b), `{"dataset"`, `{"yields":1,"dataset"`, 1)),
+		"nothing":      nil,
+		"no bounds":    []byte(strings.Replace(string(b), `"yields":2`, `"yields":0`, 1)),
+		"too long":     bytes.Repeat([]byte(" "), MaxEncoded+1),
+	} {
+		if _, err := Decode(x); err == nil {
+			t.Errorf("%s: reads", name)
 		}
 	}
 }
