@@ -18,11 +18,13 @@ const (
 	UseAggregate Use = "aggregate" // 聚合: inside the listed functions
 	UseCompare   Use = "compare"   // 比较: with the edges of several registered bins in one question, see ColumnRule.Compares
 	UseConsent   Use = "consent"   // 单一主体: in the answer about one consenting subject
-	UsePlain     Use = "plain"     // 公开使用: every use but consent, every function; rows of it still do not leave as class A
+	UseMap       Use = "map"       // 逐主体: an approved Map sees it, one subject at a time, as far as the column's grade lets it be seen as it is
+	UseMapRaw    Use = "map-raw"   // 逐主体原值: a Map sees it as it is though it is of grade 3 or personal; who signs the list signs for that
+	UsePlain     Use = "plain"     // 公开使用: every use but consent and a Map's, every function; rows of it still do not leave as class A
 )
 
 // Uses lists every use in a fixed order.
-var Uses = []Use{UseNone, UseJoin, UseReveal, UseGroup, UseFilter, UseAggregate, UseCompare, UseConsent, UsePlain}
+var Uses = []Use{UseNone, UseJoin, UseReveal, UseGroup, UseFilter, UseAggregate, UseCompare, UseConsent, UseMap, UseMapRaw, UsePlain}
 
 // ColumnRule (字段使用规则) is what one scenario may do with one column, agreed by the column's owner. The strictest rule of the
 // columns that a question uses holds for the whole of it.
@@ -59,7 +61,9 @@ func (r ColumnRule) Allows(use Use) bool {
 		return false
 	}
 	switch use {
-	case UseConsent, UsePlain:
+	case UseConsent, UseMapRaw, UsePlain:
+	case UseMap:
+		return slices.Contains(r.Uses, UseMap) || slices.Contains(r.Uses, UseMapRaw)
 	case UseJoin:
 		if slices.Contains(r.Uses, UseReveal) {
 			return true
@@ -152,7 +156,7 @@ func boundsOf(g Grade) bounds {
 	case Grade2:
 		return bounds{Uses[:len(Uses)-1], 2, 4, true} // not plain, the last
 	}
-	return bounds{[]Use{UseNone, UseJoin, UseGroup, UseFilter, UseAggregate, UseCompare, UseConsent}, 1, 2, false}
+	return bounds{[]Use{UseNone, UseJoin, UseGroup, UseFilter, UseAggregate, UseCompare, UseConsent, UseMap, UseMapRaw}, 1, 2, false}
 }
 
 // Within gives what is left of a rule at a column's effective grade (分级上限), its silence made explicit: a grade that rose

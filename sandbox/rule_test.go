@@ -21,6 +21,8 @@ func TestRuleAllows(t *testing.T) {
 		{"measured", rule(UseAggregate), []Use{UseAggregate}},
 		{"plain", rule(UsePlain), []Use{UseJoin, UseReveal, UseGroup, UseFilter, UseAggregate, UseCompare, UsePlain}},
 		{"with consent", rule(UseConsent), []Use{UseConsent}},
+		{"of a Map", rule(UseMap), []Use{UseMap}},
+		{"of a Map as it is", rule(UseMapRaw), []Use{UseMap, UseMapRaw}},
 	} {
 		var got []Use
 		for _, u := range Uses {
@@ -56,10 +58,10 @@ func TestRuleWithin(t *testing.T) {
 		compares   int
 		structural bool
 	}{
-		{Grade1, []Use{UseJoin, UseReveal, UseGroup, UseFilter, UseAggregate, UseCompare, UseConsent, UsePlain}, 8, true},
-		{Grade2, []Use{UseJoin, UseReveal, UseGroup, UseFilter, UseAggregate, UseCompare, UseConsent}, 4, true},
-		{Grade3, []Use{UseJoin, UseGroup, UseFilter, UseAggregate, UseCompare, UseConsent}, 2, false},
-		{Grade4, []Use{UseJoin, UseGroup, UseFilter, UseAggregate, UseCompare, UseConsent}, 2, false},
+		{Grade1, []Use{UseJoin, UseReveal, UseGroup, UseFilter, UseAggregate, UseCompare, UseConsent, UseMap, UseMapRaw, UsePlain}, 8, true},
+		{Grade2, []Use{UseJoin, UseReveal, UseGroup, UseFilter, UseAggregate, UseCompare, UseConsent, UseMap, UseMapRaw}, 4, true},
+		{Grade3, []Use{UseJoin, UseGroup, UseFilter, UseAggregate, UseCompare, UseConsent, UseMap, UseMapRaw}, 2, false},
+		{Grade4, []Use{UseJoin, UseGroup, UseFilter, UseAggregate, UseCompare, UseConsent, UseMap, UseMapRaw}, 2, false},
 	} {
 		got := widest.Within(c.grade)
 		for _, u := range Uses {

@@ -70,8 +70,19 @@ func (a *Application) validateUses(at string, r sandbox.ColumnRule, d *catalog.D
 				return bad(at, "aggregate lists its functions")
 			}
 		case sandbox.UseCompare:
-			if !binned || !r.Allows(sandbox.UseGroup) && !r.Allows(sandbox.UseFilter) {
-				return bad(at, "compare needs a registered bin and stands beside group or filter")
+			if (!binned || !r.Allows(sandbox.UseGroup) && !r.Allows(sandbox.UseFilter)) && !r.Allows(sandbox.UseMap) {
+				return bad(at, "compare needs a registered bin and stands beside group or filter, or beside map")
+			}
+		case sandbox.UseMap:
+			if c.Name == d.Subject {
+				return bad(at, "who a subject is is not a Map's to see")
+			}
+		case sandbox.UseMapRaw:
+			if c.Name == d.Subject {
+				return bad(at, "who a subject is is not a Map's to see")
+			}
+			if c.Effective() < sandbox.Grade3 && !c.Personal {
+				return bad(at, "map-raw is for columns of grade 3 and personal ones; of others map says it all")
 			}
 		case sandbox.UsePlain:
 			if c.Name == d.Subject {

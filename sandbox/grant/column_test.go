@@ -30,7 +30,7 @@ func ruled() (map[sandbox.DatasetID]catalog.Dataset, Application) {
 			Grantees: []sandbox.PartyID{"op", "partner"}, MinSubjects: 20, MaxShare: 60, NoFilterOn: []string{"persons.street", "claims.icd10"}, Compares: 3, PerDay: 100, Structural: true},
 		{Column: "icd10", Uses: []sandbox.Use{sandbox.UseGroup}},
 		{Column: "died", Uses: []sandbox.Use{sandbox.UseAggregate}, Funcs: []sandbox.MeasureFunc{sandbox.Logistic}},
-		{Column: "born", Uses: []sandbox.Use{sandbox.UseFilter, sandbox.UseAggregate}, Funcs: []sandbox.MeasureFunc{sandbox.Distinct}},
+		{Column: "born", Uses: []sandbox.Use{sandbox.UseFilter, sandbox.UseAggregate, sandbox.UseMapRaw, sandbox.UseCompare}, Funcs: []sandbox.MeasureFunc{sandbox.Distinct}},
 		{Column: "note", Uses: []sandbox.Use{sandbox.UseNone}},
 	}
 	a.Classes, a.Insurers = []sandbox.Class{sandbox.ClassA}, nil
@@ -60,6 +60,8 @@ func TestRulesRefused(t *testing.T) {
 		"a revealed subject":              {site, func(r *sandbox.ColumnRule) { r.Column = "person"; r.Uses = []sandbox.Use{sandbox.UseReveal} }, "person"},
 		"compare without a bin":           {site, func(r *sandbox.ColumnRule) { r.Uses = []sandbox.Use{sandbox.UseCompare, sandbox.UseGroup} }, "site"},
 		"compare without group or filter": {days, func(r *sandbox.ColumnRule) { r.Uses = []sandbox.Use{sandbox.UseAggregate, sandbox.UseCompare} }, "days"},
+		"a Map that sees who it is":       {site, func(r *sandbox.ColumnRule) { r.Column = "person"; r.Uses = []sandbox.Use{sandbox.UseMap} }, "person"},
+		"map-raw of grade 2":              {days, func(r *sandbox.ColumnRule) { r.Uses = append(r.Uses, sandbox.UseMapRaw) }, "days"},
 		"structural at grade 3":           {icd10, func(r *sandbox.ColumnRule) { r.Structural = true }, "icd10"},
 		"groupings over the grade":        {days, func(r *sandbox.ColumnRule) { r.Compares = 5 }, "days"},
 		"groupings without compare":       {icd10, func(r *sandbox.ColumnRule) { r.Compares = 2 }, "icd10"},

@@ -42,6 +42,7 @@ const (
 	CodeEngine     = "engine.class"         // 计算方式与类别不符
 	CodeGrade      = "engine.grade"         // 分级限制
 	CodeForm       = "engine.form"          // 数据形态限制
+	CodeTier       = "engine.tier"          // 隔离等级不足
 	CodeRaised     = "grade.raised"         // 级别高于授权时
 	CodePerDay     = "column.per-day"       // 当日比较次数用尽
 	CodeBits       = "bits.spent"           // 信息量预算用尽
@@ -52,7 +53,7 @@ const (
 // question.invalid to column.use do; those of consent.Order follow the last one in DecideClaim.
 func Order() []string {
 	return []string{CodeIncomplete, CodeRole, CodeScenario, CodeParty, CodePending, CodeRefused, CodeNotYet, CodeExpired, CodeEnded,
-		CodePurpose, CodeClass, CodeQuestion, CodeDataset, CodeUnknown, CodeColumn, CodeGrantee, CodeUse, CodeEngine, CodeGrade, CodeForm, CodeRaised, CodePerDay, CodeBits, CodePrivacy}
+		CodePurpose, CodeClass, CodeQuestion, CodeDataset, CodeUnknown, CodeColumn, CodeGrantee, CodeUse, CodeEngine, CodeGrade, CodeForm, CodeTier, CodeRaised, CodePerDay, CodeBits, CodePrivacy}
 }
 
 const (
@@ -77,6 +78,7 @@ type Facts struct {
 	BitsUsed  int64                                  // charged to the grant so far
 	Draws     int                                    // releases under differential privacy that nobody drew before
 	Spent     map[sandbox.DatasetID]sandbox.Privacy  // of the datasets behind a question under differential privacy, over all askers
+	Lacks     map[string]string                      // by tier of the jail: "" where the machine has every layer of it, else which it lacks; a tier that is not named is not there
 	Compared  map[string]int64                       // dataset.column: groupings its values were held to under the grant today
 }
 

@@ -76,11 +76,12 @@ type DerivedColumn struct {
 	Funcs    []sandbox.MeasureFunc
 	Bins     []sandbox.BinID
 	Itself   bool               // grouped or filtered by itself, a public column
+	Maps     int                // groupings of a Map that sees it
 	Rule     sandbox.ColumnRule // the owner's, within the grade
 }
 
 // Compares counts the groupings that the question holds one subject's value to.
-func (c *DerivedColumn) Compares() int { return len(c.Bins) + one(c.Itself) }
+func (c *DerivedColumn) Compares() int { return len(c.Bins) + one(c.Itself) + c.Maps }
 
 // Articles cited by Reasons.
 const (

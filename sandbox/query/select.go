@@ -44,6 +44,9 @@ func groupings(u *DerivedColumn) string {
 	if u.Itself {
 		words = append(words, "the column itself")
 	}
+	if u.Maps > 0 {
+		words = append(words, "the Map's groupings")
+	}
 	return join(words)
 }
 
