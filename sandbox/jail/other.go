@@ -102,6 +102,7 @@ func (*Process) Reason() Reason { return Layer }
 
 // Ask refuses.
 func (*Process) Ask(context.Context, []byte) ([]byte, error) { return nil, errSystem }
+
 // Declares refuses.
 func (*Process) Declares(context.Context) ([]byte, error) { return nil, errSystem }
 
