@@ -74,7 +74,9 @@ func TestDecideMap(t *testing.T) {
 		{"differential privacy", func(f *Facts, _ *query.MapUse) {
 			rule(f, "amount").Noise = sandbox.Noise{Kind: sandbox.NoiseDP, Release: sandbox.Privacy{Epsilon: 1, Delta: 1}, Budget: sandbox.Privacy{Epsilon: 9, Delta: 9}}
 		}, []string{"map.noise"}, "claims"},
-		{"compared enough today", func(f *Facts, _ *query.MapUse) { rule(f, "amount").PerDay, f.Compared = 3, map[string]int64{"claims.amount": 3} }, []string{CodePerDay}, "claims.amount"},
+		{"compared enough today", func(f *Facts, _ *query.MapUse) {
+			rule(f, "amount").PerDay, f.Compared = 3, map[string]int64{"claims.amount": 3}
+		}, []string{CodePerDay}, "claims.amount"},
 		{"budget spent", func(f *Facts, _ *query.MapUse) { f.BitsUsed = f.Profile.Bits.PerGrant.Value }, []string{CodeBits}, ""},
 		{"no facts", func(f *Facts, _ *query.MapUse) { *f = Facts{} }, []string{CodeIncomplete}, ""},
 		{"nothing declared", func(_ *Facts, u *query.MapUse) { u.Columns = nil }, []string{"question.invalid"}, ""},
