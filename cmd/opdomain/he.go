@@ -45,7 +45,7 @@ func (a *app) heCommand() *cobra.Command {
 	demo.Long = `Five source units, each in a process of its own, hold fees by district and disease group. The gate wants the average fee of each
 group and must not see a unit's. One unit goes silent when it should share the opening: the epoch is aborted. The next epoch has new keys, fresh
 ciphertexts and three of the four units left as openers; one unit leaves as soon as it has contributed. Then an insurer has its own
-customers scored without showing their features. All data are generated; results are compared with plain arithmetic.`
+customers scored without showing their features, and a partner has its secret model run over averages. All data are generated; results are compared with plain arithmetic.`
 	return group(heVerb, "Homomorphic encryption: totals over several units, scoring of encrypted features (同态加密)", demo, a.heExplainCommand(), engine, unit)
 }
 

@@ -129,7 +129,11 @@ func (a *app) heDemo(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintln(a.out, "4. an insurer has three of its customers scored without showing their features 保险机构密态评分")
-	return a.heScoring(ctx, engines)
+	if err := a.heScoring(ctx, engines); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.out, "5. a partner's secret model over the averages of groups that may leave 合作方保密模型")
+	return a.hePartner(ctx, engines, result)
 }
 
 func (a *app) newHeGate(engines *heEngines, dir string) (*heGate, error) {
@@ -305,5 +309,71 @@ func (a *app) heScoring(ctx context.Context, engines *heEngines) error {
 		}
 	}
 	fmt.Fprintln(a.out, "   the domain saw ciphertexts only; the insurer's key never left its own process")
+	return nil
+}
+
+// hePartner plays the gate and a partner whose weights nobody else learns, over averages of groups with enough people.
+func (a *app) hePartner(ctx context.Context, engines *heEngines, r *he.Result) error {
+	var session [32]byte
+	if _, err := io.ReadFull(a.rand, session[:]); err != nil {
+		return err
+	}
+	ours, err := engines.start()
+	if err != nil {
+		return err
+	}
+	defer ours.Close()
+	theirs, err := engines.start()
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	gate, committed, err := he.NewJoint(ctx, ours, session, true)
+	if err != nil {
+		return err
+	}
+	defer gate.Close()
+	partner, partners, err := he.NewJoint(ctx, theirs, session, false)
+	if err != nil {
+		return err
+	}
+	defer partner.Close()
+	if err := gate.Agree(ctx, partners, partner.Reveal()); err != nil {
+		return err
+	}
+	if err := partner.Agree(ctx, committed, gate.Reveal()); err != nil {
+		return err
+	}
+	const fewest, shown = 10, 3 // people, groups
+	m := &he.Model{Link: he.LinearLink, Bias: 0.5, Weights: []float64{0.003, -0.002}, Ranges: []float64{1000, 2000}}
+	n := 0
+	for _, c := range r.Cells {
+		if count, fee := c.Outputs[0], c.Outputs[1]; count.SubjectsAtLeast >= fewest && n < shown {
+			yuan, _ := new(big.Rat).SetFrac(fee.Value, big.NewInt(100)).Float64()
+			x := []float64{yuan, float64(count.Rows)}
+			ct, err := gate.Encrypt(ctx, m.Ranges, x)
+			if err != nil {
+				return err
+			}
+			score, share, err := partner.Apply(ctx, m, ct)
+			if err != nil {
+				return err
+			}
+			got, err := gate.Open(ctx, score, share)
+			if err != nil {
+				return err
+			}
+			want := m.Bias + m.Weights[0]*x[0] + m.Weights[1]*x[1]
+			fmt.Fprintf(a.out, "   %-24s %.6f (±%.6f), read by the gate; %.6f in plain\n", c.Key, got.Values[0], got.Bound, want)
+			if math.Abs(got.Values[0]-want) > got.Bound {
+				return fmt.Errorf("he demo: %s: an error beyond the stated bound", c.Key)
+			}
+			n++
+		}
+	}
+	if n == 0 {
+		return errors.New("he demo: no group has enough people")
+	}
+	fmt.Fprintln(a.out, "   the gate saw no weight and the partner no average; without the gate nothing opens, and what it read is decided on like any answer")
 	return nil
 }

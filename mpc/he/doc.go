@@ -30,6 +30,12 @@
 // customers is the grant's to bound. An asker must not hand scores back with more digits than they come with: CKKS is not secure then
 // (eprint 2020/1533). Nothing computed from subjects' data goes under an asker's key.
 //
+// # A partner's secret model
+//
+// Joint goes the other way: a partner's linear model over the domain's data, under a key that gate and partner have together. The domain encrypts
+// average features of groups that may leave, the partner applies its weights and shares the opening of what it made, the gate reads and
+// decides. The domain learns no weight but what scores say, the partner nothing before the gate has decided.
+//
 // # What is ours and not the library's
 //
 //   - Codec: coefficients only, exact lengths, each below its modulus; the library's decoder ends the process on a ciphertext one byte short.

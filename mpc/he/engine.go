@@ -31,6 +31,9 @@ const (
 	OpEncryptOne               // handle, float64 features of one customer → ciphertext
 	OpScoreOne                 // set, public key, bias and weights, ciphertext → ciphertext
 	OpDecryptOne               // handle, ciphertext → one float64
+	OpEncryptFor               // handle of a public key, float64 features of one group → ciphertext
+	OpApply                    // handle of a public key, bias and weights, ciphertext → ciphertext
+	OpOpenOne                  // handle of the gate's part, ciphertext, shares → one float64
 	opEnd
 )
 
@@ -110,6 +113,12 @@ func (l *Local) Do(ctx context.Context, op Op, args ...[]byte) (out [][]byte, er
 		return l.scoreOne(args)
 	case OpDecryptOne:
 		return l.decryptOne(args)
+	case OpEncryptFor:
+		return l.encryptFor(args)
+	case OpApply:
+		return l.apply(args)
+	case OpOpenOne:
+		return l.openOne(args)
 	}
 	return nil, fail(sandbox.Invalid, "operation", "is known")
 }

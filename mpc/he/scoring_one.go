@@ -90,15 +90,9 @@ func (l *Local) encryptOne(args [][]byte) ([][]byte, error) {
 	return [][]byte{appendCiphertext(nil, ct)}, nil
 }
 
-func (l *Local) scoreOne(args [][]byte) ([][]byte, error) {
-	if err := counted(args, 4); err != nil {
-		return nil, err
-	}
-	p, err := summing(args[0])
-	if err != nil || p.Name != oneSet {
-		return nil, fail(sandbox.Invalid, "parameter set", "is the one for single scores")
-	}
-	w, err := readFloats(args[2], 1+MaxFeatures, 1)
+// readModel reads bias and weights over ranges, divided by the span.
+func readModel(b []byte) ([]float64, error) {
+	w, err := readFloats(b, 1+MaxFeatures, 1)
 	if err != nil || len(w) < 2 {
 		return nil, fail(sandbox.Invalid, "model", "has a bias and a weight for each feature")
 	}
@@ -109,12 +103,33 @@ func (l *Local) scoreOne(args [][]byte) ([][]byte, error) {
 	if size > 1+1e-9 {
 		return nil, fail(sandbox.Invalid, "model", "keeps its score within its span")
 	}
+	return w, nil
+}
+
+func (l *Local) scoreOne(args [][]byte) ([][]byte, error) {
+	if err := counted(args, 4); err != nil {
+		return nil, err
+	}
+	p, err := summing(args[0])
+	if err != nil || p.Name != oneSet {
+		return nil, fail(sandbox.Invalid, "parameter set", "is the one for single scores")
+	}
+	w, err := readModel(args[2])
+	if err != nil {
+		return nil, err
+	}
 	pk, err := askersKey(p, args[1])
 	if err != nil {
 		return nil, err
 	}
+	return l.applied(p, pk, w, args[3])
+}
+
+// applied multiplies a ciphertext of features by a model, bias first, that was checked; it adds to it a fresh encryption of zero under pk, the
+// cover and the flooding.
+func (l *Local) applied(p *params, pk *rlwe.PublicKey, w []float64, features []byte) ([][]byte, error) {
 	ct := rlwe.NewCiphertext(p.rlwe, 1, p.level())
-	if err := readPolys("ciphertext", args[3], p.Q, ct.Value...); err != nil {
+	if err := readPolys("ciphertext", features, p.Q, ct.Value...); err != nil {
 		return nil, err
 	}
 	r, n := p.rlwe.RingQ(), p.n()
@@ -180,20 +195,24 @@ func (l *Local) decryptOne(args [][]byte) ([][]byte, error) {
 	}
 	r.MulCoeffsMontgomery(ct.Value[1], c.one.secret.Value.Q, ct.Value[1])
 	r.Add(ct.Value[0], ct.Value[1], ct.Value[0])
-	r.INTT(ct.Value[0], ct.Value[0])
-	defer ct.Value[0].Zero()
-	// The constant coefficient, by the Chinese remainders; centred.
+	return [][]byte{appendFloats(nil, []float64{constant(r, ct.Value[0])})}, nil
+}
+
+// constant reads the constant coefficient of an opened score, by the Chinese remainders, centred and rounded to 2^-26; it clears the rest.
+func constant(r *lattice.Ring, phase lattice.Poly) float64 {
+	defer phase.Zero()
+	r.INTT(phase, phase)
 	q, v := r.Modulus(), new(big.Int)
 	for j, s := range r.SubRings {
 		m := new(big.Int).SetUint64(s.Modulus)
 		rest := new(big.Int).Div(q, m)
 		t := new(big.Int).ModInverse(rest, m)
-		v.Add(v, t.Mul(t, rest).Mul(t, new(big.Int).SetUint64(ct.Value[0].Coeffs[j][0])))
+		v.Add(v, t.Mul(t, rest).Mul(t, new(big.Int).SetUint64(phase.Coeffs[j][0])))
 	}
 	if v.Mod(v, q); v.Cmp(new(big.Int).Rsh(q, 1)) > 0 {
 		v.Sub(v, q)
 	}
 	x, _ := new(big.Float).SetInt(v).Float64()
 	x = math.Ldexp(x, -oneFeature-oneWeight-oneLift)
-	return [][]byte{appendFloats(nil, []float64{math.Ldexp(math.Round(math.Ldexp(x, 26)), -26)})}, nil
+	return math.Ldexp(math.Round(math.Ldexp(x, 26)), -26)
 }
