@@ -40,6 +40,7 @@ type questionTrail struct {
 	decided  QuestionDecidedBody
 	computed bool
 	inputs   []sandbox.InputVersion
+	sum      *sumTrail // of one that is answered over ciphertexts
 	checked  *EgressCheckedBody
 	votes    []vote // of the round
 	review   reviewTrail
@@ -198,7 +199,7 @@ func (c *checker) computed(b RunComputedBody) error {
 			return err
 		}
 	}
-	return c.want(q.decided.Allow, "run", "only an allowed question opens keys")
+	return all(c.want(q.decided.Allow, "run", "only an allowed question opens keys"), c.sumBefore(q, false))
 }
 
 func (c *checker) checked(b EgressCheckedBody) error {
@@ -215,7 +216,7 @@ func (c *checker) checked(b EgressCheckedBody) error {
 		return err
 	}
 	q.checked = &b
-	return nil
+	return c.sumBefore(q, b.Verdict == "pass")
 }
 
 // passed holds a result's digest to the one the gate let pass.

@@ -160,6 +160,14 @@ func (e Event) open() (any, error) {
 		body = new(RulesAdoptedBody)
 	case MaskingSet:
 		body = new(MaskingSetBody)
+	case SumPlanned:
+		body = new(SumPlannedBody)
+	case SumShared:
+		body = new(SumSharedBody)
+	case SumOpened:
+		body = new(SumOpenedBody)
+	case SumAborted:
+		body = new(SumAbortedBody)
 	case ReviewMoved:
 		body = new(ReviewMovedBody)
 	case ReviewOpened:

@@ -300,6 +300,14 @@ func (c *checker) replay(i uint64, e Event, body any) error {
 		return c.adopted(e, *b)
 	case *MaskingSetBody:
 		return c.masked(e, *b)
+	case *SumPlannedBody:
+		return c.sumPlanned(*b)
+	case *SumSharedBody:
+		return c.sumShared(*b)
+	case *SumOpenedBody:
+		return c.sumOpened(*b)
+	case *SumAbortedBody:
+		return c.sumAborted(*b)
 	case *ReviewMovedBody:
 		return c.moved(e, *b)
 	case *ReviewOpenedBody:
