@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 
+	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 )
 
@@ -36,6 +37,12 @@ func (g *Gate) Key(ctx context.Context, shares []*Message) error {
 
 // Open adds the contributions up, checks that the openers shared that very sum, and reads it. The epoch ends with it.
 func (g *Gate) Open(ctx context.Context, contributions, shares []*Message) (*Result, error) {
+	return g.OpenChecked(ctx, contributions, shares, nil)
+}
+
+// OpenChecked is Open that, when everything fits and before anything is read, shows the sum's digest and the openers' messages in their order to
+// before; its error ends the epoch and nothing is read.
+func (g *Gate) OpenChecked(ctx context.Context, contributions, shares []*Message, before func(sum [sm.Size]byte, by []*Message) error) (*Result, error) {
 	if err := g.step(Deal, Share); err != nil {
 		return nil, err
 	}
@@ -65,6 +72,15 @@ func (g *Gate) Open(ctx context.Context, contributions, shares []*Message) (*Res
 			return nil, g.abort(Share, g.member(o), nil, fail(sandbox.Unavailable, "share", "comes from each opener"))
 		}
 	}
+	if before != nil {
+		var ordered []*Message
+		for _, o := range g.Plan.Openers {
+			ordered = append(ordered, by[o])
+		}
+		if err := before(digest, ordered); err != nil {
+			return nil, g.abort(Share, "", nil, err)
+		}
+	}
 	var opened [][]int64
 	for k, ct := range cts {
 		args := [][]byte{g.key, ct}
@@ -89,7 +105,7 @@ func (g *Gate) Open(ctx context.Context, contributions, shares []*Message) (*Res
 	if err != nil {
 		return nil, g.abort(Share, "", nil, err)
 	}
-	r := &Result{Epoch: g.Plan.Epoch, Cells: cells, Budget: g.budget, Threshold: g.Plan.Threshold}
+	r := &Result{Epoch: g.Plan.Epoch, Cells: cells, Budget: g.budget, Threshold: g.Plan.Threshold, Sum: digest}
 	for _, u := range g.Plan.Units {
 		r.Units = append(r.Units, u.ID)
 	}

@@ -59,6 +59,9 @@ func (m *Message) signed() []byte {
 
 func (m *Message) context() string { return "opdomain he " + m.Kind.String() }
 
+// Digest (消息摘要) names a message in evidence.
+func (m *Message) Digest() [sm.Size]byte { return m.digest() }
+
 // digest names a message's content, apart from its signature.
 func (m *Message) digest() [sm.Size]byte { return sm.Sum(m.signed()) }
 

@@ -3,6 +3,7 @@ package he
 import (
 	"math/big"
 
+	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 )
 
@@ -36,7 +37,8 @@ type Result struct {
 	Cells []ResultCell
 
 	Budget    Budget
-	Threshold int // units that, with the gate, could open single contributions
+	Threshold int           // units that, with the gate, could open single contributions
+	Sum       [sm.Size]byte // what the openers shared: names the contributions and their sum
 }
 
 // String keeps values out of logs.

@@ -203,7 +203,7 @@ func (a BoundedAnswer) judge(x BoundedCell, p Params) (rules []string) {
 		case sandbox.Count:
 			counted = o.Rows
 		case sandbox.Histogram:
-			labelled[a.Measures[m].Name] += o.Rows
+			labelled[strings.TrimSuffix(a.Measures[m].Name, "."+a.Measures[m].Part)] += o.Rows
 		}
 	}
 	for _, rows := range labelled { // beside a count it tells how many rows have no label, and nothing how many people those are

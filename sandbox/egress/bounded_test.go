@@ -91,6 +91,18 @@ func TestBoundedRules(t *testing.T) {
 	}
 }
 
+// TestBoundedHistogram: labels that have every row stand beside a count, and nobody under a label is no small group.
+func TestBoundedHistogram(t *testing.T) {
+	a := overCiphertexts()
+	a.Measures = append(a.Measures[:1], sandbox.Measure{Name: "visits.one", Func: sandbox.Histogram, Part: "one"}, sandbox.Measure{Name: "visits.two", Func: sandbox.Histogram, Part: "two"})
+	for i := range a.Cells {
+		a.Cells[i].Outputs = append(a.Cells[i].Outputs[:1], a.Cells[i].Outputs[0], BoundedOutput{Subjects: make([]int64, 4), Tops: make([]int64, 4)})
+	}
+	if c, err := CheckBounded("q-1", a, boundedParams); err != nil || c.Published != 2 {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestBoundedRefused: an answer that no sum gives, or with a function of which nothing is known, does not come before reviewers.
 func TestBoundedRefused(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -57,6 +57,8 @@ type Config struct {
 	Recorder record.Recorder
 	// Jail starts plug-ins, and is closed by who opened it; nil: none is started.
 	Jail *jail.Launcher
+	// Engines start the engines of sums over ciphertexts; nil: in the jail, or not at all.
+	Engines Engines
 }
 
 // Founding (设立要素) is what init decides once: it is signed into the first events of the log.

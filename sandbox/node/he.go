@@ -1,0 +1,399 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/mpc/he"
+	"github.com/opdomain/opdomain/mpc/he/jailed"
+	"github.com/opdomain/opdomain/mpc/he/spec"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/jail"
+	"github.com/opdomain/opdomain/sandbox/query"
+)
+
+// SumOrder (密态汇总委托) is a question that is answered by a sum of the units' ciphertexts: each unit holds its own rows, in the form that the catalogue
+// describes of the question's dataset, and nobody but the gate reads a total.
+type SumOrder struct {
+	Spec      query.Spec
+	Units     []sandbox.IdentityID // who acts for each contributing unit, with its enrolled keys
+	Threshold int
+	Openers   []int // indices into Units
+	Set       he.SetName
+	Keys      spec.Keys
+}
+
+// Engines (密态运算引擎来源) starts an engine for one sum and gives the digest of what was seen of its process before it got anything.
+type Engines func() (he.Engine, func(), [sm.Size]byte, error)
+
+// engines is the one way to start one: in the jail. A domain whose machine lacks a layer has none.
+func (n *Node) engines() (he.Engine, func(), [sm.Size]byte, error) {
+	if n.cfg.Engines != nil {
+		return n.cfg.Engines()
+	}
+	var posture [sm.Size]byte
+	e, err := he.NewChild(jailed.Launch{Jail: n.cfg.Jail, Began: func(p *jail.Process) { posture = p.Posture().Digest() }})
+	if err != nil {
+		return nil, nil, posture, err
+	}
+	return e, e.Close, posture, nil
+}
+
+// Sum (密态汇总) is one question over ciphertexts, at the domain's side, from its decision to its review. Steps: BeginSum; Commit, Reveal, Key and
+// Open with the messages of the units, which whoever likes may carry; or Abort, then Again with who is left, or GiveUp. Every step
+// that fails ends the epoch, and the evidence says so; nothing is tried twice. Not safe for concurrent use.
+type Sum struct {
+	n        *Node
+	c        api.Caller
+	q        questionRecord
+	order    SumOrder
+	question *spec.Question
+	params   egress.Params
+	sign     *sm.SigningKey
+	open     *sm.DecryptKey
+	ledger   *he.Ledger
+	run      [32]byte
+
+	epoch uint64
+	plan  *he.Plan
+	gate  *he.Gate
+	stop  func()
+	ended bool // the epoch: opened or aborted
+	done  bool // the question is before reviewers, or withheld
+}
+
+// BeginSum decides the question, charges and meters it like any other, and plans the first epoch. A refusal is the question's state, with every
+// reason; Conflict for a question that was asked before, Unavailable where the domain has no engine.
+func (n *Node) BeginSum(ctx context.Context, c api.Caller, order SumOrder) (*Sum, api.Question, error) {
+	n.asking.Lock()
+	defer n.asking.Unlock()
+	at := n.now()
+	f, sc, err := n.facts(ctx, c, order.Spec, at)
+	if err != nil {
+		return nil, api.Question{}, err
+	}
+	f.Engine = sandbox.HE
+	decision, derived := n.decide(f, order.Spec, sandbox.ClassA)
+	q := questionRecord{Asker: c.Identity.ID, Party: c.Party.ID, Spec: order.Spec, Decision: decision, Asked: at, State: stateRefused}
+	var question *spec.Question
+	if decision.Allow {
+		var why []sandbox.Reason
+		if question, why = spec.Compile(derived, order.Keys); len(why) == 0 {
+			why = unbounded(derived)
+		}
+		if len(why) > 0 {
+			q.Decision.Allow, q.Decision.Reasons = false, append(q.Decision.Reasons, why...)
+		}
+	}
+	s := &Sum{n: n, c: c, order: order, question: question, params: n.thresholds(derived)}
+	if q.Decision.Allow { // a plan outside its budget is refused before anything is charged
+		if s.sign, err = sm.NewSigningKey(n.cfg.Rand); err != nil {
+			return nil, api.Question{}, err
+		}
+		if s.open, err = sm.NewDecryptKey(n.cfg.Rand); err != nil {
+			return nil, api.Question{}, err
+		}
+		p, err := s.planned(ctx, order, 1)
+		if err != nil {
+			return nil, api.Question{}, err
+		}
+		if _, why := p.Check(); len(why) > 0 {
+			q.Decision.Allow, q.Decision.Reasons = false, append(q.Decision.Reasons, why...)
+		}
+	}
+	if !q.Decision.Allow {
+		refused, err := n.refuse(ctx, c, q)
+		return nil, refused, err
+	}
+	if q.Inputs, err = versions(derived, f.Datasets); err != nil {
+		return nil, api.Question{}, err
+	}
+	prior, err := n.identify(ctx, &q, at)
+	if err == nil && prior != nil {
+		err = &sandbox.Error{Op: "query", Kind: sandbox.Conflict, Object: string(prior.ID), Detail: "the same question was asked over these versions", Hint: "see how it stands"}
+	}
+	if err == nil {
+		err = n.standing(ctx, q.Inputs)
+	}
+	if err != nil {
+		return nil, api.Question{}, err
+	}
+	if s.ledger, err = he.OpenLedger(filepath.Join(n.cfg.Dir, "sums")); err != nil {
+		return nil, api.Question{}, err
+	}
+	if err := n.accept(ctx, c, sc, derived, f.Datasets, &q); err != nil {
+		return nil, api.Question{}, errors.Join(err, s.ledger.Close())
+	}
+	s.q, s.ended = q, true
+	s.run = sm.Sum(sm.Frame([]byte("opdomain sum"), []byte(n.desc.Domain), []byte(q.ID), q.canonical()))
+	if err := s.Again(ctx, order); err != nil {
+		_, gone := s.submitted(ctx, func(context.Context) gated { return gated{cause: "no engine, or no plan"} })
+		return nil, api.Question{}, errors.Join(err, gone)
+	}
+	return s, n.seen(s.q, at), nil
+}
+
+// unbounded refuses what the gate does not judge by bounds, before anything is charged.
+func unbounded(d query.Derivation) (why []sandbox.Reason) {
+	for _, m := range d.Spec.Measures {
+		switch m.Func {
+		case sandbox.Count, sandbox.Sum, sandbox.Mean, sandbox.Histogram, sandbox.Dot:
+		default:
+			why = append(why, sandbox.Reason{Code: "he.evidence", Column: m.Column, Rule: "of units that do not compare their people nothing says on how few the " + string(m.Func) + " rests",
+				Article: articleModel, Change: "ask counts, sums, means, histograms or dot products over ciphertexts, or the mpc engine"})
+		}
+	}
+	if len(d.Holdings()) > 0 {
+		why = append(why, sandbox.Reason{Code: "he.evidence", Rule: "whose holdings are one contributor is not known over ciphertexts", Article: articleModel, Change: "ask the mpc engine, or without the dataset that names holdings"})
+	}
+	return why
+}
+
+// planned makes a plan over the enrolled keys of who acts for each unit: a unit's own word for its key is not asked.
+func (s *Sum) planned(ctx context.Context, o SumOrder, epoch uint64) (*he.Plan, error) {
+	p := &he.Plan{Run: s.run, Epoch: epoch, Set: o.Set, Threshold: o.Threshold, Openers: slices.Clone(o.Openers), Layout: s.question.Layout,
+		Gate: he.Member{ID: sandbox.PartyID(s.n.desc.Domain + "-gate"), Verify: s.sign.Public(), Seal: s.open.Public()}}
+	if p.Set == "" {
+		p.Set = he.SumSet
+	}
+	for _, id := range o.Units {
+		k, err := s.n.known(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		who, party := k.identity, k.party
+		if party.Role != sandbox.Unit || who.Duty != sandbox.Officer || k.revoked {
+			return nil, &sandbox.Error{Op: "sum", Kind: sandbox.Denied, Object: string(id), Detail: "an officer of a source unit contributes, who was not shut out"}
+		}
+		m := he.Member{ID: party.ID}
+		if m.Verify, err = sm.ParseVerifyKey(who.SignKey); err != nil {
+			return nil, err
+		}
+		if m.Seal, err = sm.ParseEncryptKey(who.EncryptKey); err != nil {
+			return nil, err
+		}
+		p.Units = append(p.Units, m)
+	}
+	return p, nil
+}
+
+// Again plans the next epoch with who is left, in a new engine; the one before must have ended without a result.
+func (s *Sum) Again(ctx context.Context, o SumOrder) error {
+	if s.done || !s.ended {
+		return &sandbox.Error{Op: "sum", Kind: sandbox.Conflict, Object: string(s.q.ID), Detail: "a new epoch follows one that was aborted"}
+	}
+	o.Spec, o.Keys = s.order.Spec, s.order.Keys
+	p, err := s.planned(ctx, o, s.epoch+1)
+	if err != nil {
+		return err
+	}
+	if _, why := p.Check(); len(why) > 0 {
+		return &he.Refused{Reasons: why}
+	}
+	e, stop, posture, err := s.n.engines()
+	if err != nil {
+		return err
+	}
+	gate, err := he.NewGate(he.Config{Plan: p, Engine: e, Sign: s.sign, Open: s.open, Ledger: s.ledger, Rand: s.n.cfg.Rand})
+	if err != nil {
+		stop()
+		return err
+	}
+	digest := p.Digest()
+	body := attest.SumPlannedBody{Question: s.q.ID, Plan: digest[:], Epoch: p.Epoch, Set: string(p.Set), Engine: posture[:]}
+	for i, u := range p.Units {
+		body.Units = append(body.Units, u.ID)
+		if slices.Contains(p.Openers, i) {
+			body.Openers = append(body.Openers, u.ID)
+		}
+	}
+	if err := s.record(ctx, attest.SumPlanned, body); err != nil {
+		gate.Close()
+		stop()
+		return err
+	}
+	s.epoch, s.plan, s.gate, s.stop, s.ended = p.Epoch, p, gate, stop, false
+	return nil
+}
+
+func (s *Sum) record(ctx context.Context, k attest.Kind, body any) error {
+	return s.n.change(context.WithoutCancel(ctx), domainIdentity, func(_ context.Context, tx *change) error {
+		tx.record(k, "question/"+string(s.q.ID), body, s.q.audiences()...)
+		return nil
+	})
+}
+
+// Plan is the epoch's plan, for the units to check each for itself.
+func (s *Sum) Plan() *he.Plan { return s.plan }
+
+// Commit, Reveal and Key are the gate's steps before anything is encrypted.
+func (s *Sum) Commit(ctx context.Context) (*he.Message, error) {
+	m, err := s.gate.Commit(ctx)
+	return m, s.failed(ctx, err)
+}
+
+// Reveal takes everybody's commitments.
+func (s *Sum) Reveal(ctx context.Context, commitments []*he.Message) (*he.Message, error) {
+	m, err := s.gate.Reveal(ctx, commitments)
+	return m, s.failed(ctx, err)
+}
+
+// Key takes everybody's key shares.
+func (s *Sum) Key(ctx context.Context, shares []*he.Message) error {
+	return s.failed(ctx, s.gate.Key(ctx, shares))
+}
+
+// Abort ends the epoch because a unit is silent past its deadline, by the caller's clock.
+func (s *Sum) Abort(ctx context.Context, stage he.Kind, silent sandbox.PartyID) error {
+	return s.failed(ctx, s.gate.Abort(stage, silent))
+}
+
+// failed puts the end of an epoch on record and gives its cause.
+func (s *Sum) failed(ctx context.Context, err error) error {
+	if err == nil || s.ended {
+		return err
+	}
+	s.ended = true
+	s.gate.Close()
+	s.stop()
+	digest := s.plan.Digest()
+	body := attest.SumAbortedBody{Question: s.q.ID, Plan: digest[:], Kind: sandbox.KindOf(err), Stage: "gate", Rule: "the epoch goes on"}
+	var a *he.Abort
+	if errors.As(err, &a) {
+		body.Stage, body.Member = a.Stage.String(), a.Member
+		if a.Message != ([sm.Size]byte{}) {
+			body.Message = a.Message[:]
+		}
+		var e *sandbox.Error
+		if errors.As(a.Err, &e) {
+			body.Rule = e.Detail // of the protocol: it holds no value
+		}
+	}
+	return errors.Join(err, s.record(ctx, attest.SumAborted, body))
+}
+
+// Open takes the contributions and the openers' shares, puts the shares on record, reads the sum, and brings it before reviewers or withholds
+// it: from here on the asker sees how the question stands and no cause.
+func (s *Sum) Open(ctx context.Context, contributions, shares []*he.Message) (api.Question, error) {
+	if s.done || s.ended {
+		return api.Question{}, &sandbox.Error{Op: "sum", Kind: sandbox.Conflict, Object: string(s.q.ID), Detail: "an epoch is opened once", Hint: "plan the next epoch with fresh ciphertexts"}
+	}
+	digest := s.plan.Digest()
+	result, err := s.gate.OpenChecked(ctx, contributions, shares, func(sum [sm.Size]byte, by []*he.Message) error {
+		for _, m := range by { // on record before anything is read
+			d := m.Digest()
+			if err := s.record(ctx, attest.SumShared, attest.SumSharedBody{Question: s.q.ID, Plan: digest[:], Unit: s.plan.Units[m.From].ID, Sum: sum[:], Message: d[:]}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return api.Question{}, s.failed(ctx, err)
+	}
+	s.ended = true
+	s.stop()
+	if err := s.record(ctx, attest.SumOpened, attest.SumOpenedBody{Question: s.q.ID, Plan: digest[:], Sum: result.Sum[:]}); err != nil {
+		return api.Question{}, err
+	}
+	return s.submit(ctx, func(context.Context) gated { return s.gated(result) })
+}
+
+// GiveUp withholds the question after an abort: nobody plans another epoch.
+func (s *Sum) GiveUp(ctx context.Context, cause string) error {
+	if s.done {
+		return nil
+	}
+	if !s.ended {
+		_ = s.failed(ctx, &sandbox.Error{Op: "sum", Kind: sandbox.Unavailable, Object: string(s.q.ID), Detail: "the epoch goes on"})
+	}
+	_, err := s.submit(ctx, func(context.Context) gated { return gated{cause: cause} })
+	return err
+}
+
+func (s *Sum) submit(ctx context.Context, gate func(context.Context) gated) (api.Question, error) {
+	s.n.asking.Lock()
+	defer s.n.asking.Unlock()
+	return s.submitted(ctx, gate)
+}
+
+// submitted is submit where the lock is held.
+func (s *Sum) submitted(ctx context.Context, gate func(context.Context) gated) (api.Question, error) {
+	s.done = true
+	err := s.n.outgoing(ctx, s.c, &s.q, nil, s.params, gate)
+	if err = errors.Join(err, s.ledger.Close()); err != nil {
+		return api.Question{}, err
+	}
+	return s.n.seen(s.q, s.n.now()), nil
+}
+
+// sumEvidence is what the agency and the owners see of how a total came about.
+type sumEvidence struct {
+	Plan      []byte            `json:"plan"`
+	Epoch     uint64            `json:"epoch"`
+	Set       he.SetName        `json:"set"`
+	Units     []sandbox.PartyID `json:"units"`
+	Threshold int               `json:"threshold"` // so many units, with the gate, could open single contributions
+	Security  int               `json:"security"`  // bits to which shares hide what they are made of
+	Bounds    string            `json:"bounds"`
+}
+
+// gated judges a result by the bounds that units state.
+func (s *Sum) gated(r *he.Result) gated {
+	fail := func(err error) gated {
+		if egress.HardHit(err) {
+			return gated{cause: err.Error(), hit: err}
+		}
+		return gated{cause: err.Error()}
+	}
+	a, err := s.question.Answer(r)
+	if err != nil {
+		return fail(err)
+	}
+	digest := s.plan.Digest()
+	b := egress.BoundedAnswer{Dimensions: a.Dimensions, Inputs: s.q.Inputs,
+		Evidence: sumEvidence{digest[:], r.Epoch, s.plan.Set, r.Units, r.Threshold, r.Budget.Security, "distinct people ≥ the most of a unit, largest contribution ≤ the units' largest together"}}
+	for _, o := range a.Outputs {
+		b.Measures = append(b.Measures, sandbox.Measure{Name: o.Name, Func: o.Func, Part: o.Part, Unit: o.Unit, Scale: o.Scale})
+	}
+	for _, u := range r.Units { // the recipient is the asker
+		b.Known = append(b.Known, u == s.c.Party.ID || slices.Contains(s.c.Party.Affiliates, u))
+	}
+	wide := &sandbox.Error{Op: "sum", Kind: sandbox.Withheld, Object: string(s.q.ID), Detail: "a total is beyond what a result holds"}
+	for _, g := range a.Groups {
+		if g.Rows() == 0 {
+			continue
+		}
+		cell := egress.BoundedCell{Labels: g.Labels}
+		for _, v := range g.Values {
+			o := egress.BoundedOutput{None: v.None, Rows: v.Rows, Subjects: v.Subjects}
+			if v.Value != nil {
+				if !v.Value.IsInt64() {
+					return fail(wide)
+				}
+				o.Value = v.Value.Int64()
+			}
+			for _, top := range v.Tops {
+				if !top.IsInt64() {
+					return fail(wide)
+				}
+				o.Tops = append(o.Tops, top.Int64())
+			}
+			cell.Outputs = append(cell.Outputs, o)
+		}
+		b.Cells = append(b.Cells, cell)
+	}
+	slices.SortFunc(b.Cells, func(x, y egress.BoundedCell) int { return slices.Compare(x.Labels, y.Labels) })
+	checked, err := egress.CheckBounded(s.q.ID, b, s.params)
+	if err != nil {
+		return fail(fmt.Errorf("not checked: %w", err))
+	}
+	return gated{checked: checked, uncertified: "computed over ciphertexts: nobody knows whose rows are in it, so that it was compared with no earlier answer"}
+}
