@@ -18,6 +18,9 @@ const (
 	OpShuffle Op = "shuffle"
 	OpSort    Op = "sort"
 	OpScan    Op = "segmented scan"
+	OpTop     Op = "segmented two largest"
+	OpArrange Op = "arrange"
+	OpPick    Op = "pick"
 	OpTrunc   Op = "truncate"
 	OpLess    Op = "less"
 	OpVerify  Op = "verify"
@@ -30,6 +33,7 @@ type Leakage struct {
 	Sizes     []string `json:"sizes"`             // the public sizes that its messages follow
 	Opened    string   `json:"opened,omitempty"`  // what is opened within, empty for nothing
 	PerRow    int      `json:"per_row,omitempty"` // words opened within for a row and a key bit
+	Once      int      `json:"once,omitempty"`    // words opened within for a row besides
 	Malicious bool     `json:"malicious"`         // it has a check, and runs under MaliciousAbort
 	Exact     bool     `json:"exact"`             // the result equals the plain one; else its doc states the error
 }
@@ -51,6 +55,9 @@ func Leaks() []Leakage {
 		{Op: OpShuffle, Sizes: []string{"rows", "columns"}, Malicious: true, Exact: true},
 		{Op: OpSort, Sizes: []string{"rows", "columns", "key bits"}, Opened: "a uniformly random permutation for each key bit", PerRow: 1, Malicious: true, Exact: true},
 		{Op: OpScan, Sizes: rows, Malicious: true, Exact: true},
+		{Op: OpTop, Sizes: []string{"rows", "columns"}, Malicious: true, Exact: true},
+		{Op: OpArrange, Sizes: []string{"rows", "columns", "key bits"}, Opened: "a uniformly random permutation for each key bit, and two more", PerRow: 1, Once: 2, Malicious: true, Exact: true},
+		{Op: OpPick, Sizes: []string{"rows", "columns", "picked rows"}, Opened: "where the picked rows come to stand in a uniformly random order", Once: 1, Malicious: true, Exact: true},
 		{Op: OpTrunc, Sizes: rows},
 		{Op: OpLess, Sizes: rows, Malicious: true, Exact: true},
 		{Op: OpVerify, Sizes: []string{"products"}, Malicious: true, Exact: true},

@@ -235,7 +235,7 @@ func (w twin) check(t testing.TB, s setup, x, y []uint64) {
 
 // TestTwins: every operator over shares gives what its plain twin gives, on columns with extremes, duplicates, none and one row.
 func TestTwins(t *testing.T) {
-	for _, w := range twins {
+	for _, w := range slices.Concat(twins, segmentTwins) {
 		t.Run(w.name, func(t *testing.T) {
 			models := []Adversary{SemiHonest, MaliciousAbort}
 			for _, m := range models {

@@ -121,7 +121,7 @@ func TestViews(t *testing.T) {
 // TestTrace: the messages, their order and their lengths are the same for other values of equal number, in either model; and the
 // trace that parties compare is the same at all three.
 func TestTrace(t *testing.T) {
-	for _, w := range twins {
+	for _, w := range slices.Concat(twins, segmentTwins) {
 		for _, m := range []Adversary{SemiHonest, MaliciousAbort} {
 			var lengths [2][3][]string
 			var digests [2][3][32]byte
