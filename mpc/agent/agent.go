@@ -43,9 +43,14 @@ type Output struct {
 	Measures  []join.Measure  `json:"measures,omitempty"` // of a join
 	Cells     []join.Cell     `json:"cells,omitempty"`    // likewise
 	Learns    []join.Learnt   `json:"learns,omitempty"`   // what each party learnt beside the operators' leakage
-	Sent      int64           `json:"sent_bytes"`
-	Received  int64           `json:"received_bytes"`
-	Rounds    int             `json:"rounds"`
+
+	Columns []sandbox.Measure `json:"columns,omitempty"` // of an inquiry: what each cell holds
+	Answer  []agg.Cell        `json:"answer,omitempty"`  // likewise
+	Tells   []string          `json:"tells,omitempty"`   // likewise what all parties learnt
+
+	Sent     int64 `json:"sent_bytes"`
+	Received int64 `json:"received_bytes"`
+	Rounds   int   `json:"rounds"`
 }
 
 const usage = `usage:
@@ -54,6 +59,8 @@ const usage = `usage:
   opdomain-party approve --keys DIR --passphrase-file F --plan F --party ID --days N --out F
   opdomain-party run --keys DIR --passphrase-file F --plan F --question F --party ID --approval F --listen ADDR --address A --address B --address C
       --joined DIR --out F --certificate F [--table F --subject-key F [--ledger DIR --ledger-key F [--quota N]]]
+      of an inquiry instead of --table: --source DATASET=FILE or DATASET=vault:DIR … [--vault-keys DIR --vault-passphrase-file F]
+  opdomain-party explain --question F
   opdomain-party verify --certificate F --at TIME
 
 exit status: 0 done, 1 failed or aborted, 2 wrong usage, 3 refused before a link was made
@@ -62,6 +69,8 @@ exit status: 0 done, 1 failed or aborted, 2 wrong usage, 3 refused before a link
 // flags are all flags of all verbs.
 type flags struct {
 	keys, passphrase, draft, question, plan, party, approval, listen, joined, out, certificate, table, subjectKey, at, ledger, ledgerKey string
+	vaultKeys, vaultPassphrase                                                                                                           string
+	sources                                                                                                                              list
 	addresses                                                                                                                            list
 	days, quota                                                                                                                          int
 }
@@ -84,6 +93,7 @@ func (a *Agent) Main(ctx context.Context, args []string) int {
 		"approve": {a.approve, []string{"keys", "passphrase-file", "plan", "party", "days", "out"}},
 		"run":     {a.run, []string{"keys", "passphrase-file", "plan", "question", "party", "approval", "listen", "address", "joined", "out", "certificate"}},
 		"verify":  {a.verify, []string{"certificate", "at"}},
+		"explain": {a.explain, []string{"question"}},
 	}
 	if len(args) > 0 && (args[0] == "--help" || args[0] == "help" || args[0] == "-h") {
 		fmt.Fprint(a.Out, usage)
@@ -95,17 +105,18 @@ func (a *Agent) Main(ctx context.Context, args []string) int {
 	}
 	v, ok := verbs[verb]
 	if !ok {
-		return a.end(&sandbox.Error{Op: "party", Kind: sandbox.Invalid, Object: "verb", Detail: "key, plan, approve, run or verify", Hint: "opdomain-party --help", Err: errUsage})
+		return a.end(&sandbox.Error{Op: "party", Kind: sandbox.Invalid, Object: "verb", Detail: "key, plan, approve, run, verify or explain", Hint: "opdomain-party --help", Err: errUsage})
 	}
 	var f flags
 	set := flag.NewFlagSet("opdomain-party "+verb, flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	for name, at := range map[string]*string{"keys": &f.keys, "passphrase-file": &f.passphrase, "draft": &f.draft, "question": &f.question, "plan": &f.plan, "party": &f.party,
 		"approval": &f.approval, "listen": &f.listen, "joined": &f.joined, "out": &f.out, "certificate": &f.certificate, "table": &f.table, "subject-key": &f.subjectKey, "at": &f.at,
-		"ledger": &f.ledger, "ledger-key": &f.ledgerKey} {
+		"ledger": &f.ledger, "ledger-key": &f.ledgerKey, "vault-keys": &f.vaultKeys, "vault-passphrase-file": &f.vaultPassphrase} {
 		set.StringVar(at, name, "", "")
 	}
 	set.Var(&f.addresses, "address", "")
+	set.Var(&f.sources, "source", "")
 	set.IntVar(&f.days, "days", 0, "")
 	set.IntVar(&f.quota, "quota", 0, "")
 	if err := set.Parse(args[1:]); err != nil {
@@ -242,6 +253,16 @@ func fits(p mpc.Plan, q *job) error {
 	if p.Question != q.digest() {
 		return bad("the plan names the question's digest")
 	}
+	if q.line != nil {
+		if p.Adversary != q.inquiry.Setting.Adversary {
+			return bad("plan and question name one adversary model")
+		}
+		for _, op := range q.line.Operators() {
+			if !slices.Contains(p.Operators, op) {
+				return bad("the plan lists the operators of the question, as explain does; " + strings.ReplaceAll(string(op), " ", "-") + " is missing")
+			}
+		}
+	}
 	want := q.outputs()
 	var names []string
 	for name := range want {
@@ -353,8 +374,20 @@ func (a *Agent) run(ctx context.Context, f *flags) error {
 		return &sandbox.Error{Op: "party run", Kind: sandbox.Denied, Object: string(p.Job), Detail: d.Reasons[0].Rule, Hint: d.Reasons[0].Change}
 	}
 	places, _ := q.owners()
-	for _, o := range places {
+	for i, o := range places {
 		if string(p.Parties[o].ID) != f.party {
+			continue
+		}
+		if q.line != nil {
+			if slices.Contains(places[:i], o) {
+				continue // all of its datasets were read together
+			}
+			if len(f.sources) == 0 || f.subjectKey == "" {
+				return &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--source", Detail: "an owner of rows brings its tables and the owners' key", Err: errUsage}
+			}
+			if err := a.sources(ctx, f, q, o, p); err != nil {
+				return err
+			}
 			continue
 		}
 		if f.table == "" || f.subjectKey == "" || (f.ledger == "") != (f.ledgerKey == "") {

@@ -7,6 +7,7 @@
 //	approve  sign a plan for a party, as its owner
 //	run      take part, once, in a plan the owner signed for
 //	verify   check a certificate offline
+//	explain  say whether a question of the columnar engine runs over shares, what its plan says and what parties learn, or why not
 //
 // Files: plan and question are JSON; a table is CSV with the columns group, subject, amount: a label of the question, any identifier of a
 // person, a whole number in the smallest unit. Identifiers become pseudonyms by HMAC-SM3 under the owners' key for the job (a file of 64 hex
@@ -15,6 +16,11 @@
 // A question with a left and a right table is a join (package join): its tables have group, subject and the measures of their side, and
 // pseudonyms are under a key of the plan. With a ledger (a folder and a key of the owner's own) an owner of a join lets so many jobs with one
 // counterpart pass in thirty days, and none whose people are nearly those of an earlier one.
+//
+// An inquiry (agg.Inquiry: the question, descriptions, owners' rules, setting) takes a source for each dataset that a party holds: a CSV file with
+// the described columns, or the folder of a sealed vault, its own or a domain's, under its folder of keys; nobody else has the folder open
+// meanwhile. Only the columns that the question needs are opened, and the one that identifies people, whose values become pseudonyms of 16
+// bytes under a key of the plan.
 //
 // Outputs are the parties': what leaves to anybody else goes through the domain's gate and reviewers. Exit statuses: 0 done, 1 failed or
 // aborted, 2 wrong usage, 3 refused before a link was made.

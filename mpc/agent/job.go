@@ -22,17 +22,27 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 )
 
-// job is a question of either package, with this party's own rows.
+// job is a question of one of the forms, with this party's own rows.
 type job struct {
-	agg  *agg.Question
-	join *join.Question
+	agg     *agg.Question
+	join    *join.Question
+	inquiry *agg.Inquiry
+	line    *agg.Line // of inquiry
 
 	rows   []agg.Row
 	joined []join.Row
+	own    agg.Own
 }
 
 // parseJob reads a question in its one encoding.
 func parseJob(text []byte) (*job, error) {
+	if agg.IsInquiry(text) {
+		q, err := agg.ParseInquiry(text)
+		if err != nil {
+			return nil, err
+		}
+		return lineJob(q)
+	}
 	if join.Is(text) {
 		q, err := join.ParseQuestion(text)
 		return &job{join: &q}, err
@@ -41,8 +51,31 @@ func parseJob(text []byte) (*job, error) {
 	return &job{agg: &q}, err
 }
 
+// lineJob makes the line of an inquiry, or refuses it by its first reason.
+func lineJob(q agg.Inquiry) (*job, error) {
+	l, reasons := q.Line()
+	if l == nil {
+		r := reasons[0]
+		return nil, &sandbox.Error{Op: "party question", Kind: sandbox.Denied, Object: r.Code + " " + r.Column, Detail: r.Rule, Hint: r.Change}
+	}
+	for _, h := range q.Setting.Held {
+		if h.Pushed {
+			return nil, &sandbox.Error{Op: "party question", Kind: sandbox.Denied, Object: string(h.Dataset), Detail: "this program takes part in questions whose rows are at parties; shares of a unit's are for who embeds the engine",
+				Hint: "name the party that holds " + string(h.Dataset)}
+		}
+	}
+	return &job{inquiry: &q, line: l}, nil
+}
+
 // draftJob reads a question as a person writes it.
 func draftJob(text []byte, path string) (*job, error) {
+	if agg.IsInquiry(text) {
+		var q agg.Inquiry
+		if json.Unmarshal(text, &q) != nil {
+			return nil, &sandbox.Error{Op: "party plan", Kind: sandbox.Invalid, Object: path, Detail: "an inquiry in JSON"}
+		}
+		return lineJob(q)
+	}
 	j := &job{agg: &agg.Question{}}
 	var err error
 	if join.Is(text) {
@@ -61,6 +94,9 @@ func draftJob(text []byte, path string) (*job, error) {
 }
 
 func (j *job) encode() []byte {
+	if j.inquiry != nil {
+		return j.inquiry.Encode()
+	}
 	if j.join != nil {
 		return j.join.Encode()
 	}
@@ -74,6 +110,9 @@ func (j *job) digest() string {
 
 // outputs gives the rows of each output, by name.
 func (j *job) outputs() map[string]int {
+	if j.line != nil {
+		return j.line.Sizes()
+	}
 	if j.join != nil {
 		return j.join.Outputs()
 	}
@@ -83,6 +122,12 @@ func (j *job) outputs() map[string]int {
 
 // owners gives places and sizes of the tables, in the order of the plan's inputs.
 func (j *job) owners() (places, rows []int) {
+	if j.inquiry != nil {
+		for _, h := range j.inquiry.Setting.Held {
+			places, rows = append(places, h.Party), append(rows, h.Rows)
+		}
+		return places, rows
+	}
 	if j.join != nil {
 		return []int{j.join.Left.Owner, j.join.Right.Owner}, []int{j.join.Left.Rows, j.join.Right.Rows}
 	}
@@ -119,6 +164,9 @@ func (j *job) read(place int, path string, key []byte, p mpc.Plan) error {
 
 // run computes at a place.
 func (j *job) run(e *share.Engine, place int) (map[string]share.Vec, error) {
+	if j.line != nil {
+		return j.line.Run(e, place, j.own, nil)
+	}
 	if j.join != nil {
 		return join.Run(e, *j.join, place, j.joined)
 	}
@@ -127,6 +175,11 @@ func (j *job) run(e *share.Engine, place int) (map[string]share.Vec, error) {
 
 // result puts what opened into an Output and gives how many groups there are.
 func (j *job) result(o *Output, opened map[string][]uint64) (n int, err error) {
+	if j.line != nil {
+		o.Answer, err = j.line.Read(opened)
+		o.Columns, o.Tells = j.line.Outputs(), j.line.Learns()
+		return len(o.Answer), err
+	}
 	if j.join != nil {
 		o.Cells, err = j.join.Read(opened)
 		o.Learns, o.Measures = j.join.Learns(), j.join.Measures

@@ -6,6 +6,7 @@ import (
 
 	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
 )
 
 // Cell (多方统计单元格) is what opened of one cell. One that may not be shown, and one that nobody is in, have labels alone.
@@ -189,3 +190,28 @@ func nearestRoot(a, b *big.Int) *big.Int {
 	}
 	return r
 }
+
+// Inputs gives the datasets of the line's inputs.
+func (l *Line) Inputs() []catalog.Dataset {
+	out := make([]catalog.Dataset, len(l.d.Inputs))
+	for i, in := range l.d.Inputs {
+		out[i] = in.Described
+	}
+	return out
+}
+
+// Version gives the version of input i that the question names, 0 for the current one.
+func (l *Line) Version(i int) uint64 { return l.d.Inputs[i].Version }
+
+// Room says how many rows of input i a party may bring; 0 where it holds none.
+func (l *Line) Room(place, i int) int {
+	for _, h := range l.parts(i) {
+		if !h.Pushed && h.Party == place {
+			return h.Rows
+		}
+	}
+	return 0
+}
+
+// Holds says whether a party brings rows of input i.
+func (l *Line) Holds(place, i int) bool { return l.Room(place, i) > 0 }
