@@ -63,6 +63,7 @@ func section(out io.Writer, names []string, repeat int, million, soak bool) erro
 		"jail":  func() ([]string, error) { return jailLines(nil) },
 		"he":    func() ([]string, error) { return heLines(nil, repeat) },
 		"mpc":   func() ([]string, error) { return mpcLines([]string{machine()}, repeat) },
+		"line":  func() ([]string, error) { return lineLines([]string{machine()}, repeat) },
 	}
 	switch f, ok := alone[names[0]]; {
 	case names[0] == psiParty:
@@ -169,6 +170,9 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 			return err
 		}
 		if more, err = mpcLines(more, repeat); err != nil {
+			return err
+		}
+		if more, err = lineLines(more, repeat); err != nil {
 			return err
 		}
 		if more, err = heLines(more, repeat); err != nil {
