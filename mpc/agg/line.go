@@ -43,6 +43,7 @@ type Setting struct {
 const (
 	maxCells     = 1 << 12
 	maxShared    = 1 << 20 // rows of all inputs together
+	maxProven    = 1 << 18 // likewise where shuffles are proved
 	maxTops      = 256     // cells that are put in order
 	quantileBits = 40
 	sumBits      = 55 // of a sum's magnitude: percentages of it stay in 64 bits
@@ -315,7 +316,12 @@ func (c *compiling) labels(ref string, bin sandbox.BinID, operator string) []str
 	case b == nil && col.Type == catalog.Bool:
 		names = []string{"false", "true"}
 	default:
-		if names = c.s.Labels[key]; len(names) == 0 {
+		if names = c.s.Labels[key]; len(names) == 0 && b == nil { // a column may list its values itself
+			if v, err := catalog.ParseValues(name, col); err == nil && v != nil && v.Kind == catalog.OneOf {
+				names = v.Set
+			}
+		}
+		if len(names) == 0 {
 			c.refuse("mpc.labels", string(in.Dataset)+"."+name, operator+" over shares has a cell for every label there can be, so they are public beforehand",
 				"list the labels of "+key+" in the setting, or group by a bin that lists them")
 			return nil

@@ -2,10 +2,13 @@ package agg
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 
+	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/query"
 )
 
 // measures lays out the terms of every output.
@@ -143,10 +146,22 @@ func scaleOf(c *catalog.Column) int {
 	return 0
 }
 
+// width gives the bits that a column's magnitudes are below, as the setting or the catalogue's declared range says; 0 where neither does.
+func (l *Line) width(input int, col *catalog.Column) int {
+	if b := l.s.Bits[string(l.d.Inputs[input].Dataset)+"."+col.Name]; b > 0 {
+		return b
+	}
+	v, err := catalog.ParseValues(col.Name, col)
+	if err != nil || v == nil || v.Kind != catalog.Between || v.Low <= -1<<62 || v.High >= 1<<62 {
+		return 0
+	}
+	return bits.Len64(uint64(max(v.High, -v.Low, 1)))
+}
+
 func (c *compiling) quantile(x *output, ref string, q int) {
 	i, col := c.column(ref)
 	v := quantile{value: c.value(ref, 0), there: -1, q: q, bits: quantileBits}
-	if b := c.s.Bits[c.at(ref)]; b > 0 {
+	if b := c.width(i, col); b > 0 {
 		v.bits = min(b, v.bits)
 	}
 	if col.Nullable || c.d.Inputs[i].Join != "" {
@@ -170,6 +185,10 @@ func (c *compiling) quantile(x *output, ref string, q int) {
 func (c *compiling) labelled(x *output, ref string, bin sandbox.BinID, part string) {
 	labels := c.labels(ref, bin, string(x.Func))
 	if labels == nil {
+		return
+	}
+	if len(labels) > query.MaxOutputs {
+		c.refuse("mpc.labels", c.at(ref), fmt.Sprintf("%s over shares counts each label apart, at most %d of them", x.Func, query.MaxOutputs), "count the labels of a coarser bin, or group by it")
 		return
 	}
 	is := func(l string) int {
@@ -245,6 +264,8 @@ func (c *compiling) sizes() {
 	}
 	if total > maxShared {
 		c.refuse("mpc.held", "", fmt.Sprintf("the rows of all inputs are at most %d together", maxShared), "hold fewer rows, or aggregate before pushing")
+	} else if c.s.Adversary == share.MaliciousAbort && total > maxProven {
+		c.refuse("mpc.held", "", fmt.Sprintf("orders are proved of at most %d rows, those of all inputs and cells together", maxProven), "hold fewer rows, or name the semi-honest model")
 	}
 	if n := c.Values(); n*c.cells > maxValues {
 		c.refuse("mpc.values", "", fmt.Sprintf("a line opens at most %d numbers, %d for each of %d cells here", maxValues, n, c.cells), "ask fewer measures, or group by fewer labels")
@@ -283,7 +304,7 @@ func (c *compiling) sizes() {
 			continue
 		}
 		at := string(c.d.Inputs[f.input].Dataset) + "." + f.name
-		if b := c.s.Bits[at]; b < 1 || b > f.bits {
+		if b := c.width(f.input, f.column); b < 1 || b > f.bits {
 			c.refuse("mpc.bits", at, fmt.Sprintf("of pushed values the setting says how wide they are: here below 2^%d", f.bits), "state the bits that its unit pushed the column with, or push it in a larger unit")
 		}
 	}

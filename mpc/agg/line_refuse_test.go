@@ -89,6 +89,13 @@ func TestRefusals(t *testing.T) {
 			s.Dimensions = []query.Dimension{{Column: "v.beds", As: "d"}}
 			s.Top = &query.Top{By: "mean", K: 1}
 		}, func(_ *world, s *query.Spec) { s.Top.By = "n" }},
+		{"many labels", "mpc.labels", "counts each label apart", both(measure(query.Measure{Func: sandbox.Distinct, Column: "v.icd"}), func(w *world, _ *query.Spec) {
+			for n := range 300 {
+				w.s.Labels["visits.icd"] = append(w.s.Labels["visits.icd"], fmt.Sprint("J", n))
+			}
+		}), func(w *world, _ *query.Spec) { w.s.Labels["visits.icd"] = w.s.Labels["visits.icd"][:200] }},
+		{"rows", "mpc.held", "at most 1048576 together", func(w *world, _ *query.Spec) { w.s.Held[0].Rows = 1 << 20 }, func(w *world, _ *query.Spec) { w.s.Held[0].Rows = 1 << 18 }},
+		{"proved rows", "mpc.held", "are proved of at most 262144", func(w *world, _ *query.Spec) { w.s.Held[0].Rows, w.s.Adversary = 1<<18, share.MaliciousAbort }, func(w *world, _ *query.Spec) { w.s.Adversary = share.SemiHonest }},
 		{"pushed prefixes", "mpc.operator", "bin of kind prefix", both(pushed, group("v.icd", "chapter")), func(_ *world, s *query.Spec) { s.Dimensions[0].Bin = "list" }},
 		{"pushed labels", "mpc.labels", "lost unseen", both(pushed, group("v.beds", "")), func(_ *world, s *query.Spec) { s.Dimensions = nil; group("v.cost", "size")(nil, s) }},
 		{"pushed width", "mpc.bits", "how wide they are", both(pushed, measure(query.Measure{Func: sandbox.Sum, Column: "v.cost"})), func(w *world, _ *query.Spec) { w.s.Bits = map[string]int{"visits.cost": 40} }},
@@ -131,6 +138,36 @@ func TestRefusals(t *testing.T) {
 	}
 	if l, reasons := Compile(query.Derivation{}, Setting{}); l != nil || reasons[0].Code != "mpc.derivation" {
 		t.Error("a question that was not derived has a line")
+	}
+}
+
+// TestDescribed: labels and widths that the catalogue declares need no words in the setting; whoever has others stops.
+func TestDescribed(t *testing.T) {
+	w, s := fixed()
+	w.s.Labels = nil
+	set := &w.data["visits"].Set
+	set.Columns[1].Values, set.Columns[4].Values = "{J10, K}", "[-20.00,12.00]"
+	s.Dimensions = []query.Dimension{{Column: "v.icd", As: "d"}}
+	s.Measures = []query.Measure{{Func: sandbox.Quantile, Column: "v.cost", Q: 500, As: "m"}}
+	w.deal("visits", 16, 0, 1)
+	d := w.derive(t, s)
+	cells, _ := w.run(t, d, true)
+	equals(t, cells, w.plain(t, d))
+	l, _ := Compile(d, w.s)
+	if l.Cells() != 3 || l.quantiles[0].bits != 11 {
+		t.Errorf("%d cells, %d bits", l.Cells(), l.quantiles[0].bits)
+	}
+	w.s.Held = []Held{{Dataset: "visits", Rows: 16, Pushed: true}}
+	s.Dimensions = nil
+	d = w.derive(t, s)
+	cells, _ = w.run(t, d, true)
+	equals(t, cells, w.plain(t, d))
+	l, _ = Compile(d, w.s)
+	for _, row := range w.data["visits"].Rows {
+		row[4] = int64(2048)
+	}
+	if _, err := w.pushed(l); !errors.Is(err, sandbox.TooLarge) || !strings.Contains(err.Error(), "2^11") {
+		t.Errorf("wider than declared: %v", err)
 	}
 }
 

@@ -21,7 +21,7 @@ type Pushed []share.Vec
 
 // Encode (推送编码) gives the columns of a unit's rows as it splits them for three zones: number of the subject, 1 for a row that is there,
 // then each column that the question needs with, where it may be missing, whether it is there. Texts are numbers of 60 bits that no party
-// can turn back while they are shares. Padded to size. TooLarge where a magnitude is not below the bits that the setting states.
+// can turn back while they are shares. Padded to size. TooLarge where a magnitude is not below the bits that the setting, or the column's declared range, states.
 func (l *Line) Encode(rows *Rows, size int) ([][]uint64, error) {
 	in := l.d.Inputs[0]
 	if rows.n > size {
@@ -46,8 +46,8 @@ func (l *Line) Encode(rows *Rows, size int) ([][]uint64, error) {
 				out[at][row] = uint64(textWord(c.texts[row]))
 			default:
 				v := c.words[row]
-				if b := l.s.Bits[string(in.Dataset)+"."+name]; b > 0 && (v >= 1<<b || v <= -1<<b) {
-					return nil, tooLarge(string(in.Dataset)+"."+name, fmt.Sprintf("magnitudes stay below 2^%d, as the setting says", b))
+				if b := l.width(0, col); b > 0 && (v >= 1<<b || v <= -1<<b) {
+					return nil, tooLarge(string(in.Dataset)+"."+name, fmt.Sprintf("magnitudes stay below 2^%d, as was stated", b))
 				}
 				out[at][row] = uint64(v)
 			}

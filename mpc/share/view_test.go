@@ -19,12 +19,15 @@ var protocols = map[string]func(e *Engine, x, y Vec, xw, yw Words){
 		e.Shuffle(Table{Vecs: []Vec{x}, Words: []Words{e.And(xw, yw)}})
 		e.Verify()
 	},
-	"input":    func(*Engine, Vec, Vec, Words, Words) {},
-	"mul":      func(e *Engine, x, y Vec, _, _ Words) { e.Mul(x, y) },
-	"and":      func(e *Engine, _, _ Vec, x, y Words) { e.And(x, y) },
-	"bits":     func(e *Engine, x, _ Vec, _, _ Words) { e.Bits(x) },
-	"lt":       func(e *Engine, _, _ Vec, x, y Words) { e.LT(x, y) },
-	"shuffle":  func(e *Engine, x, _ Vec, _, y Words) { e.Shuffle(Table{Vecs: []Vec{x}, Words: []Words{y}}) },
+	"input":   func(*Engine, Vec, Vec, Words, Words) {},
+	"mul":     func(e *Engine, x, y Vec, _, _ Words) { e.Mul(x, y) },
+	"and":     func(e *Engine, _, _ Vec, x, y Words) { e.And(x, y) },
+	"bits":    func(e *Engine, x, _ Vec, _, _ Words) { e.Bits(x) },
+	"lt":      func(e *Engine, _, _ Vec, x, y Words) { e.LT(x, y) },
+	"shuffle": func(e *Engine, x, _ Vec, _, y Words) { e.Shuffle(Table{Vecs: []Vec{x}, Words: []Words{y}}) },
+	"top": func(e *Engine, _, _ Vec, x, y Words) {
+		e.ScanTop([]Words{x, y}, Flags{make([]uint64, (x.Len()+63)/64), make([]uint64, (x.Len()+63)/64), x.Len()})
+	},
 	"scan":     func(e *Engine, x, _ Vec, _, _ Words) { e.Scan(x, x) },
 	"truncate": func(e *Engine, x, _ Vec, _, _ Words) { e.Truncate(x, 16) },
 	"select": func(e *Engine, _, _ Vec, x, y Words) {

@@ -27,19 +27,19 @@
 //	subjects     people                                    int64                              exact    no: distinct    yes: sort, compare
 //	sum          people with a value; adds                 int64, checked, from 128 bits      exact    yes             yes
 //	mean         people with a value; adds                 sum ÷ rows, half away from zero    exact    yes, divided    yes
-//	distinct     people with a label; rows each adds       set of label codes                 exact    no              yes: sort
+//	distinct     people with a label; rows each adds       set of label codes                 exact    no              yes: listed
 //	variance     people on the thinner side; adds; n − 1   Σx, Σx² in rationals, n − 1        exact    yes: squares    yes
 //	stddev       people on the thinner side; adds; n − 1   integer root of the variance       exact    yes, rooted     yes
-//	min          people who hold it; redacted              comparison                         exact    no              yes: compare
-//	max          people who hold it; redacted              comparison                         exact    no              yes: compare
+//	min          people who hold it; redacted              comparison                         exact    no              no: redacted
+//	max          people who hold it; redacted              comparison                         exact    no              no: redacted
 //	quantile     people on the thinner side; adds          order statistic, a value that is   exact    no              yes: sort
 //	histogram    people and rows each adds, by label       int64 by label                     exact    yes: one-hot    yes
 //	covariance   people on the thinner side; adds; n − 1   Σx, Σy, Σxy in rationals           exact    yes: products   yes
 //	correlation  people on the thinner side; adds; n − 2   rational and integer root          exact    yes, divided    yes
 //	ratio        people with both; adds to either sum      Σx ÷ Σy, half away from zero       exact    yes, divided    yes
 //	dot          people with both; products add            Σxy in 64 bits, checked            exact    yes: products   yes
-//	linear       thinner side; adds; n − parameters        moments, solved in rationals       exact    no: solved      yes
-//	logistic     thinner side; adds; n − parameters        Newton in float64, fixed order     exact    no              approximate
+//	linear       thinner side; adds; n − parameters        moments, solved in rationals       exact    no: solved      no: solved
+//	logistic     thinner side; adds; n − parameters        Newton in float64, fixed order     exact    no              no: solved
 //	plain        never: rows do not leave as class A       –                                  –        no              no
 //
 // The thinner side is that of a quantile, or of the mean of any column that a variance, its kin or a regression is over: the people whose

@@ -48,12 +48,15 @@ func (d Derivation) Stops() []ExplainedStop {
 		switch m.Func {
 		case sandbox.Subjects, sandbox.Distinct, sandbox.Min, sandbox.Max, sandbox.Quantile:
 			instead := "mpc would do; or ask a histogram over a registered bin"
-			if m.Func == sandbox.Subjects {
+			switch m.Func {
+			case sandbox.Min, sandbox.Max:
+				instead = "ask a quantile, which mpc would do, or a histogram over a registered bin"
+			case sandbox.Subjects:
 				instead = "mpc would do; or ask count: how many people there are comes with it, between bounds, for the gate"
 			}
 			stop(string(m.Func), at(m.Column), "values or people are compared, and ciphertexts are not", instead)
 		case sandbox.Linear, sandbox.Logistic:
-			stop(string(m.Func), at(m.Column), "a system of equations is solved, and ciphertexts are added only", "mpc would do; or ask covariances of its columns")
+			stop(string(m.Func), at(m.Column), "a system of equations is solved, and ciphertexts are added only", "ask covariances of its columns, or compute in the domain")
 		case sandbox.Plain:
 			stop(string(m.Func), at(m.Column), "rows never leave", "ask a total")
 		}
