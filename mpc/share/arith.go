@@ -91,6 +91,23 @@ func total(v []uint64) uint64 {
 	return a + b + c + d
 }
 
+// divide makes the parts r and d = v - r of values and gives the sums of both, in one pass.
+func divide(d, v, r []uint64) (sr, sd uint64) {
+	var r1, d1 uint64
+	v, d = v[:len(r)], d[:len(r)]
+	for ; len(r) >= 4 && len(v) >= 4 && len(d) >= 4; r, v, d = r[4:], v[4:], d[4:] {
+		a, b, c, e := v[0]-r[0], v[1]-r[1], v[2]-r[2], v[3]-r[3]
+		d[0], d[1], d[2], d[3] = a, b, c, e
+		sr, r1 = sr+(r[0]+r[2]), r1+(r[1]+r[3])
+		sd, d1 = sd+(a+c), d1+(b+e)
+	}
+	for i, x := range r {
+		d[i] = v[i] - x
+		sr, sd = sr+x, sd+d[i]
+	}
+	return sr + r1, sd + d1
+}
+
 // Input shares a column of this party's own values, or takes its part of another's: owner gives values, the others nil and the public
 // number of rows. One message of 8 bytes a row, from the owner to the party after it; it masks every value.
 func (e *Engine) Input(owner int, values []uint64, rows int) Vec {
@@ -106,8 +123,11 @@ func (e *Engine) Input(owner int, values []uint64, rows int) Vec {
 		tag := e.step()
 		for lo := 0; lo < rows && e.err == nil; lo += chunk {
 			hi := min(lo+chunk, rows)
-			e.prev.fill(out.a[lo:hi], at+uint64(lo/2))
-			subInto(out.b[lo:hi], values[lo:hi], out.a[lo:hi])
+			for k := lo; k < hi; k += piece {
+				end := min(k+piece, hi)
+				e.prev.fill(out.a[k:end], at+uint64(k/2))
+				subInto(out.b[k:end], values[k:end], out.a[k:end])
+			}
 			e.send(e.after(), tag, out.b[lo:hi])
 		}
 	case (owner + 1) % 3:
@@ -138,12 +158,15 @@ func (e *Engine) InputSum(owner int, values []uint64, rows int) Vec {
 		at := e.reserve(e.prev, rows)
 		for lo := 0; lo < rows && e.err == nil; lo += chunk {
 			hi := min(lo+chunk, rows)
-			r, d := e.f0[:hi-lo], e.f1[:hi-lo]
-			e.prev.fill(r, at+uint64(lo/2))
-			subInto(d, values[lo:hi], r)
+			d := e.f1[:hi-lo]
+			for k := lo; k < hi; k += piece {
+				end := min(k+piece, hi)
+				r := e.f0[:end-k]
+				e.prev.fill(r, at+uint64(k/2))
+				a, b := divide(d[k-lo:end-lo], values[k:end], r)
+				sum.a[0], sum.b[0] = sum.a[0]+a, sum.b[0]+b
+			}
 			e.send(e.after(), tag, d)
-			sum.a[0] += total(r)
-			sum.b[0] += total(d)
 		}
 	case (owner + 1) % 3:
 		// The next part arrives while this one is summed.
@@ -163,8 +186,8 @@ func (e *Engine) InputSum(owner int, values []uint64, rows int) Vec {
 		}
 	default:
 		at := e.reserve(e.next, rows)
-		for lo := 0; lo < rows && e.err == nil; lo += chunk {
-			r := e.f0[:min(chunk, rows-lo)]
+		for lo := 0; lo < rows && e.err == nil; lo += piece {
+			r := e.f0[:min(piece, rows-lo)]
 			e.next.fill(r, at+uint64(lo/2))
 			sum.b[0] += total(r)
 		}

@@ -21,7 +21,10 @@ const (
 // MaxRows bounds a column.
 const MaxRows = 1 << 28
 
-const chunk = 16 << 10 // words in a message part: what fits the nearer caches with its masks
+const (
+	chunk = 16 << 10 // words in a message part
+	piece = 2 << 10  // words of a part that are generated, used and left while the nearest cache has them
+)
 
 // Link (链路) is what an engine needs of the parties' links. Every party posts what it receives in a step before it sends. Abort ends
 // the session.
@@ -241,10 +244,13 @@ func (e *Engine) reshare(op Op, za, zb []uint64, f func(lo, hi int, mine, next [
 	wait := e.post(e.after(), tag, zb)
 	for lo := 0; lo < n && e.err == nil; lo += chunk {
 		hi := min(lo+chunk, n)
-		r, s := e.f0[:hi-lo], e.f1[:hi-lo]
-		e.prev.fill(r, at0+uint64(lo/2))
-		e.next.fill(s, at1+uint64(lo/2))
-		f(lo, hi, r, s)
+		for at := lo; at < hi; at += piece {
+			end := min(at+piece, hi)
+			r, s := e.f0[:end-at], e.f1[:end-at]
+			e.prev.fill(r, at0+uint64(at/2))
+			e.next.fill(s, at1+uint64(at/2))
+			f(at, end, r, s)
+		}
 		if e.cheat != nil {
 			e.cheat(string(op), za[lo:hi])
 		}

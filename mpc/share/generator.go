@@ -32,6 +32,8 @@ type Span struct {
 // stream is the common randomness of two neighbours.
 type stream struct {
 	aes  cipher.Block
+	ctr  cipher.Stream // of aes, at counter pos
+	pos  uint64
 	sm4  *sm.Blocks
 	next uint64
 	used []Span
@@ -75,6 +77,8 @@ func (s *stream) take(words int) (uint64, bool) {
 	return at, true
 }
 
+var zeros [8 * piece]byte // never written
+
 // fill writes the words of the counters from at. Only what take gave is asked for: a second time by the check alone, which
 // recomputes masks and sends none of them.
 func (s *stream) fill(dst []uint64, at uint64) {
@@ -99,10 +103,17 @@ func (s *stream) fill1(dst []uint64, at uint64) {
 	}
 	b := asBytes(dst)
 	if s.aes != nil {
-		var iv [16]byte
-		binary.BigEndian.PutUint64(iv[8:], at)
-		clear(b)
-		cipher.NewCTR(s.aes, iv[:]).XORKeyStream(b, b)
+		if s.ctr == nil || s.pos != at {
+			var iv [16]byte
+			binary.BigEndian.PutUint64(iv[8:], at)
+			s.ctr = cipher.NewCTR(s.aes, iv[:])
+		}
+		s.pos = at + uint64(len(b)/16)
+		for len(b) > 0 {
+			n := min(len(b), len(zeros))
+			s.ctr.XORKeyStream(b[:n], zeros[:n])
+			b = b[n:]
+		}
 		return
 	}
 	for i := 0; i < len(b); i += 16 {
