@@ -7,7 +7,7 @@
 //	go run ./benchmarks egress          # the gate alone, to standard output
 //	go run ./benchmarks model           # of the gate, models alone
 //	go run ./benchmarks jail            # plug-ins in the jail alone, beside go-plugin unconfined; from the project's folder
-//	go run ./benchmarks psi             # set intersection alone; -million and -soak first add 1M×1M and 10M×10M in two processes
+//	go run ./benchmarks psi             # set intersection alone; -million and -soak first add 1M×1M and 10M×10M in two processes, -elements n any other size
 //	go run ./benchmarks -whole          # with what needs a domain of 10 M events or a push of 20 M rows: many minutes, 30 GB of disk
 //
 // Units: Mrows/CPU-s counts scanned rows per second of processor time of this process, so that other load on the machine
@@ -36,9 +36,10 @@ func main() {
 	all := flag.Bool("whole", false, "also what takes minutes to make, at full size; from the project's folder")
 	million := flag.Bool("million", false, "psi: also 1M×1M elements, minutes")
 	soak := flag.Bool("soak", false, "psi: also 10M×10M elements, an hour")
+	elements := flag.Int("elements", 0, "psi: that many elements a side alone, tags over 32 MiB spilled")
 	flag.Parse()
 	if flag.NArg() > 0 {
-		if err := section(os.Stdout, flag.Args(), *repeat, *million, *soak); err != nil {
+		if err := section(os.Stdout, flag.Args(), *repeat, psiSizes{*million, *soak, *elements}); err != nil {
 			fmt.Fprintln(os.Stderr, "error:", err)
 			os.Exit(1)
 		}
@@ -54,7 +55,7 @@ func main() {
 const fullRows = 1_000_000
 
 // section measures one part alone and writes no report.
-func section(out io.Writer, names []string, repeat int, million, soak bool) error {
+func section(out io.Writer, names []string, repeat int, sizes psiSizes) error {
 	if len(names) != 1 || repeat < 1 {
 		return fmt.Errorf("benchmarks: one part is measured alone, at least once")
 	}
@@ -69,7 +70,7 @@ func section(out io.Writer, names []string, repeat int, million, soak bool) erro
 	case names[0] == psiParty:
 		return psiPartyMain(context.Background(), os.Stdin, out)
 	case names[0] == "psi":
-		return psiSection(context.Background(), out, repeat, million, soak)
+		return psiSection(context.Background(), out, repeat, sizes)
 	case ok:
 		lines, err := f()
 		if err == nil {

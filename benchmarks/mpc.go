@@ -220,6 +220,11 @@ func mpcLines(lines []string, repeat int) ([]string, error) {
 	}
 	dot := func(e *share.Engine, _ *share.Opener, me int) error { e.Dot(h[me].x, h[me].y, mulRows); return e.Err() }
 	lt := func(e *share.Engine, _ *share.Opener, me int) error { e.LT(h[me].xw, h[me].yw); return e.Err() }
+	provedLT := func(e *share.Engine, _ *share.Opener, me int) error {
+		e.LT(h[me].xw, h[me].yw)
+		e.Verify()
+		return e.Err()
+	}
 	sort := func(e *share.Engine, _ *share.Opener, me int) error {
 		e.Sort(h[me].xw, 16, share.Table{Words: []share.Words{h[me].yw}})
 		return e.Err()
@@ -242,9 +247,15 @@ func mpcLines(lines []string, repeat int) ([]string, error) {
 		{"LT of 2^20 shared words", mulRows, false, unshaped, share.SemiHonest, true, lt},
 		{"LT of 2^20 shared words, sealed", mulRows, true, unshaped, share.SemiHonest, true, lt},
 		{"LT of 2^20 shared words, sealed, 100 Mbit/s and 20 ms a line", mulRows, true, wan, share.SemiHonest, true, lt},
+		{"LT of 2^20 shared words, proved, sealed", mulRows, true, unshaped, share.MaliciousAbort, true, provedLT},
 		{"sort 2^16 rows with a second column by 16 bits, sealed", 1 << 16, true, unshaped, share.SemiHonest, true, sort},
+		{"sort 2^16 rows with a second column by 16 bits, proved, sealed", 1 << 16, true, unshaped, share.MaliciousAbort, true, sort},
 	} {
-		m, err := three(repeat, c.sealed, c.shape, c.model, share.AESGenerator, input(c.rows, c.words), c.f)
+		runs := repeat
+		if c.model == share.MaliciousAbort {
+			runs = 1
+		}
+		m, err := three(runs, c.sealed, c.shape, c.model, share.AESGenerator, input(c.rows, c.words), c.f)
 		if err != nil {
 			return lines, err
 		}
@@ -252,5 +263,5 @@ func mpcLines(lines []string, repeat int) ([]string, error) {
 	}
 	lines = append(lines, "")
 	lines = append(lines, ratios...)
-	return append(lines, "Generator AES unless a line says SM4. SM4-GCM seals every link of a sealed line: "+sm.GCMEngine()+". Bytes are payload; a sealed frame of up to 128 KiB adds 36."), nil
+	return append(lines, "Generator AES unless a line says SM4. Proved lines are of one run; a sort proves before it opens the places of each bit. SM4-GCM seals every link of a sealed line: "+sm.GCMEngine()+". Bytes are payload; a sealed frame of up to 128 KiB adds 36."), nil
 }

@@ -165,18 +165,27 @@ func psiLines(ctx context.Context, lines []string, n, repeat int) ([]string, err
 		fmt.Sprintf("| bytes on the link for a pair of elements, both directions | %.0f | – |", float64(sent)/float64(n))), nil
 }
 
+// psiSizes says which jobs of two processes run.
+type psiSizes struct {
+	million, soak bool
+	elements      int
+}
+
 // psiSection measures set intersection alone.
-func psiSection(ctx context.Context, out io.Writer, repeat int, million, soak bool) error {
-	lines, err := psiLines(ctx, nil, psiSmall, repeat)
-	if err != nil {
-		return err
+func psiSection(ctx context.Context, out io.Writer, repeat int, sizes psiSizes) (err error) {
+	lines := []string{psiHeader}
+	if sizes.elements == 0 {
+		if lines, err = psiLines(ctx, nil, psiSmall, repeat); err != nil {
+			return err
+		}
 	}
 	for _, big := range []struct {
 		run  bool
 		name string
 		n    int
 		mem  int64
-	}{{true, "10k×10k", 10_000, 256 << 10}, {million, "1M×1M", 1_000_000, 32 << 20}, {soak, "10M×10M", 10_000_000, psi.DefaultMemory}} {
+	}{{sizes.elements == 0, "10k×10k", 10_000, 256 << 10}, {sizes.million, "1M×1M", 1_000_000, 32 << 20}, {sizes.soak, "10M×10M", 10_000_000, psi.DefaultMemory},
+		{sizes.elements > 0, fmt.Sprintf("%d×%d", sizes.elements, sizes.elements), sizes.elements, 32 << 20}} {
 		if !big.run {
 			continue
 		}
