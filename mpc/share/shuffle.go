@@ -44,7 +44,7 @@ func (t Table) shape(cols []Vec) Table {
 
 // Shuffle puts the rows in a uniformly random order that no party knows: three times two parties permute what they hold together, by
 // an order the third does not know, and share it anew. 16 bytes a row and column and party, 3 rounds. The order comes from draws of
-// 128 bits, within n²/2^128 of uniform.
+// 128 bits, within n²/2^128 of uniform. TooLarge over 2^18 rows under MaliciousAbort.
 func (e *Engine) Shuffle(t Table) Table {
 	n, ok := t.rows()
 	if !e.begin(OpShuffle, ok, n) {
@@ -53,7 +53,8 @@ func (e *Engine) Shuffle(t Table) Table {
 	cols := t.all()
 	e.note("columns", len(cols))
 	if e.adversary == MaliciousAbort && n > provenRows {
-		e.fail(&sandbox.Error{Op: "share: shuffle", Kind: sandbox.TooLarge, Object: "rows", Detail: "at most 2^18 rows are shuffled with a proof"})
+		e.fail(&sandbox.Error{Op: "share: shuffle", Kind: sandbox.TooLarge, Object: "rows", Detail: "at most 2^18 rows are shuffled with a proof",
+			Hint: "fewer rows, or a plan under the semi-honest model"})
 		return t
 	}
 	m := move{rows: n}
