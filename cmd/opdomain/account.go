@@ -89,6 +89,10 @@ func (a *app) releaseCommand() *cobra.Command {
 		if csv != "-" {
 			return usageError{invalid("--out", "a file is written for a data set of class E only, without --json", "opdomain release open "+string(env.Release))}
 		}
+		if env.Class == sandbox.ClassF && !a.json {
+			printChart(a.out, plain)
+			return nil
+		}
 		if env.Class == sandbox.ClassD && !a.json {
 			printModel(a.out, plain)
 			return nil

@@ -71,13 +71,18 @@ func (a *app) algoNew() *cobra.Command {
 		if sandbox.CheckID("name", name) != nil || strings.Contains(name, ".") || len(name) > 40 {
 			return usageError{invalid("NAME", "a name is 1 to 40 of a-z, 0-9, '_', '-', starting with a letter or digit", "e.g. opdomain algo new ward-cost")}
 		}
-		if contract != string(manifest.Program) {
-			return usageError{invalid("--contract", "this release has a template for programs", "maps and opaque algorithms are started by the jail; see go doc ./sandbox/algo/manifest")}
+		files := map[string]string{"main.go": programTemplate, "go.mod": moduleTemplate, algoFile: draftTemplate, "README.md": readmeTemplate}
+		switch manifest.Contract(contract) {
+		case manifest.Program:
+		case manifest.Opaque:
+			files["main.go"], files[algoFile], files["README.md"] = opaqueTemplate, opaqueDraftTemplate, opaqueReadmeTemplate
+		default:
+			return usageError{invalid("--contract", "this release has a template for programs and one for opaque algorithms", "program or opaque; see go doc ./sandbox/algo/manifest")}
 		}
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return &sandbox.Error{Op: "algo new", Kind: sandbox.Conflict, Object: dir, Detail: "the folder exists, or cannot be made", Hint: "name a new folder"}
 		}
-		for file, text := range map[string]string{"main.go": programTemplate, "go.mod": moduleTemplate, algoFile: draftTemplate, "README.md": readmeTemplate} {
+		for file, text := range files {
 			text = strings.NewReplacer("NAME", name, "AUTHOR", author).Replace(text)
 			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
 				return unwritten("algo new", filepath.Join(dir, file))
@@ -86,7 +91,7 @@ func (a *app) algoNew() *cobra.Command {
 		fmt.Fprintf(a.out, "%s made: edit %s, then\n  opdomain algo build %s\n  opdomain algo check %s\n  opdomain algo run --local %s\n", dir, filepath.Join(dir, "main.go"), dir, dir, dir)
 		return nil
 	})
-	c.Flags().StringVar(&contract, "contract", "program", "what it may see: program; map and opaque need the jail")
+	c.Flags().StringVar(&contract, "contract", "program", "what it may see: program (handles only) or opaque (a view of several subjects, in the jail)")
 	c.Flags().StringVar(&author, "author", "author", "who writes it")
 	return c
 }
@@ -97,8 +102,8 @@ func (a *app) draft(dir string) (draft, error) {
 	if err := a.readJSON(path, &d); err != nil {
 		return d, err
 	}
-	if d.Contract != manifest.Program {
-		return d, &sandbox.Error{Op: "algo build", Kind: sandbox.Unavailable, Object: path, Detail: "this release builds programs", Hint: `write "contract": "program"`}
+	if d.Contract != manifest.Program && d.Contract != manifest.Opaque {
+		return d, &sandbox.Error{Op: "algo build", Kind: sandbox.Unavailable, Object: path, Detail: "this release builds programs and opaque algorithms", Hint: `write "contract": "program" or "opaque"`}
 	}
 	return d, nil
 }
@@ -116,6 +121,9 @@ func (a *app) algoBuild() *cobra.Command {
 			return unwritten("algo build", out)
 		}
 		env := append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+		if d.Contract == manifest.Opaque {
+			return a.buildOpaque(c, dir, d, sdk, env)
+		}
 		if sdk != "" {
 			work, err := workspace(dir, sdk)
 			if err != nil {
@@ -229,11 +237,15 @@ func (a *app) built(c *cobra.Command, dir string) (*built, error) {
 	if b.m, err = manifest.Draft(raw); err != nil {
 		return nil, err
 	}
-	if b.image, err = os.ReadFile(filepath.Join(dir, algoBuilt, b.m.Name+".wasm")); err != nil {
-		return nil, &sandbox.Error{Op: "algo", Kind: sandbox.NotFound, Object: b.m.Name + ".wasm", Detail: "no image", Hint: "opdomain algo build " + dir}
+	image := b.m.Name + "." + b.m.Format
+	if b.image, err = os.ReadFile(filepath.Join(dir, algoBuilt, image)); err != nil {
+		return nil, &sandbox.Error{Op: "algo", Kind: sandbox.NotFound, Object: image, Detail: "no image", Hint: "opdomain algo build " + dir}
 	}
 	if err := b.m.Holds(b.image); err != nil {
 		return nil, err
+	}
+	if b.m.Contract == manifest.Opaque {
+		return b, nil // nothing is recorded of it
 	}
 	if b.graph, err = recorder().Record(c.Context(), b.image); err != nil {
 		return nil, recorded(b.m.Name, err)
@@ -249,6 +261,9 @@ func (a *app) algoCheck() *cobra.Command {
 		b, err := a.built(c, args[0])
 		if err != nil {
 			return err
+		}
+		if b.m.Contract == manifest.Opaque {
+			return a.checkOpaque(b)
 		}
 		signed := "signed by its author"
 		if b.m.Verify() != nil {
@@ -289,6 +304,9 @@ func (a *app) algoRun() *cobra.Command {
 		b, err := a.built(c, args[0])
 		if err != nil {
 			return err
+		}
+		if b.m.Contract == manifest.Opaque {
+			return a.runOpaque(c, b, seed, rows)
 		}
 		made := dryrun.Catalogue(b.g, b.types, nil)
 		plan, reasons := compile.Compile(b.g, b.types, compile.Asked{Scenario: "sc-local", Purpose: "local"}, made.Sets)

@@ -152,6 +152,9 @@ func (a *app) egressCommand() *cobra.Command {
 					fmt.Fprintf(w, "  %d rows of %s; with --json, or on the page, as they would leave\n", len(rows), strings.Join(header, ", "))
 				}
 			}
+			if r.Class == sandbox.ClassF && len(r.Result) > 0 {
+				printChart(indent{w, "  "}, r.Result)
+			}
 			if r.Class == sandbox.ClassD {
 				printModel(indent{w, "  "}, r.Result)
 			}

@@ -68,6 +68,7 @@ func TestScripts(t *testing.T) {
 			return err
 		},
 		// [softhsm]: SoftHSM is here; $MODULE is its library, $SOFTHSM2_CONF its own folder with a token "domain" of PIN 246813.
+		// [jail]: the machine has the layers of tier T1, in which foreign code runs.
 		// [synthea], [adult]: OPDOMAIN_DATA names a folder that holds them.
 		Condition: func(cond string) (bool, error) {
 			if cond == "synthea" || cond == "adult" {
@@ -77,6 +78,9 @@ func TestScripts(t *testing.T) {
 					return false, fmt.Errorf("OPDOMAIN_DATA names no folder with %s, and OPDOMAIN_REQUIRE=all", cond)
 				}
 				return root != "" && err == nil, nil
+			}
+			if cond == "jail" {
+				return confines()
 			}
 			if cond != "softhsm" {
 				return false, fmt.Errorf("no condition %s", cond)
@@ -139,7 +143,7 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Setenv(args[2], all[len(all)-1][1])
 			},
-			"granted": granted, "patients": patients,
+			"granted": granted, "patients": patients, "firms": firms,
 			"visits": visits,
 			"leaked": leaked,
 			// patient puts the person of the tables whom the demo enrols, and the number of a claim of theirs, into PATIENT and CLAIM.

@@ -47,6 +47,9 @@ type view struct {
 	Evidence []evidence
 	Form     *form
 	Said     string // what became of the last decision
+
+	Run        *egress.ChartEvidence // of class F
+	Registered []egress.ChartLabel
 }
 
 type row struct {
@@ -74,6 +77,8 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"at":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
 	"join":  func(s []string) string { return strings.Join(s, " · ") },
 	"plus1": func(n int) int { return n + 1 },
+	"hex":   hex.EncodeToString,
+	"bits":  func(e *egress.ChartEvidence) string { return decimal(int64(e.MilliBits), 3) },
 }).ParseFS(files, "page.html", "list.html"))
 
 //go:embed style.css
@@ -108,6 +113,12 @@ func page(w io.Writer, r api.Review, f *form, said string) error {
 			return &sandbox.Error{Op: "page", Kind: sandbox.Invalid, Object: string(r.ID), Detail: "the evidence is in another form"}
 		}
 		v.evidence()
+		if r.Class == sandbox.ClassF && len(v.Pack.Evidence) > 0 {
+			v.Run = new(egress.ChartEvidence)
+			if err := json.Unmarshal(v.Pack.Evidence, v.Run); err != nil {
+				return &sandbox.Error{Op: "page", Kind: sandbox.Invalid, Object: string(r.ID), Detail: "the evidence is in another form"}
+			}
+		}
 	}
 	return pages.ExecuteTemplate(w, "page.html", v)
 }
@@ -137,6 +148,18 @@ func (v *view) payload(r api.Review) error {
 			v.Rows = append(v.Rows, row{Values: x})
 		}
 		v.More = len(rows) - len(v.Rows)
+		return nil
+	case sandbox.ClassF:
+		c, err := egress.DecodeChart(r.Result)
+		if err != nil {
+			return err
+		}
+		v.Registered = c.Labels
+		head, rows := c.Table()
+		v.Head = head
+		for _, x := range rows {
+			v.Rows = append(v.Rows, row{Values: x})
+		}
 		return nil
 	case sandbox.ClassA, "":
 		res, err := egress.DecodeResult(r.Result)

@@ -21,12 +21,25 @@ type ChartTerms struct {
 	Tier    string // that the code was confined in
 	Grade   sandbox.Grade
 	Compare string // what the ledger could not certify; "" nothing
-	Run     any    // evidence of the run: algorithm, image, manifest, posture
+	Run     ForeignRun
+}
+
+// ForeignRun (外来代码运行) is which code ran over what, as its approval and the jail know it: digests and names, nothing of the code's choosing.
+type ForeignRun struct {
+	Algorithm sandbox.AlgorithmID    `json:"algorithm"`
+	Title     string                 `json:"title,omitempty"`
+	Author    string                 `json:"author"`
+	Manifest  []byte                 `json:"manifest"` // SM3
+	Image     []byte                 `json:"image"`    // SM3
+	Posture   []byte                 `json:"posture"`  // SM3
+	View      sandbox.DatasetID      `json:"view,omitempty"`
+	Inputs    []sandbox.InputVersion `json:"inputs"`
+	Columns   []string               `json:"columns"` // that it saw
 }
 
 // ChartEvidence (图表审核证据) is what the agency and the owners see of the checks.
 type ChartEvidence struct {
-	Run       any            `json:"run"`
+	Run       ForeignRun     `json:"run"`
 	Tier      string         `json:"tier"`
 	Grade     sandbox.Grade  `json:"grade"`
 	People    int            `json:"people"`

@@ -344,9 +344,6 @@ func (n *Node) explainOpaque(ctx context.Context, c api.Caller, id sandbox.Algor
 		return api.AlgorithmExplanation{}, err
 	}
 	var text strings.Builder
-	for _, r := range d.Reasons {
-		fmt.Fprintf(&text, "refused %s %s: %s (%s)\n  smallest change: %s\n", r.Code, r.Column, r.Rule, r.Article, r.Change)
-	}
 	var sees []string
 	for _, col := range m.Opaque.Columns {
 		sees = append(sees, col.Name+" "+col.Type)
@@ -355,7 +352,9 @@ func (n *Node) explainOpaque(ctx context.Context, c api.Caller, id sandbox.Algor
 	if use.view != nil {
 		form += " " + string(use.viewID)
 	}
-	fmt.Fprintf(&text, "  sees 可见: %s of %s as %s, several subjects at once, in tier %s\n", strings.Join(sees, ", "), use.source.Dataset, strings.TrimSpace(form), use.tier)
+	if use.source.Dataset != "" {
+		fmt.Fprintf(&text, "  sees 可见: %s of %s as %s, several subjects at once, in tier %s\n", strings.Join(sees, ", "), use.source.Dataset, form, use.tier)
+	}
 	fmt.Fprintf(&text, "  gives 输出: class %s, at most %d bits 比特, charged before it runs; two reviewers of two organisations judge it always\n", d.Class, carries(m))
 	if ch := m.Opaque.Chart; ch != nil {
 		for _, l := range ch.Labels {

@@ -25,19 +25,6 @@ import (
 	"github.com/opdomain/opdomain/sandbox/run"
 )
 
-// opaqueRun is what reviewers of the agency and owners see of a run.
-type opaqueRun struct {
-	Algorithm sandbox.AlgorithmID    `json:"algorithm"`
-	Title     string                 `json:"title,omitempty"`
-	Author    string                 `json:"author"`
-	Manifest  []byte                 `json:"manifest"`
-	Image     []byte                 `json:"image"`
-	Posture   []byte                 `json:"posture"`
-	View      sandbox.DatasetID      `json:"view,omitempty"`
-	Inputs    []sandbox.InputVersion `json:"inputs"`
-	Columns   []string               `json:"columns"`
-}
-
 func (n *Node) submitOpaque(ctx context.Context, c api.Caller, q *questionRecord, use opaqueUse, st *attest.Statement) error {
 	params := n.thresholds(query.Derivation{}).Stricter(egress.Params{MinSubjects: use.terms.MinSubjects, DominanceK: use.terms.MaxShare, PPercent: use.terms.PPercent, Prior: use.terms.Prior, MaxBits: use.terms.MaxBits})
 	return n.outgoing(ctx, c, q, st, params, func(ctx context.Context) gated { return n.gateOpaque(ctx, q, use, params) })
@@ -150,7 +137,7 @@ func (n *Node) foreignChart(ctx context.Context, q *questionRecord, use opaqueUs
 	if err := o.Each(ctx, n.mem, n.vault, traces.Add); err != nil {
 		return nil, err
 	}
-	r := opaqueRun{Algorithm: q.Opaque.Algorithm, Title: use.m.Title, Author: use.m.Author, Manifest: q.Opaque.Manifest, Image: use.m.Image, Posture: posture, View: use.viewID, Inputs: q.Inputs}
+	r := egress.ForeignRun{Algorithm: q.Opaque.Algorithm, Title: use.m.Title, Author: use.m.Author, Manifest: q.Opaque.Manifest, Image: use.m.Image, Posture: posture, View: use.viewID, Inputs: q.Inputs}
 	for _, c := range use.m.Opaque.Columns {
 		r.Columns = append(r.Columns, c.Name)
 	}
