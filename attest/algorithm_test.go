@@ -70,3 +70,45 @@ func TestAlgorithmsInBundles(t *testing.T) {
 		}
 	}
 }
+
+// TestAlgorithmRuns: a run of foreign code is of what was approved, for a question that it answers, and was seen in a posture unless it never started.
+func TestAlgorithmRuns(t *testing.T) {
+	c := newCast(t)
+	approve := step{name: "approve", kind: AlgorithmApproved, actor: "agency-officer", context: ContextAlgorithm,
+		body: &AlgorithmApproval{Name: "map", Version: "1.0.0", Manifest: digest("manifest"), Image: digest("image"), At: start}}
+	for name, x := range map[string]struct {
+		change func(*AlgorithmRanBody)
+		engine sandbox.Engine
+		alone  bool
+		want   string
+	}{
+		"whole":                       {func(*AlgorithmRanBody) {}, sandbox.Opaque, false, ""},
+		"it never started":            {func(b *AlgorithmRanBody) { b.Posture, b.Fault = nil, "image" }, sandbox.Opaque, false, ""},
+		"ended badly":                 {func(b *AlgorithmRanBody) { b.Fault = "deadline" }, sandbox.Opaque, false, ""},
+		"no posture, no fault":        {func(b *AlgorithmRanBody) { b.Posture = nil }, sandbox.Opaque, false, "in a tier and a posture"},
+		"no tier":                     {func(b *AlgorithmRanBody) { b.Tier = "" }, sandbox.Opaque, false, "in a tier and a posture"},
+		"no bits":                     {func(b *AlgorithmRanBody) { b.Bits = 0 }, sandbox.Opaque, false, "in a tier and a posture"},
+		"another image":               {func(b *AlgorithmRanBody) { b.Image = digest("other") }, sandbox.Opaque, false, "of the image and manifest"},
+		"another manifest":            {func(b *AlgorithmRanBody) { b.Manifest = nil }, sandbox.Opaque, false, "of the image and manifest"},
+		"no question":                 {func(b *AlgorithmRanBody) { b.Question = "q-9" }, sandbox.Opaque, false, "for a question decided before"},
+		"a refused question":          {func(b *AlgorithmRanBody) { b.Question = "q-0" }, sandbox.Opaque, false, "that foreign code answers"},
+		"of the domain's engine":      {func(*AlgorithmRanBody) {}, sandbox.Domain, false, "that foreign code answers"},
+		"of nothing that is approved": {func(*AlgorithmRanBody) {}, sandbox.Opaque, true, "of an approved algorithm"},
+	} {
+		s := c.story()
+		body[QuestionDecidedBody](t, s, "ask").Engine = x.engine
+		ran := &AlgorithmRanBody{Name: "map", Version: "1.0.0", Manifest: digest("manifest"), Image: digest("image"), Question: "q-1", Inputs: []sandbox.InputVersion{{Dataset: "claims", Version: 2}}, Tier: "T1", Posture: digest("posture"), Bits: 64}
+		x.change(ran)
+		if !x.alone {
+			s = append(s, approve)
+		}
+		s = append(s, step{name: "ran", kind: AlgorithmRan, actor: "op-officer", body: ran})
+		for i := range s {
+			s[i].minute = i
+		}
+		_, err := verify(bundle(t, c.play(t, s), everything))
+		if x.want == "" && err != nil || x.want != "" && (!errors.Is(err, sandbox.Tampered) || !strings.Contains(err.Error(), x.want)) {
+			t.Errorf("%s: want %q, got %v", name, x.want, err)
+		}
+	}
+}

@@ -14,6 +14,7 @@
 //	vault → desensitize → run → vault     脱敏视图     view.sealed, key.erased
 //	author → algo → jail/record           算法录制     algo.approved, algo.refused, algo.withdrawn
 //	      → algo/compile                  算法编译     algo.asked
+//	      → algo/opaque → jail            隔离运行     algo.ran
 //	asker → policy, query                 授权判定     question.decided
 //	     → vault → columnar               域内计算     run.computed
 //	     → egress                         出域审核     egress.checked

@@ -9,7 +9,6 @@ type Traces struct {
 	rows  int
 	width int
 	at    map[string][]int32 // value → rows of the table that have it
-	many  []int32            // of each row, its values that are looked for
 	hit   []int32            // of this row of the source
 	last  []int32            // of each row, the cells of the source's row that agree
 	found []int              // people
