@@ -124,7 +124,7 @@ func chartOf(id sandbox.QuestionID, c *opaque.Chart, rows []opaque.Row) egress.C
 	return out
 }
 
-// modelForm is the form of a model that a manifest declares: kind, label, features, trainer.
+// declaredModel is the form of a model that a manifest declares: kind, label, features, trainer.
 func declaredModel(m *manifest.Manifest) (*model.Model, error) {
 	form, err := model.DecodeForm(m.Opaque.Model.Form, nil)
 	if err != nil {
@@ -292,6 +292,9 @@ func (n *Node) decideOpaque(ctx context.Context, c api.Caller, id sandbox.Algori
 			no(codeOpaqueInput, string(bound)+"."+col.Name, fmt.Sprintf("the input has the column %s of type %s, which does not say who somebody is", col.Name, col.Type), articleAlgorithm,
 				"bind another dataset, or have the unit make a view with such a column")
 		}
+	}
+	if m.Opaque.Model != nil && use.set.Holding != "" { // the domain's own trainer keeps a holding on one side
+		no(codeOpaqueInput, string(use.set.ID)+"."+use.set.Holding, "foreign code trains over no dataset that names who controls its subjects", articleModel, "ask for the model through a Program")
 	}
 	if use.view != nil && use.terms.Form == policy.KAnon {
 		if _, why := use.view.Leave.Parts(use.view.Columns); len(why) > 0 {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +27,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/egress/model"
 	"github.com/opdomain/opdomain/sandbox/grant"
 	"github.com/opdomain/opdomain/sandbox/jail"
 	"github.com/opdomain/opdomain/sandbox/policy"
@@ -48,6 +50,7 @@ type estate struct {
 	*clinic
 	images map[string][]byte // honest and not: the same bytes, for the data say which
 	author *sm.SigningKey
+	build  func(to, from string) string
 }
 
 // newEstate skips aloud where foreign code cannot be confined.
@@ -82,7 +85,7 @@ func newEstate(t *testing.T) *estate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &estate{clinic: newClinic(t, sandbox.P1, nil, nil), images: map[string][]byte{"staff": image}}
+	o := &estate{clinic: newClinic(t, sandbox.P1, nil, nil), images: map[string][]byte{"staff": image}, build: build}
 	o.n.cfg.Jail = l
 	if o.author, err = sm.NewSigningKey(rand.Reader); err != nil {
 		t.Fatal(err)
@@ -98,6 +101,14 @@ func newEstate(t *testing.T) *estate {
 	for i := range list[0].Columns {
 		list[0].Columns[i] = sandbox.ColumnRule{Column: list[0].Columns[i].Column, Uses: []sandbox.Use{sandbox.UsePlain}}
 	}
+	floors := catalog.Dataset{ID: "ds-floors", Unit: "unit", Title: "floors", Frequency: catalog.Daily, Subject: "firm", SubjectKind: catalog.Opaque, Columns: []catalog.Column{
+		{Name: "firm", Title: "firm", Range: "any", Type: catalog.Text, Grade: 1}, {Name: "employees", Title: "employees", Range: "0 to 1000", Values: "[0,1000]", Type: catalog.Int, Unit: "people", Grade: 1},
+		{Name: "floor", Title: "floor", Range: "0 to 10", Values: "[0,10]", Type: catalog.Int, Unit: "floors", Grade: 1}, {Name: "industry", Title: "industry", Range: "any", Type: catalog.Text, Grade: 1, Public: true}}}
+	if _, err := o.n.RegisterDataset(ctx, o.unit.Caller, floors); err != nil {
+		t.Fatal(err)
+	}
+	plain := []sandbox.Use{sandbox.UsePlain}
+	list = append(list, sandbox.ListItem{Dataset: "ds-floors", Columns: []sandbox.ColumnRule{{Column: "employees", Uses: plain}, {Column: "floor", Uses: plain}, {Column: "industry", Uses: plain}}})
 	s, err := o.n.FileScenario(ctx, o.operator.Caller, grant.Application{ID: "sc-f", Title: "t", Applicant: "operator", Operator: "operator", Agency: "agency", Purpose: "planning", Description: "d",
 		List: list, TermMonths: 12, Classes: []sandbox.Class{sandbox.ClassA, sandbox.ClassD, sandbox.ClassF}, Terms: grant.Terms{Calling: "c", Fees: grant.Fees{Standard: "s", Method: "m"}, Supervision: "s", Secrecy: "s"}})
 	for _, who := range []struct {
@@ -123,6 +134,15 @@ func newEstate(t *testing.T) *estate {
 // pushes commits a version of n firms, of which the first says how the code behaves: firm k has k employees.
 func (o *estate) pushes(id sandbox.DatasetID, run sandbox.RunID, n int, how string) {
 	o.Helper()
+	o.filled(id, run, n, func(b *array.RecordBuilder, k int) {
+		b.Field(1).(*array.StringBuilder).Append(how)
+		b.Field(2).(*array.Int64Builder).Append(int64(k))
+	})
+}
+
+// filled commits a version of n firms, a row each.
+func (o *estate) filled(id sandbox.DatasetID, run sandbox.RunID, n int, fill func(b *array.RecordBuilder, k int)) {
+	o.Helper()
 	ctx := o.Context()
 	set, _, err := o.n.docs.datasets.Get(ctx, string(id))
 	if err != nil {
@@ -134,8 +154,7 @@ func (o *estate) pushes(id sandbox.DatasetID, run sandbox.RunID, n int, how stri
 	var who []sandbox.Pseudonym
 	for k := range n {
 		b.Field(0).(*array.StringBuilder).Append(fmt.Sprint("firm ", k))
-		b.Field(1).(*array.StringBuilder).Append(how)
-		b.Field(2).(*array.Int64Builder).Append(int64(k))
+		fill(b, k)
 		var p sandbox.Pseudonym
 		copy(p[:], fmt.Sprintf("f%015d", k))
 		who = append(who, p)
@@ -397,7 +416,9 @@ func TestOpaqueRefusals(t *testing.T) {
 	refused("grade 2, raw", "ds-two", policy.CodeForm, "ds-two.employees")
 	refused("personal, raw", "ds-three", policy.CodeForm, "k-anonymous")
 	refused("personal, a view that promises no k", plain, policy.CodeForm, "k-anonymous")
-	refused("personal, k-anonymous: the tier is not there", anonymous, codeLayer, "gvisor")
+	if lacks := o.n.cfg.Jail.Probe().Missing(jail.T2); len(lacks) > 0 {
+		refused("personal, k-anonymous: the tier is not there", anonymous, codeLayer, lacks[0].Name)
+	}
 	refused("a column of another type", other, codeOpaqueInput, "employees")
 	refused("an erased view", erased, codeOpaqueView, string(erased))
 	refused("not listed", "ds-m", policy.CodeDataset, "")
@@ -476,6 +497,64 @@ func TestOpaqueApprovals(t *testing.T) {
 	}
 	if _, ran := o.ran(); ran.Fault != "image" || len(ran.Posture) != 0 {
 		t.Errorf("%+v", ran)
+	}
+	o.audit()
+}
+
+// TestOpaqueModel: foreign code gives a model of the form that was approved; the gate trains its own on the same firms and attacks it, as class D. One that it
+// made up is withheld.
+func TestOpaqueModel(t *testing.T) {
+	o, ctx := newEstate(t), t.Context()
+	image, err := os.ReadFile(o.build("model", "sandbox/node/testdata/foreignmodel"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := `{"format":"opdomain-model/1","id":"staff","kind":"linear","label":{"name":"employees","form":"amount","low":0,"high":1000},"features":[{"name":"floor","low":0,"high":10,"step":1}],"trainer":{"ridge":1}}`
+	declare := func(m *manifest.Manifest) {
+		m.Limits.Bits = 256
+		m.DeclareOpaque(opaque.Declaration{Input: "firms", Columns: []opaque.Column{{Name: "employees", Type: "int"}, {Name: "floor", Type: "int"}, {Name: "industry", Type: "text"}}, Model: &opaque.Model{Form: []byte(form)}})
+	}
+	got, err := o.requests("staff", image, declare, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	push := func(run sandbox.RunID, n int, how string) {
+		r := mathrand.New(mathrand.NewPCG(3, 4))
+		o.filled("ds-floors", run, n, func(b *array.RecordBuilder, k int) {
+			floor := int64(r.IntN(11))
+			b.Field(1).(*array.Int64Builder).Append(min(max(100+50*floor+int64(r.NormFloat64()*120), 0), 1000))
+			b.Field(2).(*array.Int64Builder).Append(floor)
+			b.Field(3).(*array.StringBuilder).Append(how)
+		})
+	}
+	push("run-1", 1500, "honest")
+	a := o.asksOpaque(got.ID, "ds-floors")
+	if len(a.Questions) != 1 || a.Decision.Class != sandbox.ClassD {
+		t.Fatalf("%+v", a)
+	}
+	rec, _, err := o.n.docs.questions.Get(ctx, string(a.Questions[0].ID))
+	if err != nil || a.Questions[0].State != stateInReview {
+		t.Fatalf("%s %s %v", a.Questions[0].State, rec.Review.Cause, err)
+	}
+	m, err := model.DecodePayload(rec.Review.Result)
+	if err != nil || m.ID != string(rec.ID) || m.Kind != model.Linear || len(m.Coefficients) != 1 || m.Coefficients[0].Value < 300 || m.Coefficients[0].Value > 700 {
+		t.Fatalf("%+v %v", m, err)
+	}
+	// In the ledger stand those that the code saw, seven tenths of all, and nobody it was tested on.
+	entry, err := o.n.populations.get(rec.ID)
+	if err != nil || len(entry.Cells) != 1 || len(entry.Cells[0].People) < 900 || len(entry.Cells[0].People) > 1150 {
+		t.Errorf("%v", err)
+	}
+	if _, ran := o.ran(); ran.Fault != "" || ran.Bits != 256 || len(ran.Posture) != sm.Size {
+		t.Errorf("%+v", ran)
+	}
+	push("run-2", 2200, "made up")
+	a = o.asksOpaque(got.ID, "ds-floors")
+	if a.Questions[0].State != stateWithheld {
+		t.Errorf("a model that the data refute: %+v", a.Questions)
+	}
+	if rec, _, err = o.n.docs.questions.Get(ctx, string(a.Questions[0].ID)); err != nil || !strings.Contains(rec.Review.Cause, "fit") {
+		t.Errorf("%v %q", err, rec.Review.Cause)
 	}
 	o.audit()
 }
