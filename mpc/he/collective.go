@@ -24,17 +24,22 @@ type keyPart struct {
 	points   []byte                 // the openers of the first share; no other set gets one
 	own      byte                   // and the point of this part among them
 	additive lattice.Poly           // λ·s of that set
+	once     *rlwe.SecretKey        // the ephemeral key of a relinearisation key, between its rounds
+	spent    bool                   // its second share was given
 	seed     maphash.Seed
 	issued   map[uint64]bool // second halves of ciphertexts a share was given for: the share depends on nothing else
 }
 
 func (k *keyPart) wipe() {
-	k.secret.Value.Q.Zero()
+	zeroQP(k.secret.Value)
+	if k.once != nil {
+		zeroQP(k.once.Value)
+	}
 	if k.shamir != nil {
 		k.shamir.Q.Zero()
 	}
 	k.additive.Zero()
-	k.secret, k.shamir, k.additive = nil, nil, lattice.Poly{}
+	k.secret, k.shamir, k.once, k.additive = nil, nil, nil, lattice.Poly{}
 }
 
 // alive says whether the part was not wiped.
@@ -50,6 +55,7 @@ type collective struct {
 	p     *params
 	enc   *encryptor
 	limit int64
+	relin *rlwe.RelinearizationKey // nil: ciphertexts are added only
 }
 
 // adder adds ciphertexts of a set.
@@ -64,7 +70,7 @@ func summing(name []byte) (*params, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Scheme != "BGV" || len(p.P) != 0 {
+	if p.Scheme != "BGV" {
 		return nil, fail(sandbox.Invalid, "parameter set", "is one for sums")
 	}
 	return p, nil
@@ -102,7 +108,7 @@ func (l *Local) newShare(args [][]byte) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return [][]byte{h, appendPoly(nil, share.Value.Q)}, nil
+	return [][]byte{h, appendQP(nil, share.Value)}, nil
 }
 
 // deal shares a unit's part among n units so that t of them stand for it (Mouchet et al., eprint 2022/780).
@@ -183,8 +189,8 @@ func (l *Local) publicKey(args [][]byte) ([][]byte, error) {
 	proto := mhe.NewPublicKeyGenProtocol(p.rlwe)
 	sum, one := proto.AllocateShare(), proto.AllocateShare()
 	for _, share := range args[2:] {
-		if err := readPolys("public key share", share, p.Q, one.Value.Q); err != nil {
-			return nil, err
+		if rest, err := readQP(share, p, one.Value); err != nil || len(rest) > 0 {
+			return nil, fail(sandbox.Invalid, "public key share", "has the length of its parameter set, every coefficient below its modulus")
 		}
 		proto.AggregateShares(sum, one, &sum)
 	}
@@ -199,7 +205,7 @@ func (l *Local) publicKey(args [][]byte) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return [][]byte{h, appendPoly(nil, sum.Value.Q)}, nil
+	return [][]byte{h, appendQP(nil, sum.Value)}, nil
 }
 
 func (l *Local) encrypt(args [][]byte) ([][]byte, error) {
@@ -239,15 +245,15 @@ func (l *Local) add(args [][]byte) ([][]byte, error) {
 	}
 	a := l.sums[p.Name]
 	if a == nil {
-		a = &adder{p: p, sum: heint.NewCiphertext(p.bgv, 1, p.level()), ct: heint.NewCiphertext(p.bgv, 1, p.level())}
+		a = &adder{p: p, sum: heint.NewCiphertext(p.bgv, 1, p.shared()), ct: heint.NewCiphertext(p.bgv, 1, p.shared())}
 		l.sums[p.Name] = a
 	}
-	r := p.rlwe.RingQ()
-	if err := readPolys("ciphertext", args[1], p.Q, a.sum.Value...); err != nil {
+	r := p.rlwe.RingQ().AtLevel(p.shared())
+	if err := readPolys("ciphertext", args[1], p.Q[:p.Shared], a.sum.Value...); err != nil {
 		return nil, err
 	}
 	for _, b := range args[2:] {
-		if err := readPolys("ciphertext", b, p.Q, a.ct.Value...); err != nil {
+		if err := readPolys("ciphertext", b, p.Q[:p.Shared], a.ct.Value...); err != nil {
 			return nil, err
 		}
 		for i := range a.sum.Value {
@@ -277,8 +283,8 @@ func (l *Local) partial(args [][]byte) ([][]byte, error) {
 	if k.points != nil && string(k.points) != string(points) {
 		return nil, fail(sandbox.Conflict, "openers", "are fixed before encryption")
 	}
-	ct := heint.NewCiphertext(k.p.bgv, 1, k.p.level())
-	if err := readPolys("ciphertext", args[4], k.p.Q, ct.Value...); err != nil {
+	ct := heint.NewCiphertext(k.p.bgv, 1, k.p.shared())
+	if err := readPolys("ciphertext", args[4], k.p.Q[:k.p.Shared], ct.Value...); err != nil {
 		return nil, err
 	}
 	// A keyed 64-bit hash: equal ones are always refused, different ones once in 2^64. SM3 would take longer than the share.
@@ -309,9 +315,9 @@ func (l *Local) partial(args [][]byte) ([][]byte, error) {
 	e := make([]int64, k.p.n())
 	defer clear(e)
 	s.gauss(e)
-	noise := k.p.rlwe.RingQ().NewPoly()
+	noise := k.p.rlwe.RingQ().AtLevel(k.p.shared()).NewPoly()
 	defer noise.Zero()
-	fs := k.p.transforms()
+	fs := k.p.transforms()[:k.p.Shared]
 	if err := flood(fs, int(args[1][0]), s, e, noise.Coeffs); err != nil {
 		return nil, err
 	}
@@ -329,36 +335,14 @@ func (l *Local) partial(args [][]byte) ([][]byte, error) {
 
 // open adds the openers' shares and the gate's own part. The gate's never leaves, so it needs no flooding.
 func (l *Local) open(args [][]byte) ([][]byte, error) {
-	if len(args) < 3 || len(args) > MaxUnits+2 {
-		return nil, fail(sandbox.Invalid, "opening", "is of one to 64 shares")
-	}
-	k, err := key[*keyPart](l, args[0])
+	k, phase, err := l.phase(args)
 	if err != nil {
 		return nil, err
 	}
-	if err := k.alive(); err != nil {
-		return nil, err
-	}
-	if k.dealt {
-		return nil, fail(sandbox.Denied, "opening", "is by the gate, whose part is never dealt")
-	}
-	p := k.p
-	ct := heint.NewCiphertext(p.bgv, 1, p.level())
-	if err := readPolys("ciphertext", args[1], p.Q, ct.Value...); err != nil {
-		return nil, err
-	}
-	r := p.rlwe.RingQ()
-	phase, one := r.NewPoly(), r.NewPoly()
 	defer phase.Zero()
-	r.MulCoeffsMontgomery(ct.Value[1], k.secret.Value.Q, phase)
-	r.Add(phase, ct.Value[0], phase)
-	for _, b := range args[2:] {
-		if err := readPolys("decryption share", b, p.Q, one); err != nil {
-			return nil, err
-		}
-		r.Add(phase, one, phase)
-	}
-	pt := heint.NewPlaintext(p.bgv, p.level())
+	p := k.p
+	pt := heint.NewPlaintext(p.bgv, p.shared())
+	pt.IsBatched = p.Depth == 0
 	pt.Value.Copy(phase)
 	defer pt.Value.Zero()
 	v := make([]int64, p.Slots)
@@ -367,6 +351,40 @@ func (l *Local) open(args [][]byte) ([][]byte, error) {
 		return nil, err
 	}
 	return [][]byte{appendInts(nil, v)}, nil
+}
+
+// phase is what the shares and the gate's own part take a ciphertext to, before it is decoded.
+func (l *Local) phase(args [][]byte) (*keyPart, lattice.Poly, error) {
+	none := lattice.Poly{}
+	if len(args) < 3 || len(args) > MaxUnits+2 {
+		return nil, none, fail(sandbox.Invalid, "opening", "is of one to 64 shares")
+	}
+	k, err := key[*keyPart](l, args[0])
+	if err != nil {
+		return nil, none, err
+	}
+	if err := k.alive(); err != nil {
+		return nil, none, err
+	}
+	if k.dealt {
+		return nil, none, fail(sandbox.Denied, "opening", "is by the gate, whose part is never dealt")
+	}
+	p := k.p
+	ct := heint.NewCiphertext(p.bgv, 1, p.shared())
+	if err := readPolys("ciphertext", args[1], p.Q[:p.Shared], ct.Value...); err != nil {
+		return nil, none, err
+	}
+	r := p.rlwe.RingQ().AtLevel(p.shared())
+	phase, one := r.NewPoly(), r.NewPoly()
+	r.MulCoeffsMontgomery(ct.Value[1], k.secret.Value.Q, phase)
+	r.Add(phase, ct.Value[0], phase)
+	for _, b := range args[2:] {
+		if err := readPolys("decryption share", b, p.Q[:p.Shared], one); err != nil {
+			return nil, none, err
+		}
+		r.Add(phase, one, phase)
+	}
+	return k, phase, nil
 }
 
 // ascending says whether points are distinct, in order, from 1 on.

@@ -14,7 +14,7 @@ import (
 type encryptor struct {
 	p    *params
 	pk   [2]lattice.Poly // transformed and in Montgomery's form, as the library keeps it
-	ecd  *encoder
+	ecd  *encoder        // nil: values stand in coefficients
 	q    []*transform
 	over []uint64 // 1/T modulo each q
 	up   []uint64
@@ -24,9 +24,12 @@ type encryptor struct {
 }
 
 func newEncryptor(p *params, pk *rlwe.PublicKey) (*encryptor, error) {
-	ecd, err := newEncoder(p)
-	if err != nil {
-		return nil, err
+	var ecd *encoder
+	if p.Depth == 0 {
+		var err error
+		if ecd, err = newEncoder(p); err != nil {
+			return nil, err
+		}
 	}
 	n := p.n()
 	c := &encryptor{p: p, pk: [2]lattice.Poly{pk.Value[0].Q, pk.Value[1].Q}, ecd: ecd, q: p.transforms(),
@@ -45,13 +48,36 @@ func (c *encryptor) encrypt(rand io.Reader, v []int64, out []byte) ([]byte, erro
 		return nil, err
 	}
 	defer c.wipe(s)
+	if c.ecd != nil {
+		c.ecd.encode(v, c.m)
+	} else {
+		clear(c.m)
+		for i, x := range v {
+			c.m[i] = uint64(x) + c.p.T&uint64(x>>63)
+		}
+	}
+	return c.seal(s, c.p.Shared, out), nil
+}
+
+// coefficients appends the ciphertext of a polynomial with coefficients m below T, modulo the first so many moduli.
+func (c *encryptor) coefficients(rand io.Reader, m []uint64, moduli int, out []byte) ([]byte, error) {
+	s, err := newStream(rand)
+	if err != nil {
+		return nil, err
+	}
+	defer c.wipe(s)
+	copy(c.m, m)
+	return c.seal(s, moduli, out), nil
+}
+
+// seal appends the ciphertext of what stands in m.
+func (c *encryptor) seal(s *stream, moduli int, out []byte) []byte {
 	n := c.p.n()
-	c.ecd.encode(v, c.m)
 	s.ternary(c.u)
 	s.gauss(c.e)
-	at, half := len(out), word*n*len(c.q)
+	at, half := len(out), word*n*moduli
 	out = append(out, make([]byte, 2*half)...)
-	for j, f := range c.q {
+	for j, f := range c.q[:moduli] {
 		s := c.p.rlwe.RingQ().SubRings[j]
 		q, red, over, up := f.q, s.MRedConstant, c.over[j], c.up[j]
 		f.small(c.y, c.u)
@@ -73,7 +99,7 @@ func (c *encryptor) encrypt(rand io.Reader, v []int64, out []byte) ([]byte, erro
 			bound = 1
 		}
 	}
-	return out, nil
+	return out
 }
 
 // wipe clears the message and what opens the ciphertext.

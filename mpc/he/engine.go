@@ -15,25 +15,32 @@ type Op byte
 
 // The operations. A handle is 8 bytes that name a key inside the adapter; keys never leave it.
 const (
-	OpNewShare   Op = iota + 1 // set, seed → handle, public key share: a party's part of a collective key
-	OpDeal                     // handle, n and t as two bytes → n shares of the part, once
-	OpJoin                     // handle, the deals of all units to this one → –
-	OpPublicKey                // set, seed, public key shares of all parties → handle, public key
-	OpEncrypt                  // handle of a public key, values → ciphertext
-	OpAdd                      // set, ciphertexts → their sum
-	OpPartial                  // handle, flooding bits, own point, the openers' points, ciphertext → decryption share, once for a ciphertext
-	OpOpen                     // handle of the gate's part, ciphertext, shares → values
-	OpErase                    // handle → –
-	OpNewClient                // set → handle, public key, relinearisation key, public key for one: an asker's own keys
-	OpEncryptOwn               // handle, float64 values → first half of a ciphertext, seed of the second
-	OpScore                    // set, public key, relinearisation key, link, bias and weights, ciphertexts → ciphertext
-	OpDecryptOwn               // handle, ciphertext → float64 values
-	OpEncryptOne               // handle, float64 features of one customer → ciphertext
-	OpScoreOne                 // set, public key, bias and weights, ciphertext → ciphertext
-	OpDecryptOne               // handle, ciphertext → one float64
-	OpEncryptFor               // handle of a public key, float64 features of one group → ciphertext
-	OpApply                    // handle of a public key, bias and weights, ciphertext → ciphertext
-	OpOpenOne                  // handle of the gate's part, ciphertext, shares → one float64
+	OpNewShare      Op = iota + 1 // set, seed → handle, public key share: a party's part of a collective key
+	OpDeal                        // handle, n and t as two bytes → n shares of the part, once
+	OpJoin                        // handle, the deals of all units to this one → –
+	OpPublicKey                   // set, seed, public key shares of all parties → handle, public key
+	OpEncrypt                     // handle of a public key, values → ciphertext
+	OpAdd                         // set, ciphertexts → their sum
+	OpPartial                     // handle, flooding bits, own point, the openers' points, ciphertext → decryption share, once for a ciphertext
+	OpOpen                        // handle of the gate's part, ciphertext, shares → values
+	OpErase                       // handle → –
+	OpNewClient                   // set → handle, public key, relinearisation key, public key for one: an asker's own keys
+	OpEncryptOwn                  // handle, float64 values → first half of a ciphertext, seed of the second
+	OpScore                       // set, public key, relinearisation key, link, bias and weights, ciphertexts → ciphertext
+	OpDecryptOwn                  // handle, ciphertext → float64 values
+	OpEncryptOne                  // handle, float64 features of one customer → ciphertext
+	OpScoreOne                    // set, public key, bias and weights, ciphertext → ciphertext
+	OpDecryptOne                  // handle, ciphertext → one float64
+	OpEncryptFor                  // handle of a public key, float64 features of one group → ciphertext
+	OpApply                       // handle of a public key, bias and weights, ciphertext → ciphertext
+	OpOpenOne                     // handle of the gate's part, ciphertext, shares → one float64
+	OpRelinOne                    // handle, seed → a party's first share of a relinearisation key, once
+	OpRelinTwo                    // handle, flooding bits, first shares of all → its second share, once
+	OpRelinKey                    // handle of a public key, first shares of all, second shares of all → –
+	OpEncryptFactor               // handle of a public key, side, values → ciphertext to be multiplied
+	OpMask                        // handle of a public key → ciphertext that hides all of a product but one value
+	OpProduct                     // handle of a public key, pairs, numbers of factors, factors of either side, masks → ciphertext
+	OpOpenProduct                 // handle of the gate's part, ciphertext, shares → value and checks
 	opEnd
 )
 
@@ -97,6 +104,20 @@ func (l *Local) Do(ctx context.Context, op Op, args ...[]byte) (out [][]byte, er
 		return l.partial(args)
 	case OpOpen:
 		return l.open(args)
+	case OpRelinOne:
+		return l.relinOne(args)
+	case OpRelinTwo:
+		return l.relinTwo(args)
+	case OpRelinKey:
+		return l.relinKey(args)
+	case OpEncryptFactor:
+		return l.encryptFactor(args)
+	case OpMask:
+		return l.mask(args)
+	case OpProduct:
+		return l.product(args)
+	case OpOpenProduct:
+		return l.openProduct(args)
 	case OpErase:
 		return l.erase(args)
 	case OpNewClient:

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	mrand "math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -42,6 +43,16 @@ func newCollectiveKey(t testing.TB, set SetName, n, threshold int) *collectiveKe
 	out := do(t, k.gate, OpNewShare, []byte(set), k.seed)
 	k.gateKey, shares = out[0], append(shares, out[1])
 	k.shares = shares
+	var ones, twos [][]byte
+	if set == ProductSet {
+		all, handles := append(k.units[:n:n], k.gate), append(k.handles[:n:n], k.gateKey)
+		for i, e := range all {
+			ones = append(ones, do(t, e, OpRelinOne, handles[i], k.seed)[0])
+		}
+		for i, e := range all {
+			twos = append(twos, do(t, e, OpRelinTwo, append([][]byte{handles[i], {relinFlood}}, ones...)...)[0])
+		}
+	}
 	deals := make([][][]byte, n)
 	for i := range n {
 		for to, d := range do(t, k.units[i], OpDeal, k.handles[i], []byte{byte(n), byte(threshold)}) {
@@ -51,6 +62,9 @@ func newCollectiveKey(t testing.TB, set SetName, n, threshold int) *collectiveKe
 	for i := range n {
 		do(t, k.units[i], OpJoin, append([][]byte{k.handles[i]}, deals[i]...)...)
 		k.pub = append(k.pub, do(t, k.units[i], OpPublicKey, append([][]byte{[]byte(set), k.seed}, shares...)...)[0])
+		if set == ProductSet {
+			do(t, k.units[i], OpRelinKey, slices.Concat([][]byte{k.pub[i]}, ones, twos)...)
+		}
 	}
 	return k
 }

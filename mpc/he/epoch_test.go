@@ -103,6 +103,15 @@ func (c *cast) begin(p *Plan) *epoch {
 		c.ok(err)
 		shares = append(shares, c.carried(m))
 	}
+	if p.Layout.Products != nil {
+		keys := shares
+		shares = nil
+		for _, p := range all {
+			m, err := p.Relinearize(ctx, keys)
+			c.ok(err)
+			shares = append(shares, c.carried(m))
+		}
+	}
 	for _, u := range e.units {
 		m, err := u.Deal(ctx, shares)
 		c.ok(err)

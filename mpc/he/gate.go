@@ -27,12 +27,9 @@ func NewGate(c Config) (*Gate, error) {
 	return &Gate{party: *p}, nil
 }
 
-// Key takes everybody's key shares.
+// Key takes everybody's key shares, with products everybody's relinearisation shares.
 func (g *Gate) Key(ctx context.Context, shares []*Message) error {
-	if err := g.step(KeyShare, Deal); err != nil {
-		return err
-	}
-	return g.agree(ctx, shares)
+	return g.keys(ctx, shares)
 }
 
 // Open adds the contributions up, checks that the openers shared that very sum, and reads it. The epoch ends with it.
@@ -46,7 +43,7 @@ func (g *Gate) OpenChecked(ctx context.Context, contributions, shares []*Message
 	if err := g.step(Deal, Share); err != nil {
 		return nil, err
 	}
-	in, err := g.all(Contribution, len(g.Plan.Units), g.budget.Ciphertexts, contributions)
+	in, err := g.each(Contribution, len(g.Plan.Units), g.parts, contributions)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +84,11 @@ func (g *Gate) OpenChecked(ctx context.Context, contributions, shares []*Message
 		for _, o := range g.Plan.Openers {
 			args = append(args, by[o].Parts[1+k])
 		}
-		out, err := g.Engine.Do(ctx, OpOpen, args...)
+		op := OpOpen
+		if k >= g.budget.Ciphertexts {
+			op = OpOpenProduct
+		}
+		out, err := g.Engine.Do(ctx, op, args...)
 		if err != nil {
 			return nil, g.abort(Share, "", nil, err)
 		}
@@ -98,14 +99,17 @@ func (g *Gate) OpenChecked(ctx context.Context, contributions, shares []*Message
 		clear(out[0])
 		opened = append(opened, v)
 	}
-	cells, err := g.Plan.Layout.read(opened, len(g.Plan.Units))
+	cells, err := g.Plan.Layout.read(opened[:g.budget.Ciphertexts], len(g.Plan.Units))
+	r := &Result{Epoch: g.Plan.Epoch, Cells: cells, Budget: g.budget, Threshold: g.Plan.Threshold, Sum: digest}
+	if err == nil {
+		r.Sides, r.Terms, err = g.terms(opened)
+	}
 	for _, v := range opened {
 		clear(v)
 	}
 	if err != nil {
 		return nil, g.abort(Share, "", nil, err)
 	}
-	r := &Result{Epoch: g.Plan.Epoch, Cells: cells, Budget: g.budget, Threshold: g.Plan.Threshold, Sum: digest}
 	for _, u := range g.Plan.Units {
 		r.Units = append(r.Units, u.ID)
 	}

@@ -42,6 +42,7 @@ type Layout struct {
 	Cells    []string // group keys, public and distinct: what a group is called
 	Columns  int      // of a unit's rows
 	Measures []Measure
+	Products *Products // instead of cells and measures: inner products over two units' columns
 }
 
 // moment is a total of a measure.
@@ -149,10 +150,21 @@ func (l *Layout) evidence() (n int) {
 	return n
 }
 
-func (l *Layout) slots(units int) int { return len(l.Cells) * (l.totals() + units*l.evidence()) }
+func (l *Layout) slots(units int) int {
+	if l.Products != nil {
+		return l.Products.evidence(0) + l.Products.evidence(1)
+	}
+	return len(l.Cells) * (l.totals() + units*l.evidence())
+}
 
 func (l *Layout) check() []sandbox.Reason {
 	var why []sandbox.Reason
+	if l.Products != nil {
+		if len(l.Cells)+len(l.Measures)+l.Columns > 0 {
+			return []sandbox.Reason{{Code: "he.layout", Rule: "a layout has cells and measures, or products", Change: "ask it in parts"}}
+		}
+		return l.Products.check(0)
+	}
 	add := func(rule, change string) {
 		why = append(why, sandbox.Reason{Code: "he.layout", Rule: rule, Change: change})
 	}
@@ -193,6 +205,9 @@ func (l *Layout) encode() []byte {
 		for _, v := range []int{m.X, m.Y, m.Labels, m.Scale, m.ScaleY} {
 			b = binary.BigEndian.AppendUint32(b, uint32(v))
 		}
+	}
+	if l.Products != nil {
+		b = l.Products.encode(b)
 	}
 	return b
 }

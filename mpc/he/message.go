@@ -18,10 +18,11 @@ const (
 	Deal                         // 门限分发: a unit's part shared among all units, sealed to each
 	Contribution                 // 密文: a unit's vector
 	Share                        // 解密份额: an opener's, to the gate
-	lastKind     = Share
+	RelinShare                   // 重线性化密钥份额: a party's second share of the key that products are brought back by
+	lastKind     = RelinShare
 )
 
-var kindNames = [...]string{"", "commitment", "key share", "deal", "contribution", "share"}
+var kindNames = [...]string{"", "commitment", "key share", "deal", "contribution", "share", "relinearisation share"}
 
 func (k Kind) String() string {
 	if k == 0 || k > lastKind {
@@ -76,7 +77,7 @@ func (m *Message) check(p *Plan, digest [sm.Size]byte, kind Kind) error {
 	if m.Plan != digest {
 		return bad(sandbox.Conflict, "is of this plan and epoch")
 	}
-	if m.From < 0 || m.From > len(p.Units) || kind != Commitment && kind != KeyShare && m.From == len(p.Units) {
+	if m.From < 0 || m.From > len(p.Units) || kind != Commitment && kind != KeyShare && kind != RelinShare && m.From == len(p.Units) {
 		return bad(sandbox.Denied, "is by a party that has a part in this step")
 	}
 	who := p.Gate

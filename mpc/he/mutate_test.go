@@ -141,7 +141,7 @@ func TestRandomSums(t *testing.T) {
 	const units, threshold = 3, 2
 	var b Budget
 	b.Ciphertexts = 1
-	budgetOf(&b, p.Set, units, threshold)
+	budgetOf(&b, p.Set, units, threshold, nil)
 	k := newCollectiveKey(t, SumSet, units, threshold)
 	points := []byte{1, 3}
 	edge := (int64(p.T/2) - 1) / units
@@ -179,7 +179,7 @@ func TestBudgetIsTight(t *testing.T) {
 	p, _ := paramsOf(SumSet)
 	var b Budget
 	b.Ciphertexts = 1
-	budgetOf(&b, p.Set, 3, 3)
+	budgetOf(&b, p.Set, 3, 3, nil)
 	k := newCollectiveKey(t, SumSet, 3, 3)
 	wrong := func(flood int) bool {
 		ct := do(t, k.units[0], OpEncrypt, k.pub[0], appendInts(nil, []int64{1, 2, 3}))[0]
@@ -323,7 +323,7 @@ func TestPlanRefusals(t *testing.T) {
 	b.Ciphertexts = 1
 	narrow := sets[0]
 	narrow.Q = narrow.Q[:2]
-	if budgetOf(&b, narrow.derived(), 5, 3); b.Security >= MinSecurity {
+	if budgetOf(&b, narrow.derived(), 5, 3, nil); b.Security >= MinSecurity {
 		t.Errorf("two primes give %d bits", b.Security)
 	}
 }

@@ -70,6 +70,9 @@ type Partial struct {
 	first  []int         // per measure: its first moment and output
 	output []int
 	n      int // outputs
+
+	side    int      // of the layout's products
+	vectors [][]wide // by factor and place; nil: the unit holds no side
 }
 
 // NewPartial makes an empty one for a layout that a plan's check accepted.
@@ -167,6 +170,11 @@ func term(m moment, x, y int64) wide {
 // vector lays a unit's totals and its evidence out, in ciphertexts' worth of slots.
 func (p *Partial) vector(unit, units, slots int) ([][]int64, error) {
 	flat := make([]int64, p.layout.slots(units))
+	if p.vectors != nil {
+		if err := p.stated(flat); err != nil {
+			return nil, err
+		}
+	}
 	at := 0
 	for c := range p.totals {
 		k := 0

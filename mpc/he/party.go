@@ -51,9 +51,10 @@ type party struct {
 	set    Set
 	self   int // len(Units): the gate
 	stage  Kind
-	key    []byte // handle
-	public []byte // handle of the collective public key
-	share  []byte // of the public key
+	key    []byte   // handle
+	public []byte   // handle of the collective public key
+	share  [][]byte // of the public key; with products, and first of the relinearisation key
+	first  [][]byte // everybody's first shares of the relinearisation key
 	commit [][]byte
 	ended  error
 }
@@ -154,6 +155,11 @@ func (p *party) member(i int) sandbox.PartyID {
 
 // all wants one message of a kind from each of the first n parties, in any order, with so many parts, and gives them in order.
 func (p *party) all(kind Kind, n, parts int, in []*Message) ([]*Message, error) {
+	return p.each(kind, n, func(int) int { return parts }, in)
+}
+
+// each is all where numbers of parts differ.
+func (p *party) each(kind Kind, n int, parts func(from int) int, in []*Message) ([]*Message, error) {
 	out := make([]*Message, n)
 	for _, m := range in {
 		if err := m.check(p.Plan, p.digest, kind); err != nil {
@@ -163,7 +169,7 @@ func (p *party) all(kind Kind, n, parts int, in []*Message) ([]*Message, error) 
 			}
 			return nil, p.abort(kind, who, m, err) // nobody's fault for sure: it was not proven to be anybody's
 		}
-		if m.From >= n || out[m.From] != nil || len(m.Parts) != parts {
+		if m.From >= n || out[m.From] != nil || len(m.Parts) != parts(m.From) {
 			return nil, p.abort(kind, p.member(m.From), m, fail(sandbox.Conflict, kind.String(), "comes once from each, whole"))
 		}
 		out[m.From] = m
@@ -186,7 +192,13 @@ func (p *party) Commit(ctx context.Context) (*Message, error) {
 	if err != nil {
 		return nil, p.abort(Commitment, "", nil, err)
 	}
-	p.key, p.share = out[0], out[1]
+	p.key, p.share = out[0], out[1:2]
+	if p.Plan.Layout.Products != nil {
+		if out, err = p.Engine.Do(ctx, OpRelinOne, p.key, p.relinSeed()); err != nil {
+			return nil, p.abort(Commitment, "", nil, err)
+		}
+		p.share = append(p.share, out[0])
+	}
 	d := p.committed(p.self, p.share)
 	return p.say(Commitment, d[:])
 }
@@ -197,9 +209,18 @@ func (p *party) seed() []byte {
 	return d[:]
 }
 
-func (p *party) committed(from int, share []byte) [sm.Size]byte {
-	d := sm.Sum(share)
-	return sm.Sum(sm.Frame([]byte("opdomain he commitment"), p.digest[:], []byte{byte(from)}, d[:]))
+func (p *party) relinSeed() []byte {
+	d := sm.Sum(sm.Frame([]byte("opdomain he relinearisation"), p.digest[:]))
+	return d[:]
+}
+
+func (p *party) committed(from int, shares [][]byte) [sm.Size]byte {
+	parts := [][]byte{[]byte("opdomain he commitment"), p.digest[:], {byte(from)}}
+	for _, s := range shares {
+		d := sm.Sum(s)
+		parts = append(parts, d[:])
+	}
+	return sm.Sum(sm.Frame(parts...))
 }
 
 func (p *party) say(kind Kind, parts ...[]byte) (*Message, error) {
@@ -226,21 +247,22 @@ func (p *party) Reveal(_ context.Context, commitments []*Message) (*Message, err
 		}
 		p.commit = append(p.commit, m.Parts[0])
 	}
-	return p.say(KeyShare, p.share)
+	return p.say(KeyShare, p.share...)
 }
 
 // agree checks the key shares against their commitments and makes the collective public key.
 func (p *party) agree(ctx context.Context, shares []*Message) error {
-	in, err := p.all(KeyShare, len(p.Plan.Units)+1, 1, shares)
+	in, err := p.all(KeyShare, len(p.Plan.Units)+1, len(p.share), shares)
 	if err != nil {
 		return err
 	}
 	args := [][]byte{[]byte(p.Plan.Set), p.seed()}
 	for i, m := range in {
-		if d := p.committed(i, m.Parts[0]); !bytes.Equal(d[:], p.commit[i]) {
+		if d := p.committed(i, m.Parts); !bytes.Equal(d[:], p.commit[i]) {
 			return p.abort(KeyShare, p.member(i), m, fail(sandbox.Tampered, "key share", "is the one committed to"))
 		}
 		args = append(args, m.Parts[0])
+		p.first = append(p.first, m.Parts[1:]...)
 	}
 	out, err := p.Engine.Do(ctx, OpPublicKey, args...)
 	if err != nil {
@@ -277,6 +299,15 @@ func (p *party) sum(ctx context.Context, in []*Message) (cts [][]byte, digest [s
 		}
 		cts = append(cts, out[0])
 		d := sm.Sum(out[0])
+		list = append(list, d[:])
+	}
+	products, err := p.products(ctx, in)
+	if err != nil {
+		return nil, digest, err
+	}
+	for _, ct := range products {
+		cts = append(cts, ct)
+		d := sm.Sum(ct)
 		list = append(list, d[:])
 	}
 	return cts, sm.Sum(sm.Frame(list...)), nil

@@ -53,6 +53,7 @@ type Budget struct {
 	NoiseBits   int // the ciphertext noise that it hides is below 2^NoiseBits
 	Security    int // −log2 of the statistical distance of all shares of the epoch from ones that hide the noise wholly
 	Ciphertexts int // a unit's
+	Products    int // ciphertexts that are products, which each opener shares beside those
 	Bytes       int // a unit sends as ciphertexts
 	Values      int // slots that hold a value
 }
@@ -73,8 +74,12 @@ func (p *Plan) Check() (Budget, []sandbox.Reason) {
 		return Budget{}, why
 	}
 	n := len(p.Units)
-	if n < MinUnits || n > MaxUnits {
-		add("he.units", fmt.Sprintf("%d to %d units contribute", MinUnits, MaxUnits), "name more units, or fewer")
+	least := MinUnits
+	if p.Layout.Products != nil {
+		least = 2 // no total of one unit's rows is among what opens
+	}
+	if n < least || n > MaxUnits {
+		add("he.units", fmt.Sprintf("%d to %d units contribute", least, MaxUnits), "name more units, or fewer")
 		return Budget{}, why
 	}
 	seen := map[sandbox.PartyID]bool{}
@@ -99,7 +104,13 @@ func (p *Plan) Check() (Budget, []sandbox.Reason) {
 	if p.Epoch == 0 {
 		add("he.epoch", "epochs count from 1", "the first try is epoch 1")
 	}
-	if why = append(why, p.Layout.check()...); len(why) > 0 {
+	why = append(why, p.Layout.check()...)
+	if x := p.Layout.Products; len(why) == 0 && (x != nil) != (set.Depth == 1) {
+		add("he.set", "products run with the set that has a multiplication, and nothing else does", fmt.Sprintf("use %s for products, %s or %s otherwise", ProductSet, SumSet, StatisticsSet))
+	} else if len(why) == 0 && x != nil {
+		why = append(why, x.check(n)...)
+	}
+	if len(why) > 0 {
 		return Budget{}, why
 	}
 	slots := p.Layout.slots(n)
@@ -110,7 +121,20 @@ func (p *Plan) Check() (Budget, []sandbox.Reason) {
 	}
 	b := Budget{Values: slots, Ciphertexts: (slots + per - 1) / per}
 	b.Bytes = b.Ciphertexts * set.CiphertextBytes()
-	budgetOf(&b, set, n, p.Threshold)
+	if x := p.Layout.Products; x != nil {
+		b.Products = x.outputs()
+		side := max(x.ciphertexts(0, 1<<set.LogN), x.ciphertexts(1, 1<<set.LogN))
+		b.Bytes += b.Products*set.CiphertextBytes() + side*(2*len(set.Q)*word<<set.LogN)
+		if b.Products > MaxCiphertexts || b.Ciphertexts+b.Products+side > maxParts || b.Bytes > maxMessage-1<<20 {
+			add("he.size", fmt.Sprintf("a unit sends at most %d MiB, and %d products", maxMessage>>20-1, MaxCiphertexts), "fewer measures, groups or subjects, or narrower ranges")
+			return Budget{}, why
+		}
+	}
+	hidden, fits := budgetOf(&b, set, n, p.Threshold, p.Layout.Products)
+	if !fits || hidden < MinSecurity {
+		add("he.noise", fmt.Sprintf("a product stays within the modulus, and the shares of its key hide their noise to %d bits; this plan reaches %d", MinSecurity, hidden), "fewer units")
+		return Budget{}, why
+	}
 	if b.Security < MinSecurity {
 		add("he.noise", fmt.Sprintf("shares hide the noise to %d bits; this plan reaches %d", MinSecurity, b.Security), fmt.Sprintf("use %s, or fewer units or cells", StatisticsSet))
 		return Budget{}, why
@@ -120,14 +144,21 @@ func (p *Plan) Check() (Budget, []sandbox.Reason) {
 
 // budgetOf finds the widest flooding under which T·(noise + openers·(2^b + 32)) < Q/4 for n contributors whose part secrets, with the
 // gate's, add up to a secret of norm n+1. A quarter, not half: the decoder's own rounding gets the last bit.
-func budgetOf(b *Budget, set Set, n, openers int) {
+func budgetOf(b *Budget, set Set, n, openers int, x *Products) (hidden int, fits bool) {
 	q := big.NewInt(1)
-	for _, m := range set.Q {
+	for _, m := range set.Q[:set.Shared] {
 		q.Mul(q, new(big.Int).SetUint64(m))
 	}
 	// A fresh ciphertext: |u·e + e0 + e1·s| ≤ N·(n+1)·B + B + N·(n+1)·B, and n of them are added.
 	noise := big.NewInt(int64(2*(n+1))<<set.LogN*errorBound + errorBound)
+	hidden, fits = MinSecurity, true
+	fresh := new(big.Int).Set(noise)
 	noise.Mul(noise, big.NewInt(int64(n)))
+	if x != nil { // the masks of n units, and the product
+		var of *big.Int
+		of, hidden, fits = x.noise(set, n, fresh)
+		noise.Add(noise, of)
+	}
 	room := new(big.Int).Rsh(q, 2)
 	room.Div(room, new(big.Int).SetUint64(set.T)).Sub(room, noise)
 	room.Div(room, big.NewInt(int64(openers))).Sub(room, big.NewInt(shareBound))
@@ -135,11 +166,12 @@ func budgetOf(b *Budget, set Set, n, openers int) {
 	b.Flooding = min(room.BitLen()-1, maxFlood)
 	if room.Sign() <= 0 || b.Flooding < 1 {
 		b.Flooding, b.Security = 0, 0
-		return
+		return hidden, fits
 	}
 	// Distance of one share: N·noise/2^(b+1); all shares of the epoch add up.
-	shares := big.NewInt(int64(openers * b.Ciphertexts))
+	shares := big.NewInt(int64(openers * (b.Ciphertexts + b.Products)))
 	b.Security = b.Flooding + 1 - set.LogN - b.NoiseBits - shares.BitLen()
+	return hidden, fits
 }
 
 // Digest (计划摘要) binds everything a plan says.

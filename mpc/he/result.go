@@ -35,6 +35,8 @@ type Result struct {
 	Epoch uint64
 	Units []sandbox.PartyID
 	Cells []ResultCell
+	Terms []*big.Int // of a layout with products: its terms
+	Sides [2][]Side  // and what the holders of its factors state of them
 
 	Budget    Budget
 	Threshold int           // units that, with the gate, could open single contributions

@@ -20,6 +20,7 @@ type SetName string
 const (
 	SumSet        SetName = "sum-13"        // 汇总: additions only, 8,192 slots, 48 bytes a value
 	StatisticsSet SetName = "statistics-14" // 统计: additions only, 16,384 slots, wider flooding for many units and many ciphertexts
+	ProductSet    SetName = "product-14"    // 关联: one multiplication of ciphertexts, 8,190 subjects a ciphertext
 	ScoringSet    SetName = "scoring-14"    // 评分: CKKS, four multiplications deep, 8,192 customers a call
 )
 
@@ -35,6 +36,7 @@ type Set struct {
 	MaxLogQP int      // the cap at 128 bits for this ring degree
 	LogQP    int      // rounded up
 	Depth    int      // multiplications one after the other
+	Shared   int      // moduli of what decryption shares are of, the others were used up before; 0: all
 }
 
 // capsHE18 and capsBCC24 bound log2(QP) at 128 bits of classical security for a ternary secret, by log2 of the ring degree: the
@@ -52,6 +54,9 @@ var sets = []Set{
 		Q: []uint64{288230376151760897, 288230376152137729, 288230376152154113}},
 	{Name: StatisticsSet, Scheme: "BGV", LogN: 14, T: 70368743587841,
 		Q: []uint64{288230376152137729, 288230376152727553, 288230376150630401, 288230376149975041}},
+	{Name: ProductSet, Scheme: "BGV", LogN: 14, T: 144115188075593729, Depth: 1, Shared: 3,
+		Q: []uint64{288230376150630401, 288230376149975041, 288230376147582977, 288230376147386369, 288230376147320833},
+		P: []uint64{2305843009211662337, 2305843009211596801}},
 	{Name: ScoringSet, Scheme: "CKKS", LogN: 14, LogScale: 55, Depth: 4,
 		Q: []uint64{1152921504606748673, 36028797019389953, 36028797019488257, 36028797020209153, 36028797017456641},
 		P: []uint64{2305843009211662337}},
@@ -73,11 +78,14 @@ func (s Set) derived() Set {
 	}
 	s.MaxLogQP = Cap(s.LogN)
 	s.LogQP = logProduct(s.Q, s.P)
+	if s.Shared == 0 {
+		s.Shared = len(s.Q)
+	}
 	return s
 }
 
-// CiphertextBytes is the size of one fresh ciphertext under a public key.
-func (s Set) CiphertextBytes() int { return 2 * len(s.Q) * 8 << s.LogN }
+// CiphertextBytes is the size of one ciphertext under a public key that decryption shares are of: without products, of every one.
+func (s Set) CiphertextBytes() int { return 2 * s.Shared * 8 << s.LogN }
 
 // OwnBytes is the size of one under the sender's own secret key: the second half is drawn from a seed, which stands for it.
 func (s Set) OwnBytes() int { return len(s.Q)*8<<s.LogN + seedSize }
@@ -153,6 +161,9 @@ func logProduct(lists ...[]uint64) int {
 
 // level is the index of the last modulus of a fresh ciphertext.
 func (r *params) level() int { return len(r.Q) - 1 }
+
+// shared is the level of what decryption shares are of.
+func (r *params) shared() int { return r.Shared - 1 }
 
 func (r *params) n() int { return 1 << r.LogN }
 

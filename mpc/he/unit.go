@@ -36,12 +36,9 @@ func dealContext(plan [sm.Size]byte, from, to int) string {
 	return "opdomain he deal " + hex.EncodeToString(plan[:]) + hex.EncodeToString([]byte{byte(from), byte(to)})
 }
 
-// Deal takes everybody's key shares and shares this unit's part of the key among all units, sealed to each.
+// Deal takes everybody's key shares, with products everybody's relinearisation shares, and shares this unit's part of the key among all units, sealed to each.
 func (u *Unit) Deal(ctx context.Context, shares []*Message) (*Message, error) {
-	if err := u.step(KeyShare, Deal); err != nil {
-		return nil, err
-	}
-	if err := u.agree(ctx, shares); err != nil {
+	if err := u.keys(ctx, shares); err != nil {
 		return nil, err
 	}
 	n := len(u.Plan.Units)
@@ -120,6 +117,11 @@ func (u *Unit) Contribute(ctx context.Context, p *Partial) (*Message, error) {
 		}
 		cts = append(cts, out[0])
 	}
+	more, err := u.multiplied(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	cts = append(cts, more...)
 	if u.own, err = u.say(Contribution, cts...); err != nil {
 		return nil, err
 	}
@@ -136,7 +138,7 @@ func (u *Unit) Share(ctx context.Context, contributions []*Message) (*Message, e
 	if !u.Plan.opens(u.self) {
 		return nil, u.abort(Share, u.member(u.self), nil, fail(sandbox.Denied, "share", "is by an opener of the plan"))
 	}
-	in, err := u.all(Contribution, len(u.Plan.Units), u.budget.Ciphertexts, contributions)
+	in, err := u.each(Contribution, len(u.Plan.Units), u.parts, contributions)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,252 @@
+package he
+
+import (
+	"context"
+	"encoding/binary"
+	"math/big"
+	mrand "math/rand/v2"
+	"testing"
+
+	"github.com/tuneinsight/lattigo/v5/he/heint"
+)
+
+// TestProduct multiplies encrypted vectors of two units under the key of all: the gate reads inner products and nothing beside them.
+func TestProduct(t *testing.T) {
+	k := newCollectiveKey(t, ProductSet, 3, 2)
+	p, _ := paramsOf(ProductSet)
+	seed := mrand.Uint64()
+	r := mrand.New(mrand.NewPCG(seed, 3))
+	t.Logf("seed %d", seed)
+	d := productLength(p.n())
+	draw := func(n int) []int64 {
+		v := make([]int64, n)
+		for i := range v {
+			v[i] = r.Int64N(1<<21) - 1<<20
+		}
+		return v
+	}
+	a, b := [][]int64{draw(d), draw(100)}, [][]int64{draw(d), draw(d)}
+	var factors [][]byte
+	for _, v := range a {
+		factors = append(factors, do(t, k.units[0], OpEncryptFactor, k.pub[0], []byte{0}, appendInts(nil, v))[0])
+	}
+	for _, v := range b {
+		factors = append(factors, do(t, k.units[1], OpEncryptFactor, k.pub[1], []byte{1}, appendInts(nil, v))[0])
+	}
+	dot := func(x, y []int64) (s int64) {
+		for i := range min(len(x), len(y)) {
+			s += x[i] * y[i]
+		}
+		return s
+	}
+	for _, pairs := range [][]byte{{0, 0}, {1, 1}, {0, 1, 1, 0}} {
+		want := int64(0)
+		for i := 0; i < len(pairs); i += 2 {
+			want += dot(a[pairs[i]], b[pairs[i+1]])
+		}
+		args := append([][]byte{k.pub[0], pairs, {2, 2}}, factors...)
+		for u := range k.units {
+			args = append(args, do(t, k.units[u], OpMask, k.pub[u])[0])
+		}
+		ct := do(t, k.units[0], OpProduct, args...)[0]
+		args[0] = k.pub[2]
+		if string(do(t, k.units[2], OpProduct, args...)[0]) != string(ct) {
+			t.Fatal("two units compute different products")
+		}
+		open := [][]byte{k.gateKey, ct}
+		for _, x := range []byte{1, 3} {
+			open = append(open, do(t, k.units[x-1], OpPartial, k.handles[x-1], []byte{100}, []byte{x}, []byte{1, 3}, ct)[0])
+		}
+		got := do(t, k.gate, OpOpenProduct, open...)[0]
+		if int64(binary.LittleEndian.Uint64(got)) != want {
+			t.Errorf("pairs %v: the inner product is wrong", pairs)
+		}
+		for i := range checkSlots {
+			if int64(binary.LittleEndian.Uint64(got[word*(1+i):])) != 3 {
+				t.Errorf("pairs %v: a check is not the number of units", pairs)
+			}
+		}
+	}
+}
+
+// productLayout is of two sides over so many subjects: numbers of rows, values of the widest range, squares.
+func productLayout(subjects int, bits ...int) Layout {
+	x := &Products{Subjects: subjects, Holders: [2]int{0, 2}, Factors: [2][]Factor{{{Bits: bits[0]}, {Bits: bits[1]}}, {{Bits: bits[2]}, {Bits: bits[3]}}},
+		Terms: []Term{{0, 0}, {1, 1}}}
+	return Layout{Products: x}
+}
+
+// side draws a side: places without rows, small values, values at both ends of the range.
+func side(t testing.TB, l *Layout, which int, r *mrand.Rand) (*Partial, [][]*big.Int) {
+	p, err := NewSide(l, which)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out [][]*big.Int
+	for f, x := range l.Products.Factors[which] {
+		v := make([]*big.Int, l.Products.Subjects)
+		for s := range v {
+			v[s] = new(big.Int)
+			var a, b int64 = 0, 1
+			switch most := int64(1)<<min(x.Bits, 47) - 1; r.IntN(4) {
+			case 0:
+				a = most
+			case 1:
+				a = -most
+			case 2:
+				a = r.Int64N(2*most+1) - most
+			}
+			if x.Bits > 93 {
+				b = 1<<47 - 1
+			}
+			if a != 0 {
+				if err := p.AddTo(f, s, a, b); err != nil {
+					t.Fatal(err)
+				}
+				v[s].Mul(big.NewInt(a), big.NewInt(b))
+			}
+		}
+		out = append(out, v)
+	}
+	return p, out
+}
+
+// TestProductEpoch runs whole epochs with products and holds every term, and what the holders state, to plain integers.
+func TestProductEpoch(t *testing.T) {
+	c := newCast(t, 3)
+	for i, x := range []struct {
+		subjects int
+		bits     []int
+	}{{50, []int{1, 47, 1, 94}}, {8191, []int{1, 20, 1, 20}}} {
+		seed := mrand.Uint64()
+		t.Logf("seed %d", seed)
+		r := mrand.New(mrand.NewPCG(seed, 4))
+		l := productLayout(x.subjects, x.bits...)
+		plan := c.plan(uint64(i+1), 2, []int{1, 2}, l)
+		plan.Set = ProductSet
+		e := c.begin(plan)
+		pa, a := side(t, &l, 0, r)
+		pb, b := side(t, &l, 1, r)
+		none, err := NewPartial(&l)
+		c.ok(err)
+		c.contribute(e, []*Partial{pa, none, pb})
+		got, err := e.gate.Open(context.Background(), e.contribs, c.shares(e))
+		c.ok(err)
+		for k, term := range l.Products.Terms {
+			want := new(big.Int)
+			for s := range x.subjects {
+				want.Add(want, new(big.Int).Mul(a[term.Left][s], b[term.Right][s]))
+			}
+			if got.Terms[k].Cmp(want) != 0 {
+				t.Errorf("%d subjects, term %d is wrong", x.subjects, k)
+			}
+		}
+		for which, factors := range [][][]*big.Int{a, b} {
+			for f, v := range factors {
+				n, top := int64(0), new(big.Int)
+				for _, w := range v {
+					if w.Sign() != 0 {
+						n++
+					}
+					if w.CmpAbs(top) > 0 {
+						top.Abs(w)
+					}
+				}
+				if s := got.Sides[which][f]; s.Subjects != n || s.Top.Cmp(top) != 0 {
+					t.Errorf("%d subjects: the evidence of side %d, factor %d differs", x.subjects, which, f)
+				}
+			}
+		}
+	}
+}
+
+// TestProductNoise opens products of the worst plaintexts: their noise is below what the linter states, and flooding much beyond what it allows
+// opens wrongly.
+func TestProductNoise(t *testing.T) {
+	k := newCollectiveKey(t, ProductSet, 3, 3)
+	p, _ := paramsOf(ProductSet)
+	l := productLayout(productLength(p.n()), 20, 20, 20, 20)
+	b := Budget{Ciphertexts: 1, Products: 4}
+	hidden, fits := budgetOf(&b, p.Set, 3, 3, l.Products)
+	if !fits || hidden < MinSecurity || b.Security < MinSecurity {
+		t.Fatalf("three units have no budget: %d bits of the key's shares, %d of the openers'", hidden, b.Security)
+	}
+	v := make([]int64, productLength(p.n()))
+	for i := range v {
+		v[i] = int64(p.T/2) - 1 - int64(i%7) // as large as plaintexts are, whatever their product is modulo T
+	}
+	args := [][]byte{k.pub[0], {0, 0}, {1, 1}, do(t, k.units[0], OpEncryptFactor, k.pub[0], []byte{0}, appendInts(nil, v))[0],
+		do(t, k.units[1], OpEncryptFactor, k.pub[1], []byte{1}, appendInts(nil, v))[0]}
+	for u := range k.units {
+		args = append(args, do(t, k.units[u], OpMask, k.pub[u])[0])
+	}
+	ct := do(t, k.units[0], OpProduct, args...)[0]
+	want := new(big.Int)
+	for i := range v {
+		want.Add(want, new(big.Int).Mul(big.NewInt(v[i]), big.NewInt(v[i])))
+	}
+	want.Mod(want, new(big.Int).SetUint64(p.T))
+	open := func(flood byte) (int64, bool) {
+		parts := [][]byte{k.gateKey, ct}
+		for i, e := range k.units {
+			kp, err := key[*keyPart](e.(*Local), k.handles[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			clear(kp.issued) // the same ciphertext again, in a test only
+			parts = append(parts, do(t, e, OpPartial, k.handles[i], []byte{flood}, []byte{byte(i + 1)}, []byte{1, 2, 3}, ct)[0])
+		}
+		out := do(t, k.gate, OpOpenProduct, parts...)[0]
+		checked := true
+		for i := range checkSlots {
+			checked = checked && binary.LittleEndian.Uint64(out[word*(1+i):]) == 3
+		}
+		return int64(binary.LittleEndian.Uint64(out)), checked
+	}
+	got, checked := open(byte(b.Flooding))
+	if g := new(big.Int).Mod(big.NewInt(got), new(big.Int).SetUint64(p.T)); g.Cmp(want) != 0 || !checked {
+		t.Error("with the flooding that the linter allows, a product opens wrongly")
+	}
+	if _, checked := open(byte(b.Flooding + 6)); checked {
+		t.Errorf("the linter allows 2^%d; six bits more open rightly", b.Flooding)
+	}
+
+	// The noise itself: the phase of the product under all parts of the key, less what it decodes to.
+	r := p.rlwe.RingQ().AtLevel(p.shared())
+	sum := heint.NewCiphertext(p.bgv, 1, p.shared())
+	if err := readPolys("ciphertext", ct, p.Q[:p.Shared], sum.Value...); err != nil {
+		t.Fatal(err)
+	}
+	phase, one := r.NewPoly(), r.NewPoly()
+	phase.Copy(sum.Value[0])
+	for i, e := range append(k.units[:3:3], k.gate) {
+		h := k.gateKey
+		if i < 3 {
+			h = k.handles[i]
+		}
+		kp, err := key[*keyPart](e.(*Local), h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.MulCoeffsMontgomery(sum.Value[1], kp.secret.Value.Q, one)
+		r.Add(phase, one, phase)
+	}
+	r.MulScalar(phase, p.T, phase) // m + T·noise
+	r.INTT(phase, phase)
+	values := make([]*big.Int, p.n())
+	for i := range values {
+		values[i] = new(big.Int)
+	}
+	r.PolyToBigintCentered(phase, 1, values)
+	most := new(big.Int)
+	for _, v := range values {
+		if v.CmpAbs(most) > 0 {
+			most.Abs(v)
+		}
+	}
+	most.Quo(most, new(big.Int).SetUint64(p.T))
+	t.Logf("noise of %d bits, below 2^%d; flooding 2^%d hides it to %d bits, the key's to %d", most.BitLen(), b.NoiseBits, b.Flooding, b.Security, hidden)
+	if most.BitLen() > b.NoiseBits || most.BitLen() < 5 {
+		t.Errorf("noise of %d bits, stated below 2^%d", most.BitLen(), b.NoiseBits)
+	}
+}
