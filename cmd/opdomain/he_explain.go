@@ -26,6 +26,8 @@ type heExplained struct {
 	Groups      int              `json:"groups,omitempty"`
 	Values      int              `json:"values,omitempty"`
 	Ciphertexts int              `json:"ciphertexts,omitempty"` // of a unit
+	Products    int              `json:"products,omitempty"`    // of two units' columns
+	People      int              `json:"people,omitempty"`      // that products are over, at most, by this explanation
 	Bytes       int              `json:"bytes,omitempty"`       // of a unit
 	Stops       []sandbox.Reason `json:"stops,omitempty"`
 }
@@ -76,6 +78,9 @@ every operator of it does: what a row says by itself is taken at its unit, total
 }
 
 func heExplain(d query.Derivation, units int) (heExplained, error) {
+	if len(d.Inputs) == 2 {
+		return heExplainJoined(d), nil
+	}
 	q, why := spec.Compile(d, nil)
 	if len(why) > 0 {
 		return heExplained{Stops: why}, nil
@@ -93,10 +98,23 @@ func heExplain(d query.Derivation, units int) (heExplained, error) {
 	return heExplained{}, errors.New("he explain: the set for sums is registered")
 }
 
+// heExplainJoined supposes that two units hold an input each, of as many people as one ciphertext holds.
+func heExplainJoined(d query.Derivation) heExplained {
+	const people = 8190
+	j, why := spec.CompileJoined(d, nil, spec.Placement{Holders: [2]int{0, 1}, Subjects: people})
+	if len(why) > 0 {
+		return heExplained{Stops: why}
+	}
+	return heExplained{Runs: true, Set: he.ProductSet, Groups: len(j.Labels), Products: len(j.Layout.Products.Terms), People: people}
+}
+
 func printHE(w io.Writer, units int, all []heExplained) {
 	for i, x := range all {
 		fmt.Fprintf(w, "question %d 查询, of %s:\n  %s\n", i+1, x.Table, strings.ReplaceAll(strings.TrimSpace(x.Question), "\n", "\n  "))
-		if x.Runs {
+		switch {
+		case x.Products > 0:
+			fmt.Fprintf(w, "runs on ciphertexts 可密态计算: %d groups, %d products of two units' columns over up to %d people on an agreed list, with %s\n", x.Groups, x.Products, x.People, x.Set)
+		case x.Runs:
 			fmt.Fprintf(w, "runs on ciphertexts 可密态计算: %d groups, %d values of %d units in %d ciphertexts of %s, %d kB a unit\n", x.Groups, x.Values, units, x.Ciphertexts, x.Set, x.Bytes/1000)
 		}
 		for _, s := range x.Stops {

@@ -13,7 +13,17 @@
 //
 // Supported: count, sum, mean, variance, stddev, histogram, covariance, correlation, ratio, dot over rows that each unit holds whole. Totals are
 // exact; the last step of a mean or its kin is taken at the gate, rounded as the columnar engine rounds. Instead says what stops here and
-// what would do. No ciphertexts are multiplied: a correlation of columns that different units hold is not here.
+// what would do. Package spec compiles questions to layouts.
+//
+// # Products
+//
+// Layout.Products are inner products of columns that two units hold of the same people, in the order of an agreed list: correlations, counts
+// and totals of joined rows. One multiplication of ciphertexts, in a set of its own; its relinearisation key is made by all parties, in
+// one step more (Relinearize), flooded with noise of our own because the key's noise mixes one's secret with errors that others know. A
+// product stands in one coefficient of a ciphertext; each unit masks all others. All that a product is of is in the contributions, so that each opener
+// and the gate compute it anew; the library's base conversion uses float64, so parties on machines of different kinds may disagree, and
+// abort. What a holder states of its factors (people, largest value) bounds what may open. The list tells both units, and whoever made it, who stands
+// on it: it is the job's to agree, as a cohort or through mpc/psi.
 //
 // Security model: units follow the protocol, and any of them, with the carrier, may pool what they see, up to one less than the threshold
 // together with the gate. Beyond that, each message is signed for its plan, keys are committed to before they are shown, and four slots of

@@ -293,6 +293,29 @@ func TestPlanRefusals(t *testing.T) {
 		{"he.layout", func(p *Plan) { p.Layout.Measures[0].X = 9 }},
 		{"he.operator", func(p *Plan) { p.Layout.Measures[0].Func = sandbox.Quantile }},
 		{"he.operator", func(p *Plan) { p.Layout.Measures[0].Func = sandbox.Subjects }},
+		{"", func(p *Plan) { p.Set, p.Layout = ProductSet, smallProducts() }},
+		{"he.set", func(p *Plan) { p.Layout = smallProducts() }},
+		{"he.set", func(p *Plan) { p.Set = ProductSet }},
+		{"he.layout", func(p *Plan) { p.Set, p.Layout = ProductSet, smallProducts(); p.Layout.Products.Holders[1] = 5 }},
+		{"he.layout", func(p *Plan) { p.Set, p.Layout = ProductSet, smallProducts(); p.Layout.Products.Holders[1] = 0 }},
+		{"he.layout", func(p *Plan) { p.Set, p.Layout = ProductSet, smallProducts(); p.Layout.Products.Terms[0].Left = 1 }},
+		{"he.layout", func(p *Plan) {
+			p.Set, p.Layout = ProductSet, smallProducts()
+			p.Layout.Products.Factors[0][0].Bits = MaxBits + 1
+		}},
+		{"he.layout", func(p *Plan) { p.Set, p.Layout = ProductSet, smallProducts(); p.Layout.Columns = 1 }},
+		{"he.size", func(p *Plan) {
+			p.Set, p.Layout = ProductSet, smallProducts()
+			p.Layout.Products.Subjects, p.Layout.Products.Factors[0][0].Bits = MaxSubjects, MaxBits
+		}},
+		{"he.noise", func(p *Plan) {
+			p.Set, p.Layout, p.Units = ProductSet, smallProducts(), nil
+			for i := range MaxUnits {
+				p.Units = append(p.Units, Member{ID: sandbox.PartyID(strconv.Itoa(i)), Verify: c.sign[0].Public(), Seal: c.open[0].Public()})
+				p.Openers = append(p.Openers, i)
+			}
+			p.Openers, p.Threshold = p.Openers[3:], MaxUnits
+		}},
 		{"he.size", func(p *Plan) {
 			p.Layout.Cells = nil
 			for i := range MaxCells {

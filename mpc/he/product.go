@@ -14,7 +14,7 @@ const (
 	MaxSubjects = 65_520 // 对齐名册: places of the list that both sides stand by
 	MaxFactors  = 64     // of a side
 	MaxTerms    = 64
-	MaxBits     = 100 // of one value of a factor
+	MaxBits     = 110 // of one value of a factor
 	maxDigits   = 8   // of one value
 )
 

@@ -2,12 +2,16 @@ package he
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"math/big"
 	mrand "math/rand/v2"
 	"testing"
 
 	"github.com/tuneinsight/lattigo/v5/he/heint"
+
+	"github.com/opdomain/opdomain/sandbox"
 )
 
 // TestProduct multiplies encrypted vectors of two units under the key of all: the gate reads inner products and nothing beside them.
@@ -248,5 +252,155 @@ func TestProductNoise(t *testing.T) {
 	t.Logf("noise of %d bits, below 2^%d; flooding 2^%d hides it to %d bits, the key's to %d", most.BitLen(), b.NoiseBits, b.Flooding, b.Security, hidden)
 	if most.BitLen() > b.NoiseBits || most.BitLen() < 5 {
 		t.Errorf("noise of %d bits, stated below 2^%d", most.BitLen(), b.NoiseBits)
+	}
+}
+
+// smallProducts is one term of one product.
+func smallProducts() Layout {
+	return Layout{Products: &Products{Subjects: 3, Holders: [2]int{0, 2}, Factors: [2][]Factor{{{Bits: 4}}, {{Bits: 4}}}, Terms: []Term{{0, 0}}}}
+}
+
+// TestProductFaults lists what may go wrong with a product beside what may with a sum: each is one typed abort.
+func TestProductFaults(t *testing.T) {
+	c, ctx, l := newCast(t, 3), context.Background(), smallProducts()
+	n := uint64(0)
+	plan := func() *Plan {
+		n++
+		p := c.plan(n, 2, []int{0, 2}, l)
+		p.Set = ProductSet
+		return p
+	}
+	sides := func() []*Partial {
+		var out []*Partial
+		for _, which := range []int{0, -1, 1} {
+			p, err := NewPartial(&l)
+			if which >= 0 {
+				p, err = NewSide(&l, which)
+			}
+			c.ok(err)
+			for s := range 3 * min(1, which+1) {
+				c.ok(p.AddTo(0, s, int64(s+2), 1))
+			}
+			out = append(out, p)
+		}
+		return out
+	}
+
+	// Keys: a first share that was not committed to, a second share of another, a step taken twice.
+	p := plan()
+	var all []*party
+	for i := range 4 {
+		q, err := newParty(Config{Plan: p, Engine: NewLocal(rand.Reader), Sign: c.sign[i], Open: c.open[i], Ledger: c.ledgers[i], Rand: rand.Reader}, i)
+		c.ok(err)
+		all = append(all, q)
+	}
+	var commits, keys, seconds []*Message
+	for _, q := range all {
+		m, err := q.Commit(ctx)
+		c.ok(err)
+		commits = append(commits, m)
+	}
+	for _, q := range all {
+		m, err := q.Reveal(ctx, commits)
+		c.ok(err)
+		keys = append(keys, m)
+	}
+	m, err := sign(rand.Reader, c.sign[2], KeyShare, p.Digest(), 2, keys[2].Parts[0], keys[1].Parts[1])
+	c.ok(err)
+	_, err = all[1].Relinearize(ctx, []*Message{keys[0], keys[1], m, keys[3]})
+	aborted(t, err, sandbox.Tampered, "unit-3")
+	for _, q := range []*party{all[0], all[2], all[3]} {
+		m, err := q.Relinearize(ctx, keys)
+		c.ok(err)
+		seconds = append(seconds, m)
+	}
+	if _, err := all[2].Engine.Do(ctx, OpRelinTwo, append([][]byte{all[2].key, {relinFlood}}, all[2].first...)...); !errors.Is(err, sandbox.Conflict) {
+		t.Errorf("a second share of the relinearisation key is given twice: %v", err)
+	}
+	err = all[0].keys(ctx, seconds)
+	aborted(t, err, sandbox.Unavailable, "unit-2")
+	if _, err = all[3].Relinearize(ctx, keys); err == nil {
+		t.Error("a step is taken twice")
+	}
+
+	// Contributions: without a mask, another's factor, the wrong side.
+	e := c.begin(plan())
+	_, err = e.units[0].Contribute(ctx, sides()[2])
+	aborted(t, err, sandbox.Invalid, "unit-1")
+	_, err = e.units[1].Contribute(ctx, sides()[0])
+	aborted(t, err, sandbox.Invalid, "unit-2")
+
+	e = c.begin(plan())
+	c.contribute(e, sides())
+	resign := func(from int, parts ...[]byte) *Message {
+		m, err := sign(rand.Reader, c.sign[from], Contribution, e.plan.Digest(), from, parts...)
+		c.ok(err)
+		return m
+	}
+	parts := e.contribs[2].Parts // evidence, factor, mask
+	_, err = e.units[0].Share(ctx, []*Message{e.contribs[0], e.contribs[1], resign(2, parts[:2]...)})
+	aborted(t, err, sandbox.Conflict, "unit-3")
+	_, err = e.units[2].Share(ctx, []*Message{e.contribs[0], resign(1, e.contribs[1].Parts[0], e.contribs[0].Parts[2]), e.contribs[2]})
+	aborted(t, err, sandbox.Conflict, "unit-2")
+
+	// Shares: of another ciphertext than the product.
+	e = c.begin(plan())
+	c.contribute(e, sides())
+	s := c.shares(e)
+	wrong, err := sign(rand.Reader, c.sign[2], Share, e.plan.Digest(), 2, s[1].Parts[0], s[1].Parts[1], s[0].Parts[2])
+	c.ok(err)
+	_, err = e.gate.Open(ctx, e.contribs, []*Message{s[0], wrong})
+	aborted(t, err, sandbox.Tampered, "")
+}
+
+// TestProductRanges stops a holder whose values are wider than declared, before it encrypts.
+func TestProductRanges(t *testing.T) {
+	l := smallProducts()
+	p, err := NewSide(&l, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []error{p.AddTo(1, 0, 1, 1), p.AddTo(0, 3, 1, 1), p.AddTo(0, -1, 1, 1)} {
+		if !errors.Is(bad, sandbox.Invalid) {
+			t.Errorf("a factor or place that is not there: %v", bad)
+		}
+	}
+	if err := p.AddTo(0, 0, 1<<47, 1); !errors.Is(err, sandbox.TooLarge) {
+		t.Errorf("a value of 2^47: %v", err)
+	}
+	if err := p.AddTo(0, 1, -15, 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.factors(1 << 14); err != nil {
+		t.Errorf("a value within the range: %v", err)
+	}
+	_ = p.AddTo(0, 1, -1, 1)
+	if _, err := p.factors(1 << 14); !errors.Is(err, sandbox.TooLarge) {
+		t.Errorf("a value of 2^4: %v", err)
+	}
+}
+
+// TestDigits splits and joins values at both ends of every range.
+func TestDigits(t *testing.T) {
+	for _, subjects := range []int{1, 50, 8190, MaxSubjects} {
+		x := &Products{Subjects: subjects}
+		for n := 1; n <= MaxBits; n++ {
+			d := make([]int64, x.digits(Factor{n}))
+			if len(d) > maxDigits {
+				t.Fatalf("%d bits take %d digits", n, len(d))
+			}
+			most := new(big.Int).Lsh(big.NewInt(1), uint(n))
+			most.Sub(most, big.NewInt(1))
+			for _, v := range []*big.Int{most, new(big.Int).Neg(most), big.NewInt(0), new(big.Int).Rsh(most, 1)} {
+				if err := x.digitsOf(v, d); err != nil || x.term(d).Cmp(v) != 0 {
+					t.Fatalf("%d bits over %d subjects: %v", n, subjects, err)
+				}
+				for _, k := range d {
+					if k > 1<<(x.digitBits()-1) || k < -1<<(x.digitBits()-1) {
+						t.Fatalf("%d bits over %d subjects: a digit is too wide", n, subjects)
+					}
+				}
+			}
+		}
 	}
 }

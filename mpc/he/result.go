@@ -198,3 +198,20 @@ func rootOf(a, b *big.Int) (*big.Int, bool) {
 	}
 	return r, true
 }
+
+// Powers lists the totals that a measure is made of, in order, each as powers of its two columns (矩): the first counts rows.
+func (m Measure) Powers() (out [][2]int) {
+	for _, mo := range m.moments() {
+		out = append(out, [...][2]int{rows: {0, 0}, sumX: {1, 0}, sumY: {0, 1}, sumXX: {2, 0}, sumXY: {1, 1}, sumYY: {0, 2}}[mo])
+	}
+	return out
+}
+
+// Finish takes the last step of a measure on its totals, rounded as the columnar engine rounds. Invalid where they are not as many as Powers,
+// or rows are fewer than none.
+func (m Measure) Finish(totals []*big.Int) ([]Output, error) {
+	if len(totals) != len(m.moments()) || len(totals) == 0 || clamp(totals[0]) < 0 {
+		return nil, fail(sandbox.Invalid, "totals", "are those of the measure")
+	}
+	return m.finish(totals), nil
+}

@@ -17,7 +17,8 @@ type ExplainedStop struct {
 
 // Stops lists what stops a derived question on ciphertexts, each operator and column once; none: it runs on them unchanged. It follows from
 // descriptions only. Ciphertexts of units that each hold rows of the same columns are added up: what one row says by itself is taken at
-// its unit, and what compares rows, or orders values, is not there.
+// its unit, and what compares rows, or orders values, is not there. Of two inputs
+// that are joined by the person, each held by a unit, products are taken.
 func (d Derivation) Stops() []ExplainedStop {
 	var out []ExplainedStop
 	stop := func(operator, column, rule, instead string) {
@@ -26,9 +27,13 @@ func (d Derivation) Stops() []ExplainedStop {
 		}
 	}
 	for i, in := range d.Inputs {
-		if i > 0 {
-			stop("join", string(in.Dataset), "a joined row may be of two units' rows, and additions do not bring them together",
-				"mpc would do; or have one unit join them before it contributes, as one dataset")
+		switch {
+		case i > 1:
+			stop("join", string(in.Dataset), "ciphertexts are multiplied once, so that two inputs are brought together, not three",
+				"mpc would do; or have one unit join two of them before it contributes, as one dataset")
+		case i == 1 && (len(in.On) > 0 || in.Join != ""):
+			stop("join", string(in.Dataset), "rows of two units are brought together by a list of people that both know, by nothing else, and where both have rows",
+				"an inner join by the protected subject; mpc would do; or have one unit join them before it contributes, as one dataset")
 		}
 	}
 	at := func(ref string) string {
@@ -39,7 +44,16 @@ func (d Derivation) Stops() []ExplainedStop {
 		return string(d.Inputs[i].Dataset) + "." + name
 	}
 	for _, dim := range d.Spec.Dimensions {
-		if dim.Score == nil && d.Groups(dim) == nil {
+		if dim.Score != nil {
+			for _, p := range dim.Score.Parts[1:] {
+				i, _ := d.Spec.split(p.Column)
+				if j, _ := d.Spec.split(dim.Score.Parts[0].Column); i != j {
+					stop("score", at(p.Column), "points of two units' columns are compared together, and ciphertexts are not", "mpc would do; or group by its parts")
+				}
+			}
+			continue
+		}
+		if d.Groups(dim) == nil {
 			stop("group", at(dim.Column), "the labels are not known before the rows are, and every unit lays its totals out by the same public ones",
 				"group by a bin that lists its labels, or fix the labels before anything is encrypted")
 		}

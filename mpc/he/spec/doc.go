@@ -7,6 +7,10 @@
 // anything is encrypted: all labels of registered bins, of bands, of bool columns and of enumerated texts, or labels that the caller
 // fixes. A row whose label is none of them stops its unit before it encrypts; it is never left out silently.
 //
+// A question of two inputs that are joined by the person (Joined) is over products: each unit holds one input, adds up for each person on an
+// agreed list what a total takes of it, and the products of both are taken under encryption. How many people an output is of is exact
+// there; nobody's contribution passes the product of the largest that either unit states.
+//
 // Values are those of the columnar engine on all units' rows together, to the bit; its tests hold them to it. Evidence is by unit, with bounds
 // across units (he.Output), because nobody compares people of two units.
 //

@@ -65,6 +65,7 @@ func (c *parties) sum(p *he.Plan, partials []*he.Partial) *he.Result {
 	type keyed interface {
 		Commit(context.Context) (*he.Message, error)
 		Reveal(context.Context, []*he.Message) (*he.Message, error)
+		Relinearize(context.Context, []*he.Message) (*he.Message, error)
 	}
 	var units []*he.Unit
 	var all []keyed
@@ -92,6 +93,14 @@ func (c *parties) sum(p *he.Plan, partials []*he.Partial) *he.Result {
 	for _, x := range all {
 		m, err := x.Reveal(ctx, commits)
 		add(&keys, m, err)
+	}
+	if p.Layout.Products != nil {
+		var seconds []*he.Message
+		for _, x := range all {
+			m, err := x.Relinearize(ctx, keys)
+			add(&seconds, m, err)
+		}
+		keys = seconds
 	}
 	for _, u := range units {
 		m, err := u.Deal(ctx, keys)

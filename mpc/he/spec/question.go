@@ -61,11 +61,9 @@ func Compile(d query.Derivation, keys Keys) (*Question, []sandbox.Reason) {
 		c.refuse("he.question", "", "an engine runs accepted questions only", "have it derived")
 		return nil, c.why
 	}
-	for _, x := range d.Stops() {
-		if x.Operator == "group" && slices.ContainsFunc(d.Spec.Dimensions, func(dim query.Dimension) bool { return keys[dim.As] != nil && c.at(dim.Column) == x.Column }) {
-			continue // its labels are fixed
-		}
-		c.refuse("he."+x.Operator, x.Column, "stopped by "+x.Operator+": "+x.Rule, x.Instead)
+	c.stops(keys)
+	if len(d.Inputs) > 1 {
+		c.refuse("he.join", string(d.Inputs[1].Dataset), "stopped by join: each unit's rows are added up by themselves", "products of two units' columns do, see CompileJoined")
 	}
 	c.q.side.dataset, c.q.side.described = d.Inputs[0].Dataset, &d.Inputs[0].Described
 	for _, f := range d.Spec.Filters {
@@ -75,11 +73,6 @@ func Compile(d query.Derivation, keys Keys) (*Question, []sandbox.Reason) {
 	}
 	for _, dim := range d.Spec.Dimensions {
 		c.dimension(dim, keys[dim.As])
-	}
-	for k := range keys {
-		if !slices.ContainsFunc(d.Spec.Dimensions, func(x query.Dimension) bool { return x.As == k }) {
-			c.refuse("he.groups", "", "labels are fixed for dimensions of the question", "leave out those of "+k)
-		}
 	}
 	for _, m := range d.Spec.Measures {
 		c.measure(m)
@@ -104,6 +97,21 @@ type compiler struct {
 	why []sandbox.Reason
 }
 
+// stops refuses what stops the question, but for groups whose labels are fixed.
+func (c *compiler) stops(keys Keys) {
+	for _, x := range c.d.Stops() {
+		if x.Operator == "group" && slices.ContainsFunc(c.d.Spec.Dimensions, func(dim query.Dimension) bool { return keys[dim.As] != nil && c.at(dim.Column) == x.Column }) {
+			continue
+		}
+		c.refuse("he."+x.Operator, x.Column, "stopped by "+x.Operator+": "+x.Rule, x.Instead)
+	}
+	for k := range keys {
+		if !slices.ContainsFunc(c.d.Spec.Dimensions, func(x query.Dimension) bool { return x.As == k }) {
+			c.refuse("he.groups", "", "labels are fixed for dimensions of the question", "leave out those of "+k)
+		}
+	}
+}
+
 const articleHE = "龙华区实施方案 九(一) 数据可用不可见"
 
 func (c *compiler) refuse(code, column, rule, change string) {
@@ -123,9 +131,15 @@ func (c *compiler) column(ref string) (*catalog.Column, *catalog.Dataset) {
 	return nil, nil
 }
 
+// at writes a column as reasons name it.
 func (c *compiler) at(ref string) string {
-	_, name, _ := strings.Cut(ref, ".")
-	return string(c.d.Inputs[0].Dataset) + "." + name
+	alias, name, _ := strings.Cut(ref, ".")
+	for _, in := range c.d.Inputs {
+		if in.Alias == alias {
+			return string(in.Dataset) + "." + name
+		}
+	}
+	return name
 }
 
 func (c *compiler) dimension(dim query.Dimension, keys []string) {
@@ -195,10 +209,14 @@ func (c *compiler) parts(measure int) (out []string) {
 
 func (c *compiler) scale(ref string) int {
 	col, _ := c.column(ref)
-	if col.Type == catalog.Money {
+	return scaleOf(col)
+}
+
+func scaleOf(c *catalog.Column) int {
+	if c.Type == catalog.Money {
 		return 2
 	}
-	return col.Scale
+	return c.Scale
 }
 
 func (c *compiler) measured(m measured) int {
