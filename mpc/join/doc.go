@@ -29,9 +29,10 @@
 //
 // The owners see the outputs, and each knows its own table: what it has of a group, less what is shown, is an output too. A bank that knows
 // its hundred farmers and learns that 98 of them have a subsidy, and what those repaid, can tell which two have none. So a group is shown
-// whole or not at all: each of its cells passes, those who were found nowhere among them, asked for or not; and nothing is shown unless of
-// each kind those whom the left table does not have pass as well. A cell that breaks a rule in one measure breaks it for all. No totals
-// over cells open; comparison with other answers is the gate's.
+// whole or not at all: each of its cells that has anybody passes, those who were found nowhere among them, asked for or not, and there are two
+// such cells at least, since who of a group is all in one cell is known to have it. Nothing is shown unless of each kind that the right
+// table has those whom the left one does not have pass as well. A cell that breaks a rule in one measure breaks it for all; one that nobody
+// is in looks like one that may not be shown. No totals over cells open; comparison with other answers is the gate's.
 //
 // It does not decide who may ask; the plan, approvals and certificate are package mpc's. Under the semi-honest model an owner who brings a
 // table that is not its own, or a person twice on the right, gets wrong totals; what it may learn stays what the outputs say. Small

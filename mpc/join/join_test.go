@@ -360,3 +360,39 @@ func TestRules(t *testing.T) {
 		}
 	}
 }
+
+// TestNobody: a kind that nobody of a group has leaves the group's other cells shown, and so does one that the right table does not have; a
+// group that is all of one kind is not shown.
+func TestNobody(t *testing.T) {
+	q := Question{Version: 1, Left: Table{0, 16, []string{"a", "b"}}, Right: Table{1, 32, []string{"x", "y", "z"}}, Unmatched: "none", Rules: rules}
+	var tables [3][]Row
+	person := uint64(0)
+	add := func(times, group, kind int) {
+		for range times {
+			person++
+			if group >= 0 {
+				tables[0] = append(tables[0], Row{group, person, nil})
+			}
+			if kind >= 0 {
+				tables[1] = append(tables[1], Row{kind, person, nil})
+			}
+		}
+	}
+	add(3, 0, 0)
+	add(4, 0, -1)
+	add(5, 1, -1) // b has nothing but none
+	add(3, -1, 0)
+	add(3, -1, 1) // y is in no group
+	got, _ := mustEqual(t, q, tables)
+	want := []bool{true, true, false, false, false, false, false, false}
+	for c, x := range got {
+		if x.Shown != want[c] {
+			t.Errorf("%s %s: shown is %t", x.Left, x.Right, x.Shown)
+		}
+	}
+	add(3, 1, 1)
+	got, _ = mustEqual(t, q, tables)
+	if !got[4].Shown || !got[6].Shown || got[5].Shown || !got[0].Shown {
+		t.Error("a group of two parts is shown")
+	}
+}

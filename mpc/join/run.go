@@ -22,7 +22,8 @@ func Run(e *share.Engine, q Question, me int, rows []Row) (map[string]share.Vec,
 	if err := e.Err(); err != nil {
 		return nil, err
 	}
-	return q.decide(e, q.members(e, cell, alone), cell.Len(), values)
+	in, kinds := q.members(e, cell, alone)
+	return q.decide(e, in, kinds, cell.Len(), values)
 }
 
 // look gives the sorted rows' codes, whether a row is the last of its person, and values by measure. A left row of group l, from 1, with
@@ -79,8 +80,9 @@ func (q Question) look(e *share.Engine, mine Side, own folded) (code, last share
 }
 
 // members says which rows are in which part, as integers 0 and 1: one column after the other, a part's rows together. A right row stands
-// before its person's left rows: it is of those who are in nobody's table but its own where it is the person's last.
-func (q Question) members(e *share.Engine, code, last share.Vec) share.Vec {
+// before its person's left rows: it is of those who are in nobody's table but its own where it is the person's last. all is how many people
+// the right table has of each kind.
+func (q Question) members(e *share.Engine, code, last share.Vec) (in, all share.Vec) {
 	n, kinds := code.Len(), len(q.Right.Groups)
 	word := e.Bits(code)
 	var at []share.Words
@@ -88,13 +90,14 @@ func (q Question) members(e *share.Engine, code, last share.Vec) share.Vec {
 		l, k := q.part(p)
 		at = append(at, e.XorPublic(word, uint64(l*(kinds+1)+k)))
 	}
-	in := e.Vec(e.EQ(share.JoinWords(at...), e.ZeroWords(n*q.parts())))
+	in = e.Vec(e.EQ(share.JoinWords(at...), e.ZeroWords(n*q.parts())))
+	all = sums(e, in.Slice(0, n*kinds), n)
 	rest := e.Mul(in.Slice(0, n*kinds), repeat(last, kinds))
-	return share.Concat(rest, in.Slice(n*kinds, in.Len()))
+	return share.Concat(rest, in.Slice(n*kinds, in.Len())), all
 }
 
 // decide adds up, applies the rules to every part, and masks the cells.
-func (q Question) decide(e *share.Engine, in share.Vec, n int, values []share.Vec) (map[string]share.Vec, error) {
+func (q Question) decide(e *share.Engine, in, kinds share.Vec, n int, values []share.Vec) (map[string]share.Vec, error) {
 	parts, measures := q.parts(), len(q.Measures)
 	people := sums(e, in, n)
 	one := constant(e, parts, 1)
@@ -139,7 +142,7 @@ func (q Question) decide(e *share.Engine, in share.Vec, n int, values []share.Ve
 			}
 		}
 	}
-	shown := q.shown(e, none(e, one, bad))
+	shown := q.shown(e, none(e, one, bad), e.Less(people, one), kinds)
 	for i := range numbers {
 		numbers[i] = q.asked(numbers[i])
 	}
@@ -152,31 +155,36 @@ func (q Question) decide(e *share.Engine, in share.Vec, n int, values []share.Ve
 	return out, e.Err()
 }
 
-// shown gives each cell's bit of the parts' flags: all parts of its group pass, and all parts that the right owner has left.
-func (q Question) shown(e *share.Engine, pass share.Vec) share.Vec {
-	kinds, groups := len(q.Right.Groups), len(q.Left.Groups)
-	var columns []share.Vec
-	for k := range kinds + 1 {
-		var c []share.Vec
+// shown gives each cell's bit: of its group all parts that anybody is in pass, which are two at least, and of each kind that the right table
+// has so do those who are left over. A cell that nobody is in has no number to show.
+func (q Question) shown(e *share.Engine, pass, empty, kinds share.Vec) share.Vec {
+	k, groups := len(q.Right.Groups), len(q.Left.Groups)
+	none := constant(e, k, 1)
+	rest := e.Add(pass.Slice(0, k), e.Less(kinds, none)) // who passes is somebody
+	fine := e.Add(pass.Slice(k, pass.Len()), empty.Slice(k, empty.Len()))
+	column := func(v share.Vec, c int) share.Vec {
+		var out []share.Vec
 		for l := range groups {
-			p := kinds + l*(kinds+1) + k
-			c = append(c, pass.Slice(p, p+1))
+			out = append(out, v.Slice(l*(k+1)+c, l*(k+1)+c+1))
 		}
-		columns = append(columns, share.Concat(c...))
+		return share.Concat(out...)
 	}
-	for k := range kinds {
-		columns = append(columns, repeat(pass.Slice(k, k+1), groups))
+	line, nobody := column(fine, 0), column(empty.Slice(k, empty.Len()), 0)
+	for c := 1; c <= k; c++ {
+		line, nobody = e.Mul(line, column(fine, c)), e.Add(nobody, column(empty.Slice(k, empty.Len()), c))
 	}
-	line := columns[0]
-	for _, c := range columns[1:] {
-		line = e.Mul(line, c)
+	for c := range k {
+		line = e.Mul(line, repeat(rest.Slice(c, c+1), groups))
 	}
+	// Who of a group is all in one part is known to have it.
+	line = e.Mul(line, e.Less(nobody, constant(e, groups, k)))
 	var out []share.Vec
 	for c := range q.cells() {
 		l := c / q.kinds()
 		out = append(out, line.Slice(l, l+1))
 	}
-	return share.Concat(out...)
+	some := e.Sub(constant(e, q.cells(), 1), q.asked(empty))
+	return e.Mul(share.Concat(out...), some)
 }
 
 // asked takes the cells out of the parts, without a message.

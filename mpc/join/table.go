@@ -184,20 +184,30 @@ func (q Question) Plain(left, right []Row) ([]Cell, error) {
 	}
 	pass := make([]bool, q.parts())
 	numbers := make([][]int64, q.parts())
-	rest := true
 	for p := range pass {
 		pass[p], numbers[p] = q.judge(p, of[p])
-		rest = rest && (p >= kinds || pass[p])
+	}
+	rest := true
+	for k := range kinds {
+		has := slices.ContainsFunc(people, func(p total) bool { return p.group == k })
+		rest = rest && (pass[k] || !has)
 	}
 	out := make([]Cell, q.cells())
 	for c := range out {
 		out[c].Left, out[c].Right = q.Labels(c)
 		line := kinds + c/q.kinds()*(kinds+1)
+		shown, some := rest, 0
+		for p := line; p <= line+kinds; p++ {
+			if len(of[p]) > 0 {
+				some++
+				shown = shown && pass[p]
+			}
+		}
 		p := line + c%q.kinds()
 		if q.Unmatched == "" {
 			p++
 		}
-		if rest && !slices.Contains(pass[line:line+kinds+1], false) {
+		if shown && some > 1 && len(of[p]) > 0 {
 			out[c].Shown, out[c].People, out[c].Values = true, int64(len(of[p])), numbers[p]
 		}
 	}
