@@ -47,6 +47,7 @@ type Config struct {
 	Once      Once
 	Rand      io.Reader
 	Now       func() time.Time
+	Clock     func() time.Time // the host's, by which the links' deadline runs; nil: Now
 }
 
 // Session (多方会话) is a party's part in one run. One goroutine uses it; Close may be called from any.
@@ -87,7 +88,11 @@ func Join(ctx context.Context, c Config) (*Session, error) {
 	if err := c.Once.Take(c.Plan.Job, c.Plan.Digest()); err != nil {
 		return nil, err
 	}
-	deadline := now.Add(time.Duration(c.Plan.Seconds) * time.Second)
+	clock := now
+	if c.Clock != nil {
+		clock = c.Clock()
+	}
+	deadline := clock.Add(time.Duration(c.Plan.Seconds) * time.Second)
 	s.mesh, err = wire.Open(ctx, c.Transport, wire.Config{Self: s.me, Peers: peers, Key: c.Key, Job: c.Plan.Digest(), Rand: c.Rand, Deadline: deadline,
 		Payloads: c.Plan.Adversary == share.MaliciousAbort})
 	if err != nil {

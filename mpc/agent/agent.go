@@ -31,6 +31,7 @@ type Agent struct {
 	Out, Err io.Writer
 	Rand     io.Reader
 	Now      func() time.Time
+	Clock    func() time.Time // of deadlines; nil: Now
 }
 
 // Output (结果文件) is what run writes.
@@ -432,7 +433,7 @@ func (a *Agent) run(ctx context.Context, f *flags) error {
 }
 
 func (a *Agent) compute(ctx context.Context, f *flags, p mpc.Plan, q *job, s attest.Statement, key *sm.SigningKey, once mpc.Once, t wire.Transport) error {
-	session, err := mpc.Join(ctx, mpc.Config{Plan: p, Self: sandbox.PartyID(f.party), Key: key, Approvals: []attest.Statement{s}, Transport: t, Once: once, Rand: a.Rand, Now: a.Now})
+	session, err := mpc.Join(ctx, mpc.Config{Plan: p, Self: sandbox.PartyID(f.party), Key: key, Approvals: []attest.Statement{s}, Transport: t, Once: once, Rand: a.Rand, Now: a.Now, Clock: a.Clock})
 	if err != nil {
 		return err
 	}
