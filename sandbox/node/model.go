@@ -63,6 +63,11 @@ const (
 // decide is the policy's decision on a question, and of a model also whether the domain's trainer fits such a one. Both follow from descriptions.
 func (n *Node) decide(f policy.Facts, s query.Spec, class sandbox.Class) (sandbox.Decision, query.Derivation) {
 	decision, d := policy.EvaluateFor(f, s, class)
+	if f.Engine == sandbox.MPC && class == sandbox.ClassA && d.Complete() {
+		if _, why := n.sharesForm(f, d); len(why) > 0 {
+			decision.Allow, decision.Reasons = false, append(decision.Reasons, why...)
+		}
+	}
 	if class == sandbox.ClassD && d.Complete() {
 		if _, _, why := n.modelForm(d); len(why) > 0 {
 			decision.Allow, decision.Reasons = false, append(decision.Reasons, why...)

@@ -51,6 +51,8 @@ type Config struct {
 	Metrics *api.Metrics
 	// Workers compute questions in processes that hold no key but those of the columns asked for; nil: goroutines of this process do.
 	Workers *fleet.Processes
+	// Shares says with whom questions are computed over shares; nil: with nobody.
+	Shares *Shares
 	// Models bound the work of one model; zeros: as ModelLimits says.
 	Models ModelLimits
 	// Recorder starts images of algorithms, each in a process of its own; nil: none can be approved.

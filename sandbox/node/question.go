@@ -57,6 +57,7 @@ type questionRecord struct {
 	Leave *leavingRecord `json:",omitempty"` // of class E: the view, instead of a question
 
 	Opaque *opaqueRecord `json:",omitempty"` // of an Opaque algorithm: which, over what, instead of a question
+	Shared *sharedRecord `json:",omitempty"` // what it is computed by over shares
 
 	First  *attest.Statement    `json:",omitempty"` // the round's first vote, until the second opens it
 	Ledger []sandbox.QuestionID `json:",omitempty"` // names of its entries in the ledger; none: of the time when its id was the one
@@ -64,7 +65,7 @@ type questionRecord struct {
 
 // entries are the names of what the ledger holds of a question. What was never before anybody has none.
 func (q *questionRecord) entries() []sandbox.QuestionID {
-	if len(q.Ledger) == 0 && q.Review != nil && len(q.Review.Digest) > 0 {
+	if len(q.Ledger) == 0 && q.Review != nil && len(q.Review.Digest) > 0 && q.Shared == nil { // of what opened of shares nobody has one
 		return []sandbox.QuestionID{q.ID}
 	}
 	return q.Ledger
@@ -110,6 +111,7 @@ func (n *Node) facts(ctx context.Context, c api.Caller, s query.Spec, at time.Ti
 	if f.Datasets, err = n.described(ctx, ids); err != nil {
 		return policy.Facts{}, nil, err
 	}
+	n.over(&f, s)
 	if f.Asker, err = n.affiliates(ctx, f.Asker, f.Datasets); err != nil {
 		return policy.Facts{}, nil, err
 	}
@@ -239,6 +241,12 @@ func (n *Node) ask(ctx context.Context, c api.Caller, s query.Spec, class sandbo
 		return api.Question{}, err
 	} else if err := n.accept(ctx, c, sc, derived, f.Datasets, &q); err != nil {
 		return api.Question{}, err
+	}
+	if q.Decision.Engine == sandbox.MPC {
+		if q.Shared == nil {
+			err = n.planShared(ctx, c, f, derived, &q)
+		}
+		return n.seen(q, at), err
 	}
 	if err := n.compute(ctx, c, derived, &q, nil); err != nil {
 		return api.Question{}, err
@@ -375,6 +383,9 @@ func (n *Node) recordDecision(tx *change, c api.Caller, q *questionRecord) error
 // compute answers an accepted question and submits it for review, or withholds it. What goes wrong from here on depends
 // on data: the asker sees the uniform code, reviewers and owners the cause. st is the author's act, when it is resubmitted.
 func (n *Node) compute(ctx context.Context, c api.Caller, d query.Derivation, q *questionRecord, st *attest.Statement) error {
+	if q.Decision.Engine == sandbox.MPC {
+		return &sandbox.Error{Op: "query", Kind: sandbox.Denied, Object: string(q.ID), Detail: "a question over shares is computed by its parties, once", Hint: "withdraw it and ask it again"}
+	}
 	params := n.thresholds(d)
 	gate := n.gate
 	if q.Decision.Class == sandbox.ClassD {
@@ -425,6 +436,13 @@ func (n *Node) gate(ctx context.Context, d query.Derivation, q *questionRecord, 
 	// Kept before the review opens: an answer that could leave is always in the ledger.
 	if err := n.populations.keep(entry); err != nil {
 		return fail(err)
+	}
+	over, err := n.leftOverShares(ctx, q.Inputs)
+	if err != nil {
+		return fail(err)
+	}
+	if over && compared.Uncertified == "" {
+		compared.Uncertified = "the same dataset was in a run over shares, and nobody holds whom the cells of that are of"
 	}
 	if answer.Holdings != nil && compared.Uncertified == "" {
 		compared.Uncertified = "earlier results are compared by people, not by the holdings they belong to"

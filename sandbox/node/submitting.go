@@ -36,7 +36,10 @@ func (n *Node) outgoing(ctx context.Context, c api.Caller, q *questionRecord, st
 				return err
 			}
 		}
-		tx.record(attest.RunComputed, "question/"+string(q.ID), attest.RunComputedBody{Question: q.ID, Run: sandbox.RunID(id), Inputs: q.Inputs}, q.audiences()...)
+		if found.record != nil {
+			found.record(tx)
+		}
+		tx.record(attest.RunComputed, "question/"+string(q.ID), attest.RunComputedBody{Question: q.ID, Run: sandbox.RunID(id), Inputs: n.inside(q.Inputs)}, q.audiences()...)
 		if found.ran != nil {
 			tx.record(attest.AlgorithmRan, "algorithm/"+string(algorithmID(found.ran.Name, found.ran.Version)), *found.ran, agency, unitsOf(q.Spec.Scenario))
 		}
@@ -64,7 +67,8 @@ type gated struct {
 
 	uncertified string
 
-	ran *attest.AlgorithmRanBody // of foreign code
+	ran    *attest.AlgorithmRanBody // of foreign code
+	record func(*change)            // of a run over shares: how it ended
 }
 
 func (g gated) outgoing() egress.Outgoing {

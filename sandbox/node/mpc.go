@@ -1,0 +1,432 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/mpc"
+	"github.com/opdomain/opdomain/mpc/join"
+	"github.com/opdomain/opdomain/mpc/share"
+	"github.com/opdomain/opdomain/mpc/wire"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/policy"
+	"github.com/opdomain/opdomain/sandbox/query"
+)
+
+// Shares (多方计算配置) says with whom the domain computes over shares. The domain is the first of three parties, in the agency's zone, under
+// the domain's own key; each other zone runs a party's program with keys and approvals of its own.
+type Shares struct {
+	Self      mpc.Party                    // the domain's party but for its key; the owner is an officer of the agency
+	Zones     [2]mpc.Party                 // the others, of other organisations
+	Outside   map[sandbox.DatasetID]Beyond // registered datasets whose rows never come here
+	Adversary share.Adversary              // the model of every plan; nobody falls back to another
+	Generator share.Generator
+	Seconds   int           // a run's deadline; no other question is computed meanwhile
+	Valid     time.Duration // how long a plan may be approved and joined
+
+	// Reach opens the domain's links to the zones, in the order of the plan, for one run; its second result ends them.
+	Reach func() (wire.Transport, func() error, error)
+	// SubjectKey is the key of the pseudonyms that the domain has with the party that holds a dataset outside.
+	SubjectKey func(sandbox.DatasetID) ([]byte, error)
+	// Clock is the host's, by which links end; nil: the domain's.
+	Clock func() time.Time
+}
+
+// Beyond (域外数据) is a dataset that a zone holds.
+type Beyond struct {
+	Zone    sandbox.PartyID // its party's id
+	Version uint64          // from 1, as its owner counts
+	Rows    int             // its registered size
+}
+
+// sharedRecord is what a question over shares is computed by.
+type sharedRecord struct {
+	Plan     []byte
+	Question []byte
+	Digest   []byte // of the plan
+}
+
+// Codes of refusals of a question over shares, before any key opens.
+const (
+	codeSharesForm = "shares.form" // 多方计算形式不符
+	codeSharesOff  = "shares.off"  // 未配置多方计算
+	codeSharesJoin = "shares.join" // 主体标识不得关联
+	codeSharesSize = "shares.size" // 超出多方计算规模
+
+	articleShares = "JR/T 0196-2020 多方安全计算金融应用技术规范; 龙华区实施方案 九(一) 原始数据不出域、数据可用不可见"
+)
+
+// outside says whether a dataset's rows are a zone's.
+func (n *Node) outside(d sandbox.DatasetID) bool {
+	if n.cfg.Shares == nil {
+		return false
+	}
+	_, ok := n.cfg.Shares.Outside[d]
+	return ok
+}
+
+// over puts into a decision's facts what follows from where rows are: a question with rows outside is computed over shares.
+func (n *Node) over(f *policy.Facts, s query.Spec) {
+	for _, in := range s.Inputs {
+		if !n.outside(in.Dataset) {
+			continue
+		}
+		f.Engine = sandbox.MPC
+		if d, ok := f.Datasets[in.Dataset]; ok {
+			d.Version, d.Rows = n.cfg.Shares.Outside[in.Dataset].Version, int64(n.cfg.Shares.Outside[in.Dataset].Rows)
+			f.Datasets[in.Dataset] = d
+		}
+	}
+}
+
+// inside leaves the versions that the vault has.
+func (n *Node) inside(all []sandbox.InputVersion) []sandbox.InputVersion {
+	return slices.DeleteFunc(slices.Clone(all), func(in sandbox.InputVersion) bool { return n.outside(in.Dataset) })
+}
+
+// planShared makes the plan of an accepted question, puts it on record and leaves the question to its parties.
+func (n *Node) planShared(ctx context.Context, c api.Caller, f policy.Facts, d query.Derivation, q *questionRecord) error {
+	form, why := n.sharesForm(f, d)
+	if len(why) > 0 {
+		return &sandbox.Error{Op: "query", Kind: sandbox.Internal, Object: string(q.ID), Detail: "a decided question has its form"}
+	}
+	cfg := n.cfg.Shares
+	self := cfg.Self
+	self.Key = n.keys.SigningKey().Public().Bytes()
+	p := mpc.Plan{Version: 1, Job: sandbox.RunID(q.ID), Question: form.question.Digest(), Adversary: cfg.Adversary, Generator: cfg.Generator, Operators: join.Operators(),
+		Parties: append([]mpc.Party{self}, cfg.Zones[:]...), Expires: n.now().Add(cfg.Valid).UTC().Truncate(time.Second), Seconds: cfg.Seconds}
+	for _, side := range []struct {
+		name string
+		t    join.Table
+	}{{"left", form.question.Left}, {"right", form.question.Right}} {
+		p.Inputs = append(p.Inputs, mpc.Input{Name: side.name, Party: p.Parties[side.t.Owner].ID, Rows: side.t.Rows})
+	}
+	outputs := form.question.Outputs()
+	for _, name := range slices.Sorted(maps.Keys(outputs)) {
+		p.Outputs = append(p.Outputs, mpc.Output{Name: name, Rows: outputs[name]})
+	}
+	if err := p.Check(); err != nil {
+		return err
+	}
+	digest := p.Digest()
+	next := *q
+	next.Shared = &sharedRecord{Plan: p.Encode(), Question: form.question.Encode(), Digest: digest[:]}
+	body := attest.SharesPlannedBody{Question: q.ID, Plan: digest[:], Model: string(p.Adversary)}
+	for _, x := range p.Parties {
+		body.Parties = append(body.Parties, x.ID)
+	}
+	err := n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
+		*q = next
+		tx.record(attest.SharesPlanned, "question/"+string(q.ID), body, q.audiences()...)
+		return n.saveQuestion(ctx, *q)
+	})
+	return err
+}
+
+// SharedJob (多方计算任务) is what the zones' owners approve and their parties run.
+type SharedJob struct {
+	Plan     []byte // in its one encoding
+	Question []byte
+	Digest   []byte
+	Learns   []join.Learnt // what each party learns
+}
+
+// SharedJob gives the agency a planned question's job.
+func (n *Node) SharedJob(ctx context.Context, c api.Caller, id sandbox.QuestionID) (SharedJob, error) {
+	q, err := n.planned(ctx, c, id)
+	if err != nil {
+		return SharedJob{}, err
+	}
+	j, err := join.ParseQuestion(q.Shared.Question)
+	if err != nil {
+		return SharedJob{}, err
+	}
+	return SharedJob{q.Shared.Plan, q.Shared.Question, q.Shared.Digest, j.Learns()}, nil
+}
+
+// planned gives a question that waits for its parties.
+func (n *Node) planned(ctx context.Context, c api.Caller, id sandbox.QuestionID) (*questionRecord, error) {
+	if c.Party.Role != sandbox.Agency || c.Identity.Duty != sandbox.Officer {
+		return nil, &sandbox.Error{Op: "shares", Kind: sandbox.Denied, Object: string(id), Detail: "an officer of the agency, in whose zone the domain is, has it run"}
+	}
+	q, _, err := n.docs.questions.Get(ctx, string(id))
+	if err != nil {
+		return nil, err
+	}
+	if n.cfg.Shares == nil || q.Shared == nil || q.State != stateComputing {
+		return nil, &sandbox.Error{Op: "shares", Kind: sandbox.Conflict, Object: string(id), Detail: "a question over shares that was not run yet", Hint: "opdomain query show " + string(id)}
+	}
+	return &q, nil
+}
+
+// ComputeShared has the domain take part in a planned question's run, once, with its owner's approval, and submits what opened, or withholds
+// it: the asker sees the uniform code whatever ended the run; the rule is evidence for agency and units.
+func (n *Node) ComputeShared(ctx context.Context, c api.Caller, id sandbox.QuestionID, approval attest.Statement) (api.Question, error) {
+	n.asking.Lock()
+	defer n.asking.Unlock()
+	q, err := n.planned(ctx, c, id)
+	if err != nil {
+		return api.Question{}, err
+	}
+	p, err := mpc.ParsePlan(q.Shared.Plan)
+	if err != nil {
+		return api.Question{}, err
+	}
+	if d, _ := mpc.Decide(p, p.Parties[0].ID, []attest.Statement{approval}, n.now()); !d.Allow {
+		return api.Question{}, &sandbox.Error{Op: "shares", Kind: sandbox.Denied, Object: string(id), Detail: d.Reasons[0].Rule, Hint: d.Reasons[0].Change}
+	}
+	asker, err := n.known(ctx, q.Asker)
+	if err == nil && asker.revoked {
+		err = &sandbox.Error{Op: "shares", Kind: sandbox.Expired, Object: string(id), Detail: "who asked was revoked, and nobody else submits it"}
+	}
+	if err != nil {
+		return api.Question{}, err
+	}
+	// The decision is made again: rules and grants may have changed since it was asked.
+	f, _, err := n.facts(ctx, api.Caller{Identity: asker.identity, Party: asker.party}, q.Spec, n.now())
+	if err != nil {
+		return api.Question{}, err
+	}
+	decision, d := n.decide(f, q.Spec, sandbox.ClassA)
+	// Its bits and comparisons of the day were charged when it was accepted.
+	decision.Reasons = slices.DeleteFunc(decision.Reasons, func(r sandbox.Reason) bool { return r.Code == policy.CodeBits || r.Code == policy.CodePerDay })
+	first := true // durable before a link is made: a run that a stop ended is not joined again
+	if err := n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
+		used, err := n.store.Counter(ctx, joinedOf(p.Job))
+		if first = used == 0; err == nil && first {
+			_, err = n.store.Add(ctx, joinedOf(p.Job), 1, 1)
+		}
+		for _, in := range q.Inputs {
+			if err == nil && first {
+				_, err = n.store.Add(ctx, sharedOf(in.Dataset), 1, math.MaxInt64)
+			}
+		}
+		return err
+	}); err != nil {
+		return api.Question{}, err
+	}
+	params := n.thresholds(d)
+	by := api.Caller{Identity: asker.identity, Party: asker.party} // whose submission it is
+	err = n.outgoing(ctx, by, q, nil, params, func(ctx context.Context) gated {
+		switch {
+		case len(decision.Reasons) > 0 || !d.Complete():
+			return n.abortedShares(q, string(sandbox.Denied), "the question is no longer allowed: "+strings.Join(reasonCodes(decision), ", "))
+		case !first:
+			return n.abortedShares(q, string(sandbox.Conflict), "the domain stopped in the run, and a plan is joined once")
+		}
+		return n.gateShared(ctx, f, d, q, p, approval, params)
+	})
+	if err != nil {
+		return api.Question{}, err
+	}
+	return n.seen(*q, n.now()), nil
+}
+
+func joinedOf(job sandbox.RunID) string   { return "shares." + string(job) }
+func sharedOf(d sandbox.DatasetID) string { return "shared." + string(d) }
+
+// abortedShares is the end of a run without an output.
+func (n *Node) abortedShares(q *questionRecord, kind, rule string) gated {
+	return gated{cause: "not computed over shares: " + rule, record: func(tx *change) {
+		tx.record(attest.SharesAborted, "question/"+string(q.ID), attest.SharesAbortedBody{Question: q.ID, Plan: q.Shared.Digest, Kind: kind, Rule: rule}, agency, unitsOf(q.Spec.Scenario))
+	}}
+}
+
+// gateShared runs the protocol and gives the gate what opened.
+func (n *Node) gateShared(ctx context.Context, f policy.Facts, d query.Derivation, q *questionRecord, p mpc.Plan, approval attest.Statement, params egress.Params) gated {
+	ended := func(err error) gated {
+		kind, rule := string(sandbox.KindOf(err)), "a step failed in the domain"
+		if a := (*wire.Abort)(nil); errors.As(err, &a) {
+			kind, rule = string(a.Kind), a.Rule
+		} else if e := (*sandbox.Error)(nil); errors.As(err, &e) {
+			rule = e.Op + ": " + e.Detail
+		}
+		return n.abortedShares(q, kind, rule)
+	}
+	form, why := n.sharesForm(f, d)
+	if len(why) > 0 || form.question.Digest() != p.Question {
+		return n.abortedShares(q, string(sandbox.Conflict), "thresholds, descriptions or versions changed since it was planned")
+	}
+	rows, near, err := n.sharedRows(ctx, form, q, p)
+	if err != nil {
+		return ended(err)
+	}
+	if near {
+		return n.abortedShares(q, string(sandbox.Withheld), "the domain's table differs from that of an earlier run in too few people")
+	}
+	cells, cert, err := n.runShared(ctx, form, p, approval, rows)
+	if err != nil {
+		return ended(err)
+	}
+	out := gated{record: func(tx *change) {
+		tx.record(attest.SharesComputed, "question/"+string(q.ID), attest.SharesComputedBody{Question: q.ID, Plan: q.Shared.Digest, Certificate: cert}, agency, unitsOf(q.Spec.Scenario))
+	}}
+	out.checked, err = egress.CheckShared(q.ID, form.answer(d, q, p, cells, params), params)
+	if err != nil {
+		out.cause = err.Error()
+		if egress.HardHit(err) {
+			out.hit = err
+		}
+		return out
+	}
+	out.uncertified = "it was computed over shares: nobody holds whom its cells are of, so that it was compared with no earlier answer"
+	return out
+}
+
+// runShared takes part and gives what opened, with the certificate.
+func (n *Node) runShared(ctx context.Context, form *sharedForm, p mpc.Plan, approval attest.Statement, rows []join.Row) ([]join.Cell, []byte, error) {
+	t, end, err := n.cfg.Shares.Reach()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = end() }()
+	s, err := mpc.Join(ctx, mpc.Config{Plan: p, Self: p.Parties[0].ID, Key: n.keys.SigningKey(), Approvals: []attest.Statement{approval}, Transport: t, Once: once{}, Rand: n.cfg.Rand, Now: n.now,
+		Clock: n.cfg.Shares.Clock})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = s.Close() }()
+	columns, err := join.Run(s.Engine(), form.question, s.Place(), rows)
+	if err != nil {
+		return nil, nil, err
+	}
+	res, err := s.Reveal(columns)
+	if err != nil {
+		return nil, nil, err
+	}
+	cells, err := form.question.Read(res.Outputs)
+	if err != nil {
+		return nil, nil, err
+	}
+	cert, err := json.Marshal(res.Certificate)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := attest.CheckShares(cert, n.now()); err != nil {
+		return nil, nil, err
+	}
+	return cells, cert, nil
+}
+
+// once lets a run be joined that ComputeShared has counted.
+type once struct{}
+
+func (once) Take(sandbox.RunID, [sm.Size]byte) error { return nil }
+
+// sharedRows reads the domain's table, and says whether an earlier run was over nearly the same one.
+func (n *Node) sharedRows(ctx context.Context, form *sharedForm, q *questionRecord, p mpc.Plan) ([]join.Row, bool, error) {
+	owners, err := n.cfg.Shares.SubjectKey(n.beyond(q))
+	if err != nil {
+		return nil, false, err
+	}
+	own := form.own
+	if own.Key, err = join.SubjectKey(owners, p.Digest()); err != nil {
+		return nil, false, err
+	}
+	own.Input = n.inside(q.Inputs)[0]
+	rows, who, err := own.Read(ctx, n.mem, n.vault)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := form.question.Fits(0, rows); err != nil {
+		return nil, false, err
+	}
+	now := perPerson(rows, who)
+	earlier, err := n.sharedBefore(ctx, own.Input, q.ID)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, v := range earlier {
+		own.Input = v
+		rows, who, err := own.Read(ctx, n.mem, n.vault)
+		if errors.Is(err, sandbox.NotFound) || errors.Is(err, sandbox.Tampered) || errors.Is(err, sandbox.Expired) {
+			continue // erased since
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		if d := differ(now, perPerson(rows, who)); d > 0 && d < form.question.Rules.MinSubjects {
+			return nil, true, nil
+		}
+	}
+	return rows, false, nil
+}
+
+// beyond is the dataset of a question that is outside.
+func (n *Node) beyond(q *questionRecord) sandbox.DatasetID {
+	for _, in := range q.Inputs {
+		if n.outside(in.Dataset) {
+			return in.Dataset
+		}
+	}
+	return ""
+}
+
+// perPerson is what a person's rows come to, whatever their order.
+func perPerson(rows []join.Row, who []sandbox.Pseudonym) map[sandbox.Pseudonym]string {
+	all := map[sandbox.Pseudonym][]string{}
+	for i, r := range rows {
+		all[who[i]] = append(all[who[i]], fmt.Sprint(r.Group, r.Values))
+	}
+	out := make(map[sandbox.Pseudonym]string, len(all))
+	for p, x := range all {
+		slices.Sort(x)
+		out[p] = strings.Join(x, ";")
+	}
+	return out
+}
+
+// differ counts the people whose rows are others.
+func differ(a, b map[sandbox.Pseudonym]string) (n int) {
+	for p, x := range a {
+		if y, ok := b[p]; !ok || x != y {
+			n++
+		}
+	}
+	for p := range b {
+		if _, ok := a[p]; !ok {
+			n++
+		}
+	}
+	return n
+}
+
+// sharedBefore lists the other versions of a dataset that runs over shares were over.
+func (n *Node) sharedBefore(ctx context.Context, in sandbox.InputVersion, but sandbox.QuestionID) (out []sandbox.InputVersion, err error) {
+	rows, err := n.docs.questions.List(ctx, listState(stateReview))
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rows {
+		if r.Value.Shared == nil || r.Value.ID == but {
+			continue
+		}
+		for _, v := range r.Value.Inputs {
+			if v.Dataset == in.Dataset && v.Version != in.Version && !slices.Contains(out, v) {
+				out = append(out, v)
+			}
+		}
+	}
+	return out, nil
+}
+
+// leftOverShares says whether one of the datasets was in a run over shares: the ledger does not know whom what opened is of.
+func (n *Node) leftOverShares(ctx context.Context, inputs []sandbox.InputVersion) (bool, error) {
+	for _, in := range inputs {
+		if used, err := n.store.Counter(ctx, sharedOf(in.Dataset)); err != nil || used > 0 {
+			return used > 0, err
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,238 @@
+package node
+
+import (
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opdomain/opdomain/mpc"
+	"github.com/opdomain/opdomain/mpc/join"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/classify"
+	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/policy"
+	"github.com/opdomain/opdomain/sandbox/query"
+	"github.com/opdomain/opdomain/sandbox/run"
+)
+
+// sharedForm is a question as the protocol has it, with what is needed around it.
+type sharedForm struct {
+	question join.Question
+	own      run.Shared // the domain's table
+	place    []int      // by output of the question's: -1 people, else the measure
+	outer    bool       // the domain's table is the right one
+}
+
+// sharesForm makes the protocol's question of a derived one, or says why there is none. Both follow from descriptions.
+func (n *Node) sharesForm(f policy.Facts, d query.Derivation) (*sharedForm, []sandbox.Reason) {
+	var why []sandbox.Reason
+	no := func(code, column, rule, change string) {
+		why = append(why, sandbox.Reason{Code: code, Column: column, Rule: rule, Article: articleShares, Change: change})
+	}
+	s := d.Spec
+	if len(d.Inputs) != 2 || n.outside(d.Inputs[0].Dataset) == n.outside(d.Inputs[1].Dataset) {
+		no(codeSharesForm, "", "a question over shares joins one dataset of the domain with one that a party holds outside", "name one of each")
+		return nil, why
+	}
+	if in := d.Inputs[1]; len(in.On) > 0 || !in.BySubject() {
+		no(codeSharesForm, "", "a join over shares is by the protected subject alone", "leave out the keys")
+	}
+	if len(s.Filters) > 0 || len(s.Having) > 0 || s.Top != nil || len(d.Holdings()) > 0 {
+		no(codeSharesForm, "", "a question over shares has no filter and selects no cells, and its subjects have no holdings", "ask for all cells")
+	}
+	if k := d.Noise.Kind; k != "" && k != sandbox.NoiseExact {
+		no(codeSharesForm, "", fmt.Sprintf("the strictest rule of the columns used is %s, and what opens of shares carries no noise", k), "ask without the column whose rule it is")
+	}
+	params := n.thresholds(d)
+	if params.DominanceN > 2 || params.Prior != 0 && params.Prior != 100 {
+		no(codeSharesForm, "", "over shares the rules are (n,k) with n of 1 or 2, and p%", "ask without the column whose owner asks for more")
+	}
+	here := func(id sandbox.DatasetID) bool { return !n.outside(id) }
+	why = append(why, policy.Held(f, d, here)...)
+	out := &sharedForm{outer: n.outside(d.Inputs[0].Dataset)}
+	own := d.Inputs[0]
+	if out.outer {
+		own = d.Inputs[1]
+	}
+	if sc := f.Scenarios[s.Scenario]; sc != nil {
+		item, _ := sc.Item(own.Dataset)
+		if r, ok := item.Rule(own.Described.Subject); !ok || !r.Allows(sandbox.UseJoin) {
+			no(codeSharesJoin, string(own.Dataset)+"."+own.Described.Subject, "the domain opens the identifiers of its table to share them under the job's key, which their owner's list allows",
+				"have its unit list the column with the use \"join\"")
+		}
+	}
+	out.own = run.Shared{Dataset: own.Described, Normal: normal(own.Described.SubjectKind)}
+	q := &out.question
+	q.Version = 1
+	q.Rules = join.Rules{MinSubjects: params.MinSubjects, DominanceN: params.DominanceN, DominanceK: params.DominanceK, PPercent: params.PPercent}
+	beyond := n.cfg.Shares.Outside[d.Inputs[0].Dataset]
+	if !out.outer {
+		beyond = n.cfg.Shares.Outside[d.Inputs[1].Dataset]
+	}
+	there := 1 + slices.IndexFunc(n.cfg.Shares.Zones[:], func(p mpc.Party) bool { return p.ID == beyond.Zone })
+	rows, err := mpc.Bucket(int(min(own.Described.Rows, 1<<30)))
+	if err != nil || there == 0 {
+		no(codeSharesSize, string(own.Dataset), "the domain's table fits a registered size", "have the unit push a sample as a dataset")
+		return nil, why
+	}
+	q.Left, q.Right = join.Table{Owner: 0, Rows: rows}, join.Table{Owner: there, Rows: beyond.Rows}
+	if out.outer {
+		q.Left, q.Right = join.Table{Owner: there, Rows: beyond.Rows}, join.Table{Owner: 0, Rows: rows}
+	}
+	if d.Inputs[1].Join == query.LeftJoin {
+		q.Unmatched = catalog.Missing
+	}
+	why = append(why, out.group(n, d)...)
+	why = append(why, out.measure(n, d)...)
+	if len(why) == 0 {
+		if err := q.Check(); err != nil {
+			no(codeSharesSize, "", err.Error(), "ask with fewer groups or measures")
+		}
+	}
+	return out, why
+}
+
+// alias gives the input of "alias.column" and the column.
+func alias(d query.Derivation, ref string) (int, *catalog.Column) {
+	name, column, _ := strings.Cut(ref, ".")
+	i := slices.IndexFunc(d.Inputs, func(in query.DerivedInput) bool { return in.Alias == name })
+	if i < 0 {
+		return -1, nil
+	}
+	c, ok := d.Inputs[i].Described.Column(column)
+	if !ok {
+		return -1, nil
+	}
+	return i, c
+}
+
+// group takes the two dimensions.
+func (out *sharedForm) group(n *Node, d query.Derivation) (why []sandbox.Reason) {
+	no := func(column, rule, change string) []sandbox.Reason {
+		return append(why, sandbox.Reason{Code: codeSharesForm, Column: column, Rule: rule, Article: articleShares, Change: change})
+	}
+	seen := [2]bool{}
+	for _, dim := range d.Spec.Dimensions {
+		i, c := alias(d, dim.Column)
+		if i < 0 || dim.Score != nil || seen[i] {
+			return no("", "a question over shares groups by one column of each dataset", "group by one of each")
+		}
+		seen[i] = true
+		set := d.Inputs[i].Described
+		var b *catalog.Bin
+		if dim.Bin != "" {
+			b, _ = set.Bin(dim.Bin)
+		}
+		labels, ok := run.Labels(c, b)
+		if !ok {
+			return no(string(set.ID)+"."+c.Name, "over shares the labels of a grouping are known beforehand: a bin of codes or prefixes, or yes and no", "group by such a bin")
+		}
+		if i == 0 {
+			out.question.Left.Groups = labels
+		} else if out.question.Right.Groups = slices.DeleteFunc(labels, func(l string) bool { return l == catalog.Missing && out.question.Unmatched != "" }); len(labels) != len(out.question.Right.Groups) && c.Nullable {
+			return no(string(set.ID)+"."+c.Name, "who is not in the dataset has the label that a missing value has", "group by a column that is never missing, or leave out the left join")
+		}
+		if !n.outside(set.ID) {
+			out.own.Group, out.own.Bin, out.own.Groups = *c, b, labels
+		}
+	}
+	if !seen[0] || !seen[1] {
+		return no("", "a question over shares groups by one column of each dataset", "group by one of each")
+	}
+	return why
+}
+
+// measure takes the measures: people, rows of the first dataset, sums.
+func (out *sharedForm) measure(n *Node, d query.Derivation) (why []sandbox.Reason) {
+	no := func(column, rule, change string) {
+		why = append(why, sandbox.Reason{Code: codeSharesForm, Column: column, Rule: rule, Article: articleShares, Change: change})
+	}
+	people := false
+	for _, m := range d.Spec.Measures {
+		switch m.Func {
+		case sandbox.Subjects:
+			people = true
+			out.place = append(out.place, -1)
+			continue
+		case sandbox.Count:
+			out.place = append(out.place, len(out.question.Measures))
+			out.question.Measures = append(out.question.Measures, join.Measure{Name: "rows", Kind: join.Count, Side: join.Left})
+			continue
+		}
+		i, c := alias(d, m.Column)
+		if m.Func != sandbox.Sum || i < 0 || c.Type != catalog.Money && c.Type != catalog.Int && c.Type != catalog.Number {
+			no("", "over shares there are subjects, count and sum; a mean is a sum by a count", "ask for these")
+			continue
+		}
+		side := join.Left
+		if i == 1 {
+			side = join.Right
+		}
+		out.place = append(out.place, len(out.question.Measures))
+		out.question.Measures = append(out.question.Measures, join.Measure{Name: c.Name, Kind: join.Amount, Side: side})
+		if !n.outside(d.Inputs[i].Dataset) {
+			out.own.Amounts = append(out.own.Amounts, *c)
+		}
+	}
+	if !people {
+		no("", "the gate counts the people of what opens of shares, so the question asks for them", "ask for subjects as well")
+	}
+	return why
+}
+
+// normal is the form of an identifier under which tables are joined: as pseudonyms are made at ingest.
+func normal(kind catalog.SubjectKind) func(string) (string, bool) {
+	if kind == catalog.ResidentID {
+		return classify.NormalizeResidentID
+	}
+	return func(id string) (string, bool) {
+		id = strings.TrimSpace(id)
+		return id, id != "" && len(id) <= 256
+	}
+}
+
+// answer gives what opened the gate's form.
+func (form *sharedForm) answer(d query.Derivation, q *questionRecord, p mpc.Plan, cells []join.Cell, params egress.Params) egress.SharedAnswer {
+	a := egress.SharedAnswer{Inputs: q.Inputs, Rules: egress.Params{MinSubjects: form.question.Rules.MinSubjects, DominanceN: form.question.Rules.DominanceN,
+		DominanceK: form.question.Rules.DominanceK, PPercent: form.question.Rules.PPercent},
+		Evidence: map[string]any{"plan": hex.EncodeToString(q.Shared.Digest), "model": p.Adversary, "collusion": p.Collusion(), "learns": form.question.Learns(), "leakage": p.Leakage()}}
+	bounds := form.question.Bounds()
+	for i, o := range d.Outputs() {
+		a.Measures = append(a.Measures, sandbox.Measure{Name: o.Name, Func: o.Func, Unit: o.Unit, Scale: o.Scale})
+		a.Bounds = append(a.Bounds, bounds[form.place[i]+1])
+		if form.place[i] < 0 {
+			a.People = i
+		}
+	}
+	first := 0 // the dimension of the left table
+	for i, dim := range d.Spec.Dimensions {
+		a.Dimensions = append(a.Dimensions, dim.As)
+		if in, _ := alias(d, dim.Column); in == 0 {
+			first = i
+		}
+	}
+	for c, x := range cells {
+		cell := egress.SharedCell{Labels: []string{x.Left, x.Right}, Shown: x.Shown}
+		if first == 1 {
+			slices.Reverse(cell.Labels)
+		}
+		if x.Shown {
+			none := form.question.None(c)
+			for _, at := range form.place {
+				if at < 0 {
+					cell.Values, cell.None = append(cell.Values, x.People), append(cell.None, false)
+					continue
+				}
+				cell.Values, cell.None = append(cell.Values, x.Values[at]), append(cell.None, none[at])
+			}
+			if !slices.Contains(cell.None, true) {
+				cell.None = nil
+			}
+		}
+		a.Cells = append(a.Cells, cell)
+	}
+	slices.SortFunc(a.Cells, func(x, y egress.SharedCell) int { return slices.Compare(x.Labels, y.Labels) })
+	return a
+}
