@@ -25,6 +25,7 @@ require (
 	github.com/tjfoc/gmsm v1.4.1 // TLCP engine behind attest/sm/tlcp; second opinion on every SM algorithm in tests
 	github.com/transparency-dev/merkle v0.0.2 // tree arithmetic of the evidence log, with an SM3 hasher
 	github.com/tuneinsight/lattigo/v5 v5.0.7 // homomorphic encryption, in mpc/he, in a process of its own; v6 has the same faults
+	github.com/xuri/excelize/v2 v2.11.0 // tests only: writes workbooks, and a second reader of them; it takes a broken sheet's end for its end, so files are read by connectors/file/parse/child
 	github.com/zeebo/xxh3 v1.0.2 // hashes of rows that are counted for uniqueness
 	go.yaml.in/yaml/v3 v3.0.6 // desensitisation plans; kept by the YAML organisation
 	golang.org/x/crypto v0.54.0 // Argon2id for passphrases, in attest/keys
@@ -103,10 +104,22 @@ require (
 )
 
 require (
+	github.com/JohnCGriffin/overflow v0.0.0-20211019200055-46fa312c352c // indirect
+	github.com/andybalholm/brotli v1.2.0 // indirect
+	github.com/apache/thrift v0.20.0 // indirect
 	github.com/fatih/color v1.15.0 // indirect
 	github.com/golang/protobuf v1.5.4 // indirect
+	github.com/golang/snappy v0.0.4 // indirect
 	github.com/hashicorp/yamux v0.1.2 // indirect
+	github.com/klauspost/asmfmt v1.3.2 // indirect
 	github.com/mattn/go-colorable v0.1.14 // indirect
+	github.com/minio/asm2plan9s v0.0.0-20200509001527-cdd76441f9d8 // indirect
+	github.com/minio/c2goasm v0.0.0-20190812172519-36a3d3bbc4f3 // indirect
 	github.com/oklog/run v1.1.0 // indirect
+	github.com/richardlehane/mscfb v1.0.7 // indirect
+	github.com/richardlehane/msoleps v1.0.6 // indirect
+	github.com/tiendc/go-deepcopy v1.7.2 // indirect
+	github.com/xuri/efp v0.0.1 // indirect
+	github.com/xuri/nfp v0.0.2-0.20250530014748-2ddeb826f9a9 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20261110000943-09e21b237f2c // indirect
 )

@@ -167,7 +167,7 @@ func (a *app) anonymize(ctx context.Context, q *anonymizing) (*anonymized, error
 	if err := table.Check(q.goal); err != nil {
 		return nil, err
 	}
-	text, err := newText(ctx, q.in, q.delimiter, q.encoding, slices.Concat(q.quasi, q.sensitive, q.keep))
+	text, err := a.newText(ctx, q.in, q.delimiter, q.encoding, slices.Concat(q.quasi, q.sensitive, q.keep))
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +182,7 @@ func (a *app) anonymize(ctx context.Context, q *anonymizing) (*anonymized, error
 		return nil, &refused{sandbox.Decision{Reasons: reasons}}
 	}
 	if q.population != "" {
-		people, err := newText(ctx, q.population, q.delimiter, q.encoding, q.quasi)
+		people, err := a.newText(ctx, q.population, q.delimiter, q.encoding, q.quasi)
 		if err != nil {
 			return nil, err
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 
 	"github.com/opdomain/opdomain/connectors/file"
+	"github.com/opdomain/opdomain/connectors/file/parse"
 	"github.com/opdomain/opdomain/desensitize/generalize"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
@@ -26,8 +27,8 @@ type textTable struct {
 }
 
 // newText names the columns, and settles the delimiter.
-func newText(ctx context.Context, path, delimiter, encoding string, columns []string) (*textTable, error) {
-	t := &textTable{path: path, options: file.Options{Encoding: file.Encoding(encoding)}}
+func (a *app) newText(ctx context.Context, path, delimiter, encoding string, columns []string) (*textTable, error) {
+	t := &textTable{path: path, options: file.Options{Encoding: file.Encoding(encoding), Parser: a.files}}
 	for _, c := range columns {
 		t.columns = append(t.columns, catalog.Column{Name: c, Type: catalog.Text, Nullable: true})
 	}
@@ -40,6 +41,9 @@ const delimiterHelp = "character between fields; empty: the one of , ; tab whose
 
 // delimiterOf settles the delimiter: the given one, or of comma, semicolon and tab the one whose header line has most of the columns.
 func delimiterOf(ctx context.Context, path, delimiter string, o file.Options, columns []string) (rune, error) {
+	if _, parsed, err := parse.FormatOf(path); err != nil || parsed { // it has none
+		return ',', err
+	}
 	if delimiter != "" {
 		c, size := utf8.DecodeRuneInString(delimiter)
 		if size != len(delimiter) {

@@ -28,10 +28,10 @@ type classified struct {
 }
 
 func (a *app) classifyCommand() *cobra.Command {
-	var in, encoding, delimiter string
+	var in, encoding, delimiter, sheet string
 	var selftest bool
 	var seed uint64
-	c := verb("classify", "Find what the columns of a CSV table hold and propose grades, without a domain (数据分类分级)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+	c := verb("classify", "Find what the columns of a table hold and propose grades, without a domain (数据分类分级)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		switch {
 		case selftest && in != "" || !selftest && in == "":
 			return usageError{invalid("--in", "one of --in FILE and --selftest", "opdomain classify --in table.csv")}
@@ -42,9 +42,9 @@ func (a *app) classifyCommand() *cobra.Command {
 		if len(comma) != 1 {
 			return usageError{invalid("--delimiter", "one character", `opdomain classify --in table.csv --delimiter ";"`)}
 		}
-		return a.classify(c.Context(), in, file.Options{Encoding: file.Encoding(encoding), Comma: comma[0]})
+		return a.classify(c.Context(), in, file.Options{Encoding: file.Encoding(encoding), Comma: comma[0], Parser: a.files, Sheet: sheet})
 	})
-	c.Long = `Find what the columns of a CSV table hold and propose grades, without a domain (数据分类分级).
+	c.Long = `Find what the columns of a table hold and propose grades, without a domain (数据分类分级).
 
 The first line holds the headers, which count as hints. Of each column up to 10,000 values are looked at, evenly over the whole file,
 however long it is. Printed are kinds, shares and grades, never a value; a header that looks like a value itself is shown as its field
@@ -54,7 +54,8 @@ and proposed applies. A column without a finding is not judged: nothing found is
 
 --selftest draws labelled tables and clinical notes with traps and prints precision and recall of each type at several thresholds.`
 	f := c.Flags()
-	f.StringVar(&in, "in", "", "CSV file to read")
+	f.StringVar(&in, "in", "", "file to read: CSV, or .xlsx, .parquet, .arrow, parsed in the jail")
+	f.StringVar(&sheet, "sheet", "", "of a workbook; default: the first one that is shown")
 	f.StringVar(&encoding, "encoding", "", "of the table: utf-8 or gb18030; default: detected")
 	f.StringVar(&delimiter, "delimiter", ",", "between the fields")
 	f.BoolVar(&selftest, "selftest", false, "measure the detectors on a drawn set")

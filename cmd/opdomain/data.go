@@ -59,8 +59,11 @@ func (a *app) sourceCommand() *cobra.Command {
 }
 
 func (a *app) ingestCommand() *cobra.Command {
-	var dataset, csv, mapping, encoding, run, schema string
-	send := verb("push", "Push a CSV table to a dataset, sealed (密封推送)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+	var dataset, table, csv, sheet, mapping, encoding, run, schema string
+	send := verb("push", "Push a table to a dataset, sealed: CSV, XLSX, Parquet or Arrow IPC (密封推送)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		if table == "" {
+			table = csv
+		}
 		s, err := a.connect()
 		if err != nil {
 			return err
@@ -97,7 +100,7 @@ func (a *app) ingestCommand() *cobra.Command {
 			}
 			fmt.Fprintf(a.err, "run %s\n", id) // said now: a process that is killed says nothing at its end
 		}
-		rep, err := s.pushOffered(ctx, info, o, id, csvSource(csv, o.Dataset, m, file.Options{Encoding: file.Encoding(encoding)}), nil)
+		rep, err := s.pushOffered(ctx, info, o, id, csvSource(table, o.Dataset, m, file.Options{Encoding: file.Encoding(encoding), Parser: a.files, Sheet: sheet}), nil)
 		if err != nil {
 			return s.brokenOff(ctx, id, err)
 		}
@@ -113,13 +116,16 @@ func (a *app) ingestCommand() *cobra.Command {
 	})
 	f := send.Flags()
 	f.StringVar(&dataset, "dataset", "", "dataset to push to")
-	f.StringVar(&csv, "csv", "", "CSV file")
+	f.StringVar(&table, "file", "", "the table, by the ending of its name: .xlsx, .parquet, .arrow (.arrows, .feather), each parsed in the jail; any other: CSV")
+	f.StringVar(&csv, "csv", "", "the same as --file")
+	f.StringVar(&sheet, "sheet", "", "of a workbook; default: the first one that is shown")
 	f.StringVar(&mapping, "mapping", "", "mapping file: {\"columns\": {column: {\"from\": header}}, \"where\": {header: value}}")
-	f.StringVar(&encoding, "encoding", "", "utf-8 or gb18030; default: detected")
+	f.StringVar(&encoding, "encoding", "", "of CSV: utf-8 or gb18030; default: detected")
 	f.StringVar(&run, "run", "", "id of the run, to go on with one that was broken off; default: a new one")
 	f.StringVar(&schema, "schema", "", "the table's own description, or its columns, where they changed: added nullable columns and wider types pass, the rest is held back; default: as registered")
 	must(send.MarkFlagRequired("dataset"))
-	must(send.MarkFlagRequired("csv"))
+	send.MarkFlagsOneRequired("file", "csv")
+	send.MarkFlagsMutuallyExclusive("file", "csv")
 	status := verb("show RUN", "Show where a push stands: state, durable batches and their digest, report", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 		return get(a, func(s *session) (api.Push, error) {
 			return result[api.Push](s.api.GetPush(c.Context(), sandbox.RunID(args[0])))
@@ -166,7 +172,7 @@ func checkErasure(certificate, domain []byte) (keys.Erasure, error) {
 	return e, e.Verify(key)
 }
 
-// csvSource opens a CSV table, as often as a push reads it.
+// csvSource opens a table, as often as a push reads it.
 func csvSource(path string, d catalog.Dataset, m connectors.Mapping, o file.Options) func(context.Context) (connectors.Source, error) {
 	return func(ctx context.Context) (connectors.Source, error) {
 		src, err := file.Open(ctx, allocator(), path, d, m, o)

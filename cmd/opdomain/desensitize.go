@@ -36,11 +36,11 @@ type desensitizing struct {
 
 func (a *app) desensitizeCommand() *cobra.Command {
 	var d desensitizing
-	c := verb("desensitize", "Desensitise a CSV table by a plan, without a domain (数据脱敏)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+	c := verb("desensitize", "Desensitise a table by a plan, without a domain (数据脱敏)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		return a.desensitize(c.Context(), d)
 	})
 	c.AddCommand(a.checkPlanCommand(), a.signPlanCommand(), a.verifyPlanCommand())
-	c.Long = `Desensitise a CSV table by a plan, without a domain (数据脱敏).
+	c.Long = `Desensitise a table by a plan, without a domain (数据脱敏).
 
 The plan is YAML: plan, version, columns with an operation each; go doc ./desensitize Step lists the operations. What is drawn
 (noise, pram, shuffle, a sample) follows from the key file, the plan and the table, and is the same the next time; without a key file
@@ -51,7 +51,7 @@ or dates. What the detectors find to be personal must have an operation, whateve
 as failed.`
 	f := c.Flags()
 	f.StringVar(&d.plan, "plan", "", "the plan, YAML")
-	f.StringVar(&d.in, "in", "", "CSV file to read")
+	f.StringVar(&d.in, "in", "", "file to read: CSV, or .xlsx, .parquet, .arrow, parsed in the jail")
 	f.StringVar(&d.out, "out", "", "CSV file to write, put there when it is whole; must not exist without --force")
 	f.StringVar(&d.encoding, "encoding", "", "of the table: utf-8 or gb18030; default: detected")
 	f.StringVar(&d.delimiter, "delimiter", "", delimiterHelp)
@@ -90,7 +90,7 @@ func (a *app) desensitize(ctx context.Context, d desensitizing) (err error) {
 	if err != nil {
 		return err
 	}
-	o, err := d.reading(ctx, p)
+	o, err := a.reading(ctx, d, p)
 	if err != nil {
 		return err
 	}
@@ -277,8 +277,8 @@ func (k derivedKeys) save(path string) error {
 }
 
 // reading gives how the table is read: the delimiter is the given one, or the one whose header line has most of the plan's columns.
-func (d desensitizing) reading(ctx context.Context, p *desensitize.Plan) (file.Options, error) {
-	o := file.Options{Encoding: file.Encoding(d.encoding), Unfit: func(int) {}}
+func (a *app) reading(ctx context.Context, d desensitizing, p *desensitize.Plan) (file.Options, error) {
+	o := file.Options{Encoding: file.Encoding(d.encoding), Parser: a.files, Unfit: func(int) {}}
 	var wanted []string
 	for _, f := range p.Schema {
 		wanted = append(wanted, f.Name)

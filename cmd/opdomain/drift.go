@@ -139,7 +139,7 @@ func describes(was, is catalog.Column) string {
 	return ""
 }
 
-// surplus is a CSV table that names the headers nobody reads.
+// surplus is a table that names the headers nobody reads.
 type surplus struct{ *file.Reader }
 
 // Unused gives them as they may be shown.

@@ -24,6 +24,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opdomain/opdomain/attest/keys/pkcs11"
+	"github.com/opdomain/opdomain/connectors/file/parse"
 	"github.com/opdomain/opdomain/mpc/he/jailed"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/jail"
@@ -67,6 +68,8 @@ type app struct {
 	json       bool
 	force      bool // files that exist may be written over
 
+	files *parse.Parser // of XLSX, Parquet and Arrow IPC; nothing is started before the first of them
+
 	moduleMu sync.Mutex
 	modules  map[string]*pkcs11.Module // of devices, by path
 
@@ -85,7 +88,8 @@ func (u usageError) Unwrap() error { return u.error }
 
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
 	start := time.Now()
-	a := &app{in: in, out: out, err: errOut, now: time.Now, steady: func() time.Duration { return time.Since(start) }, rand: rand.Reader}
+	a := &app{in: in, out: out, err: errOut, now: time.Now, steady: func() time.Duration { return time.Since(start) }, rand: rand.Reader, files: parse.New(parse.Config{})}
+	defer func() { _ = a.files.Close() }()
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(in)

@@ -70,7 +70,7 @@ func (a *app) checkPlanCommand() *cobra.Command {
 	})
 	f := c.Flags()
 	f.StringVar(&d.plan, "plan", "", "the plan, YAML")
-	f.StringVar(&d.in, "in", "", "CSV file; not needed where the plan has the schema")
+	f.StringVar(&d.in, "in", "", "table: CSV, or .xlsx, .parquet, .arrow; not needed where the plan has the schema")
 	f.StringVar(&d.encoding, "encoding", "", "of the table: utf-8 or gb18030; default: detected")
 	f.StringVar(&d.delimiter, "delimiter", "", delimiterHelp)
 	f.StringVar(&d.hierarchies, "hierarchies", "", "folder of hierarchies, NAME.csv in the form of ARX")
@@ -88,7 +88,7 @@ func (a *app) checkPlan(ctx context.Context, d desensitizing) error {
 	}
 	var o file.Options
 	if d.in != "" {
-		if o, err = d.reading(ctx, p); err != nil {
+		if o, err = a.reading(ctx, d, p); err != nil {
 			return err
 		}
 	}

@@ -1,7 +1,12 @@
-// Package file reads delimited text files (文件接入) as a connectors.Source: CSV after RFC 4180, in UTF-8 or GB 18030, into
-// record batches of the catalogue's schema.
+// Package file reads tables in files (文件接入) as a connectors.Source, into record batches of the catalogue's schema: CSV after RFC 4180, in
+// UTF-8 or GB 18030, and by the ending of the name XLSX, Parquet and Arrow IPC.
 //
-// Form: the first line holds the headers. A field with a comma, quote or line break is quoted, a quote in it doubled. A
+// The latter are parsed by a confined child process (package parse) and by nothing else; without Options.Parser, or where the machine lacks
+// a layer of the jail, they are refused. Their rows come as the text that CSV would have: numbers as plain decimals, dates and times as below,
+// true and false. A workbook's headers stand in the first row with a cell; a number is what its program shows, with 15 digits, a formula
+// its stored value. Refused as values are errors, formulas without a value, instants of universal time, bytes, lists and structures.
+//
+// Form of CSV: the first line holds the headers. A field with a comma, quote or line break is quoted, a quote in it doubled. A
 // line ends with LF or CRLF; inside a quoted field CRLF becomes LF. Blank lines are skipped. Every row has as many fields
 // as the header. An empty field is missing. Filters of the mapping compare the field exactly as written.
 //
@@ -17,12 +22,11 @@
 // Errors name file, line, column and rule, never a value. Kinds: Invalid for the content, TooLarge for a record over its
 // bound, NotFound and Unavailable for the file itself. The first fault ends the stream.
 //
-// It reads no spreadsheets, Parquet, Arrow IPC or compressed files, and it guesses no delimiter and no schema.
+// It reads no compressed files, and it guesses no delimiter and no schema.
 package file
 
 import (
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +35,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -39,6 +42,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/opdomain/opdomain/connectors"
+	"github.com/opdomain/opdomain/connectors/file/parse"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
@@ -57,6 +61,9 @@ type Options struct {
 	// Unfit is told the column, by its place, of each field that does not fit one that may be null, and the field is null; nil: the
 	// file is refused there.
 	Unfit func(column int)
+	// Parser parses XLSX, Parquet and Arrow IPC; nil: they are refused.
+	Parser *parse.Parser
+	Sheet  string // of XLSX; "": the first one that is shown
 }
 
 // Defaults of Options. A default batch fits one push frame of 1 MiB.
@@ -95,8 +102,7 @@ type Reader struct {
 	name   string
 	schema *arrow.Schema
 	opts   Options
-	csv    *csv.Reader
-	bound  *bounded
+	in     table
 	closer io.Closer
 
 	width   int // fields of the header
@@ -105,13 +111,23 @@ type Reader struct {
 	spare   []Header
 	build   *array.RecordBuilder
 
-	line       int // where the next row starts, blank lines aside
 	read, kept int64
 	held       []string // a row that was read but belongs to the next batch
 	err        error    // why the stream ended
 }
 
 var _ connectors.Source = (*Reader)(nil)
+
+// table (表格来源) gives the rows of a file, whatever its form.
+type table interface {
+	// record gives the next row as fields, until the call after it; io.EOF after the last. Its errors are worded.
+	record(ctx context.Context) ([]string, error)
+	// rule is what a field of the last row breaks before its value is looked at, or "".
+	rule(field int) string
+	// place is where a field of the last row stands: "line 7", "row 7".
+	place(field int) string
+	close() error
+}
 
 type column struct {
 	at     int // field number
@@ -155,8 +171,8 @@ func opened(path string, read func(f io.Reader, name string) (*Reader, error)) (
 	return r, nil
 }
 
-// NewReader reads from r, which stays the caller's to close; name stands in errors. It reads the header line at once, so
-// that a wrong mapping is known before any row.
+// NewReader reads from r, which stays the caller's to close; name stands in errors, and its ending says the form. It reads the header at once,
+// so that a wrong mapping is known before any row.
 func NewReader(ctx context.Context, mem memory.Allocator, r io.Reader, name string, d catalog.Dataset, m connectors.Mapping, o Options) (*Reader, error) {
 	if err := d.Validate(); err != nil {
 		return nil, err
@@ -176,37 +192,52 @@ func newReader(ctx context.Context, mem memory.Allocator, r io.Reader, name stri
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	text, err := decoded(r, name, o.Encoding)
-	if err != nil {
-		return nil, err
-	}
-	fr := &Reader{name: name, opts: o, bound: &bounded{in: text}, line: 1}
-	fr.csv = csv.NewReader(fr.bound)
-	fr.csv.Comma = o.Comma
-	fr.csv.FieldsPerRecord = -1 // counted here, for a better message
-	fr.csv.ReuseRecord = true
-	header, err := fr.record()
-	if err == io.EOF {
-		return nil, fr.invalid(1, "", "the file is empty; its first line holds the headers")
+	fr := &Reader{name: name, opts: o}
+	header, err := fr.open(ctx, r)
+	if err == nil {
+		err = fr.bindTo(mem, header, describe)
 	}
 	if err != nil {
-		return nil, err
-	}
-	fields, err := fr.header(header)
-	if err != nil {
-		return nil, err
-	}
-	d, m, err := describe(fr, header)
-	if err != nil {
-		return nil, err
-	}
-	fr.schema = batch.Schema(d)
-	fr.build = array.NewRecordBuilder(mem, fr.schema)
-	if err := fr.bind(d, m, fields); err != nil {
-		fr.build.Release()
+		if fr.in != nil {
+			_ = fr.in.close()
+		}
 		return nil, err
 	}
 	return fr, nil
+}
+
+// open reads up to the header.
+func (r *Reader) open(ctx context.Context, in io.Reader) ([]string, error) {
+	format, parsed, err := parse.FormatOf(r.name)
+	if err != nil {
+		return nil, err
+	}
+	if !parsed {
+		if r.opts.Sheet != "" {
+			return nil, &sandbox.Error{Op: op, Kind: sandbox.Invalid, Object: r.name, Detail: "only a workbook has sheets"}
+		}
+		return r.openText(ctx, in)
+	}
+	return r.openParsed(ctx, in, format)
+}
+
+// bindTo has describe say which columns there are, and ties them to the header's fields.
+func (r *Reader) bindTo(mem memory.Allocator, header []string, describe func(*Reader, []string) (catalog.Dataset, connectors.Mapping, error)) error {
+	fields, err := r.header(header)
+	if err != nil {
+		return err
+	}
+	d, m, err := describe(r, header)
+	if err != nil {
+		return err
+	}
+	r.schema = batch.Schema(d)
+	r.build = array.NewRecordBuilder(mem, r.schema)
+	if err := r.bind(d, m, fields); err != nil {
+		r.build.Release()
+		return err
+	}
+	return nil
 }
 
 // header gives the field number of each header. Its errors give field numbers, not texts: a file without a header line
@@ -216,7 +247,7 @@ func (r *Reader) header(record []string) (map[string]int, error) {
 	fields := make(map[string]int, len(record))
 	for i, h := range record {
 		if first, ok := fields[h]; ok {
-			return nil, r.invalid(1, "", fmt.Sprintf("field %d repeats the header of field %d", i+1, first+1))
+			return nil, r.invalid(r.in.place(0), "", fmt.Sprintf("field %d repeats the header of field %d", i+1, first+1))
 		}
 		fields[h] = i
 	}
@@ -229,7 +260,7 @@ func (r *Reader) bind(d catalog.Dataset, m connectors.Mapping, fields map[string
 		f := m.Field(c.Name)
 		at, ok := fields[f.From]
 		if !ok {
-			e := r.invalid(1, c.Name, fmt.Sprintf("no header %q", f.From))
+			e := r.invalid(r.in.place(0), c.Name, fmt.Sprintf("no header %q", f.From))
 			e.Hint = "name the right header in the mapping's \"from\", or check delimiter and encoding"
 			return e
 		}
@@ -242,7 +273,7 @@ func (r *Reader) bind(d catalog.Dataset, m connectors.Mapping, fields map[string
 	for _, h := range slices.Sorted(maps.Keys(m.Where)) {
 		at, ok := fields[h]
 		if !ok {
-			return r.invalid(1, "", fmt.Sprintf("no header %q, which the row filter names", h))
+			return r.invalid(r.in.place(0), "", fmt.Sprintf("no header %q, which the row filter names", h))
 		}
 		r.where = append(r.where, condition{at: at, in: m.Where[h]})
 	}
@@ -306,19 +337,22 @@ func (r *Reader) fill(ctx context.Context) (rows int, err error) {
 		}
 		need := r.rowBytes(record)
 		if rows > 0 && size+need > r.opts.BatchBytes {
-			r.held = record // csv reuses it only at the next read
+			r.held = record // good until the next one is read
 			return rows, nil
 		}
 		r.held = nil
 		for i, c := range r.columns {
-			if rule := c.append(record[c.at]); rule != "" {
+			rule := r.in.rule(c.at)
+			if rule == "" {
+				rule = c.append(record[c.at])
+			}
+			if rule != "" {
 				if r.opts.Unfit != nil && rule != ruleEmpty && r.schema.Field(i).Nullable {
 					r.build.Field(i).AppendNull()
 					r.opts.Unfit(i)
 					continue
 				}
-				line, _ := r.csv.FieldPos(c.at)
-				return rows, r.invalid(line, c.name, rule)
+				return rows, r.invalid(r.in.place(c.at), c.name, rule)
 			}
 		}
 		size += need
@@ -330,14 +364,18 @@ func (r *Reader) fill(ctx context.Context) (rows int, err error) {
 // row reads up to the next row the filter keeps.
 func (r *Reader) row(ctx context.Context) ([]string, error) {
 	for {
-		record, err := r.record()
+		record, err := r.record(ctx)
 		if err != nil {
 			return nil, err
 		}
 		r.read++
 		if len(record) != r.width {
-			line, _ := r.csv.FieldPos(0)
-			return nil, r.invalid(line, "", fmt.Sprintf("the row has %d fields, the header %d", len(record), r.width))
+			return nil, r.invalid(r.in.place(0), "", fmt.Sprintf("the row has %d fields, the header %d", len(record), r.width))
+		}
+		for _, c := range r.where {
+			if rule := r.in.rule(c.at); rule != "" {
+				return nil, r.invalid(r.in.place(c.at), r.columnAt(c.at), rule)
+			}
 		}
 		if r.keeps(record) {
 			r.kept++
@@ -370,33 +408,17 @@ func (r *Reader) rowBytes(record []string) int {
 	return n
 }
 
-// record reads one row of any width and checks its size and characters.
-func (r *Reader) record() ([]string, error) {
-	start := r.csv.InputOffset()
-	r.bound.limit = start + int64(r.opts.MaxRecord) + readAhead
-	record, err := r.csv.Read()
-	if err == nil && r.csv.InputOffset()-start > int64(r.opts.MaxRecord) {
-		r.line, _ = r.csv.FieldPos(0)
-		err = errLong
-	}
-	switch {
-	case err == io.EOF:
-		return nil, io.EOF
-	case err == errLong:
-		return nil, &sandbox.Error{Op: op, Kind: sandbox.TooLarge, Object: place(r.name, r.line, ""),
-			Detail: fmt.Sprintf("a row has at most %d bytes", r.opts.MaxRecord), Hint: "look for a quote that is never closed"}
-	case err != nil:
-		return nil, r.malformed(err)
+// record reads one row of any width and checks its characters.
+func (r *Reader) record(ctx context.Context) ([]string, error) {
+	record, err := r.in.record(ctx)
+	if err != nil {
+		return nil, err
 	}
 	for i, f := range record {
 		if rule := unfit(f); rule != "" {
-			line, _ := r.csv.FieldPos(i)
-			return nil, r.invalid(line, r.columnAt(i), rule)
+			return nil, r.invalid(r.in.place(i), r.columnAt(i), rule)
 		}
 	}
-	last := len(record) - 1
-	r.line, _ = r.csv.FieldPos(last)
-	r.line += 1 + strings.Count(record[last], "\n")
 	return record, nil
 }
 
@@ -410,31 +432,6 @@ func (r *Reader) columnAt(field int) string {
 	return fmt.Sprintf("number %d", field+1)
 }
 
-// malformed words the csv reader's errors; those give places and rules but its texts vary.
-func (r *Reader) malformed(err error) error {
-	var p *csv.ParseError
-	if !errors.As(err, &p) {
-		var own *sandbox.Error
-		if errors.As(err, &own) {
-			return own
-		}
-		return unreadable(r.name, err)
-	}
-	e := r.invalid(p.Line, "", "")
-	switch {
-	case errors.Is(err, csv.ErrBareQuote):
-		e.Detail = "a quote inside a field that is not quoted"
-	case errors.Is(err, csv.ErrQuote) && p.StartLine != p.Line:
-		e.Detail = fmt.Sprintf("a quoted field, opened in the row of line %d, is not closed or has text after its closing quote", p.StartLine)
-	case errors.Is(err, csv.ErrQuote):
-		e.Detail = "a quoted field is not closed or has text after its closing quote"
-	default:
-		e.Detail = "the row is not well-formed CSV (RFC 4180)"
-	}
-	e.Hint = "quote the field and double the quotes in it"
-	return e
-}
-
 // Close releases everything; a later Next fails.
 func (r *Reader) Close() error {
 	if r.build == nil {
@@ -443,18 +440,19 @@ func (r *Reader) Close() error {
 	r.build.Release()
 	r.build = nil
 	r.err = &sandbox.Error{Op: op, Kind: sandbox.Invalid, Object: r.name, Detail: "the source is closed"}
+	err := r.in.close()
 	if r.closer == nil {
-		return nil
+		return err
 	}
 	if err := r.closer.Close(); err != nil {
 		return unreadable(r.name, err)
 	}
-	return nil
+	return err
 }
 
-func place(name string, line int, column string) string {
-	if line > 0 {
-		name += fmt.Sprintf(" line %d", line)
+func place(name, at, column string) string {
+	if at != "" {
+		name += " " + at
 	}
 	if column != "" {
 		name += " column " + column
@@ -462,8 +460,12 @@ func place(name string, line int, column string) string {
 	return name
 }
 
-func (r *Reader) invalid(line int, column, rule string) *sandbox.Error {
-	return &sandbox.Error{Op: op, Kind: sandbox.Invalid, Object: place(r.name, line, column), Detail: rule}
+func (r *Reader) invalid(at, column, rule string) *sandbox.Error {
+	return invalid(r.name, at, column, rule)
+}
+
+func invalid(name, at, column, rule string) *sandbox.Error {
+	return &sandbox.Error{Op: op, Kind: sandbox.Invalid, Object: place(name, at, column), Detail: rule}
 }
 
 // unreadable keeps the cause but not the path, which the operating system's error repeats.

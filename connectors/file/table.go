@@ -39,11 +39,11 @@ func NewTable(ctx context.Context, mem memory.Allocator, r io.Reader, name strin
 			return d, connectors.Mapping{}, nil
 		}
 		if len(header) > catalog.MaxColumns {
-			return d, connectors.Mapping{}, fr.invalid(1, "", fmt.Sprintf("at most %d columns", catalog.MaxColumns))
+			return d, connectors.Mapping{}, fr.invalid(fr.in.place(0), "", fmt.Sprintf("at most %d columns", catalog.MaxColumns))
 		}
 		for i, h := range header {
 			if h == "" {
-				return d, connectors.Mapping{}, fr.invalid(1, "", fmt.Sprintf("field %d has no header", i+1))
+				return d, connectors.Mapping{}, fr.invalid(fr.in.place(0), "", fmt.Sprintf("field %d has no header", i+1))
 			}
 			d.Columns = append(d.Columns, catalog.Column{Name: h, Type: catalog.Text, Nullable: true})
 		}

@@ -74,6 +74,9 @@ func (l Limits) complete() (Limits, error) {
 	return l, nil
 }
 
+// Helper is the file name of the program that the jail starts, beside the program that uses it.
+const Helper = "opdomain-jail"
+
 // Job (隔离任务) is one start of a plug-in.
 type Job struct {
 	Tier    Tier
@@ -83,8 +86,10 @@ type Job struct {
 	Limits  Limits
 
 	// Entry (自有程序入口), of T1 and T1p in place of an image, is argument 0 under which the jail's own program is started inside: an engine of
-	// this project whose library nobody trusts. Its program says by Entered that it knows the name. It speaks bytes on Stream and no gRPC.
-	Entry string
+	// this project whose library nobody trusts. Its program says by Entered that it knows the name. It speaks bytes on Stream and no gRPC,
+	// unless it Serves: then it is as a plug-in is, with a data set and gRPC.
+	Entry  string
+	Serves bool
 }
 
 // Reason (终止原因) says how a plug-in ended or why it did not start. It is one of these and never the plug-in's words.

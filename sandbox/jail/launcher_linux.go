@@ -87,7 +87,7 @@ func beside() string {
 }
 
 const (
-	helperName = "opdomain-jail"
+	helperName = Helper
 	ownProgram = "/proc/self/exe"
 )
 
@@ -163,7 +163,7 @@ func (l *Launcher) Start(ctx context.Context, job Job) (*Process, error) {
 	if err := l.Halted(); err != nil {
 		return nil, err
 	}
-	if job.Entry != "" && (job.Image != nil || job.Module != nil || job.Dataset != nil || strings.HasPrefix(job.Entry, stageName) || job.Entry == wasmName) {
+	if job.Entry != "" && (job.Image != nil || job.Module != nil || job.Dataset != nil && !job.Serves || strings.HasPrefix(job.Entry, stageName) || job.Entry == wasmName) {
 		return nil, &sandbox.Error{Op: "jail: start", Kind: sandbox.Invalid, Object: "entry", Detail: "stands in place of an image, without a module or data, under a name of its own"}
 	}
 	c := child{args: []string{pluginName}, image: job.Image}
@@ -178,7 +178,7 @@ func (l *Launcher) Start(ctx context.Context, job Job) (*Process, error) {
 		if job.Image, err = l.self(); err != nil {
 			return nil, err
 		}
-		c = child{args: []string{job.Entry}, image: job.Image, bare: true}
+		c = child{args: []string{job.Entry}, image: job.Image, bare: !job.Serves}
 	}
 	switch job.Tier {
 	case W, Wp:

@@ -59,7 +59,7 @@ func (p *Process) Conn() grpc.ClientConnInterface { return p.conn }
 
 // Stream is the channel of a process that was started by its Entry: bytes that end when it does; nil of every other.
 func (p *Process) Stream() io.ReadWriter {
-	if p.job.Entry == "" {
+	if p.job.Entry == "" || p.job.Serves {
 		return nil
 	}
 	return p.rpc
