@@ -211,8 +211,20 @@ func TestAttacksAsNobody(t *testing.T) {
 	}
 }
 
+// TestGuardedHost: a host without rights that closed itself to tracing, as one that serves does, starts plug-ins of T1 all the same, and
+// they die with it.
+func TestGuardedHost(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED ALOUD: not root, which this test gives up")
+	}
+	out := asNobody(t, "^(TestStart|TestHostDies)$/^(T1)?$", "JAIL_GUARDED=1")
+	if !strings.Contains(out, "--- PASS: TestHostDies") || !strings.Contains(out, "--- PASS: TestStart") {
+		t.Errorf("not run:\n%s", out)
+	}
+}
+
 // asNobody runs tests of this binary as a user without rights.
-func asNobody(t *testing.T, tests string) string {
+func asNobody(t *testing.T, tests string, env ...string) string {
 	t.Helper()
 	path, err := attackProgram()
 	if err != nil {
@@ -229,7 +241,7 @@ func asNobody(t *testing.T, tests string) string {
 	cmd := exec.Command("/proc/self/exe", "-test.run="+tests, "-test.v")
 	cmd.Args[0] = os.Args[0]
 	cmd.Dir = t.TempDir()
-	cmd.Env = append(os.Environ(), "JAIL_ATTACK="+path, "JAIL_RAW="+raw, "JAIL_OPDOMAIN-JAIL="+helper, "HOME=/", "TMPDIR=/tmp")
+	cmd.Env = append(append(os.Environ(), env...), "JAIL_ATTACK="+path, "JAIL_RAW="+raw, "JAIL_OPDOMAIN-JAIL="+helper, "HOME=/", "TMPDIR=/tmp")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, Groups: []uint32{}}}
 	if err := os.Chmod(cmd.Dir, 0o755); err != nil {
 		t.Fatal(err)

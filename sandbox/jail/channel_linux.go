@@ -130,7 +130,7 @@ func (s *started) Diagnose(context.Context) string                  { return "" 
 func (s *started) Stdout() io.ReadCloser                            { return s.line }
 func (s *started) Stderr() io.ReadCloser                            { return s.none }
 func (s *started) Name() string                                     { return "plug-in" }
-func (s *started) ID() string                                       { return strconv.Itoa(s.p.cmd.Process.Pid) }
+func (s *started) ID() string                                       { return strconv.Itoa(s.p.pid) }
 func (s *started) Kill(context.Context) error                       { s.p.Kill(Closed); return nil }
 func (s *started) Wait(context.Context) error                       { <-s.p.gone; return nil }
 func (s *started) PluginToHost(n, a string) (string, string, error) { return n, a, nil }

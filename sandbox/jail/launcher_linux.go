@@ -318,11 +318,20 @@ func (l *Launcher) wait(names bool) (*Process, error) {
 	root := os.Geteuid() == 0
 	cmd := exec.Command(l.cfg.Program)
 	cmd.Args, cmd.Env, cmd.Dir = []string{stageName}, []string{}, "/"
+	var report, reporter *os.File
+	if names && needsShim() {
+		var err error
+		if report, reporter, err = os.Pipe(); err != nil {
+			return nil, errors.Join(unavailable("descriptors", err), p.Close())
+		}
+		cmd.Args = []string{shimName}
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.inner[0], p.inner[1], p.inner[2]
 	cmd.ExtraFiles = []*os.File{p.inner[rpcFD], p.inner[feedFD], p.inner[controlFD]}
 	a := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
-	if names {
-		a.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
+	if report != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, reporter)
+	} else if names {
 		uid, gid := os.Geteuid(), os.Getegid()
 		if root {
 			p.uid = l.cfg.Base
@@ -330,22 +339,35 @@ func (l *Launcher) wait(names bool) (*Process, error) {
 			// User 0 of the new namespace, or exec loses the capabilities that stage 1 needs; and none of the host's groups.
 			a.Credential, a.GidMappingsEnableSetgroups = &syscall.Credential{}, true
 		}
-		a.UidMappings = []syscall.SysProcIDMap{{HostID: uid, Size: 1}}
-		a.GidMappings = []syscall.SysProcIDMap{{HostID: gid, Size: 1}}
+		newNamespaces(a, uid, gid)
 	} else if root {
 		// A user id of its own, so that its number of tasks is counted alone and it has no equal to signal.
 		p.uid = l.cfg.Base + 1 + int(l.next.Add(1)%4096)
 		a.Credential = &syscall.Credential{Uid: uint32(p.uid), Gid: uint32(p.uid)}
 	}
 	cmd.SysProcAttr = a
-	if err := l.onStarter(cmd.Start); err != nil {
+	err := l.onStarter(cmd.Start)
+	if err == nil {
+		p.cmd, p.pid = cmd, cmd.Process.Pid
+	}
+	if report != nil {
+		_ = reporter.Close()
+		if err == nil {
+			err = p.reported(report)
+		} else {
+			_ = report.Close()
+		}
+		if err != nil && p.cmd != nil {
+			go p.reap() // Close waits for it
+		}
+	}
+	if err != nil {
 		f := &Fault{Op: "jail: start", Reason: Layer, Object: layerStage, Err: err}
 		if errors.Is(err, os.ErrPermission) {
 			f.Detail = "new namespaces are not allowed here, or others may not execute the program of the jail or enter its folder"
 		}
 		return nil, errors.Join(f, p.Close())
 	}
-	p.cmd = cmd
 	go p.reap()
 	for _, f := range p.inner {
 		_ = f.Close()
@@ -432,7 +454,7 @@ func (l *Launcher) confine(p *Process, c child) error {
 		if !p.adopt(g) {
 			return fault(layerStage, errors.Join(errGone, g.remove()))
 		}
-		if err := g.join(p.cmd.Process.Pid); err != nil {
+		if err := g.join(p.pid); err != nil {
 			return fault(layerCgroup, err)
 		}
 	} else if names && root && c.image != nil {

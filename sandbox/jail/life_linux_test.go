@@ -106,7 +106,7 @@ func TestPosture(t *testing.T) {
 		if name == "cgroup" && p.group == nil {
 			continue
 		}
-		q := &Process{launcher: l, job: p.job, image: p.image, uid: p.uid, cmd: p.cmd, group: p.group, fds: p.fds, gone: p.gone}
+		q := &Process{launcher: l, job: p.job, image: p.image, uid: p.uid, cmd: p.cmd, pid: p.pid, group: p.group, fds: p.fds, gone: p.gone}
 		d := c
 		change(q, &d)
 		if err := l.prove(q, d); ReasonOf(err) != Unfit || !strings.Contains(err.Error(), name) {
@@ -226,7 +226,7 @@ func TestHostDies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Printf("PLUGIN %d\n", p.cmd.Process.Pid)
+		fmt.Printf("PLUGIN %d\n", p.pid)
 		time.Sleep(time.Minute)
 		return
 	}

@@ -16,7 +16,7 @@ var namespaces = []string{"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"}
 
 // prove examines the process from outside and keeps what it saw. Anything that is not as its tier has it is Unfit.
 func (l *Launcher) prove(p *Process, c child) error {
-	e := examiner{dir: "/proc/" + strconv.Itoa(p.cmd.Process.Pid), p: p}
+	e := examiner{dir: "/proc/" + strconv.Itoa(p.pid), p: p}
 	names := p.job.Tier == T1 || p.job.Tier == W
 	filters := 1
 	posture := Posture{"tier " + string(p.job.Tier)}
@@ -71,7 +71,7 @@ func (l *Launcher) prove(p *Process, c child) error {
 	e.limits(limits)
 	add(fmt.Sprintf("limits core 0, files %d, file size 0, locked 0, queues 0, tasks %d, data %d", maxFD, limits[unix.RLIMIT_NPROC], limits[unix.RLIMIT_DATA]))
 	if p.group != nil {
-		if !p.group.holds(p.cmd.Process.Pid) {
+		if !p.group.holds(p.pid) {
 			e.fail("cgroup")
 		}
 		add(fmt.Sprintf("cgroups memory %s %d, tasks %s %d, cores %g", l.cgroups.mem, p.job.Limits.Memory, l.cgroups.pid, p.job.Limits.Threads, p.job.Limits.Cores))

@@ -27,7 +27,9 @@ type Process struct {
 	image    *Image
 	began    time.Time
 	uid      int
-	cmd      *exec.Cmd
+	cmd      *exec.Cmd   // what was started: stage 1, which becomes the plug-in, or what stands before it
+	pid      int         // of the plug-in
+	inside   *os.Process // the plug-in, where another process than this one started it
 	group    *group
 	posture  Posture
 
@@ -85,7 +87,9 @@ func (p *Process) Kill(r Reason) {
 		p.group.kill()
 	}
 	p.mu.Unlock()
-	if p.cmd != nil {
+	if p.inside != nil {
+		_ = p.inside.Kill() // what stands before it ends with it
+	} else if p.cmd != nil {
 		_ = p.cmd.Process.Kill() // by pidfd: never another process of that number; the first of its namespace takes the rest along
 	}
 }
@@ -100,12 +104,19 @@ func (p *Process) Reason() Reason {
 	if r := p.why.Load(); r != nil {
 		return *r
 	}
+	signal := syscall.Signal(-1)
+	switch {
+	case p.status.Signaled():
+		signal = p.status.Signal()
+	case p.inside != nil && p.status.ExitStatus() > 128: // as its shim says it
+		signal = syscall.Signal(p.status.ExitStatus() - 128)
+	}
 	switch {
 	case p.oom:
 		return Memory
-	case p.status.Signaled() && p.status.Signal() == syscall.SIGSYS:
+	case signal == syscall.SIGSYS:
 		return Forbidden
-	case p.status.Signaled() && p.status.Signal() == syscall.SIGXCPU:
+	case signal == syscall.SIGXCPU:
 		return Deadline
 	case p.status.Exited() && p.status.ExitStatus() == 0:
 		return Ended

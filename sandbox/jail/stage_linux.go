@@ -20,6 +20,7 @@ import (
 // Names, as argument 0, under which a program starts itself again; see Enter.
 const (
 	stageName  = "opdomain-jail-stage"
+	shimName   = "opdomain-jail-shim"
 	wasmName   = "opdomain-jail-wasm"
 	pluginName = "plugin"
 )
@@ -29,6 +30,7 @@ const (
 	rpcFD     = 3
 	feedFD    = 4
 	controlFD = 5   // of stage 1
+	reportFD  = 6   // of the shim
 	imageFD   = 200 // where it puts the image: above the plug-in's limit of descriptors
 	maxFD     = 64
 )
@@ -57,6 +59,8 @@ func Enter() {
 	switch os.Args[0] {
 	case stageName:
 		stage()
+	case shimName:
+		os.Exit(shim())
 	case wasmName:
 		os.Exit(hostModule())
 	}

@@ -213,7 +213,7 @@ func (p *Process) compiled(ctx context.Context) error {
 	if err := p.connect(ctx); err != nil {
 		return err
 	}
-	tasks, err := filepath.Glob("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/task/*/status")
+	tasks, err := filepath.Glob("/proc/" + strconv.Itoa(p.pid) + "/task/*/status")
 	if err != nil || len(tasks) == 0 {
 		return &Fault{Op: "jail: start", Reason: Unfit, Object: "threads"}
 	}
