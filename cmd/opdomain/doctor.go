@@ -21,8 +21,9 @@ const spareDisk = 2 << 30
 // doctorCommand examines the machine and the domain; it fails when a promise does not hold.
 func (a *app) doctorCommand() *cobra.Command {
 	var dir string
+	var g gvisorFlags
 	c := verb("doctor", "Examine the machine and the domain: clock, disk, permissions, swap, core dumps, isolation, keys, witnesses (自检)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
-		all := a.examine(c.Context(), dir)
+		all := a.examine(c.Context(), dir, g)
 		failed := 0
 		for _, f := range all {
 			if f.Level == doctor.Fail {
@@ -45,12 +46,13 @@ func (a *app) doctorCommand() *cobra.Command {
 		return nil
 	})
 	c.Flags().StringVar(&dir, "dir", "", "folder of the domain")
+	g.flags(c)
 	must(c.MarkFlagRequired("dir"))
 	return c
 }
 
 // examine runs every check. What needs the domain is asked of the process that serves it or, when none does, by opening it.
-func (a *app) examine(ctx context.Context, dir string) []doctor.Finding {
+func (a *app) examine(ctx context.Context, dir string, g gvisorFlags) []doctor.Finding {
 	m := doctor.Machine{Now: a.now}
 	s, served, err := a.examineDomain(ctx, dir)
 	out := []doctor.Finding{m.Clock(s.Newest)}
@@ -64,9 +66,9 @@ func (a *app) examine(ctx context.Context, dir string) []doctor.Finding {
 	out = append(out, m.Swap(), m.CoreDumps(served && s.Guarded))
 	out = append(out, m.Processor(setting(served, s))...)
 	if served {
-		out = append(out, isolationFindings(s.Isolation)...)
+		out = append(out, isolationFindings(s.Isolation, g)...)
 	} else {
-		out = append(out, isolationFindings(nil)...)
+		out = append(out, isolationFindings(nil, g)...)
 	}
 	if err != nil {
 		return append(out, doctor.Finding{Check: "domain", Level: doctor.Fail, Detail: err.Error(), Hint: hintOf(err)})

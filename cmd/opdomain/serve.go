@@ -226,6 +226,7 @@ type opening struct {
 	witnesses []string // URL=FILE
 	workers   int      // processes that compute; 0: none
 	jail      *jail.Launcher
+	gvisor    gvisorFlags
 }
 
 func (o *opening) flags(c *cobra.Command) {
@@ -233,6 +234,7 @@ func (o *opening) flags(c *cobra.Command) {
 	c.Flags().BoolVar(&o.check, "check", false, "first read every sealed file of the vault and ledger; name each that was changed and do not serve")
 	c.Flags().StringArrayVar(&o.witnesses, "witness", nil, "URL=FILE of a witness's witness.json kept outside the domain, asked beside those it knows; repeat for more")
 	c.Flags().IntVar(&o.workers, "workers", 0, "compute questions in so many processes, which hold the keys of the columns asked for only; 0: in this process")
+	o.gvisor.flags(c)
 	must(c.MarkFlagRequired("dir"))
 }
 
@@ -336,7 +338,7 @@ func (a *app) serveCommand() *cobra.Command {
 		}
 		m := api.NewMetrics()
 		log := slog.New(slog.NewJSONHandler(a.err, nil))
-		if o.jail = a.plugins(log); o.jail != nil {
+		if o.jail = a.plugins(log, o.gvisor); o.jail != nil {
 			defer o.jail.Close()
 		}
 		n, err := a.domain(c.Context(), o, m)

@@ -41,7 +41,7 @@ func (a *app) coreCommand() *cobra.Command {
 		}
 		m := api.NewMetrics()
 		log := slog.New(slog.NewJSONHandler(a.err, nil))
-		if o.jail = a.plugins(log); o.jail != nil {
+		if o.jail = a.plugins(log, o.gvisor); o.jail != nil {
 			defer o.jail.Close()
 		}
 		n, err := a.domain(c.Context(), o, m)

@@ -189,7 +189,7 @@ func (l *Launcher) canary(ctx context.Context, t Tier, calls []probeCall) (Verdi
 }
 
 func (l *Launcher) attackFrom(ctx context.Context, t Tier, calls []probeCall, v *Verdict) error {
-	native := map[Tier]Tier{T1: T1, T1p: T1p, W: T1, Wp: T1p}[t]
+	native := map[Tier]Tier{T1: T1, T1p: T1p, W: T1, Wp: T1p, T2: T2}[t]
 	limits, err := Limits{Wall: 20 * time.Second}.complete()
 	if err != nil {
 		return err

@@ -13,11 +13,12 @@
 // error are counted, never stored. Status texts of a plug-in never reach a caller: an error is one of at most 16 reasons.
 //
 // Tiers: T1 all of it; T1p without namespaces and root, inside a pod that nobody else shares; W and Wp a wasm module under wazero
-// inside T1 and T1p; T2, gVisor, is refused by this release. Probe says for each layer whether this machine has it. A tier with
-// a missing layer is refused with the layer's name; there is no downgrade and no switch that weakens one. Before the first
-// plug-in of a tier the canary attacks the machine from inside; an attack that works halts the launcher for good. As root T1
-// wants writable cgroups (v1 or v2); as another user the limits are those of the process alone, and the posture says so. A host of such a user
-// that is closed to tracing, as one that serves is, has its namespaces made by a shim, a process of opdomain-jail beside each plug-in.
+// inside T1 and T1p; T2 under gVisor, on a kernel of its own, started as root where Config.Sentry names runsc by path and digest. Probe
+// says for each layer whether this machine has it. A tier with a missing layer is refused with the layer's name; there is no
+// downgrade and no switch that weakens one. Before the first plug-in of a tier the canary attacks the machine from inside; an attack
+// that works halts the launcher for good. As root T1 wants writable cgroups (v1 or v2); as another user the limits are those of the
+// process alone, and the posture says so. A host of such a user that is closed to tracing, as one that serves is, has its namespaces
+// made by a shim, a process of opdomain-jail beside each plug-in.
 //
 // A process of each kind waits in stage 1 before it is known what for, so that a start does not wait for namespaces: one idle
 // process and its few MiB per launcher.

@@ -17,8 +17,14 @@ const (
 	T1p Tier = "T1p" // T1 without namespaces and root: inside a pod that nobody else shares
 	W   Tier = "W"   // a wasm module under wazero inside T1
 	Wp  Tier = "Wp"  // a wasm module under wazero inside T1p
-	T2  Tier = "T2"  // gVisor: named by policy, refused by this release
+	T2  Tier = "T2"  // gVisor: a kernel of its own, where a launcher is given runsc
 )
+
+// Sentry (gVisor 配置) is runsc as the agency approved it. It is never looked for: a path and a digest, or there is none.
+type Sentry struct {
+	Path   string
+	Digest [sm.Size]byte // SM3 of the file
+}
 
 // Limits (资源上限) bound one plug-in. Zero fields take the default.
 type Limits struct {
@@ -223,7 +229,7 @@ var layersOf = map[Tier][]string{
 	T1p: {layerSystem, layerMemfd, layerLandlock, layerSeccomp, layerStage},
 	W:   {layerSystem, layerMemfd, layerLandlock, layerSeccomp, layerNamespaces, layerStage, layerCgroup, layerHost},
 	Wp:  {layerSystem, layerMemfd, layerLandlock, layerSeccomp, layerStage, layerHost},
-	T2:  {layerSystem, layerMemfd, layerGvisor},
+	T2:  {layerSystem, layerMemfd, layerSeccomp, layerStage, layerCgroup, layerHost, layerGvisor},
 }
 
 // Tiers are all tiers, the usual one first.

@@ -28,7 +28,8 @@ type Config struct {
 	// Program is what a plug-in is started through and what hosts modules; it calls Enter. Default: opdomain-jail beside this
 	// program's file, else this program itself. Others must be able to execute its file, and nobody else to write to it.
 	Program string
-	Base    int // as root: the first user id of plug-ins; default 100000. Nobody else may have it
+	Sentry  Sentry // of T2; the zero one: T2 is refused
+	Base    int    // as root: the first user id of plug-ins; default 100000. Nobody else may have it
 }
 
 // Launcher (隔离启动器) starts plug-ins. One serves a whole process.
@@ -36,6 +37,7 @@ type Launcher struct {
 	cfg     Config
 	report  Report
 	cgroups *cgroups // nil: none that can be written
+	gvisor  *gvisor  // nil: no runsc
 	self    func() (*Image, error)
 
 	work   chan func()
@@ -130,6 +132,9 @@ func (l *Launcher) Close() error {
 	}
 	close(l.work)
 	<-l.done
+	if l.gvisor != nil {
+		l.gvisor.close()
+	}
 	img, err := l.self()
 	if err != nil {
 		return nil
@@ -223,7 +228,9 @@ func (l *Launcher) start(ctx context.Context, job Job, c child) (p *Process, err
 		return nil, &Fault{Op: "jail: start", Reason: Cancelled, Err: err}
 	}
 	began := time.Now()
-	if p, err = l.take(job.Tier); err != nil {
+	if job.Tier == T2 {
+		p = &Process{launcher: l, gone: make(chan struct{}), uid: os.Geteuid()}
+	} else if p, err = l.take(job.Tier); err != nil {
 		return nil, err
 	}
 	p.job, p.image, p.began = job, c.image, began
@@ -237,6 +244,12 @@ func (l *Launcher) start(ctx context.Context, job Job, c child) (p *Process, err
 			p = nil
 		}
 	}()
+	if job.Tier == T2 {
+		if err = l.startSentry(ctx, p, c); err == nil && !c.bare {
+			err = p.connect(ctx)
+		}
+		return p, err
+	}
 	if err := l.confine(p, c); err != nil {
 		return p, err
 	}

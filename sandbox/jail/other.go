@@ -23,6 +23,7 @@ func Entered(string) (io.ReadWriter, bool) { return nil, false }
 // Config (隔离配置) is not used here.
 type Config struct {
 	Program string
+	Sentry  Sentry
 	Base    int
 }
 

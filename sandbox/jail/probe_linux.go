@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"syscall"
 	"time"
 	"unsafe"
@@ -58,12 +57,12 @@ func (l *Launcher) examine() {
 		add(layerCgroup, "", cgroupErr)
 	}
 	add(layerHost, "a static program", l.probeHost())
-	// A launcher for runsc was not tested on any machine yet, so there is none: foreign images that need T2 are refused.
-	detail := errors.New("this release starts nothing under gVisor; runsc is not installed either")
-	if path, err := exec.LookPath("runsc"); err == nil {
-		detail = errors.New("this release starts nothing under gVisor, though " + path + " is there")
+	if err = l.openGvisor(); err == nil {
+		if err = l.probeHost(); err == nil {
+			err = l.tryGvisor(context.Background())
+		}
 	}
-	add(layerGvisor, "", detail)
+	add(layerGvisor, "runsc of the configured digest, platform systrap", err)
 }
 
 func (l *Launcher) probeCgroups() (*cgroups, error) {

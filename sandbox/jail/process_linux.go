@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -30,6 +31,8 @@ type Process struct {
 	cmd      *exec.Cmd   // what was started: stage 1, which becomes the plug-in, or what stands before it
 	pid      int         // of the plug-in
 	inside   *os.Process // the plug-in, where another process than this one started it
+	relays   bool        // what was started says a signal of the plug-in as 128 and its number
+	bundle   string      // folder of a sentry
 	group    *group
 	posture  Posture
 
@@ -108,7 +111,7 @@ func (p *Process) Reason() Reason {
 	switch {
 	case p.status.Signaled():
 		signal = p.status.Signal()
-	case p.inside != nil && p.status.ExitStatus() > 128: // as its shim says it
+	case p.relays && p.status.ExitStatus() > 128:
 		signal = syscall.Signal(p.status.ExitStatus() - 128)
 	}
 	switch {
@@ -160,6 +163,10 @@ func (p *Process) Close() error {
 		}
 		if p.rpc != nil {
 			_ = p.rpc.Close()
+		}
+		if p.bundle != "" {
+			_ = os.RemoveAll(p.bundle)
+			_ = os.RemoveAll(filepath.Join(filepath.Dir(p.bundle), "state-"+filepath.Base(p.bundle)))
 		}
 		p.wait.Wait()
 		p.launcher.mu.Lock()

@@ -73,6 +73,7 @@ func (p *Process) reported(r *os.File) error {
 	if _, err := io.ReadFull(r, b[:]); err != nil {
 		return errors.Join(os.ErrPermission, err) // why it ended it could not say; namespaces are what a shim is for
 	}
+	p.relays = true
 	p.pid = int(binary.LittleEndian.Uint32(b[:]))
 	var err error
 	p.inside, err = os.FindProcess(p.pid) // its parent, the shim, waits for it only when it has ended

@@ -61,6 +61,10 @@ func Enter() {
 		stage()
 	case shimName:
 		os.Exit(shim())
+	case sentryName:
+		os.Exit(becomeSentry())
+	case insideName:
+		os.Exit(inside())
 	case wasmName:
 		os.Exit(hostModule())
 	}
@@ -162,9 +166,14 @@ func stage() {
 	if o.Try {
 		os.Exit(0)
 	}
+	fail("execute", executeImage(argv, envv))
+}
+
+// executeImage becomes the image; it returns an error only.
+func executeImage(argv, envv []*byte) error {
 	empty := [1]byte{}
 	_, _, e := unix.RawSyscall6(unix.SYS_EXECVEAT, imageFD, uintptr(unsafe.Pointer(&empty[0])), uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envv[0])), unix.AT_EMPTY_PATH, 0)
-	fail("execute", e)
+	return e
 }
 
 // received is the one descriptor that comes with an order.

@@ -48,6 +48,13 @@ func (n *Node) TryIsolation(ctx context.Context) error {
 		attacks = v.Attacks
 		break
 	}
+	if len(l.Probe().Missing(jail.T2)) == 0 { // a kernel apart, attacked apart
+		v, err := l.Canary(ctx, jail.T2)
+		if err != nil {
+			return err
+		}
+		attacks += v.Attacks
+	}
 	n.jailMu.Lock()
 	defer n.jailMu.Unlock()
 	n.jailTried, n.jailAttacks = n.now(), attacks
