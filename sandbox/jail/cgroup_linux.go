@@ -26,7 +26,12 @@ type cgroups struct {
 	cpu string // "", "v1", "v2"
 	tag string
 	n   atomic.Uint64
+
+	mkdir func(string, os.FileMode) error // os.Mkdir, but in tests of trees that no kernel keeps
 }
+
+// wanted are the controllers of version 2 that limits are written to.
+var wanted = []string{"memory", "pids", "cpu"}
 
 const groupPrefix = "opdomain-jail-"
 
@@ -131,7 +136,7 @@ func (c *cgroups) delegate() error {
 		return err
 	}
 	var want []string
-	for _, name := range []string{"memory", "pids", "cpu"} {
+	for _, name := range wanted {
 		if slices.Contains(strings.Fields(string(b)), name) {
 			want = append(want, name)
 		}
@@ -213,7 +218,11 @@ func (c *cgroups) group(l Limits) (*group, error) {
 		if slices.Contains(g.dirs, dir) {
 			return dir, nil
 		}
-		err := os.Mkdir(dir, 0o755)
+		mkdir := os.Mkdir
+		if c.mkdir != nil {
+			mkdir = c.mkdir
+		}
+		err := mkdir(dir, 0o755)
 		if err == nil {
 			g.dirs = append(g.dirs, dir)
 		}

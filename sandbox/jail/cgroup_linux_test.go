@@ -3,8 +3,11 @@ package jail
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -80,6 +83,102 @@ func TestGroupOfVersion2(t *testing.T) {
 	}
 	if _, err := c.group(l); !errors.Is(err, os.ErrExist) {
 		t.Errorf("a group that was there before was taken: %v", err)
+	}
+}
+
+// TestLimitsOfVersion2 holds what is written where, in a folder that stands in for the tree: machines whose controllers are all in version 1
+// cannot run it for real.
+func TestLimitsOfVersion2(t *testing.T) {
+	dir := t.TempDir()
+	c := &cgroups{v2: dir, has: wanted, mem: "v2", pid: "v2", cpu: "v2", tag: groupPrefix + "1-2-", mkdir: func(path string, mode os.FileMode) error {
+		err := os.Mkdir(path, mode)
+		for _, f := range []string{"memory.max", "memory.swap.max", "memory.oom.group", "pids.max", "cpu.max", "cgroup.procs", "cgroup.kill", "memory.events"} {
+			err = errors.Join(err, os.WriteFile(filepath.Join(path, f), nil, 0o644))
+		}
+		return err
+	}}
+	l, err := Limits{Cores: 0.5, Memory: 64 << 20, Threads: 9}.complete()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := c.group(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.join(4711); err != nil {
+		t.Fatal(err)
+	}
+	g.kill()
+	for f, want := range map[string]string{"memory.max": "67108864", "memory.swap.max": "0", "memory.oom.group": "1", "pids.max": "9", "cpu.max": "50000 100000", "cgroup.procs": "4711", "cgroup.kill": "1"} {
+		if b, err := os.ReadFile(filepath.Join(g.v2, f)); err != nil || string(b) != want {
+			t.Errorf("%s holds %q, wanted %q: %v", f, b, want, err)
+		}
+	}
+	if !g.holds(4711) || g.holds(471) {
+		t.Error("who is in the group is read wrongly")
+	}
+	events := filepath.Join(g.v2, "memory.events")
+	for text, want := range map[string]bool{"": false, "oom 1\noom_kill 0\n": false, "oom 1\noom_kill 1\noom_group_kill 1\n": true} {
+		if err := os.WriteFile(events, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if g.oom() != want {
+			t.Errorf("an end for want of memory is read wrongly from %q", text)
+		}
+	}
+}
+
+// TestDelegate hands a controller on in the real version 2 tree, from a group that holds the process itself: any controller there will
+// do, since the kernel's rule is the same for all.
+func TestDelegate(t *testing.T) {
+	if at := os.Getenv("JAIL_DELEGATE"); at != "" {
+		wanted = []string{filepath.Base(os.Getenv("JAIL_CONTROLLER"))}
+		c := &cgroups{v2: at}
+		if err := c.delegate(); err != nil || c.v2 != at || len(c.has) != 1 {
+			t.Fatalf("%v %v", c.has, err)
+		}
+		own, err := os.ReadFile("/proc/self/cgroup")
+		if err != nil || !strings.Contains(string(own), "/supervisor\n") {
+			t.Errorf("the process stands in %s: %v", own, err)
+		}
+		if err := (&cgroups{v2: filepath.Join(at, "supervisor")}).delegate(); err != nil { // a second launcher, or a manager that did so
+			t.Error(err)
+		}
+		return
+	}
+	c, err := findCgroups("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	require(t, c.v2 != "" && unix.Access(c.v2, unix.W_OK) == nil, "a version 2 tree of control groups that this user can write to")
+	b, err := os.ReadFile(filepath.Join(c.v2, "cgroup.subtree_control"))
+	require(t, err == nil, "a group whose controllers can be read")
+	had := strings.Fields(string(b))
+	all, err := os.ReadFile(filepath.Join(c.v2, "cgroup.controllers"))
+	require(t, err == nil && len(strings.Fields(string(all))) > 0, "a controller in the version 2 tree")
+	controller := strings.Fields(string(all))[0]
+	if !slices.Contains(had, controller) {
+		require(t, write(filepath.Join(c.v2, "cgroup.subtree_control"), "+"+controller) == nil, "a version 2 tree that hands a controller on")
+		defer func() { _ = write(filepath.Join(c.v2, "cgroup.subtree_control"), "-"+controller) }()
+	}
+	dir := filepath.Join(c.v2, c.tag+"delegate")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = (&group{dirs: []string{filepath.Join(dir, "supervisor"), dir}}).end() }()
+	d, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestDelegate$", "-test.v")
+	cmd.Env = append(os.Environ(), "JAIL_DELEGATE="+dir, "JAIL_CONTROLLER="+controller)
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(d.Fd())}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control")); err != nil || strings.TrimSpace(string(b)) != controller {
+		t.Errorf("handed on is %q: %v", b, err)
 	}
 }
 
