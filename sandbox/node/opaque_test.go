@@ -548,7 +548,7 @@ func TestOpaqueModel(t *testing.T) {
 	if _, ran := o.ran(); ran.Fault != "" || ran.Bits != 256 || len(ran.Posture) != sm.Size {
 		t.Errorf("%+v", ran)
 	}
-	push("run-2", 2200, "made up")
+	push("run-2", 1900, "made up")
 	a = o.asksOpaque(got.ID, "ds-floors")
 	if a.Questions[0].State != stateWithheld {
 		t.Errorf("a model that the data refute: %+v", a.Questions)
