@@ -147,6 +147,9 @@ func TestSentryAttacks(t *testing.T) {
 		if ok && strings.HasPrefix(how, "did not start") { // a machine under load
 			ok, how = confined(l, T2, img, d, name)
 		}
+		if name == "flood of signals" && strings.HasSuffix(how, "deadline") { // no timer was made; its 20000 signals to itself outlast its time there
+			ok = false
+		}
 		ends[strings.Fields(how)[0]]++
 		if ok && !slices.Contains(seen, name) {
 			worked++
