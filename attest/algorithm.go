@@ -69,9 +69,11 @@ type AlgorithmRanBody struct {
 	Inputs   []sandbox.InputVersion `json:"inputs"`
 	View     sandbox.DatasetID      `json:"view,omitempty"`
 	Tier     string                 `json:"tier"`
-	Posture  []byte                 `json:"posture,omitempty"` // SM3; none of code that never started
-	Bits     int                    `json:"bits"`              // that its output may carry, charged before
-	Fault    string                 `json:"fault,omitempty"`   // the reason of one that gave nothing
+	Posture  []byte                 `json:"posture,omitempty"`  // SM3; none of code that never started
+	Bits     int                    `json:"bits"`               // that its output may carry, charged before
+	Repeated bool                   `json:"repeated,omitempty"` // computed a second time, and compared, before anything was submitted
+	Fault    string                 `json:"fault,omitempty"`    // the reason of one that gave nothing
+	Faults   int                    `json:"faults,omitempty"`   // of a Map: subjects for whom it gave nothing, and who are in no cell
 }
 
 type algorithmTrail struct {
@@ -145,7 +147,7 @@ func (c *checker) algorithmRan(b AlgorithmRanBody) error {
 		return err
 	}
 	if q != nil {
-		if err := c.want(q.decided.Allow && q.decided.Engine == sandbox.Opaque, check, "for an allowed question that foreign code answers"); err != nil {
+		if err := c.want(q.decided.Allow && (q.decided.Engine == sandbox.Opaque || q.decided.Engine == sandbox.Map), check, "for an allowed question that foreign code answers"); err != nil {
 			return err
 		}
 	}

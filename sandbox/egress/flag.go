@@ -20,7 +20,15 @@ type Flag struct {
 const (
 	FlagClass   = "class-disclosure" // 类别泄露
 	FlagMissing = "missing"          // 缺失值
+	FlagFaults  = "map-faults"       // 逐主体算法故障: subjects for whom a Map trapped or yielded what it did not declare; they are in no cell
 )
+
+// Faulty adds, where a Map failed for some of the people it saw, that it did.
+func (c *Checked) Faulty(faults int) {
+	if people := len(c.answer.Population); faults > 0 && people > 0 {
+		c.Flags = append(c.Flags, Flag{FlagFaults, faults, int(1000 * int64(faults) / int64(people))})
+	}
+}
 
 // Shares, in tenths of a percent, from which a person looks. Source: ACRO's class disclosure; of missing values the sources name no number.
 const (

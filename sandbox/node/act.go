@@ -163,6 +163,9 @@ func (n *Node) resubmit(ctx context.Context, c api.Caller, id sandbox.QuestionID
 	if q.Opaque != nil {
 		return n.resubmitOpaque(ctx, c, &q, st, at)
 	}
+	if q.Map != nil {
+		return n.resubmitMap(ctx, c, &q, st, at)
+	}
 	f, _, err := n.facts(ctx, c, q.Spec, at)
 	if err != nil {
 		return err
@@ -340,7 +343,7 @@ func measured(s query.Spec, m query.Measure) string {
 // templateFor finds the template that may release an answer, and draws whether it is reviewed afterwards. The draw is keyed, so that
 // nobody tells before.
 func (n *Node) templateFor(ctx context.Context, tx *change, q *questionRecord, sub *egress.Submission) (*egress.Template, error) {
-	if q.Decision.Class != sandbox.ClassA {
+	if q.Decision.Class != sandbox.ClassA || q.Map != nil {
 		return nil, nil // reviewers, always
 	}
 	rows, err := n.docs.templates.List(ctx, store.Filter{Owner: string(q.Spec.Scenario)})

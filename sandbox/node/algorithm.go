@@ -128,8 +128,11 @@ func (n *Node) admissible(ctx context.Context, s attest.AlgorithmApproval, r api
 	if m.Contract == manifest.Opaque {
 		return n.admissibleOpaque(s, r, m)
 	}
+	if m.Contract == manifest.Map {
+		return n.admissibleMap(ctx, s, r, m)
+	}
 	if m.Contract != manifest.Program || m.Format != "wasm" {
-		return no("contract.here", &sandbox.Error{Op: "algorithm: approve", Kind: sandbox.Unavailable, Object: m.Name, Detail: "this domain records programs in wasm and runs opaque algorithms in the jail; maps are not asked here yet"})
+		return no("contract.here", &sandbox.Error{Op: "algorithm: approve", Kind: sandbox.Unavailable, Object: m.Name, Detail: "this domain records programs in wasm, and runs maps and opaque algorithms in the jail"})
 	}
 	if n.cfg.Recorder == nil {
 		return no("recorder", &sandbox.Error{Op: "algorithm: approve", Kind: sandbox.Unavailable, Object: m.Name, Detail: "this domain was opened without a recorder of images"})
@@ -220,18 +223,9 @@ func (n *Node) GetAlgorithm(ctx context.Context, _ api.Caller, id sandbox.Algori
 // compiled makes the questions of an approved algorithm, or says why there are none. The graph is the one whose digest the agency signed: the
 // image does not run again.
 func (n *Node) compiled(ctx context.Context, c api.Caller, id sandbox.AlgorithmID, u api.AlgorithmUse) (*compile.Plan, algorithmRecord, []sandbox.Reason, error) {
-	no := func(code, rule, change string) []sandbox.Reason {
-		return []sandbox.Reason{{Code: code, Rule: rule, Article: articleAlgorithm, Change: change}}
-	}
-	rec, _, err := n.docs.algorithms.Get(ctx, string(id))
-	if errors.Is(err, sandbox.NotFound) {
-		return nil, rec, no(codeNotApproved, "an algorithm runs once the agency has approved its image", "have the agency approve it, or name one that opdomain algo list shows"), nil
-	}
-	if err != nil {
-		return nil, rec, nil, err
-	}
-	if !rec.Withdrawn.IsZero() {
-		return nil, rec, no(codeWithdrawn, "an algorithm that the agency has withdrawn does not run", "use a later version"), nil
+	rec, why, err := n.approved(ctx, id)
+	if err != nil || len(why) > 0 {
+		return nil, rec, why, err
 	}
 	if d := sm.Sum(rec.Graph); !bytes.Equal(d[:], rec.Approval.Graph) {
 		return nil, rec, nil, &sandbox.Error{Op: "algorithm", Kind: sandbox.Tampered, Object: string(id), Detail: "the graph that is kept is the one that was approved"}
@@ -285,6 +279,12 @@ func classOf(p *compile.Plan) sandbox.Class {
 
 // ExplainAlgorithm explains each question of an algorithm, before any key opens and without charge.
 func (n *Node) ExplainAlgorithm(ctx context.Context, c api.Caller, id sandbox.AlgorithmID, u api.AlgorithmUse) (api.AlgorithmExplanation, error) {
+	if is, err := n.isMap(ctx, id); err != nil || is {
+		if err != nil {
+			return api.AlgorithmExplanation{}, err
+		}
+		return n.explainMap(ctx, c, id, u)
+	}
 	out := api.AlgorithmExplanation{Algorithm: id, Questions: []api.Explanation{}}
 	if rec, m, err := n.opaqueOf(ctx, id); err != nil {
 		return out, err
@@ -319,6 +319,12 @@ func (n *Node) ExplainAlgorithm(ctx context.Context, c api.Caller, id sandbox.Al
 // AskAlgorithm asks the questions of an algorithm in their order, each like any other: decide, charge, compute, gate, review. When one of them
 // would be refused, none is asked.
 func (n *Node) AskAlgorithm(ctx context.Context, c api.Caller, id sandbox.AlgorithmID, u api.AlgorithmUse) (api.AlgorithmAnswer, error) {
+	if is, err := n.isMap(ctx, id); err != nil || is {
+		if err != nil {
+			return api.AlgorithmAnswer{}, err
+		}
+		return n.askMap(ctx, c, id, u)
+	}
 	out := api.AlgorithmAnswer{Algorithm: id, Questions: []api.Question{}}
 	if rec, m, err := n.opaqueOf(ctx, id); err != nil {
 		return out, err

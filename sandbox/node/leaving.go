@@ -46,6 +46,9 @@ func (q *questionRecord) canonical() []byte {
 	if q.Decision.Class == sandbox.ClassD { // its answer and its model are two questions
 		return sm.Frame([]byte("opdomain/model/v1"), q.Spec.Canonical())
 	}
+	if q.Map != nil {
+		return canonicalMap(q.Spec, *q.Map)
+	}
 	if q.Leave == nil {
 		return q.Spec.Canonical()
 	}

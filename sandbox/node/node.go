@@ -57,6 +57,8 @@ type Config struct {
 	Models ModelLimits
 	// Recorder starts images of algorithms, each in a process of its own; nil: none can be approved.
 	Recorder record.Recorder
+	// Maps bound the runs of Maps; zeros: as MapLimits says.
+	Maps MapLimits
 	// Jail starts plug-ins, and is closed by who opened it; nil: none is started.
 	Jail *jail.Launcher
 	// Engines start the engines of sums over ciphertexts; nil: in the jail, or not at all.
@@ -139,6 +141,8 @@ type Node struct {
 	jailMu      sync.Mutex
 	jailTried   time.Time
 	jailAttacks int
+
+	startMap func(ctx context.Context, tier jail.Tier, image []byte, digest [sm.Size]byte, lim jail.Limits) (startedMap, error) // of tests; nil: the jail
 
 	streamMu sync.Mutex
 	streams  map[sandbox.RunID]*streaming // openings that wait for frames, or whose frames are coming

@@ -43,7 +43,7 @@ func newNoisy(t *testing.T, rules map[sandbox.ScenarioID]sandbox.Noise) *noisy {
 		t.Fatal(err)
 	}
 	o.rows("run-1", 500)
-	uses := []sandbox.Use{sandbox.UseGroup, sandbox.UseFilter}
+	uses := []sandbox.Use{sandbox.UseGroup, sandbox.UseFilter, sandbox.UseMap}
 	for id, rule := range rules {
 		s, err := n.FileScenario(ctx, o.operator.Caller, grant.Application{ID: id, Title: "t", Applicant: "operator", Operator: "operator", Agency: "agency", Partners: []sandbox.PartyID{"partner"},
 			Purpose: "planning", Description: "d",

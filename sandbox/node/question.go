@@ -55,6 +55,7 @@ type questionRecord struct {
 
 	Noise *questionNoise `json:",omitempty"` // what it draws under differential privacy
 	Leave *leavingRecord `json:",omitempty"` // of class E: the view, instead of a question
+	Map   *mapRecord     `json:",omitempty"` // of a Map: which, instead of a question
 
 	Opaque *opaqueRecord `json:",omitempty"` // of an Opaque algorithm: which, over what, instead of a question
 	Shared *sharedRecord `json:",omitempty"` // what it is computed by over shares
@@ -402,17 +403,26 @@ func (n *Node) answer(ctx context.Context, d query.Derivation, inputs []sandbox.
 	return run.Answer(ctx, n.mem, n.vault, d, inputs, limits)
 }
 
-// gate computes the answer, applies the rules and compares it with every earlier answer.
-func (n *Node) gate(ctx context.Context, d query.Derivation, q *questionRecord, params egress.Params) (out gated) {
-	fail := func(err error) gated {
+// gate computes the answer and judges it.
+func (n *Node) gate(ctx context.Context, d query.Derivation, q *questionRecord, params egress.Params) gated {
+	answer, err := n.answer(ctx, d, q.Inputs)
+	if err != nil {
+		err = fmt.Errorf("not computed: %w", err)
 		if egress.HardHit(err) {
 			return gated{cause: err.Error(), hit: err}
 		}
 		return gated{cause: err.Error()}
 	}
-	answer, err := n.answer(ctx, d, q.Inputs)
-	if err != nil {
-		return fail(fmt.Errorf("not computed: %w", err))
+	return n.judged(ctx, d, q, answer, params)
+}
+
+// judged applies the rules to an answer and compares it with every earlier one.
+func (n *Node) judged(ctx context.Context, d query.Derivation, q *questionRecord, answer *sandbox.Answer, params egress.Params) gated {
+	fail := func(err error) gated {
+		if egress.HardHit(err) {
+			return gated{cause: err.Error(), hit: err}
+		}
+		return gated{cause: err.Error()}
 	}
 	if err := n.populations.load(ctx, n, false); err != nil {
 		return fail(err)

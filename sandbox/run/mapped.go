@@ -83,7 +83,16 @@ func Map(ctx context.Context, mem memory.Allocator, v *vault.Vault, m Mapping) (
 		return nil, 0, err
 	}
 	a, err := to.Answer()
-	return a, to.Faults(), err
+	if h := m.Dataset.Holding; err == nil && h != "" { // the gate judges what a holding adds as one contributor's
+		g := newGroups(a.Population)
+		if err = g.read(ctx, mem, v, m.Input, h); err == nil {
+			a.Holdings = g.of(len(a.Population))
+		}
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	return a, to.Faults(), nil
 }
 
 // columns compares what the Map declares with the catalogue.
@@ -103,7 +112,7 @@ func (m Mapping) columns() ([]string, error) {
 		switch {
 		case !ok:
 			return nil, bad(c.Name, "no such column")
-		case string(d.Type) != c.Type:
+		case string(d.Type) != c.Type || d.Type == catalog.Number && d.Scale != c.Scale:
 			return nil, bad(c.Name, "the catalogue has another type than the Map declares")
 		case c.Name == m.Dataset.Subject:
 			return nil, bad(c.Name, "who a subject is is not a Map's to see")

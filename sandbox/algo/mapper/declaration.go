@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/bits"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Version (开发包版本) is the version of the form of subjects and yields.
@@ -153,6 +156,60 @@ func (d Declaration) Check() error {
 		return bad("yields", fmt.Sprintf("1 to %d of one subject", MaxYields))
 	}
 	return nil
+}
+
+// Bits bounds what the yields of one subject may tell the reducer (信息量上限): for each yield its group among all, and each value's step, rounded up.
+func (d Declaration) Bits() int {
+	cells := int64(1)
+	for _, g := range d.Groups {
+		cells *= int64(len(g.Labels))
+	}
+	one := bits.Len64(uint64(cells)) // and whether it yields at all
+	for _, v := range d.Values {
+		one += bits.Len64(uint64((v.Max - v.Min) / v.Step))
+	}
+	return one * d.Yields
+}
+
+// Text says it to people, one line for each column, group and value.
+func (d Declaration) Text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "sees 输入 %s, one subject at a time:", d.Dataset)
+	for i, c := range d.Columns {
+		fmt.Fprintf(&b, "%s %s (%s)", map[bool]string{true: ","}[i > 0], c.Name, c.Type)
+	}
+	fmt.Fprintf(&b, "\nyields 产出 at most %d times a subject\n", d.Yields)
+	for _, g := range d.Groups {
+		shown, more := g.Labels, ""
+		if len(shown) > 12 {
+			shown, more = shown[:12], fmt.Sprintf(" and %d more", len(g.Labels)-12)
+		}
+		fmt.Fprintf(&b, "  group 分组 %s: %s%s\n", g.Name, strings.Join(shown, ", "), more)
+	}
+	for _, v := range d.Values {
+		unit := ""
+		if v.Unit != "" {
+			unit = " " + v.Unit
+		}
+		fmt.Fprintf(&b, "  value 取值 %s: %s, %s to %s in steps of %s%s\n", v.Name, v.Of, decimal(v.Min, v.Scale), decimal(v.Max, v.Scale), decimal(v.Step, v.Scale), unit)
+	}
+	return b.String()
+}
+
+// decimal writes a whole number of 10^-scale.
+func decimal(v int64, scale int) string {
+	s := strconv.FormatInt(v, 10)
+	sign := ""
+	if v < 0 {
+		sign, s = "-", s[1:]
+	}
+	if scale == 0 {
+		return sign + s
+	}
+	if len(s) <= scale {
+		s = strings.Repeat("0", scale-len(s)+1) + s
+	}
+	return sign + s[:len(s)-scale] + "." + s[len(s)-scale:]
 }
 
 // MaxEncoded bounds the text of a declaration.

@@ -107,11 +107,7 @@ func (r *Reducer) Answer() (*sandbox.Answer, error) {
 	a.Measures = append(a.Measures, sandbox.Measure{Name: "subjects", Func: sandbox.Subjects}, sandbox.Measure{Name: "yields", Func: sandbox.Count})
 	a.Sources = append(a.Sources, nil, nil)
 	for _, v := range d.Values {
-		f := sandbox.Sum
-		if v.Of == mapper.Mean {
-			f = sandbox.Mean
-		}
-		a.Measures = append(a.Measures, sandbox.Measure{Name: v.Name, Func: f, Unit: v.Unit, Scale: v.Scale})
+		a.Measures = append(a.Measures, sandbox.Measure{Name: v.Name, Func: Func(v), Unit: v.Unit, Scale: v.Scale})
 		a.Sources = append(a.Sources, []string{fmt.Sprintf("%s.map:%s:%s", r.job.Input.Dataset, r.job.Algorithm, v.Name)})
 	}
 	for _, g := range d.Groups {
@@ -144,6 +140,14 @@ func (r *Reducer) Answer() (*sandbox.Answer, error) {
 	}
 	slices.SortFunc(a.Cells, func(x, y sandbox.Cell) int { return slices.Compare(x.Labels, y.Labels) })
 	return a, nil
+}
+
+// Func is what becomes of a value over a group.
+func Func(v mapper.Value) sandbox.MeasureFunc {
+	if v.Of == mapper.Mean {
+		return sandbox.Mean
+	}
+	return sandbox.Sum
 }
 
 func labels(groups []mapper.Group, i int) []string {
