@@ -62,6 +62,8 @@ type draft struct {
 	Author   string            `json:"author"`
 	Contract manifest.Contract `json:"contract"`
 	Limits   manifest.Limits   `json:"limits"`
+	// Samples are texts that made rows of a Map have, by column.
+	Samples map[string][]string `json:"samples,omitempty"`
 }
 
 func (a *app) algoNew() *cobra.Command {
@@ -76,8 +78,10 @@ func (a *app) algoNew() *cobra.Command {
 		case manifest.Program:
 		case manifest.Opaque:
 			files["main.go"], files[algoFile], files["README.md"] = opaqueTemplate, opaqueDraftTemplate, opaqueReadmeTemplate
+		case manifest.Map:
+			return a.newMap(dir, name, author)
 		default:
-			return usageError{invalid("--contract", "this release has a template for programs and one for opaque algorithms", "program or opaque; see go doc ./sandbox/algo/manifest")}
+			return usageError{invalid("--contract", "program, map or opaque", "see go doc ./sandbox/algo/manifest")}
 		}
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return &sandbox.Error{Op: "algo new", Kind: sandbox.Conflict, Object: dir, Detail: "the folder exists, or cannot be made", Hint: "name a new folder"}
@@ -91,7 +95,7 @@ func (a *app) algoNew() *cobra.Command {
 		fmt.Fprintf(a.out, "%s made: edit %s, then\n  opdomain algo build %s\n  opdomain algo check %s\n  opdomain algo run --local %s\n", dir, filepath.Join(dir, "main.go"), dir, dir, dir)
 		return nil
 	})
-	c.Flags().StringVar(&contract, "contract", "program", "what it may see: program (handles only) or opaque (a view of several subjects, in the jail)")
+	c.Flags().StringVar(&contract, "contract", "program", "what it may see: program (handles only), map (one subject at a time, in the jail) or opaque (a view of several subjects, in the jail)")
 	c.Flags().StringVar(&author, "author", "author", "who writes it")
 	return c
 }
@@ -102,15 +106,15 @@ func (a *app) draft(dir string) (draft, error) {
 	if err := a.readJSON(path, &d); err != nil {
 		return d, err
 	}
-	if d.Contract != manifest.Program && d.Contract != manifest.Opaque {
-		return d, &sandbox.Error{Op: "algo build", Kind: sandbox.Unavailable, Object: path, Detail: "this release builds programs and opaque algorithms", Hint: `write "contract": "program" or "opaque"`}
+	if d.Contract != manifest.Program && d.Contract != manifest.Map && d.Contract != manifest.Opaque {
+		return d, &sandbox.Error{Op: "algo build", Kind: sandbox.Invalid, Object: path, Detail: "a contract is program, map or opaque", Hint: `write "contract": "program"`}
 	}
 	return d, nil
 }
 
 func (a *app) algoBuild() *cobra.Command {
 	var sdk string
-	c := verb("build DIR", "Build an algorithm as wasm and as a native image, reproducibly, and write its manifest (构建)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+	c := verb("build DIR", "Build an algorithm as wasm, and a program as a native image too, reproducibly, and write its manifest (构建)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 		dir := args[0]
 		d, err := a.draft(dir)
 		if err != nil {
@@ -131,6 +135,9 @@ func (a *app) algoBuild() *cobra.Command {
 			}
 			defer func() { _ = os.RemoveAll(filepath.Dir(work)) }()
 			env = append(env, "GOWORK="+work)
+		}
+		if d.Contract == manifest.Map {
+			return a.buildMap(c, dir, d, env)
 		}
 		wasm := filepath.Join(out, d.Name+".wasm")
 		for path, target := range map[string][]string{wasm: {"GOOS=wasip1", "GOARCH=wasm"}, filepath.Join(out, d.Name): {"GOOS=linux"}} {
@@ -247,6 +254,9 @@ func (a *app) built(c *cobra.Command, dir string) (*built, error) {
 	if b.m.Contract == manifest.Opaque {
 		return b, nil // nothing is recorded of it
 	}
+	if b.m.Contract == manifest.Map {
+		return a.builtMap(c, b)
+	}
 	if b.graph, err = recorder().Record(c.Context(), b.image); err != nil {
 		return nil, recorded(b.m.Name, err)
 	}
@@ -264,6 +274,9 @@ func (a *app) algoCheck() *cobra.Command {
 		}
 		if b.m.Contract == manifest.Opaque {
 			return a.checkOpaque(b)
+		}
+		if b.m.Contract == manifest.Map {
+			return a.checkMap(c, b)
 		}
 		signed := "signed by its author"
 		if b.m.Verify() != nil {
@@ -307,6 +320,9 @@ func (a *app) algoRun() *cobra.Command {
 		}
 		if b.m.Contract == manifest.Opaque {
 			return a.runOpaque(c, b, seed, rows)
+		}
+		if b.m.Contract == manifest.Map {
+			return a.runMap(c, args[0], b, seed, rows)
 		}
 		made := dryrun.Catalogue(b.g, b.types, nil)
 		plan, reasons := compile.Compile(b.g, b.types, compile.Asked{Scenario: "sc-local", Purpose: "local"}, made.Sets)

@@ -32,13 +32,14 @@ func (a *app) algoApprove() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		whole, image, graph := b.m.Digest(), sm.Sum(b.image), sm.Sum(b.graph)
+		whole, image := b.m.Digest(), sm.Sum(b.image)
+		var graph []byte
+		if b.graph != nil {
+			d := sm.Sum(b.graph)
+			graph = d[:]
+		}
 		return get(a, func(s *session) (api.Algorithm, error) {
-			approval := attest.AlgorithmApproval{Name: b.m.Name, Version: b.m.Version, Manifest: whole[:], Image: image[:], Graph: graph[:], At: a.now()}
-			if b.graph == nil {
-				approval.Graph = nil // nothing is recorded of an opaque one
-			}
-			st, err := s.id.sign(attest.ContextAlgorithm, approval)
+			st, err := s.id.sign(attest.ContextAlgorithm, attest.AlgorithmApproval{Name: b.m.Name, Version: b.m.Version, Manifest: whole[:], Image: image[:], Graph: graph, At: a.now()})
 			if err != nil {
 				return api.Algorithm{}, err
 			}
@@ -115,6 +116,9 @@ func (a *app) explainProgram(c *cobra.Command, q *asked) error {
 	}, func(w io.Writer, x api.AlgorithmExplanation) {
 		if !x.Decision.Allow {
 			a.printReasons(w, x.Decision)
+		}
+		if a.printMap(w, x) {
+			return
 		}
 		var plan compile.Plan
 		if x.Decision.Engine == sandbox.Opaque && len(x.Questions) == 1 {

@@ -1,6 +1,8 @@
 // Package record starts the image of a Program once and takes the graph that it writes (录制): before any key opens, on no data at all. What
 // the image could learn from is not there: no argument, environment, file, network, clock or randomness. 依据: 龙华区实施方案 九(一).
 //
+// Of a Map, whose code runs in the jail alone, it takes the declaration instead, likewise on nothing.
+//
 // A wasm image (GOOS=wasip1) runs under wazero's interpreter, without machine code of its own, in a child process of this program that
 // holds no key and inherits two pipes; Serve is that child. Memory of the module is bounded by pages and of the child by a limit on its
 // data, time by killing the child. A native image is started by whoever implements Recorder in the jail.
@@ -165,6 +167,32 @@ func words(s string) string {
 	return strings.TrimPrefix(fmt.Sprintf("%.300s", line), "algo: ")
 }
 
+// exportDeclare is what a Map's module says of itself by; see sandbox/algo/mapper.
+const exportDeclare = "opdomain_declare"
+
+// declare writes what a Map's module says of itself: the text of its declaration.
+func declare(ctx context.Context, r wazero.Runtime, module wazero.CompiledModule, out io.Writer) int {
+	m, err := r.InstantiateModule(ctx, module, wazero.NewModuleConfig().WithName("map").WithStartFunctions("_initialize"))
+	if err != nil {
+		return exitCrashed
+	}
+	at, err := m.ExportedFunction(exportDeclare).Call(ctx)
+	if err != nil || len(at) != 1 || m.Memory() == nil {
+		return exitCrashed
+	}
+	if uint32(at[0]) > algo.MaxBytes {
+		return exitFlooded
+	}
+	text, ok := m.Memory().Read(uint32(at[0]>>32), uint32(at[0]))
+	if !ok {
+		return exitCrashed
+	}
+	if _, err := out.Write(text); err != nil {
+		return exitCrashed
+	}
+	return 0
+}
+
 // Serve is the child: it reads the image, runs it and writes what it wrote. It gives the exit status.
 func Serve(ctx context.Context, in io.Reader, out, errs io.Writer) int {
 	limit()
@@ -180,6 +208,9 @@ func Serve(ctx context.Context, in io.Reader, out, errs io.Writer) int {
 	module, err := r.CompileModule(ctx, image)
 	if err != nil {
 		return exitNotWasm
+	}
+	if _, ok := module.ExportedFunctions()[exportDeclare]; ok {
+		return declare(ctx, r, module, out)
 	}
 	stdout, stderr := &bounded{max: algo.MaxBytes, stop: true}, &bounded{max: maxStderr, stop: true}
 	// wazero's own: a clock that stands, a random source that is the same every time, no arguments, environment or files.
