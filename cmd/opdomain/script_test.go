@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,8 +31,33 @@ func TestMain(m *testing.M) {
 	}})
 }
 
+// jailed is the command line as it is installed, static and where the jail's users can start it, and whether this machine has tier W.
+var jailed = sync.OnceValues(func() (bool, error) {
+	if err := os.MkdirAll(filepath.Dir(jailedPath), 0o755); err != nil {
+		return false, err
+	}
+	build := exec.Command("go", "build", "-o", jailedPath, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return false, fmt.Errorf("%w\n%s", err, out)
+	}
+	l, err := jail.New(jail.Config{Program: jailedPath})
+	if err != nil {
+		return false, err
+	}
+	defer l.Close()
+	lacks := l.Probe().Missing(jail.W)
+	if len(lacks) > 0 && os.Getenv("OPDOMAIN_REQUIRE") == "all" {
+		return false, fmt.Errorf("tier W lacks %v, and OPDOMAIN_REQUIRE=all", lacks)
+	}
+	return len(lacks) == 0, nil
+})
+
+var jailedPath = filepath.Join(os.TempDir(), fmt.Sprintf("opdomain-jailed-%d", os.Getpid()), "opdomain")
+
 // TestScripts plays testdata/script, which reads as a manual of the command line.
 func TestScripts(t *testing.T) {
+	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(jailedPath)) })
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(e *testscript.Env) error {
@@ -57,6 +83,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Setenv("REPO", root)
+			e.Setenv("JAILED", jailedPath)
 			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPROXY", "GOSUMDB"} {
 				v, err := exec.Command("go", "env", name).Output()
 				if err != nil {
@@ -69,6 +96,7 @@ func TestScripts(t *testing.T) {
 		},
 		// [softhsm]: SoftHSM is here; $MODULE is its library, $SOFTHSM2_CONF its own folder with a token "domain" of PIN 246813.
 		// [jail]: the machine has the layers of tier T1, in which foreign code runs.
+		// [tier-w]: this machine has the layers of tier W, and $JAILED is the command line that starts plug-ins in it.
 		// [synthea], [adult]: OPDOMAIN_DATA names a folder that holds them.
 		Condition: func(cond string) (bool, error) {
 			if cond == "synthea" || cond == "adult" {
@@ -81,6 +109,9 @@ func TestScripts(t *testing.T) {
 			}
 			if cond == "jail" {
 				return confines()
+			}
+			if cond == "tier-w" { // then $JAILED is there
+				return jailed()
 			}
 			if cond != "softhsm" {
 				return false, fmt.Errorf("no condition %s", cond)
