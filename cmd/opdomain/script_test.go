@@ -31,17 +31,17 @@ func TestMain(m *testing.M) {
 	}})
 }
 
-// jailed is the command line as it is installed, static and where the jail's users can start it, and whether this machine has tier W.
-var jailed = sync.OnceValues(func() (bool, error) {
-	if err := os.MkdirAll(filepath.Dir(jailedPath), 0o755); err != nil {
+// tierW is the command line as it is installed, static and where the jail's users can start it, and whether this machine has tier W.
+var tierW = sync.OnceValues(func() (bool, error) {
+	if err := os.MkdirAll(filepath.Dir(tierWPath), 0o755); err != nil {
 		return false, err
 	}
-	build := exec.Command("go", "build", "-o", jailedPath, ".")
+	build := exec.Command("go", "build", "-o", tierWPath, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return false, fmt.Errorf("%w\n%s", err, out)
 	}
-	l, err := jail.New(jail.Config{Program: jailedPath})
+	l, err := jail.New(jail.Config{Program: tierWPath})
 	if err != nil {
 		return false, err
 	}
@@ -53,11 +53,11 @@ var jailed = sync.OnceValues(func() (bool, error) {
 	return len(lacks) == 0, nil
 })
 
-var jailedPath = filepath.Join(os.TempDir(), fmt.Sprintf("opdomain-jailed-%d", os.Getpid()), "opdomain")
+var tierWPath = filepath.Join(os.TempDir(), fmt.Sprintf("opdomain-jailed-%d", os.Getpid()), "opdomain")
 
 // TestScripts plays testdata/script, which reads as a manual of the command line.
 func TestScripts(t *testing.T) {
-	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(jailedPath)) })
+	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(tierWPath)) })
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(e *testscript.Env) error {
@@ -83,7 +83,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Setenv("REPO", root)
-			e.Setenv("JAILED", jailedPath)
+			e.Setenv("JAILED", tierWPath)
 			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPROXY", "GOSUMDB"} {
 				v, err := exec.Command("go", "env", name).Output()
 				if err != nil {
@@ -111,7 +111,7 @@ func TestScripts(t *testing.T) {
 				return confines()
 			}
 			if cond == "tier-w" { // then $JAILED is there
-				return jailed()
+				return tierW()
 			}
 			if cond != "softhsm" {
 				return false, fmt.Errorf("no condition %s", cond)
