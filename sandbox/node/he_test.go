@@ -151,6 +151,9 @@ func TestSumFromDecisionToReview(t *testing.T) {
 	o := newSumming(t)
 	ctx := t.Context()
 	s := o.begun(o.order(0, 1, 2))
+	if q, err := o.n.Ask(ctx, o.operator.Caller, o.order(0, 1, 2).Spec); !errors.Is(err, sandbox.Conflict) {
+		t.Errorf("what is being computed over ciphertexts is taken up in plain: %v %v", q.State, err)
+	}
 	first := o.contributed(s)
 	err := s.Abort(ctx, he.Share, "clinic-3")
 	var abort *he.Abort

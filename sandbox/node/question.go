@@ -237,6 +237,10 @@ func (n *Node) ask(ctx context.Context, c api.Caller, s query.Spec, class sandbo
 		if prior.State != stateComputing {
 			return n.seen(*prior, at), nil
 		}
+		if prior.Decision.Engine != decision.Engine { // begun over ciphertexts or shares, it is not taken up in plain
+			return api.Question{}, &sandbox.Error{Op: "query", Kind: sandbox.Conflict, Object: string(q.ID), Detail: "a question is computed by the engine that was decided for it",
+				Hint: "have the agency go on with it, or give it up"}
+		}
 		q = *prior // the process ended while it was computed: compute it again, charged already
 	} else if err := n.standing(ctx, q.Inputs); err != nil {
 		return api.Question{}, err
