@@ -246,6 +246,14 @@ func TestRefusals(t *testing.T) {
 	if _, err := l.Start(context.Background(), Job{Tier: T1}); !errors.Is(err, sandbox.Invalid) {
 		t.Errorf("no image: %v", err)
 	}
+	for _, own := range []string{stageName, shimName, sentryName, insideName, wasmName} {
+		if p, err := l.Start(context.Background(), Job{Tier: T1, Entry: own}); !errors.Is(err, sandbox.Invalid) || !strings.Contains(err.Error(), "entry") {
+			if err == nil {
+				p.Close()
+			}
+			t.Errorf("a stage of the jail's own as an entry: %v", err)
+		}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := l.Start(ctx, Job{Tier: T1, Image: img}); ReasonOf(err) != Cancelled {

@@ -168,7 +168,7 @@ func (l *Launcher) Start(ctx context.Context, job Job) (*Process, error) {
 	if err := l.Halted(); err != nil {
 		return nil, err
 	}
-	if job.Entry != "" && (job.Image != nil || job.Module != nil || job.Dataset != nil && !job.Serves || strings.HasPrefix(job.Entry, stageName) || job.Entry == wasmName) {
+	if job.Entry != "" && (job.Image != nil || job.Module != nil || job.Dataset != nil && !job.Serves || strings.HasPrefix(job.Entry, Helper+"-")) {
 		return nil, &sandbox.Error{Op: "jail: start", Kind: sandbox.Invalid, Object: "entry", Detail: "stands in place of an image, without a module or data, under a name of its own"}
 	}
 	c := child{args: []string{pluginName}, image: job.Image}

@@ -450,7 +450,7 @@ func TestRepeatedRunsAreDrawn(t *testing.T) {
 		got := 0
 		for i := range 1000 {
 			q := &questionRecord{ID: sandbox.QuestionID(fmt.Sprint("q-", i))}
-			if n.repeats(q) != n.repeats(q) {
+			if once, again := n.repeats(q), n.repeats(q); once != again {
 				t.Fatal("drawn anew")
 			}
 			if n.repeats(q) {
