@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -141,15 +142,8 @@ func (a *app) algoBuild() *cobra.Command {
 		}
 		wasm := filepath.Join(out, d.Name+".wasm")
 		for path, target := range map[string][]string{wasm: {"GOOS=wasip1", "GOARCH=wasm"}, filepath.Join(out, d.Name): {"GOOS=linux"}} {
-			full, err := filepath.Abs(path)
-			if err != nil {
-				return unwritten("algo build", path)
-			}
-			cmd := exec.CommandContext(c.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", full, ".")
-			cmd.Dir, cmd.Env = dir, append(env, target...)
-			cmd.Stderr = a.err
-			if err := cmd.Run(); err != nil {
-				return &sandbox.Error{Op: "algo build", Kind: sandbox.Invalid, Object: dir, Detail: "go build fails", Hint: "Go 1.26 is needed; of a checkout of opdomain that is not published, name its folder with --sdk"}
+			if err := a.compiled(c, dir, path, append(env, target...), "build"); err != nil {
+				return err
 			}
 		}
 		image, err := os.ReadFile(wasm)
@@ -181,6 +175,24 @@ func (a *app) algoBuild() *cobra.Command {
 	})
 	c.Flags().StringVar(&sdk, "sdk", "", "folder of a checkout of opdomain, where the module cannot be fetched")
 	return c
+}
+
+// compiled builds the package in dir into path, by "build" and the flags behind it, reproducibly. What stood there goes first: a build that fails leaves no
+// image beside a manifest that names another.
+func (a *app) compiled(c *cobra.Command, dir, path string, env []string, args ...string) error {
+	full, err := filepath.Abs(path)
+	if err == nil {
+		err = os.Remove(full)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return unwritten("algo build", path)
+	}
+	cmd := exec.CommandContext(c.Context(), "go", append(args, "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", full, ".")...)
+	cmd.Dir, cmd.Env, cmd.Stderr = dir, env, a.err
+	if err := cmd.Run(); err != nil {
+		return &sandbox.Error{Op: "algo build", Kind: sandbox.Invalid, Object: dir, Detail: "go build fails", Hint: "Go 1.26 is needed; of a checkout of opdomain that is not published, name its folder with --sdk"}
+	}
+	return nil
 }
 
 // workspace writes a go.work over the author's module and a checkout of the SDK, in a folder of its own.

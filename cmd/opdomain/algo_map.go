@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -31,14 +30,8 @@ import (
 func (a *app) buildMap(c *cobra.Command, dir string, d draft, env []string) error {
 	out := filepath.Join(dir, algoBuilt)
 	wasm := filepath.Join(out, d.Name+".wasm")
-	full, err := filepath.Abs(wasm)
-	if err != nil {
-		return unwritten("algo build", wasm)
-	}
-	cmd := exec.CommandContext(c.Context(), "go", "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", full, ".")
-	cmd.Dir, cmd.Env, cmd.Stderr = dir, append(env, "GOOS=wasip1", "GOARCH=wasm"), a.err
-	if err := cmd.Run(); err != nil {
-		return &sandbox.Error{Op: "algo build", Kind: sandbox.Invalid, Object: dir, Detail: "go build fails", Hint: "Go 1.26 is needed; of a checkout of opdomain that is not published, name its folder with --sdk"}
+	if err := a.compiled(c, dir, wasm, append(env, "GOOS=wasip1", "GOARCH=wasm"), "build", "-buildmode=c-shared"); err != nil {
+		return err
 	}
 	image, err := os.ReadFile(wasm)
 	if err != nil {

@@ -43,11 +43,7 @@ func printChart(w io.Writer, payload []byte) {
 func (a *app) buildOpaque(c *cobra.Command, dir string, d draft, sdk string, env []string) error {
 	out := filepath.Join(dir, algoBuilt)
 	path := filepath.Join(out, d.Name+".elf")
-	full, err := filepath.Abs(path)
-	if err != nil {
-		return unwritten("algo build", path)
-	}
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", full}
+	args := []string{"build"}
 	if sdk != "" {
 		tmp, err := sdkModule(dir, sdk)
 		if err != nil {
@@ -56,10 +52,8 @@ func (a *app) buildOpaque(c *cobra.Command, dir string, d draft, sdk string, env
 		defer func() { _ = os.RemoveAll(filepath.Dir(tmp)) }()
 		args, env = append(args, "-mod=mod", "-modfile="+tmp), append(env, "GOWORK=off")
 	}
-	cmd := exec.CommandContext(c.Context(), "go", append(args, ".")...)
-	cmd.Dir, cmd.Env, cmd.Stderr = dir, append(env, "GOOS=linux"), a.err
-	if err := cmd.Run(); err != nil {
-		return &sandbox.Error{Op: "algo build", Kind: sandbox.Invalid, Object: dir, Detail: "go build fails", Hint: "Go 1.26 is needed; of a checkout of opdomain that is not published, name its folder with --sdk"}
+	if err := a.compiled(c, dir, path, append(env, "GOOS=linux"), args...); err != nil {
+		return err
 	}
 	image, err := os.ReadFile(path)
 	if err != nil {
@@ -68,6 +62,10 @@ func (a *app) buildOpaque(c *cobra.Command, dir string, d draft, sdk string, env
 	// The author's own code on the author's own machine; whoever approves it runs it in the jail alone.
 	ctx, cancel := context.WithTimeout(c.Context(), 10*time.Second)
 	defer cancel()
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return unwritten("algo build", path)
+	}
 	said, err := exec.CommandContext(ctx, full, "declare").Output()
 	if err != nil || len(said) > manifest.MaxBytes {
 		return &sandbox.Error{Op: "algo build", Kind: sandbox.Invalid, Object: d.Name, Detail: "the image does not print its declaration", Hint: "main calls opaque.Main; it is built and run here on linux"}
