@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/algo"
+	"github.com/opdomain/opdomain/sandbox/algo/dryrun"
 	"github.com/opdomain/opdomain/sandbox/algo/manifest"
 	"github.com/opdomain/opdomain/sandbox/algo/opaque"
 	"github.com/opdomain/opdomain/sandbox/egress"
@@ -190,9 +190,9 @@ func (a *app) checkOpaque(b *built) error {
 func (a *app) runOpaque(c *cobra.Command, b *built, seed uint64, rows int) error {
 	d := b.m.Opaque
 	w := opaque.NewWriter(d, true)
-	r := rand.New(rand.NewPCG(seed, 0x6f7061717565))
+	r := dryrun.NewNumbers(seed)
 	for range rows {
-		if !w.Row(r.IntN(5) > 0) {
+		if !w.Row(r.Below(5) > 0) {
 			break
 		}
 		for k, col := range d.Columns {
@@ -250,20 +250,20 @@ func (a *app) runOpaque(c *cobra.Command, b *built, seed uint64, rows int) error
 }
 
 // madeCell makes a cell: a tenth missing, numbers around a few places, texts of a few.
-func madeCell(w *opaque.Writer, r *rand.Rand, k int, col opaque.Column) {
-	if r.IntN(10) == 0 {
+func madeCell(w *opaque.Writer, r *dryrun.Numbers, k int, col opaque.Column) {
+	if r.Below(10) == 0 {
 		w.Missing(k)
 		return
 	}
 	switch col.Type {
 	case "text":
-		w.Text(k, string(rune('A'+r.IntN(8))))
+		w.Text(k, string(rune('A'+r.Below(8))))
 	case "bool":
-		w.Int(k, int64(r.IntN(2)))
+		w.Int(k, int64(r.Below(2)))
 	case "date":
-		w.Int(k, int64(18_000+r.IntN(2000)))
+		w.Int(k, int64(18_000+r.Below(2000)))
 	default:
-		w.Int(k, int64(5000*(1+r.IntN(4))+r.IntN(800)))
+		w.Int(k, int64(5000*(1+r.Below(4))+r.Below(800)))
 	}
 }
 

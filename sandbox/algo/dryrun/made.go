@@ -199,10 +199,13 @@ func edgesOf(labels []string) (out []int64) {
 	return slices.Compact(out)
 }
 
-// made gives numbers that follow from a seed: splitmix64. It makes rows for a trial, never a key and never noise.
-type made struct{ state uint64 }
+// Numbers (试运行数列) are numbers that follow from a seed: splitmix64. They make rows for a trial, never a key and never noise.
+type Numbers struct{ state uint64 }
 
-func (r *made) next() uint64 {
+// NewNumbers starts the numbers of a seed.
+func NewNumbers(seed uint64) *Numbers { return &Numbers{seed} }
+
+func (r *Numbers) next() uint64 {
 	r.state += 0x9e3779b97f4a7c15
 	z := r.state
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
@@ -210,19 +213,20 @@ func (r *made) next() uint64 {
 	return z ^ z>>31
 }
 
-func (r *made) below(n int) int { return int(r.next() % uint64(n)) }
+// Below gives the next number, from 0 up to n, which is positive, without it.
+func (r *Numbers) Below(n int) int { return int(r.next() % uint64(n)) }
 
 // Generate makes rows: so many of each dataset, of a third as many people.
 func (m Made) Generate(seed uint64, rows int) map[sandbox.DatasetID]*Data {
 	out := map[sandbox.DatasetID]*Data{}
 	for _, id := range slices.Sorted(maps.Keys(m.Sets)) {
 		d := &Data{Set: m.Sets[id]}
-		r := &made{seed}
+		r := NewNumbers(seed)
 		for _, b := range []byte(id) {
 			r.state = r.next() + uint64(b)
 		}
 		for range rows {
-			who := r.below(max(1, rows/3))
+			who := r.Below(max(1, rows/3))
 			var p sandbox.Pseudonym
 			binary.BigEndian.PutUint64(p[:], uint64(who)*0x9e3779b97f4a7c15)
 			binary.BigEndian.PutUint64(p[8:], uint64(who))
@@ -239,8 +243,8 @@ func (m Made) Generate(seed uint64, rows int) map[sandbox.DatasetID]*Data {
 	return out
 }
 
-func value(d *catalog.Dataset, c *catalog.Column, r *made, named []string) any {
-	if c.Nullable && r.below(20) == 0 {
+func value(d *catalog.Dataset, c *catalog.Column, r *Numbers, named []string) any {
+	if c.Nullable && r.Below(20) == 0 {
 		return nil
 	}
 	var bins []catalog.Bin
@@ -255,9 +259,9 @@ func value(d *catalog.Dataset, c *catalog.Column, r *made, named []string) any {
 	}
 	switch c.Type {
 	case catalog.Bool:
-		return r.below(2) == 1
+		return r.Below(2) == 1
 	case catalog.Date:
-		return int64(r.below(33_000) - 14_000) // 1931 to 2022
+		return int64(r.Below(33_000) - 14_000) // 1931 to 2022
 	case catalog.Text:
 		words := append([]string{"a", "b", "c", "d"}, named...)
 		for _, b := range bins {
@@ -265,11 +269,11 @@ func value(d *catalog.Dataset, c *catalog.Column, r *made, named []string) any {
 				words = append(words, g.Codes...)
 			}
 		}
-		return words[r.below(len(words))]
+		return words[r.Below(len(words))]
 	case catalog.Money:
-		return int64(r.below(int(min(max(2*most, 1_000_000), 1<<40))))
+		return int64(r.Below(int(min(max(2*most, 1_000_000), 1<<40))))
 	}
-	return int64(r.below(int(min(max(2*most, 100), 1<<40))))
+	return int64(r.Below(int(min(max(2*most, 100), 1<<40))))
 }
 
 // Describe says in one line what an input was made like.
