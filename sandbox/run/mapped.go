@@ -31,11 +31,18 @@ type Code interface {
 	Map(ctx context.Context, subjects [][]byte) ([][]byte, error)
 }
 
-// Bounds of one call of Code.
+// Bounds of one call of Code: what goes in and what may come back are, with the largest subject, less than a message of the jail holds, 8 MiB.
 const (
 	mapSubjects = 1024
-	mapBytes    = 4 << 20
+	mapBytes    = 4 << 20 // that go in
+	mapYielded  = 2 << 20 // that come back, of subjects that yield all that is declared
+	mapFrame    = 8       // around the yields of one subject
 )
+
+// subjectsOf is how many subjects one call maps at most.
+func subjectsOf(d *mapper.Declaration) int {
+	return max(1, min(mapSubjects, mapYielded/(mapFrame+d.YieldBytes())))
+}
 
 // Map reads the columns that a Map declares and nothing else, subject by subject in the order in which they are kept, has the code yield and
 // reduces it. It gives the answer and how many subjects the code failed for. A subject larger than mapper.MaxBytes counts as failed.
@@ -61,7 +68,7 @@ func Map(ctx context.Context, mem memory.Allocator, v *vault.Vault, m Mapping) (
 	if err != nil {
 		return nil, 0, err
 	}
-	f := &feeder{ctx: ctx, code: m.Code, to: to, w: mapper.NewWriter(len(columns))}
+	f := &feeder{ctx: ctx, code: m.Code, to: to, w: mapper.NewWriter(len(columns)), most: subjectsOf(&m.Declaration)}
 	for {
 		b, err := r.Next(ctx)
 		if err == io.EOF {
@@ -128,6 +135,7 @@ type feeder struct {
 	code Code
 	to   *reduce.Reducer
 	w    *mapper.Writer
+	most int // subjects of one call
 
 	who  sandbox.Pseudonym
 	some bool // a subject is being written
@@ -147,7 +155,7 @@ func (f *feeder) next(who sandbox.Pseudonym, more bool) error {
 		f.waiting, f.large = append(f.waiting, f.who), append(f.large, b == nil || f.over)
 		f.pool = append(f.pool, b...)
 		f.ends = append(f.ends, len(f.pool))
-		if len(f.waiting) == mapSubjects || len(f.pool) >= mapBytes {
+		if len(f.waiting) == f.most || len(f.pool) >= mapBytes {
 			if err := f.flush(); err != nil {
 				return err
 			}

@@ -173,3 +173,44 @@ func TestMapFaults(t *testing.T) {
 		mem.AssertSize(t, 0)
 	}
 }
+
+// full yields all that a declaration allows, and notes the largest call.
+type full struct {
+	d    *mapper.Declaration
+	most int
+	n    int
+}
+
+func (f *full) Map(_ context.Context, subjects [][]byte) (out [][]byte, err error) {
+	yields, size := make([]byte, f.d.YieldBytes()), 0
+	for _, s := range subjects {
+		size += len(s) + len(yields) + 9 // with their lengths, and whether it failed
+		out = append(out, yields)
+	}
+	f.most, f.n = max(f.most, size), f.n+len(subjects)
+	return out, nil
+}
+
+// TestMapFullYields: subjects that yield all of the largest declaration come back in messages that the jail passes on.
+func TestMapFullYields(t *testing.T) {
+	v, _ := openVault(t)
+	in := commit(t, v, registered(1000, "x"), 100, "run-1")
+	d := mapper.Declaration{Dataset: "firms", Columns: []mapper.Column{{Name: "employees", Type: "int"}}, Yields: mapper.MaxYields}
+	for i := range mapper.MaxGroups {
+		d.Groups = append(d.Groups, mapper.Group{Name: fmt.Sprint("g", i), Labels: []string{"one"}})
+	}
+	for i := range mapper.MaxValues {
+		d.Values = append(d.Values, mapper.Value{Name: fmt.Sprint("v", i), Of: mapper.Sum, Max: 1, Step: 1})
+	}
+	code := &full{d: &d}
+	got, faults, err := Map(context.Background(), memory.DefaultAllocator, v, Mapping{Job: reduce.Job{Algorithm: "full", Declaration: d, Input: in}, Dataset: firms, Code: code})
+	if err != nil || faults != 0 || code.n != 1000 || len(got.Population) != 1000 {
+		t.Fatalf("%d subjects, %d faults: %v", code.n, faults, err)
+	}
+	if code.most > 8<<20-1024 {
+		t.Errorf("%d bytes in one call, more than a message has", code.most)
+	}
+	if subjectsOf(&fees) != mapSubjects {
+		t.Error("a small declaration is cut into small calls")
+	}
+}

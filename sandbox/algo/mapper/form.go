@@ -174,10 +174,15 @@ type Yielded struct {
 	Values []int64 // in range and on a step
 }
 
+// YieldBytes is how much one subject yields at most, encoded.
+func (d *Declaration) YieldBytes() int { return d.Yields * d.yieldBytes() }
+
+func (d *Declaration) yieldBytes() int { return 2*len(d.Groups) + 8*len(d.Values) }
+
 // ReadYields reads what a subject yielded into out, clipped and quantised. It refuses more yields than declared, labels that are not, and bytes left over.
 func ReadYields(b []byte, d *Declaration, out []Yielded) ([]Yielded, error) {
 	out = out[:0]
-	size := 2*len(d.Groups) + 8*len(d.Values)
+	size := d.yieldBytes()
 	if size == 0 || len(b)%size != 0 || len(b)/size > d.Yields {
 		return out, &Error{"yields", "whole yields, as many as declared at most"}
 	}
