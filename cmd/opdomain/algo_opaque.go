@@ -16,7 +16,6 @@ import (
 
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
-	"github.com/opdomain/opdomain/sandbox/algo"
 	"github.com/opdomain/opdomain/sandbox/algo/dryrun"
 	"github.com/opdomain/opdomain/sandbox/algo/manifest"
 	"github.com/opdomain/opdomain/sandbox/algo/opaque"
@@ -77,7 +76,7 @@ func (a *app) buildOpaque(c *cobra.Command, dir string, d draft, sdk string, env
 		return &sandbox.Error{Op: "algo build", Kind: sandbox.Invalid, Object: d.Name, Detail: "the image prints another declaration than this SDK's", Hint: "build it with this version of the SDK"}
 	}
 	digest := sm.Sum(image)
-	m := manifest.Manifest{Name: d.Name, Version: d.Version, Title: d.Title, Contract: d.Contract, SDK: algo.Version, Format: "elf", Image: digest[:], Author: d.Author, Limits: d.Limits}
+	m := manifest.Manifest{Name: d.Name, Version: d.Version, Title: d.Title, Contract: d.Contract, SDK: opaque.Version, Format: "elf", Image: digest[:], Author: d.Author, Limits: d.Limits}
 	m.DeclareOpaque(decl)
 	if err := m.Validate(); err != nil {
 		return err

@@ -20,7 +20,6 @@ import (
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/desensitize"
 	"github.com/opdomain/opdomain/sandbox"
-	"github.com/opdomain/opdomain/sandbox/algo"
 	"github.com/opdomain/opdomain/sandbox/algo/manifest"
 	"github.com/opdomain/opdomain/sandbox/algo/opaque"
 	"github.com/opdomain/opdomain/sandbox/api"
@@ -199,7 +198,7 @@ func (o *estate) viewed(use sandbox.RunID, id sandbox.DatasetID, plan string) sa
 func (o *estate) requests(name string, image []byte, change func(*manifest.Manifest), after func(*attest.AlgorithmApproval)) (api.Algorithm, error) {
 	o.Helper()
 	digest := sm.Sum(image)
-	m := &manifest.Manifest{Name: name, Version: "1.0.0", Contract: manifest.Opaque, SDK: algo.Version, Format: "elf", Image: digest[:], Author: "a", Limits: manifest.Limits{MemoryMiB: 128, Seconds: 3, Bits: 40}}
+	m := &manifest.Manifest{Name: name, Version: "1.0.0", Contract: manifest.Opaque, SDK: opaque.Version, Format: "elf", Image: digest[:], Author: "a", Limits: manifest.Limits{MemoryMiB: 128, Seconds: 3, Bits: 40}}
 	m.DeclareOpaque(staffed)
 	if change != nil {
 		change(m)

@@ -36,6 +36,9 @@ const (
 	Opaque  Contract = "opaque"  // 不透明: a view of several subjects; its output is always reviewed
 )
 
+// sdks are the versions of the SDKs: each contract has its own, with its own form of what goes in and out.
+var sdks = map[Contract]string{Program: algo.Version, Map: mapper.Version, Opaque: opaque.Version}
+
 // Manifest (算法清单) is one version of an algorithm.
 type Manifest struct {
 	Name      string   `json:"name"`
@@ -197,14 +200,9 @@ func (m *Manifest) Validate() error {
 	if m.Title != "" && !text(m.Title) || !text(m.Author) {
 		return bad("title, author", "printable text of at most 128 bytes")
 	}
-	switch m.Contract {
-	case Program, Map, Opaque:
-	default:
+	sdk, known := sdks[m.Contract]
+	if !known {
 		return bad("contract", "program, map or opaque")
-	}
-	sdk := algo.Version
-	if m.Contract == Map {
-		sdk = mapper.Version
 	}
 	if m.SDK != sdk {
 		return &sandbox.Error{Op: "manifest", Kind: sandbox.Invalid, Object: "sdk", Detail: "this domain runs algorithms of SDK version " + sdk, Hint: "build it with that version of the SDK"}
