@@ -26,16 +26,25 @@ import (
 	"github.com/opdomain/opdomain/sandbox/run"
 )
 
-// MapLimits (逐主体运行上限) bound the runs of Maps. Zeros are the defaults.
-type MapLimits struct {
+// AlgorithmLimits (算法运行上限) bound the runs of foreign code, of Maps and of Opaque algorithms. Zeros are the defaults.
+type AlgorithmLimits struct {
 	Seconds int // the longest run that a manifest may ask for, with one question at a time everybody waits for it: 600
 	Memory  int // MiB that it may ask for: 2048
-	Repeat  int // percent of runs that are computed a second time and compared: 10; -1: none
+	Repeat  int // percent of a Map's runs that are computed a second time and compared: 10; -1: none. An Opaque algorithm runs twice always
 }
 
-func (l MapLimits) orDefaults() MapLimits {
+func (l AlgorithmLimits) orDefaults() AlgorithmLimits {
 	l.Seconds, l.Memory, l.Repeat = cmp.Or(l.Seconds, 600), cmp.Or(l.Memory, 2048), cmp.Or(l.Repeat, 10)
 	return l
+}
+
+// over says which limit a manifest asks more than; empty when none.
+func (l AlgorithmLimits) over(asked manifest.Limits) string {
+	l = l.orDefaults()
+	if asked.Seconds > l.Seconds || asked.MemoryMiB > l.Memory {
+		return fmt.Sprintf("this domain runs an algorithm for at most %d seconds in %d MiB", l.Seconds, l.Memory)
+	}
+	return ""
 }
 
 // mapStart is the time for a module to be compiled and to answer; the manifest's seconds begin after it.
@@ -114,12 +123,12 @@ func (n *Node) admissibleMap(ctx context.Context, s attest.AlgorithmApproval, r 
 	no := func(rule string, kind sandbox.Kind, detail string, err error) (algorithmRecord, *inadmissible) {
 		return algorithmRecord{}, &inadmissible{rule, &sandbox.Error{Op: "algorithm: approve", Kind: kind, Object: m.Name, Detail: detail, Err: err}}
 	}
-	lim := n.cfg.Maps.orDefaults()
+	over := n.cfg.Algorithms.over(m.Limits)
 	switch lacks := n.tiers()[string(jail.W)]; {
 	case len(s.Graph) > 0:
 		return no("approval.other", sandbox.Invalid, "a Map records no graph", nil)
-	case m.Limits.Seconds > lim.Seconds || m.Limits.MemoryMiB > lim.Memory:
-		return no("manifest.limits", sandbox.TooLarge, fmt.Sprintf("this domain runs a Map for at most %d seconds in %d MiB", lim.Seconds, lim.Memory), nil)
+	case over != "":
+		return no("manifest.limits", sandbox.TooLarge, over, nil)
 	case lacks != "":
 		return no("jail.layer", sandbox.Unavailable, lacks, nil)
 	}
@@ -422,7 +431,7 @@ func (n *Node) runMap(ctx context.Context, d query.Derivation, q *questionRecord
 // repeats draws whether a run is computed twice, by a key of the domain: neither author nor asker tells before.
 func (n *Node) repeats(q *questionRecord) bool {
 	draw := sm.HMAC(n.questionKey, sm.Frame([]byte("map-repeat"), []byte(q.ID), binary.BigEndian.AppendUint64(nil, uint64(len(q.Ledger)))))
-	return int(binary.BigEndian.Uint32(draw[:4])%100) < n.cfg.Maps.orDefaults().Repeat
+	return int(binary.BigEndian.Uint32(draw[:4])%100) < n.cfg.Algorithms.orDefaults().Repeat
 }
 
 // answerDigest is SM3 over all of an answer: who is in it, its cells and their evidence.

@@ -225,7 +225,7 @@ var mapOf = api.AlgorithmUse{Scenario: "sc-1", Purpose: "planning", Bind: codesB
 func TestMapFromApprovalToReview(t *testing.T) {
 	o := newMapOffice(t)
 	o.made(&madeMap{})
-	o.n.cfg.Maps.Repeat = 100
+	o.n.cfg.Algorithms.Repeat = 100
 	id := o.approve(nil)
 	digest := sm.Sum(o.image)
 	if kept, err := o.n.image(t.Context(), digest[:]); err != nil || !bytes.Equal(kept, o.image) {
@@ -402,7 +402,7 @@ func TestMapFaultsAreOneCode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newMapOffice(t)
-			o.n.cfg.Maps.Repeat = 100
+			o.n.cfg.Algorithms.Repeat = 100
 			o.made(c.maps...)
 			id := o.approve(nil)
 			if c.harm != nil {
@@ -446,7 +446,7 @@ func TestMapFaultsAreOneCode(t *testing.T) {
 func TestRepeatedRunsAreDrawn(t *testing.T) {
 	n := &Node{questionKey: bytes.Repeat([]byte{7}, sm.Size)}
 	for percent, want := range map[int][2]int{-1: {0, 0}, 0: {60, 140}, 50: {420, 580}, 100: {1000, 1000}} {
-		n.cfg.Maps.Repeat = percent
+		n.cfg.Algorithms.Repeat = percent
 		got := 0
 		for i := range 1000 {
 			q := &questionRecord{ID: sandbox.QuestionID(fmt.Sprint("q-", i))}
@@ -502,7 +502,7 @@ func TestMapInTheJail(t *testing.T) {
 		t.Skipf("SKIPPED ALOUD: the machine lacks layers of tier W, and no Map runs without: %v", lacks)
 	}
 	o := newMapOffice(t)
-	o.n.cfg.Jail, o.n.cfg.Maps.Repeat = l, 100
+	o.n.cfg.Jail, o.n.cfg.Algorithms.Repeat = l, 100
 	if o.image, err = os.ReadFile(build("carry.wasm", "./testdata/carry", "GOOS=wasip1", "GOARCH=wasm")); err != nil {
 		t.Fatal(err)
 	}

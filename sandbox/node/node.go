@@ -57,8 +57,8 @@ type Config struct {
 	Models ModelLimits
 	// Recorder starts images of algorithms, each in a process of its own; nil: none can be approved.
 	Recorder record.Recorder
-	// Maps bound the runs of Maps; zeros: as MapLimits says.
-	Maps MapLimits
+	// Algorithms bound the runs of foreign code; zeros: as AlgorithmLimits says.
+	Algorithms AlgorithmLimits
 	// Jail starts plug-ins, and is closed by who opened it; nil: none is started.
 	Jail *jail.Launcher
 	// Engines start the engines of sums over ciphertexts; nil: in the jail, or not at all.

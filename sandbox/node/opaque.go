@@ -156,6 +156,9 @@ func (n *Node) admissibleOpaque(s attest.AlgorithmApproval, r api.AlgorithmReque
 	if rule := staticImage(r.Image); rule != "" {
 		return no("image.elf", rule, nil)
 	}
+	if rule := n.cfg.Algorithms.over(m.Limits); rule != "" {
+		return algorithmRecord{}, &inadmissible{"manifest.limits", &sandbox.Error{Op: "algorithm: approve", Kind: sandbox.TooLarge, Object: m.Name, Detail: rule}}
+	}
 	if m.Opaque.Model != nil {
 		if _, err := declaredModel(m); err != nil {
 			return no("opaque.model", "the form of the model is one that the gate trains", err)
