@@ -326,10 +326,10 @@ func (n *Node) AskAlgorithm(ctx context.Context, c api.Caller, id sandbox.Algori
 		return n.askMap(ctx, c, id, u)
 	}
 	out := api.AlgorithmAnswer{Algorithm: id, Questions: []api.Question{}}
-	if rec, m, err := n.opaqueOf(ctx, id); err != nil {
+	if rec, _, err := n.opaqueOf(ctx, id); err != nil {
 		return out, err
 	} else if rec != nil {
-		return n.askOpaque(ctx, c, id, *rec, m, u)
+		return n.askOpaque(ctx, c, id, u)
 	}
 	plan, rec, reasons, err := n.compiled(ctx, c, id, u)
 	if err != nil {

@@ -233,8 +233,8 @@ func (n *Node) opaqueOf(ctx context.Context, id sandbox.AlgorithmID) (*algorithm
 	return &rec, m, nil
 }
 
-// decideOpaque decides a use before any key opens.
-func (n *Node) decideOpaque(ctx context.Context, c api.Caller, id sandbox.AlgorithmID, rec algorithmRecord, m *manifest.Manifest, u api.AlgorithmUse, at time.Time) (opaqueUse, sandbox.Decision, error) {
+// decideOpaque decides a use before any key opens; what it carries may be charged already.
+func (n *Node) decideOpaque(ctx context.Context, c api.Caller, rec algorithmRecord, m *manifest.Manifest, u api.AlgorithmUse, charged bool, at time.Time) (opaqueUse, sandbox.Decision, error) {
 	use := opaqueUse{rec: rec, m: m}
 	d := sandbox.Decision{Engine: sandbox.Opaque, Class: m.Outputs[0].Class}
 	no := func(code, at, rule, article, change string) {
@@ -251,7 +251,7 @@ func (n *Node) decideOpaque(ctx context.Context, c api.Caller, id sandbox.Algori
 		}
 		bound = b.Dataset
 	}
-	q := policy.OpaqueQuestion{Scenario: u.Scenario, Purpose: u.Purpose, Class: d.Class, Dataset: bound, Carries: carries(m)}
+	q := policy.OpaqueQuestion{Scenario: u.Scenario, Purpose: u.Purpose, Class: d.Class, Dataset: bound, Carries: carries(m), Charged: charged}
 	for _, col := range m.Opaque.Columns {
 		q.Columns = append(q.Columns, col.Name)
 	}
@@ -345,7 +345,7 @@ func (u *opaqueUse) question(c api.Caller, id sandbox.AlgorithmID, a api.Algorit
 
 // explainOpaque says what an Opaque algorithm would see and might give, before any key opens and without charge.
 func (n *Node) explainOpaque(ctx context.Context, c api.Caller, id sandbox.AlgorithmID, rec algorithmRecord, m *manifest.Manifest, u api.AlgorithmUse) (api.AlgorithmExplanation, error) {
-	use, d, err := n.decideOpaque(ctx, c, id, rec, m, u, n.now())
+	use, d, err := n.decideOpaque(ctx, c, rec, m, u, false, n.now())
 	if err != nil {
 		return api.AlgorithmExplanation{}, err
 	}
@@ -373,16 +373,24 @@ func (n *Node) explainOpaque(ctx context.Context, c api.Caller, id sandbox.Algor
 	return api.AlgorithmExplanation{Algorithm: id, Decision: d, Questions: []api.Explanation{{Decision: d, Text: text.String()}}}, nil
 }
 
-// askOpaque is one use from decision to review: decide → charge → view → jail, twice → gate → review.
-func (n *Node) askOpaque(ctx context.Context, c api.Caller, id sandbox.AlgorithmID, rec algorithmRecord, m *manifest.Manifest, u api.AlgorithmUse) (api.AlgorithmAnswer, error) {
+// askOpaque is one use from decision to review: decide → charge → view → jail, twice → gate → review. It reads the algorithm itself, in its turn: it may have
+// been withdrawn while other questions ran.
+func (n *Node) askOpaque(ctx context.Context, c api.Caller, id sandbox.AlgorithmID, u api.AlgorithmUse) (api.AlgorithmAnswer, error) {
 	out := api.AlgorithmAnswer{Algorithm: id, Questions: []api.Question{}}
 	if err := n.endLapsed(ctx); err != nil {
 		return out, err
 	}
 	n.asking.Lock()
 	defer n.asking.Unlock()
+	rec, m, err := n.opaqueOf(ctx, id)
+	if err != nil {
+		return out, err
+	}
+	if rec == nil {
+		return out, &sandbox.Error{Op: "algorithm", Kind: sandbox.NotFound, Object: string(id), Detail: "an approved Opaque algorithm"}
+	}
 	at := n.now()
-	use, d, err := n.decideOpaque(ctx, c, id, rec, m, u, at)
+	use, d, err := n.decideOpaque(ctx, c, *rec, m, u, false, at)
 	if err != nil {
 		return out, err
 	}
@@ -442,13 +450,11 @@ func (n *Node) resubmitOpaque(ctx context.Context, c api.Caller, q *questionReco
 		}
 	}
 	u := api.AlgorithmUse{Scenario: q.Spec.Scenario, Purpose: q.Spec.Purpose, Bind: []api.AlgorithmBinding{{Input: m.Opaque.Input, Dataset: bound}}}
-	use, d, err := n.decideOpaque(ctx, c, q.Opaque.Algorithm, *rec, m, u, at)
+	use, d, err := n.decideOpaque(ctx, c, *rec, m, u, true, at)
 	if err != nil {
 		return err
 	}
-	// What it carries was charged when it was asked.
-	d.Reasons = slices.DeleteFunc(d.Reasons, func(r sandbox.Reason) bool { return r.Code == policy.CodeBits })
-	if len(d.Reasons) > 0 {
+	if !d.Allow {
 		return no(first(reasonCodes(d), "policy"))
 	}
 	use.source = q.Inputs[0]

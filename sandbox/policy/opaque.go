@@ -19,6 +19,7 @@ type OpaqueQuestion struct {
 	KAnon    int // people of the smallest class that the view's plan promises; 0: it promises none
 	Carries  int // bits that the output may carry
 	Carried  int64
+	Charged  bool // 已计费: both budgets were charged when it was asked, and it is judged again
 }
 
 // OpaqueTerms (不透明算法运行条件) are what the columns ask of the run and of what comes of it.
@@ -96,10 +97,10 @@ func DecideOpaque(f Facts, q OpaqueQuestion) (sandbox.Decision, OpaqueTerms) {
 		}
 	}
 	bits := f.Profile.Bits
-	if f.BitsUsed < 0 || f.BitsUsed > bits.PerGrant.Value-bits.PerQuestion.Value {
+	if !q.Charged && (f.BitsUsed < 0 || f.BitsUsed > bits.PerGrant.Value-bits.PerQuestion.Value) {
 		why.no(CodeBits, "", "the grant's bit budget does not cover one more question", bits.PerGrant.Article, "file a new scenario, which the agency and the units decide on")
 	}
-	if q.Carried < 0 || q.Carried > bits.Carried.Value-int64(q.Carries) {
+	if !q.Charged && (q.Carried < 0 || q.Carried > bits.Carried.Value-int64(q.Carries)) {
 		why.no(CodeBits, "", fmt.Sprintf("what foreign code gives may carry %d bits over a grant's life, and this output %d", bits.Carried.Value, q.Carries), bits.Carried.Article,
 			"declare fewer rows, fewer labels or larger steps")
 	}

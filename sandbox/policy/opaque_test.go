@@ -68,8 +68,16 @@ func TestDecideOpaque(t *testing.T) {
 		"more than the owner allows": {func(f *Facts, q *OpaqueQuestion) { view(0, "trade", "turnover")(f, q); q.Carries = 901 }, CodeBits, 0, ""},
 		"more than is left":          {func(f *Facts, q *OpaqueQuestion) { q.Carried = f.Profile.Bits.Carried.Value - 499 }, CodeBits, 0, ""},
 		"asked too often":            {func(f *Facts, _ *OpaqueQuestion) { f.BitsUsed = f.Profile.Bits.PerGrant.Value }, CodeBits, 0, ""},
-		"raised since":               {func(f *Facts, q *OpaqueQuestion) { raised(f); q.View = true }, CodeRaised, 0, ""},
-		"no clock":                   {func(f *Facts, _ *OpaqueQuestion) { f.Profile = nil }, CodeIncomplete, 0, ""},
+		"charged, nothing is left": {func(f *Facts, q *OpaqueQuestion) {
+			q.Charged, q.Carried, f.BitsUsed = true, f.Profile.Bits.Carried.Value, f.Profile.Bits.PerGrant.Value
+		}, "", 1, Raw},
+		"charged, more than the owner allows": {func(f *Facts, q *OpaqueQuestion) {
+			view(0, "trade", "turnover")(f, q)
+			q.Charged, q.Carries = true, 901
+		}, CodeBits, 0, ""},
+		"charged, not listed": {func(_ *Facts, q *OpaqueQuestion) { q.Charged, q.Dataset = true, "ghosts" }, CodeDataset, 0, ""},
+		"raised since":        {func(f *Facts, q *OpaqueQuestion) { raised(f); q.View = true }, CodeRaised, 0, ""},
+		"no clock":            {func(f *Facts, _ *OpaqueQuestion) { f.Profile = nil }, CodeIncomplete, 0, ""},
 	} {
 		f, q := opaqueFacts(t), clusters()
 		c.change(&f, &q)
