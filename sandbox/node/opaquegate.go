@@ -45,7 +45,9 @@ func (n *Node) gateOpaque(ctx context.Context, q *questionRecord, use opaqueUse,
 	if err != nil {
 		return fail(string(jail.BadImage), err)
 	}
-	o := run.Opaquing{Declaration: *use.m.Opaque, Input: use.source, View: use.viewID, Columns: use.columns, Subject: use.set.Subject, Seed: n.opaqueSeed(q)}
+	o := run.Opaquing{Declaration: *use.m.Opaque, Input: use.source, View: use.viewID, Columns: use.columns, Subject: use.set.Subject, Order: n.opaqueDraw("opaque order", q)}
+	seed := n.opaqueDraw("opaque", q)
+	o.Seed = binary.BigEndian.Uint64(seed[:8])
 	if use.terms.Form == policy.KAnon {
 		o.K, o.Quasi = max(use.view.Leave.Leave.K, params.MinSubjects), quasiOf(use.view.Leave)
 	}
@@ -119,14 +121,13 @@ func (n *Node) confined(ctx context.Context, o *run.Opaquing, use opaqueUse, ima
 	return given, posture, err
 }
 
-// opaqueSeed is the randomness of a run: nobody foresees it, and asked again over the same version it is the same.
-func (n *Node) opaqueSeed(q *questionRecord) uint64 {
-	parts := [][]byte{[]byte("opaque"), q.canonical()}
+// opaqueDraw is randomness of a run, of a purpose: nobody foresees it, and asked again over the same version it is the same. The code is told none but its seed.
+func (n *Node) opaqueDraw(purpose string, q *questionRecord) [sm.Size]byte {
+	parts := [][]byte{[]byte(purpose), q.canonical()}
 	for _, in := range q.Inputs {
 		parts = append(parts, []byte(in.Dataset), binary.BigEndian.AppendUint64(nil, in.Version))
 	}
-	mac := sm.HMAC(n.protection.split, sm.Frame(parts...))
-	return binary.BigEndian.Uint64(mac[:8])
+	return sm.HMAC(n.protection.split, sm.Frame(parts...))
 }
 
 // foreignChart puts a chart through class F.

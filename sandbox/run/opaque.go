@@ -21,13 +21,14 @@ import (
 // Opaquing (不透明作业) is one run of an Opaque algorithm over a version of a dataset, or over a view that was sealed of it.
 type Opaquing struct {
 	Declaration opaque.Declaration
-	Input       sandbox.InputVersion // the dataset's version, of a view its source
-	View        sandbox.DatasetID    // "" for the dataset itself
-	Columns     []catalog.Column     // of the dataset or of the view
-	Subject     string               // the dataset's column that says whose rows they are
-	Quasi       []string             // of a k-anonymous view, with K
-	K           int                  // people of each of its classes at least; 0: the view is of another kind
-	Seed        uint64
+	Input       sandbox.InputVersion         // the dataset's version, of a view its source
+	View        sandbox.DatasetID            // "" for the dataset itself
+	Columns     []catalog.Column             // of the dataset or of the view
+	Subject     string                       // the dataset's column that says whose rows they are
+	Quasi       []string                     // of a k-anonymous view, with K
+	K           int                          // people of each of its classes at least; 0: the view is of another kind
+	Seed        uint64                       // that the code is told
+	Order       [32]byte                     // the code is not: of the rows of a k-anonymous view
 	Rows        int                          // read at most
 	Keep        func(sandbox.Pseudonym) bool // whose rows the code sees; nil: everybody's
 	Code        Confined
@@ -79,7 +80,8 @@ func (f *OpaqueFault) Unwrap() error {
 }
 
 // Opaque reads the columns that the algorithm declares and nothing else, gives them to the code as a sealed view, twice, each time in a process of its own, and
-// reads what it gives by its declaration. A k-anonymous view is counted before the code sees it, and does not say which rows are one person's.
+// reads what it gives by its declaration. A k-anonymous view is counted before the code sees it, and does not say which rows are one person's: their order is
+// not the vault's, in which they stand together, but one that Order alone gives.
 func Opaque(ctx context.Context, mem memory.Allocator, v *vault.Vault, o Opaquing) (out Opaqued, err error) {
 	columns, err := o.columns()
 	if err != nil {
@@ -88,6 +90,12 @@ func Opaque(ctx context.Context, mem memory.Allocator, v *vault.Vault, o Opaquin
 	w := opaque.NewWriter(&o.Declaration, o.K == 0)
 	if err := o.read(ctx, mem, v, columns, w, &out); err != nil {
 		return out, err
+	}
+	if o.K > 0 {
+		if o.Order == [32]byte{} { // everybody knows it
+			return out, &sandbox.Error{Op: "run: opaque", Kind: sandbox.Invalid, Object: "order", Detail: "a k-anonymous view has rows in an order that is secret"}
+		}
+		w.Shuffle(o.Order)
 	}
 	var given [2][]byte
 	for i := range given {

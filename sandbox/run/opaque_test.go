@@ -8,6 +8,7 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -163,7 +164,7 @@ func TestOpaqueKAnonymity(t *testing.T) {
 	v, _ := openVault(t)
 	in := commit(t, v, x, 33, "run-1")
 	ran := 0
-	o := Opaquing{Declaration: staffed, Input: in, Columns: firms.Columns, Subject: "firm", K: 10, Quasi: []string{"industry", "employees"}, Code: &sees{f: func(v *opaque.View, _ *opaque.Output, _ int) error {
+	o := Opaquing{Declaration: staffed, Input: in, Columns: firms.Columns, Subject: "firm", K: 10, Quasi: []string{"industry", "employees"}, Order: [32]byte{1}, Code: &sees{f: func(v *opaque.View, _ *opaque.Output, _ int) error {
 		if ran++; v.Subjects() != 0 || v.Subject(0) != -1 || v.Rows() != 80 {
 			return errors.New("rows are linked")
 		}
@@ -178,4 +179,90 @@ func TestOpaqueKAnonymity(t *testing.T) {
 	if _, err := Opaque(t.Context(), memory.DefaultAllocator, v, o); !errors.As(err, &f) || f.Reason != FaultAnonymity || ran != 2 {
 		t.Errorf("%v, ran %d", err, ran)
 	}
+}
+
+// TestOpaqueOrder: the rows of a k-anonymous view stand in no order of people, nor are its texts numbered in one; another key gives another order, the same key
+// the same.
+func TestOpaqueOrder(t *testing.T) {
+	x := table{d: firms}
+	const people, each = 40, 5
+	for k := range people {
+		for r := range each { // a row knows its person, as no real one does
+			var staff any = k
+			if r == 4 {
+				staff = nil
+			}
+			x.rows = append(x.rows, []any{fmt.Sprint("f", k), fmt.Sprint(k, " ", r), staff})
+			x.subjects = append(x.subjects, sandbox.Pseudonym{byte(k)})
+		}
+	}
+	x.d.Columns = append(slices.Clone(firms.Columns), catalog.Column{Name: "class", Type: catalog.Text, Grade: 1})
+	for i := range x.rows {
+		x.rows[i] = append(x.rows[i], "all")
+	}
+	v, _ := openVault(t)
+	in := commit(t, v, x, 33, "run-1")
+	seen := func(order [32]byte) (rows []string, view []byte) {
+		code := &sees{f: func(v *opaque.View, _ *opaque.Output, _ int) error {
+			rows = nil
+			for r := range v.Rows() {
+				text, ok := v.Text(r, 0)
+				n, is := v.Int(r, 1)
+				if !ok || is && !strings.HasPrefix(text, fmt.Sprint(n, " ")) || is == strings.HasSuffix(text, " 4") {
+					return errors.New("the cells of a row stand together")
+				}
+				rows = append(rows, text)
+			}
+			return nil
+		}}
+		o := Opaquing{Declaration: staffed, Input: in, Columns: x.d.Columns, Subject: "firm", K: people, Quasi: []string{"class"}, Seed: 7, Order: order, Code: copied{code, &view}}
+		if _, err := Opaque(t.Context(), memory.DefaultAllocator, v, o); err != nil {
+			t.Fatal(err)
+		}
+		return rows, view
+	}
+	one, view := seen([32]byte{1})
+	again, same := seen([32]byte{1})
+	other, _ := seen([32]byte{2})
+	if !slices.Equal(one, again) || !bytes.Equal(view, same) {
+		t.Error("the same key gives another order")
+	}
+	if slices.Equal(one, other) {
+		t.Error("another key gives the same order")
+	}
+	if all := slices.Sorted(slices.Values(one)); len(slices.Compact(all)) != people*each {
+		t.Error("not every row once")
+	}
+	next := 0
+	for i := range one[1:] { // of 199 neighbours 160 are one person's in the vault, 4 by chance
+		if a, _, _ := strings.Cut(one[i], " "); strings.HasPrefix(one[i+1], a+" ") {
+			next++
+		}
+	}
+	if next > 20 {
+		t.Errorf("%d neighbours are one person's", next)
+	}
+	// The texts are kept in the order of the rows: the view holds them one after another.
+	if !bytes.Contains(view, []byte(strings.Join(one, ""))) {
+		t.Error("the texts are numbered in an order of their own")
+	}
+	o := Opaquing{Declaration: staffed, Input: in, Columns: x.d.Columns, Subject: "firm", K: people, Quasi: []string{"class"}, Code: &sees{}}
+	if _, err := Opaque(t.Context(), memory.DefaultAllocator, v, o); !errors.Is(err, sandbox.Invalid) {
+		t.Errorf("without a key: %v", err)
+	}
+}
+
+// copied keeps the bytes of the view that the code got.
+type copied struct {
+	code Confined
+	view *[]byte
+}
+
+func (c copied) Answer(ctx context.Context, fill func(io.Writer) error) ([]byte, error) {
+	return c.code.Answer(ctx, func(to io.Writer) error {
+		var b bytes.Buffer
+		err := fill(io.MultiWriter(to, &b))
+		*c.view = b.Bytes()
+		return err
+	})
 }

@@ -31,7 +31,7 @@
 // Form of a view, little-endian, every part at a multiple of 8 bytes: "opdview2", rows and columns and whether there are subjects as uint32 each, the seed
 // as uint64; then each declared column: of numbers a bitmap of missing values and int64 each; of texts their number and bytes as uint32, the places of
 // their ends, the bytes, and per row the text's number plus one, 0 where it is missing; last the number of the subject of each row, from 0,
-// rows of one subject standing together. Money and numbers are in units of their scale, dates in days since 1970, a bool 0 or 1.
+// rows of one subject standing together; without subjects rows and texts are in an order that says nothing. Money and numbers are in units of their scale, dates in days since 1970, a bool 0 or 1.
 //
 // The package imports the standard library and sandbox/jail/guest only. Errors are *Error: place and rule, never a value.
 package opaque

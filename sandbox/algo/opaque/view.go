@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"math"
+	"math/rand/v2"
 	"unsafe"
 )
 
@@ -258,6 +259,58 @@ func (w *Writer) Subjects() int { return w.people }
 
 // Rows counts them.
 func (w *Writer) Rows() int { return w.rows }
+
+// Shuffle brings the rows, in place, into an order that seed alone gives, and numbers texts anew as they come: neither tells in which order rows were written.
+// The host keeps the seed to itself: whoever has it turns the order back. It is for a view that is not linked, once, when all rows are there.
+func (w *Writer) Shuffle(seed [32]byte) {
+	r := rand.New(rand.NewChaCha8(seed))
+	for i := w.rows - 1; i > 0; i-- {
+		k := r.IntN(i + 1)
+		for c := range w.columns {
+			w.columns[c].swap(i, k)
+		}
+		w.who[i], w.who[k] = w.who[k], w.who[i]
+	}
+	for c := range w.columns {
+		w.columns[c].renumber()
+	}
+}
+
+func (c *columnWriter) swap(i, k int) {
+	if !c.number {
+		c.codes[i], c.codes[k] = c.codes[k], c.codes[i]
+		return
+	}
+	c.values[i], c.values[k] = c.values[k], c.values[i]
+	if a, b := c.missing[i>>3]>>(i&7)&1, c.missing[k>>3]>>(k&7)&1; a != b {
+		c.missing[i>>3] ^= 1 << (i & 7)
+		c.missing[k>>3] ^= 1 << (k & 7)
+	}
+}
+
+// renumber puts the texts in the order in which rows have them.
+func (c *columnWriter) renumber() {
+	if c.number {
+		return
+	}
+	anew, ends, texts := make([]uint32, len(c.ends)+1), make([]uint32, 0, len(c.ends)), make([]byte, 0, len(c.texts))
+	for i, old := range c.codes {
+		if old == 0 {
+			continue
+		}
+		if anew[old] == 0 {
+			from := uint32(0)
+			if old > 1 {
+				from = c.ends[old-2]
+			}
+			texts = append(texts, c.texts[from:c.ends[old-1]]...)
+			ends = append(ends, uint32(len(texts)))
+			anew[old] = uint32(len(ends))
+		}
+		c.codes[i] = anew[old]
+	}
+	c.ends, c.texts, c.known = ends, texts, nil
+}
 
 // Write writes the view.
 func (w *Writer) Write(to io.Writer, seed uint64) error {
