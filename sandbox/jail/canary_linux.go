@@ -165,9 +165,9 @@ func canaryImage(c probeCall) ([]byte, error) {
 }
 
 // Canary attacks the machine from inside a tier's jail, one process per attack. One that works halts the launcher for good: every
-// start is refused from then on. One of which it is not known that it did not work, twice, is an error, and nothing starts until a
-// canary has passed. Start runs it before the first plug-in of a tier; a node runs it hourly. For W and Wp the attacks are those
-// of native code in T1 and T1p.
+// start is refused from then on. One of which it is not known that it did not work, twice, is an error, and no plug-in of any tier
+// starts until a canary of its own has passed. Start runs it before the first plug-in of a tier; a node runs it hourly. For W and Wp
+// the attacks are those of native code in T1 and T1p: one canary speaks for both.
 func (l *Launcher) Canary(ctx context.Context, t Tier) (Verdict, error) {
 	return l.canary(ctx, t, canaries())
 }
@@ -180,7 +180,11 @@ func (l *Launcher) canary(ctx context.Context, t Tier, calls []probeCall) (Verdi
 	l.proving.Lock()
 	defer l.proving.Unlock()
 	err := l.attackFrom(ctx, t, calls, &v)
-	l.passed[t] = err == nil
+	if err == nil {
+		l.passed[attackedIn(t)] = true
+	} else {
+		clear(l.passed) // what is in doubt is the machine, not one tier of it
+	}
 	if len(v.Worked) > 0 {
 		err = &Fault{Op: "jail: canary", Reason: Layer, Object: v.Worked[0], Detail: fmt.Sprintf("%d attacks work in %s", len(v.Worked), t)}
 		l.halted.CompareAndSwap(nil, &Fault{Op: "jail: start", Reason: Layer, Object: "canary", Detail: "an attack was not stopped: nothing starts any more", Err: err})
@@ -188,8 +192,18 @@ func (l *Launcher) canary(ctx context.Context, t Tier, calls []probeCall) (Verdi
 	return v, err
 }
 
+// attackedIn is the tier in which a tier's attacks are started.
+func attackedIn(t Tier) Tier {
+	switch t {
+	case W:
+		return T1
+	case Wp:
+		return T1p
+	}
+	return t
+}
+
 func (l *Launcher) attackFrom(ctx context.Context, t Tier, calls []probeCall, v *Verdict) error {
-	native := map[Tier]Tier{T1: T1, T1p: T1p, W: T1, Wp: T1p, T2: T2}[t]
 	limits, err := Limits{Wall: 20 * time.Second}.complete()
 	if err != nil {
 		return err
@@ -199,7 +213,7 @@ func (l *Launcher) attackFrom(ctx context.Context, t Tier, calls []probeCall, v 
 		var said *int64
 		var reason Reason
 		for range 2 { // a machine under load may have ended one for its time
-			if said, reason, err = l.attack(ctx, Job{Tier: native, Limits: limits}, c); err == nil && (said != nil || reason == Forbidden) {
+			if said, reason, err = l.attack(ctx, Job{Tier: attackedIn(t), Limits: limits}, c); err == nil && (said != nil || reason == Forbidden) {
 				break
 			}
 		}
@@ -244,10 +258,10 @@ func (l *Launcher) attack(ctx context.Context, job Job, c probeCall) (*int64, Re
 	return &said, p.Reason(), nil
 }
 
-// proven runs a tier's canary unless its last one passed.
+// proven runs a tier's canary unless the last one passed.
 func (l *Launcher) proven(ctx context.Context, t Tier) error {
 	l.proving.Lock()
-	passed := l.passed[t]
+	passed := l.passed[attackedIn(t)]
 	l.proving.Unlock()
 	if passed {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,6 +36,10 @@ func TestCanary(t *testing.T) {
 	if v, err := l.canary(context.Background(), T1, dies); err == nil || len(v.Worked) > 0 || l.Halted() != nil || l.passed[T1] {
 		t.Errorf("one of which nothing is known: %+v: %v; halted %v, passed %v", v, err, l.Halted(), l.passed[T1])
 	}
+	if len(l.passed) > 0 {
+		t.Errorf("another tier's canary is still believed: %v", l.passed)
+	}
+	wantsOwnCanary(t, l)
 	works := []probeCall{{name: control, nr: unix.SYS_GETPID}, {name: "read the clock", nr: unix.SYS_GETTID}}
 	v, err := l.canary(context.Background(), T1, works)
 	if err == nil || len(v.Worked) != 1 || v.Worked[0] != works[1].name {
@@ -43,6 +48,26 @@ func TestCanary(t *testing.T) {
 	_, err = l.Start(context.Background(), Job{Tier: T1, Image: image(t)})
 	if ReasonOf(err) != Layer || !errors.Is(err, sandbox.Unavailable) || l.Halted() == nil {
 		t.Errorf("a start after it: %v", err)
+	}
+}
+
+// wantsOwnCanary: after a canary of T1 of which nothing is known, a module in W starts only behind one that passed.
+func wantsOwnCanary(t *testing.T, l *Launcher) {
+	t.Helper()
+	if len(l.Probe().Missing(W)) > 0 {
+		return
+	}
+	code, err := wasmModule()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := l.Start(context.Background(), Job{Tier: W, Module: module(t, code), Limits: Limits{Start: 40 * time.Second}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = p.Close()
+	if !l.passed[T1] {
+		t.Error("a module started, and no canary passed")
 	}
 }
 

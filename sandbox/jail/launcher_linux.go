@@ -47,7 +47,7 @@ type Launcher struct {
 	next   atomic.Uint32
 
 	proving sync.Mutex
-	passed  map[Tier]bool // the last canary
+	passed  map[Tier]bool // the last canary, by native tier; one in doubt clears all
 
 	mu      sync.Mutex
 	running map[*Process]struct{}

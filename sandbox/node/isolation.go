@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/opdomain/opdomain/sandbox/jail"
@@ -20,7 +21,8 @@ type Isolation struct {
 	Halted  string      `json:"halted,omitempty"`  // why nothing starts
 }
 
-// canaryTiers in the order of what they promise: the first one that the machine has is attacked, and the others by their first plug-in.
+// canaryTiers in the order of what they promise: the first one that the machine has is attacked, W with T1
+// and Wp with T1p, and the others by their first plug-in.
 var canaryTiers = []jail.Tier{jail.T1, jail.T1p}
 
 // TryIsolation runs the canary when its hour has come; who serves a domain calls it at the start and every minute, from one goroutine.
@@ -36,29 +38,34 @@ func (n *Node) TryIsolation(ctx context.Context) error {
 	if err := l.Halted(); err != nil || !tried.IsZero() && n.now().Before(tried.Add(canaryEvery)) {
 		return err
 	}
-	attacks := 0
-	for _, t := range canaryTiers {
-		if len(l.Probe().Missing(t)) > 0 {
-			continue
-		}
-		v, err := l.Canary(ctx, t)
-		if err != nil {
-			return err
-		}
-		attacks = v.Attacks
-		break
-	}
-	if len(l.Probe().Missing(jail.T2)) == 0 { // a kernel apart, attacked apart
-		v, err := l.Canary(ctx, jail.T2)
-		if err != nil {
-			return err
-		}
-		attacks += v.Attacks
+	attacks, err := tryTiers(func(t jail.Tier) bool { return len(l.Probe().Missing(t)) == 0 }, func(t jail.Tier) (jail.Verdict, error) { return l.Canary(ctx, t) })
+	if err != nil {
+		return err
 	}
 	n.jailMu.Lock()
 	defer n.jailMu.Unlock()
 	n.jailTried, n.jailAttacks = n.now(), attacks
 	return nil
+}
+
+// tryTiers attacks the first of canaryTiers that the machine has, and T2, a kernel apart. A tier of which nothing is known keeps no
+// other from being attacked.
+func tryTiers(has func(jail.Tier) bool, canary func(jail.Tier) (jail.Verdict, error)) (attacks int, err error) {
+	tiers := []jail.Tier{}
+	for _, t := range canaryTiers {
+		if has(t) {
+			tiers = append(tiers, t)
+			break
+		}
+	}
+	if has(jail.T2) {
+		tiers = append(tiers, jail.T2)
+	}
+	for _, t := range tiers {
+		v, failed := canary(t)
+		attacks, err = attacks+v.Attacks, errors.Join(err, failed)
+	}
+	return attacks, err
 }
 
 // isolation is nil where no plug-in can be started at all, by configuration.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -57,5 +58,31 @@ func TestIsolation(t *testing.T) {
 	}
 	if i := (&Node{}).isolation(); i != nil {
 		t.Errorf("without a jail: %+v", i)
+	}
+	// A run of which nothing is known is not one: the next minute tries again.
+	now = now.Add(time.Hour)
+	ended, end := context.WithCancel(context.Background())
+	end()
+	if err := n.TryIsolation(ended); err == nil || n.isolation().Tried.Equal(now) {
+		t.Errorf("a canary that was ended: %v, %+v", err, n.isolation())
+	}
+	if err := n.TryIsolation(context.Background()); err != nil || !n.isolation().Tried.Equal(now) {
+		t.Errorf("after it: %v, %+v", err, n.isolation())
+	}
+}
+
+// TestTryTiers: a tier of which nothing is known keeps no other from being attacked, and its error is told.
+func TestTryTiers(t *testing.T) {
+	doubt := errors.New("not known")
+	var tried []jail.Tier
+	attacks, err := tryTiers(func(jail.Tier) bool { return true }, func(tier jail.Tier) (jail.Verdict, error) {
+		tried = append(tried, tier)
+		if tier == jail.T1 {
+			return jail.Verdict{Tier: tier, Attacks: 3}, doubt
+		}
+		return jail.Verdict{Tier: tier, Attacks: 30}, nil
+	})
+	if !errors.Is(err, doubt) || attacks != 33 || !slices.Equal(tried, []jail.Tier{jail.T1, jail.T2}) {
+		t.Errorf("tried %v, %d attacks: %v", tried, attacks, err)
 	}
 }
