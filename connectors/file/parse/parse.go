@@ -181,7 +181,7 @@ func (p *Parser) Open(ctx context.Context, r io.Reader, name string, f Format, s
 		if jail.ReasonOf(err) == jail.Layer {
 			return nil, refused("start", err.Error())
 		}
-		return nil, rows.broken(err)
+		return nil, rows.unstarted(err)
 	}
 	a, err := rows.call(ctx, "Open", wire.Open{Format: code, Memory: uint64(p.cfg.Memory), Sheet: sheet}.Encode())
 	if err == nil && a.Header == nil {
@@ -321,6 +321,17 @@ func (r *Rows) fault(f *wire.Fault) error {
 		e.Hint = "save it without a password, a workbook as .xlsx"
 	}
 	return e
+}
+
+// unstarted words why no parser began. It had not been asked of the file yet: an image that cannot be executed, or one that does not take
+// the jail's first call, is the jail's fault.
+func (r *Rows) unstarted(err error) error {
+	switch reason := jail.ReasonOf(err); reason {
+	case jail.BadImage, jail.Refused:
+		return &sandbox.Error{Op: op, Kind: sandbox.Unavailable, Object: r.name, Detail: "the jail could not start a parser: " + string(reason),
+			Hint: "let " + jail.Helper + " be of the same build as this program"}
+	}
+	return r.broken(err)
 }
 
 // broken words how a child ended that did not answer as it should.

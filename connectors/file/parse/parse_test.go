@@ -195,6 +195,20 @@ func TestFormatOf(t *testing.T) {
 	}
 }
 
+// TestUnstarted: a parser that the jail could not start is no fault of the file; one that a file ended is.
+func TestUnstarted(t *testing.T) {
+	for reason, kind := range map[jail.Reason]sandbox.Kind{jail.BadImage: sandbox.Unavailable, jail.Refused: sandbox.Unavailable, jail.Unfit: sandbox.Unavailable, jail.Crashed: sandbox.Invalid} {
+		err := (&Rows{name: "a.xlsx", format: XLSX}).unstarted(&jail.Fault{Op: "jail: start", Reason: reason})
+		if sandbox.KindOf(err) != kind || kind == sandbox.Unavailable && strings.Contains(err.Error(), "export it again") {
+			t.Errorf("%s: %v", reason, err)
+		}
+	}
+	err := (&Rows{name: "a.xlsx", format: XLSX}).broken(&jail.Fault{Op: "jail: call", Reason: jail.Refused})
+	if !errors.Is(err, sandbox.Invalid) {
+		t.Errorf("a call that is refused: %v", err)
+	}
+}
+
 // TestReadersOutside: no program but the one that is confined links a reader of an untrusted format.
 func TestReadersOutside(t *testing.T) {
 	const module = "github.com/opdomain/opdomain/"
