@@ -29,7 +29,9 @@ import (
 //
 // Two of this program's own stages carry a start. Outside, one waits until it stands in the control group of the job and then becomes runsc,
 // which runs from sealed memory, of the configured digest. Inside, stage 1 is what runsc starts; it has the image and the data set, and
-// waits until the sentry was examined from outside. Only then does foreign code begin.
+// waits until the sentry was examined from outside. Only then does foreign code begin; but runsc itself holds the descriptor of the data set
+// from its start on, before the posture is seen: at T2 runsc, by its digest, is trusted with the data. Of the inside nothing can be observed
+// from here: the posture calls it configured.
 const (
 	sentryName = "opdomain-jail-sentry" // argument 0 of the outer one
 	insideName = "opdomain-jail-inside" // and of the inner one
@@ -202,6 +204,10 @@ func (g *gvisor) spec() []byte {
 func sentryLimits(job Job) map[int]uint64 {
 	return map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_NOFILE: maxFD, unix.RLIMIT_FSIZE: 0, unix.RLIMIT_DATA: uint64(job.Limits.Memory)}
 }
+
+// sentryCaps are the most that a sentry may hold, in a user namespace of its own: chown, dac_override, dac_read_search, fowner, fsetid,
+// and sys_ptrace.
+const sentryCaps = 0x8001f
 
 // sentryMemory is what a sentry takes beside its plug-in, in bytes, and sentryTasks its threads and those of the stubs.
 const (
@@ -379,6 +385,7 @@ func (l *Launcher) proveSentry(p *Process, c child) error {
 	st := e.status()
 	e.want("Seccomp", st["Seccomp"], "2")
 	e.want("NoNewPrivs", st["NoNewPrivs"], "1")
+	uid, caps := e.rights(st)
 	for _, n := range []string{"ipc", "mnt", "net", "pid", "user", "uts"} {
 		own, err := os.Readlink("/proc/self/ns/" + n)
 		its, err2 := os.Readlink(filepath.Join(dir, "ns", n))
@@ -394,10 +401,33 @@ func (l *Launcher) proveSentry(p *Process, c child) error {
 		return unavailable(layerSeccomp, err)
 	}
 	p.posture = Posture{"tier " + string(p.job.Tier), "sentry " + hex.EncodeToString(l.gvisor.image.digest[:]), "platform systrap, network none",
-		"sentry seccomp 2, no_new_privs 1, namespaces ipc mnt net pid user uts", "inside: seccomp filter " + hex.EncodeToString(filter[:]) + ", capabilities none, root empty and read-only",
+		"sentry seccomp 2, no_new_privs 1, namespaces ipc mnt net pid user uts", "sentry uid " + uid + ", capabilities " + caps + " in its user namespace",
+		"configured: inside seccomp filter " + hex.EncodeToString(filter[:]) + ", capabilities none, root empty and read-only",
 		"image " + hex.EncodeToString(c.image.digest[:]),
 		fmt.Sprintf("cgroups memory %s %d, tasks %s %d, cores %g", l.cgroups.mem, p.job.Limits.Memory+sentryMemory, l.cgroups.pid, p.job.Limits.Threads+sentryTasks, p.job.Limits.Cores)}
 	return nil
+}
+
+// rights are a sentry's user and capabilities as procfs has them: one user throughout, no capability to inherit or to hand on, and none
+// effective beyond what is permitted, which is what its files need (sentryCaps).
+func (e *examiner) rights(st map[string]string) (uid, caps string) {
+	ids := strings.Fields(st["Uid"])
+	if len(ids) != 4 {
+		e.fail("uid")
+		return "", ""
+	}
+	e.want("uid", ids, repeat(ids[0], 4))
+	e.want("gid", strings.Fields(st["Gid"]), repeat(ids[0], 4))
+	for _, set := range []string{"CapInh", "CapAmb"} {
+		e.want(set, st[set], "0000000000000000")
+	}
+	for _, set := range []string{"CapPrm", "CapEff", "CapBnd"} {
+		held, err := strconv.ParseUint(st[set], 16, 64)
+		if err != nil || held&^sentryCaps != 0 {
+			e.fail(set)
+		}
+	}
+	return ids[0], st["CapPrm"]
 }
 
 // below lists a process's descendants.
