@@ -32,7 +32,7 @@ type Confirmation struct {
 	Transcripts string `json:"transcripts"` // digest of the three statements
 }
 
-// Receipt (结果回执) says what a party opened, under a salt that only who has the outputs knows.
+// Receipt (结果回执) says what a party opened, masked where it is another's, under a salt that only who has the outputs knows.
 type Receipt struct {
 	Session string `json:"session"`
 	Outputs string `json:"outputs"`
@@ -52,11 +52,11 @@ type Certificate struct {
 
 // Result (多方计算结果) is what a run gives to each party. It does not leave a domain but through the gate.
 type Result struct {
-	Outputs     map[string][]uint64
-	Adversary   share.Adversary // the model that the outputs were made under
-	Collusion   string          // what it means and what parties that work together learn
-	Leakage     []share.Leakage // what the operators told every party
-	Salt        []byte          // of the receipts' digests
+	Outputs     map[string][]uint64 // those that open to this party
+	Adversary   share.Adversary     // the model that the outputs were made under
+	Collusion   string              // what it means and what parties that work together learn
+	Leakage     []share.Leakage     // what the operators told every party
+	Salt        []byte              // of the receipts' digests
 	Certificate Certificate
 }
 

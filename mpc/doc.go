@@ -24,6 +24,8 @@
 //
 // # What it does not do
 //
-// It does not decide what may leave: outputs go to the gate like any engine's. It does not hide what the plan declares: sizes of the
+// It does not decide what may leave: the domain's party gives them to the gate. Where
+// Output.Recipient names one party, the two others see them under its mask only; an output without a recipient is with all three zones
+// before any gate. It does not hide what the plan declares: sizes of the
 // registered buckets, outputs, operators. Two colluding parties see everything; the plan and the certificate say so.
 package mpc

@@ -3,6 +3,7 @@ package mpc
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -39,7 +40,7 @@ func newTrio(t testing.TB, adversary share.Adversary, now time.Time) *trio {
 	g := &trio{plan: Plan{Version: 1, Job: "run-1", Question: hex.EncodeToString(q[:]), Adversary: adversary, Generator: share.AESGenerator,
 		Inputs:    []Input{{"wages", "party-0", 1 << 10}, {"grants", "party-1", 1 << 10}},
 		Operators: []share.Op{share.OpInput, share.OpMul, share.OpDot},
-		Outputs:   []Output{{"sums", 2}, {"product", 1}}, Expires: now.Add(time.Hour).UTC().Truncate(time.Second), Seconds: 60}}
+		Outputs:   []Output{{Name: "sums", Rows: 2}, {Name: "product", Rows: 1}}, Expires: now.Add(time.Hour).UTC().Truncate(time.Second), Seconds: 60}}
 	for i, role := range roles {
 		for _, ks := range []*[]*sm.SigningKey{&g.keys, &g.owners} {
 			k, err := sm.NewSigningKey(rand.Reader)
@@ -168,6 +169,60 @@ func TestRun(t *testing.T) {
 			}
 			tampering(t, res[0].Certificate)
 		})
+	}
+}
+
+// TestRecipient: an output with a recipient is its alone, under either model; the others agree on what opened, under a mask, and the certificate verifies.
+func TestRecipient(t *testing.T) {
+	for _, m := range []share.Adversary{share.SemiHonest, share.MaliciousAbort} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newTrio(t, m, time.Now())
+			g.plan.Outputs[0].Recipient = g.plan.Parties[2].ID
+			var cs []Config
+			for i, tr := range wire.NewMemory(3) {
+				cs = append(cs, g.config(t, g.plan, i, tr, time.Now))
+			}
+			res, errs := play(cs, program)
+			if err := errors.Join(errs[:]...); err != nil {
+				t.Fatal(err)
+			}
+			for i := range 3 {
+				sums, has := res[i].Outputs["sums"]
+				if has != (i == 2) || has && !slices.Equal(sums, []uint64{22, 19}) || len(res[i].Outputs["product"]) != 1 {
+					t.Errorf("party %d: its outputs are %d, one of them the recipient's: %t", i, len(res[i].Outputs), has)
+				}
+				if err := res[i].Certificate.Verify(time.Now()); err != nil {
+					t.Error(err)
+				}
+				mac := func(sums []uint64) string {
+					var flat []byte
+					for _, x := range append(slices.Clone(sums), res[i].Outputs["product"]...) {
+						flat = binary.BigEndian.AppendUint64(flat, x)
+					}
+					d := sm.HMAC(res[i].Salt, flat)
+					return hex.EncodeToString(d[:])
+				}
+				var r Receipt
+				if err := json.Unmarshal(res[i].Certificate.Receipts[i].Body, &r); err != nil || r.Outputs == mac([]uint64{22, 19}) {
+					t.Errorf("party %d: what opened to all is not under a mask: %v", i, err)
+				}
+			}
+			if text, err := json.Marshal(res[0].Certificate); err != nil || offline(text) != nil {
+				t.Error("it does not verify offline")
+			}
+		})
+	}
+	g := newTrio(t, share.SemiHonest, time.Now())
+	all := g.plan.Collusion()
+	for i := range g.plan.Outputs {
+		g.plan.Outputs[i].Recipient = g.plan.Parties[2].ID
+	}
+	if at := g.plan.Recipient(); at != 2 || g.plan.Check() != nil || g.plan.Collusion() == all {
+		t.Errorf("the recipient is %d", at)
+	}
+	g.plan.Outputs[0].Recipient = "nobody"
+	if err := g.plan.Check(); !errors.Is(err, sandbox.Invalid) {
+		t.Errorf("a recipient who is no party: %v", err)
 	}
 }
 

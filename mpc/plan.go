@@ -41,10 +41,12 @@ type Input struct {
 	Rows  int             `json:"rows"` // a registered bucket
 }
 
-// Output (输出) is a column that opens to all parties, once.
+// Output (输出) is a column that opens once, to one party or to all. What opens to one is opened under a mask that it puts in as shares:
+// the others see uniform numbers.
 type Output struct {
-	Name string `json:"name"`
-	Rows int    `json:"rows"`
+	Name      string          `json:"name"`
+	Rows      int             `json:"rows"`
+	Recipient sandbox.PartyID `json:"recipient,omitempty"` // empty: all
 }
 
 // Plan (计算方案) is what all parties and their owners agree on before a link is made. What is not in it does not happen.
@@ -151,6 +153,9 @@ func (p Plan) Check() error {
 		if seen["out "+out.Name] || out.Rows < 1 || out.Rows > maxOutput {
 			return invalid("output", "named once, 1 to 65536 rows")
 		}
+		if out.Recipient != "" && (!names[out.Recipient] || !slices.Contains(p.Operators, share.OpInput)) {
+			return invalid("output", "its recipient is a party, whose mask is an input")
+		}
 		if err := sandbox.CheckID("output", out.Name); err != nil {
 			return err
 		}
@@ -189,8 +194,27 @@ func (p Plan) Collusion() string {
 	if p.Adversary == share.MaliciousAbort {
 		model = "one party that deviates ends the run before an output and learns no more than one that does not; it can always prevent an output, and what it puts in is its own word"
 	}
-	return fmt.Sprintf("Model: %s: %s. Any two of %s together can read every input in full; one alone learns the sizes, the operators and the outputs.",
-		p.Adversary, model, strings.Join(who, ", "))
+	return fmt.Sprintf("Model: %s: %s. Any two of %s together can read every input in full; one alone learns the sizes, the operators and %s.",
+		p.Adversary, model, strings.Join(who, ", "), p.opens())
+}
+
+// opens says to whom the outputs open.
+func (p Plan) opens() string {
+	to := p.Recipient()
+	if to < 0 {
+		return "the outputs that open to it"
+	}
+	return fmt.Sprintf("no output, but for %s (%s), to whom alone they open", p.Parties[to].Organisation, p.Parties[to].Role)
+}
+
+// Recipient gives the place of the one party to which all outputs open, -1 where they open to more.
+func (p Plan) Recipient() int {
+	for _, o := range p.Outputs {
+		if o.Recipient == "" || o.Recipient != p.Outputs[0].Recipient {
+			return -1
+		}
+	}
+	return p.index(p.Outputs[0].Recipient)
 }
 
 func (p Plan) index(id sandbox.PartyID) int {

@@ -241,7 +241,7 @@ func (s *Session) Engine() *share.Engine { return s.engine }
 func (s *Session) Counters() wire.Counters { return s.mesh.Counters() }
 
 // Reveal ends the computation: it checks all proofs, that only the plan's operators ran, and that all parties saw the same; then it opens
-// the plan's outputs, which columns holds by name. It is called once; every error ends the session without outputs.
+// the plan's outputs, which columns holds by name; the result has those that open to this party. It is called once; every error ends the session without outputs.
 func (s *Session) Reveal(columns map[string]share.Vec) (*Result, error) {
 	if s.revealed {
 		return nil, &sandbox.Error{Op: "mpc: reveal", Kind: sandbox.Conflict, Object: string(s.plan.Job), Detail: "outputs open once"}
@@ -254,6 +254,10 @@ func (s *Session) Reveal(columns map[string]share.Vec) (*Result, error) {
 	}
 	if len(columns) != len(s.plan.Outputs) {
 		return nil, s.abort("no output beyond the plan")
+	}
+	columns, masks, err := s.mask(columns)
+	if err != nil {
+		return nil, err
 	}
 	s.engine.Verify()
 	if s.engine.Err() != nil {
@@ -270,7 +274,6 @@ func (s *Session) Reveal(columns map[string]share.Vec) (*Result, error) {
 		cert.Nonces = append(cert.Nonces, hex.EncodeToString(n))
 	}
 	var all []Transcript
-	var err error
 	if cert.Transcripts, all, err = statements(s, tagTranscript, ContextTranscript, s.transcript()); err != nil {
 		return nil, err
 	}
@@ -294,9 +297,17 @@ func (s *Session) Reveal(columns map[string]share.Vec) (*Result, error) {
 		if err != nil {
 			return nil, s.stopped()
 		}
-		res.Outputs[o.Name] = v
-		for _, x := range v {
+		for _, x := range v { // masked where they are masked: equal at all
 			flat = binary.BigEndian.AppendUint64(flat, x)
+		}
+		switch r, mine := masks[o.Name]; {
+		case mine:
+			for i := range v {
+				v[i] -= r[i]
+			}
+			res.Outputs[o.Name] = v
+		case o.Recipient == "":
+			res.Outputs[o.Name] = v
 		}
 	}
 	if res.Salt, err = s.salt(); err != nil {
@@ -315,6 +326,32 @@ func (s *Session) Reveal(columns map[string]share.Vec) (*Result, error) {
 	}
 	res.Certificate = cert
 	return res, nil
+}
+
+// mask adds to each output that opens to one party that party's uniform mask, modulo 2^64, which it puts in as shares like any input. A
+// recipient that puts in another mask than it takes off harms its own outputs only.
+func (s *Session) mask(columns map[string]share.Vec) (out map[string]share.Vec, own map[string][]uint64, err error) {
+	out, own = map[string]share.Vec{}, map[string][]uint64{}
+	for _, o := range s.plan.Outputs {
+		if out[o.Name] = columns[o.Name]; o.Recipient == "" {
+			continue
+		}
+		to := s.plan.index(o.Recipient)
+		var r []uint64
+		if to == s.me {
+			b := make([]byte, 8*o.Rows)
+			if _, err := io.ReadFull(s.rand, b); err != nil {
+				return nil, nil, s.abort("randomness is there")
+			}
+			r = make([]uint64, o.Rows)
+			for i := range r {
+				r[i] = binary.BigEndian.Uint64(b[8*i:])
+			}
+			own[o.Name] = append([]uint64(nil), r...)
+		}
+		out[o.Name] = s.engine.Add(columns[o.Name], s.engine.Input(to, r, o.Rows))
+	}
+	return out, own, nil
 }
 
 // stopped gives the abort that the engine's failure is, or makes one of it.

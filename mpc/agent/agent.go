@@ -40,10 +40,11 @@ type Output struct {
 	Model     share.Adversary `json:"model"`
 	Collusion string          `json:"collusion"`
 	Leakage   []share.Leakage `json:"leakage"`
-	Groups    []agg.Group     `json:"groups,omitempty"`   // of a question by group
-	Measures  []join.Measure  `json:"measures,omitempty"` // of a join
-	Cells     []join.Cell     `json:"cells,omitempty"`    // likewise
-	Learns    []join.Learnt   `json:"learns,omitempty"`   // what each party learnt beside the operators' leakage
+	Recipient sandbox.PartyID `json:"recipient,omitempty"` // who has the outputs, where this party has not
+	Groups    []agg.Group     `json:"groups,omitempty"`    // of a question by group
+	Measures  []join.Measure  `json:"measures,omitempty"`  // of a join
+	Cells     []join.Cell     `json:"cells,omitempty"`     // likewise
+	Learns    []join.Learnt   `json:"learns,omitempty"`    // what each party learnt beside the operators' leakage
 
 	Columns []sandbox.Measure `json:"columns,omitempty"` // of an inquiry: what each cell holds
 	Answer  []agg.Cell        `json:"answer,omitempty"`  // likewise
@@ -448,7 +449,7 @@ func (a *Agent) compute(ctx context.Context, f *flags, p mpc.Plan, q *job, s att
 	}
 	c := session.Counters()
 	o := Output{Job: p.Job, Model: res.Adversary, Collusion: res.Collusion, Leakage: res.Leakage, Sent: c.Sent, Received: c.Received, Rounds: session.Engine().Rounds()}
-	groups, err := q.result(&o, res.Outputs)
+	groups, err := q.result(&o, p, res.Outputs)
 	if err != nil {
 		return err
 	}

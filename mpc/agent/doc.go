@@ -22,6 +22,6 @@
 // meanwhile. Only the columns that the question needs are opened, and the one that identifies people, whose values become pseudonyms of 16
 // bytes under a key of the plan.
 //
-// Outputs are the parties': what leaves to anybody else goes through the domain's gate and reviewers. Exit statuses: 0 done, 1 failed or
+// Outputs are the parties', or one's where the plan names a recipient: what leaves to anybody else goes through the domain's gate and reviewers. Exit statuses: 0 done, 1 failed or
 // aborted, 2 wrong usage, 3 refused before a link was made.
 package agent

@@ -174,7 +174,16 @@ func (j *job) run(e *share.Engine, place int) (map[string]share.Vec, error) {
 }
 
 // result puts what opened into an Output and gives how many groups there are.
-func (j *job) result(o *Output, opened map[string][]uint64) (n int, err error) {
+func (j *job) result(o *Output, p mpc.Plan, opened map[string][]uint64) (n int, err error) {
+	if j.join != nil {
+		o.Learns, o.Measures = j.join.Learns(p.Recipient()), j.join.Measures
+	}
+	if len(opened) < len(p.Outputs) { // the others are another party's
+		if to := p.Recipient(); to >= 0 {
+			o.Recipient = p.Parties[to].ID
+		}
+		return 0, nil
+	}
 	if j.line != nil {
 		o.Answer, err = j.line.Read(opened)
 		o.Columns, o.Tells = j.line.Outputs(), j.line.Learns()
@@ -182,7 +191,6 @@ func (j *job) result(o *Output, opened map[string][]uint64) (n int, err error) {
 	}
 	if j.join != nil {
 		o.Cells, err = j.join.Read(opened)
-		o.Learns, o.Measures = j.join.Learns(), j.join.Measures
 		return len(o.Cells), err
 	}
 	o.Groups, err = j.agg.Read(opened)

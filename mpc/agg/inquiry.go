@@ -77,7 +77,7 @@ func (q Inquiry) Line() (*Line, []sandbox.Reason) {
 
 // Learns (参与方所知) says in words what a line tells each party, beside the operators' Leakage: for the plan and the result.
 func (l *Line) Learns() []string {
-	where := "rows of each input as registered; of what is joined, found or filtered nothing"
+	where := "rows of each input as registered; of what is joined, found or filtered nothing but what the values say: an owner takes its own rows off them, and where few are others' it has these"
 	if l.below {
 		where = "rows of the scanned input as registered; joins and filters are done by each owner before it shares"
 	}

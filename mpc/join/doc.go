@@ -18,9 +18,9 @@
 // # What each party learns
 //
 // Question.Learns lists it as data. All three: sizes on the plan, the operators with their Leakage (a uniformly random order for each key
-// bit of the sort), and the outputs. Of who is in both tables, nobody learns more than the shown cells' numbers say. The pseudonyms' key
-// is the two owners'; the third party has none, and its shares alone are uniform. A key serves one job (SubjectKey), so that tables of two
-// jobs are not matched through it.
+// bit of the sort), and the outputs, unless the plan lets them open to one. Of who is in both tables, nobody learns more than the shown cells' numbers say: to an owner, who knows
+// its own rows, they can say who (Limits). The pseudonyms' key is the two owners'; the third party has none, and its shares alone are
+// uniform. A key serves one job (SubjectKey), so that tables of two jobs are not matched through it.
 //
 // # Rules
 //
@@ -34,8 +34,19 @@
 // table has those whom the left one does not have pass as well. A cell that breaks a rule in one measure breaks it for all; one that nobody
 // is in looks like one that may not be shown. No totals over cells open; comparison with other answers is the gate's.
 //
-// It does not decide who may ask; the plan, approvals and certificate are package mpc's. Under the semi-honest model an owner who brings a
-// table that is not its own, or a person twice on the right, gets wrong totals; what it may learn stays what the outputs say. Small
-// domains: an owner could bring every identifier there is; the rules hold for cells, not for rows, so that what it gains is bounded by
-// them, and its plan is signed by the others' owners at a size.
+// It does not decide who may ask; the plan, approvals and certificate are package mpc's. A person twice on the right gives wrong totals.
+//
+// # Limits
+//
+// Rules hold for cells. They do not hold against an owner who sees exact outputs and knows, or chose, what it put in:
+//
+//   - Values: contributions of 2^39 + 2^i differ too little for the rules on concentration, and the sum of a cell says exactly which of
+//     its people are in it, up to some thirty of a group.
+//   - Groups: one of people known to be in both, people known to be in neither, and one more shows by its two counts which that one is.
+//   - Honest rows: what a bank repaid to its dozen of a trade can have one subset only that adds up to what is shown.
+//
+// Neither model keeps an owner from choosing its rows: inputs are its own word. Against it is what is outside the protocol: the other
+// owner's approval of question and size, its ledger of earlier jobs, tables that a unit pushed and signed. Where an owner is not
+// trusted with who is in both, it must not see exact outputs: the plan names another recipient, and what is released in the end is
+// judged by people who know who sees it.
 package join

@@ -209,7 +209,7 @@ func TestUplift(t *testing.T) {
 
 // TestLearns: what is declared differs by place.
 func TestLearns(t *testing.T) {
-	l := uplift.Learns()
+	l := uplift.Learns(-1)
 	if len(l) != 3 || l[1].What == l[2].What || l[0].What == l[1].What {
 		t.Error("each party learns what its place lets it")
 	}

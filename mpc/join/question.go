@@ -278,17 +278,24 @@ func (q Question) Columns(side Side) (names []string) {
 	return names
 }
 
-// Learns declares what each party learns of the others' tables, for the plan's readers and the result.
-func (q Question) Learns() []Learnt {
-	all := fmt.Sprintf("sizes of the padded tables (%d and %d rows), the question, and the outputs: for each of %d cells whether it may be shown, one bit for a group, and its numbers if so", q.Left.Rows, q.Right.Rows, q.cells())
+// Learns declares what each party learns of the others' tables, for the plan's readers and the result. recipient is the place of the one
+// party to which the outputs open, -1: all.
+func (q Question) Learns(recipient int) []Learnt {
+	sizes := fmt.Sprintf("sizes of the padded tables (%d and %d rows) and the question", q.Left.Rows, q.Right.Rows)
+	all := sizes + fmt.Sprintf(", and the outputs: for each of %d cells whether it may be shown, one bit for a group, and its numbers if so", q.cells())
 	owner := func(other string) string {
-		return all + fmt.Sprintf("; beyond what the numbers of shown cells say of the %s table's people, not who is in both, and not how many are", other)
+		return all + fmt.Sprintf("; by its own rows these numbers can tell it who of its people is in the %s table: in small groups, and wherever it chose values or groups to that end; no other number says who is in both, or how many", other)
 	}
 	out := make([]Learnt, 3)
 	for i := range out {
 		out[i] = Learnt{i, all + "; it has no key of the pseudonyms"}
 	}
 	out[q.Left.Owner].What, out[q.Right.Owner].What = owner("right"), owner("left")
+	for i := range out {
+		if recipient >= 0 && i != recipient {
+			out[i].What = sizes + "; no output in the run: of what is released later, it can take its own rows off"
+		}
+	}
 	return out
 }
 

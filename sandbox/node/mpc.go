@@ -114,7 +114,7 @@ func (n *Node) planShared(ctx context.Context, c api.Caller, f policy.Facts, d q
 	}
 	outputs := form.question.Outputs()
 	for _, name := range slices.Sorted(maps.Keys(outputs)) {
-		p.Outputs = append(p.Outputs, mpc.Output{Name: name, Rows: outputs[name]})
+		p.Outputs = append(p.Outputs, mpc.Output{Name: name, Rows: outputs[name], Recipient: self.ID})
 	}
 	if err := p.Check(); err != nil {
 		return err
@@ -152,7 +152,11 @@ func (n *Node) SharedJob(ctx context.Context, c api.Caller, id sandbox.QuestionI
 	if err != nil {
 		return SharedJob{}, err
 	}
-	return SharedJob{q.Shared.Plan, q.Shared.Question, q.Shared.Digest, j.Learns()}, nil
+	p, err := mpc.ParsePlan(q.Shared.Plan)
+	if err != nil {
+		return SharedJob{}, err
+	}
+	return SharedJob{q.Shared.Plan, q.Shared.Question, q.Shared.Digest, j.Learns(p.Recipient())}, nil
 }
 
 // planned gives a question that waits for its parties.

@@ -197,7 +197,7 @@ func normal(kind catalog.SubjectKind) func(string) (string, bool) {
 func (form *sharedForm) answer(d query.Derivation, q *questionRecord, p mpc.Plan, cells []join.Cell, params egress.Params) egress.SharedAnswer {
 	a := egress.SharedAnswer{Inputs: q.Inputs, Rules: egress.Params{MinSubjects: form.question.Rules.MinSubjects, DominanceN: form.question.Rules.DominanceN,
 		DominanceK: form.question.Rules.DominanceK, PPercent: form.question.Rules.PPercent},
-		Evidence: map[string]any{"plan": hex.EncodeToString(q.Shared.Digest), "model": p.Adversary, "collusion": p.Collusion(), "learns": form.question.Learns(), "leakage": p.Leakage()}}
+		Evidence: map[string]any{"plan": hex.EncodeToString(q.Shared.Digest), "model": p.Adversary, "collusion": p.Collusion(), "learns": form.question.Learns(p.Recipient()), "leakage": p.Leakage()}}
 	bounds := form.question.Bounds()
 	for i, o := range d.Outputs() {
 		a.Measures = append(a.Measures, sandbox.Measure{Name: o.Name, Func: o.Func, Unit: o.Unit, Scale: o.Scale})
