@@ -60,7 +60,7 @@ const usage = `usage:
   opdomain-party plan --draft F --question F --out DIR
   opdomain-party approve --keys DIR --passphrase-file F --plan F --party ID --days N --out F
   opdomain-party run --keys DIR --passphrase-file F --plan F --question F --party ID --approval F --listen ADDR --address A --address B --address C
-      --joined DIR --out F --certificate F [--table F --subject-key F [--ledger DIR --ledger-key F [--quota N]]]
+      --joined DIR --out F --certificate F [--table F --subject-key F [--ledger DIR --ledger-key F [--quota N]]], the ledger of a join alone
       of an inquiry instead of --table: --source DATASET=FILE or DATASET=vault:DIR … [--vault-keys DIR --vault-passphrase-file F]
   opdomain-party explain --question F
   opdomain-party verify --certificate F --at TIME
@@ -361,6 +361,9 @@ func (a *Agent) run(ctx context.Context, f *flags) error {
 	if err := fits(p, q); err != nil {
 		return err
 	}
+	if err := q.keeps(f, p); err != nil {
+		return err
+	}
 	if len(f.addresses) != mpc.Parties {
 		return &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--address", Detail: "one for each party, in the plan's order", Err: errUsage}
 	}
@@ -392,8 +395,8 @@ func (a *Agent) run(ctx context.Context, f *flags) error {
 			}
 			continue
 		}
-		if f.table == "" || f.subjectKey == "" || (f.ledger == "") != (f.ledgerKey == "") {
-			return &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--table", Detail: "an owner of rows brings its table and the owners' key, and a ledger comes with its key", Err: errUsage}
+		if f.table == "" || f.subjectKey == "" {
+			return &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--table", Detail: "an owner of rows brings its table and the owners' key", Err: errUsage}
 		}
 		k, err := readHex(f.subjectKey)
 		if err != nil {

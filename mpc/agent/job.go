@@ -291,11 +291,35 @@ const (
 	window      = 30 * 24 * time.Hour
 )
 
+// keeps says whether a ledger that was given can be asked: of a join, by an owner of one of its tables. Anywhere else nothing would be compared,
+// and who named one would think it was.
+func (j *job) keeps(f *flags, p mpc.Plan) error {
+	if f.ledger == "" && f.ledgerKey == "" && f.quota == 0 {
+		return nil
+	}
+	usage := func(rule, hint string) error {
+		return &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--ledger", Detail: rule, Hint: hint, Err: errUsage}
+	}
+	if f.ledger == "" || f.ledgerKey == "" || f.quota < 0 {
+		return usage("a ledger comes with its key, and a quota of at least one job with both", "")
+	}
+	if j.join == nil {
+		return usage("a ledger compares the people of a join's tables, and this question is none", "leave --ledger, --ledger-key and --quota out, or ask it as a join")
+	}
+	if !slices.ContainsFunc([]int{j.join.Left.Owner, j.join.Right.Owner}, func(o int) bool { return string(p.Parties[o].ID) == f.party }) {
+		return usage("a ledger is of a party that has a table", "leave --ledger, --ledger-key and --quota out")
+	}
+	return nil
+}
+
 // admit asks the owner's ledger of a join: how many jobs with the other owner, and whether the people of the own table are nearly those of
 // an earlier job. The difference of two answers would be an answer about the few who differ.
 func (j *job) admit(f *flags, p mpc.Plan, place int, now time.Time) error {
-	if f.ledger == "" || j.join == nil {
+	if f.ledger == "" {
 		return nil
+	}
+	if j.join == nil {
+		return j.keeps(f, p)
 	}
 	key, err := readHex(f.ledgerKey)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/opdomain/opdomain/mpc"
+	"github.com/opdomain/opdomain/mpc/agg"
 	"github.com/opdomain/opdomain/mpc/join"
 	"github.com/opdomain/opdomain/sandbox"
 )
@@ -103,6 +104,36 @@ func TestLedger(t *testing.T) {
 	}
 	if err := (&job{join: &loans}).admit(&flags{}, p, 0, now); err != nil {
 		t.Errorf("without a ledger: %v", err)
+	}
+}
+
+// TestLedgerNotAsked: a ledger that would not be asked is wrong usage, also where the run would come to it.
+func TestLedgerNotAsked(t *testing.T) {
+	p := mpc.Plan{Job: "j", Parties: []mpc.Party{{ID: "bank"}, {ID: "bureau"}, {ID: "custodian"}}}
+	full := flags{ledger: "l", ledgerKey: "k", party: "bank"}
+	for name, x := range map[string]struct {
+		job    job
+		change func(*flags)
+		ok     bool
+	}{
+		"a join's owner":   {job{join: &loans}, func(*flags) {}, true},
+		"none":             {job{agg: &agg.Question{}}, func(f *flags) { *f = flags{party: "bank"} }, true},
+		"groups":           {job{agg: &agg.Question{}}, func(*flags) {}, false},
+		"an inquiry":       {job{inquiry: &agg.Inquiry{}}, func(*flags) {}, false},
+		"no table":         {job{join: &loans}, func(f *flags) { f.party = "custodian" }, false},
+		"no key":           {job{join: &loans}, func(f *flags) { f.ledgerKey = "" }, false},
+		"a key alone":      {job{join: &loans}, func(f *flags) { f.ledger = "" }, false},
+		"a quota alone":    {job{join: &loans}, func(f *flags) { f.ledger, f.ledgerKey, f.quota = "", "", 3 }, false},
+		"a quota below it": {job{join: &loans}, func(f *flags) { f.quota = -1 }, false},
+	} {
+		f := full
+		x.change(&f)
+		if err := x.job.keeps(&f, p); (err == nil) != x.ok || err != nil && !errors.Is(err, errUsage) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := (&job{agg: &agg.Question{}}).admit(&full, p, 0, time.Time{}); !errors.Is(err, errUsage) {
+		t.Errorf("admitted without being asked: %v", err)
 	}
 }
 
