@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
@@ -33,13 +34,21 @@ type (
 		Plan        []byte             `json:"plan"`
 		Certificate json.RawMessage    `json:"certificate"`
 	}
-	// SharesAbortedBody (多方计算中止): the run ended without an output. Rule is the protocol's, which says nothing of data.
+	// SharesAbortedBody (多方计算中止): the domain ended the run, or the plan, without an output of its own. Rule is the protocol's, which says nothing
+	// of data. From the stage of opening on, outputs may be with the parties to whom the plan opens them.
 	SharesAbortedBody struct {
 		Question sandbox.QuestionID `json:"question"`
 		Plan     []byte             `json:"plan"`
+		Stage    string             `json:"stage"`
 		Kind     string             `json:"kind"`
 		Rule     string             `json:"rule"`
 	}
+)
+
+// Stages of SharesAbortedBody: whether the domain had confirmed that outputs open.
+const (
+	SharesBeforeOpening = "before-opening"
+	SharesOpening       = "opening"
 )
 
 // sharesCertificate is package mpc's Certificate as this package reads it: the plan stays bytes.
@@ -55,9 +64,10 @@ type sharesCertificate struct {
 }
 
 type sharesPlan struct {
-	Version int           `json:"version"`
-	Job     sandbox.RunID `json:"job"`
-	Parties []struct {
+	Version   int           `json:"version"`
+	Job       sandbox.RunID `json:"job"`
+	Adversary string        `json:"adversary"`
+	Parties   []struct {
 		ID           sandbox.PartyID    `json:"id"`
 		Organisation sandbox.PartyID    `json:"organisation"`
 		Key          []byte             `json:"key"`
@@ -72,6 +82,7 @@ const sharesParties = 3
 type SharesRun struct {
 	Plan    [sm.Size]byte
 	Job     sandbox.RunID
+	Model   string // the plan's adversary
 	Session string
 	Parties []sandbox.PartyID
 	Keys    [][]byte // of the parties
@@ -100,7 +111,7 @@ func CheckShares(certificate []byte, at time.Time) (SharesRun, error) {
 		return bad("a plan in its one encoding")
 	}
 	plan := sm.Sum(compact.Bytes())
-	out := SharesRun{Plan: plan, Job: p.Job, Session: c.Session}
+	out := SharesRun{Plan: plan, Job: p.Job, Model: p.Adversary, Session: c.Session}
 	parts := [][]byte{[]byte("opdomain/mpc/session/v1"), compact.Bytes()}
 	var links [sharesParties]sharesTranscript
 	var first sharesReceipt
@@ -207,25 +218,38 @@ func statementsDigest(all []Statement) string {
 	return hex.EncodeToString(d[:])
 }
 
+// SharesJob names the job of a question's plan, counted from 1: a party joins a job once, so that each plan has another.
+func SharesJob(q sandbox.QuestionID, plan int) sandbox.RunID {
+	if plan <= 1 {
+		return sandbox.RunID(q)
+	}
+	return sandbox.RunID(fmt.Sprintf("%s-%d", q, plan))
+}
+
 // sharesTrail is how a question stands that is computed over shares.
 type sharesTrail struct {
-	plan  []byte
-	done  bool // computed
-	ended bool // computed or aborted
+	planned SharesPlannedBody
+	done    bool // computed
+	ended   bool // computed or aborted
+	opening bool // aborted when outputs may have opened
+	plans   int  // how many there were
 }
 
 const sharesCheck = "shares"
 
-// sharesPlanned: of an allowed question of this engine; again only after the run before ended without an output.
+// sharesPlanned: of an allowed question of this engine; again only after the plan before ended before an output opened.
 func (c *checker) sharesPlanned(b SharesPlannedBody) error {
 	q := c.questions[b.Question]
 	if q == nil {
 		return c.shown(false, sharesCheck, "of a decided question")
 	}
 	before := q.shares
-	q.shares = &sharesTrail{plan: b.Plan}
+	q.shares = &sharesTrail{planned: b, plans: 1}
+	if before != nil {
+		q.shares.plans = before.plans + 1
+	}
 	return all(c.want(q.decided.Allow && q.decided.Engine == sandbox.MPC, sharesCheck, "of an allowed question that is computed over shares"),
-		c.want(before == nil || before.ended && !before.done, sharesCheck, "planned anew only after a run that was aborted"),
+		c.want(before == nil || before.ended && !before.done && !before.opening, sharesCheck, "planned anew only after a plan that was aborted before an output opened"),
 		c.want(len(b.Plan) == sm.Size && len(b.Parties) == sharesParties, sharesCheck, "three parties under a plan's digest"))
 }
 
@@ -241,7 +265,10 @@ func (c *checker) sharesComputed(e Event, b SharesComputedBody) error {
 	if err != nil {
 		return &broken{sharesCheck, "under a certificate that verifies"}
 	}
-	return all(c.want(open, sharesCheck, "computed once"), c.want(bytes.Equal(run.Plan[:], b.Plan) && bytes.Equal(b.Plan, q.shares.plan), sharesCheck, "by the plan on record"),
+	return all(c.want(open, sharesCheck, "computed once"), c.want(bytes.Equal(run.Plan[:], b.Plan) && bytes.Equal(b.Plan, q.shares.planned.Plan), sharesCheck, "by the plan on record"),
+		c.want(run.Job == SharesJob(b.Question, q.shares.plans), sharesCheck, "its job is the question's"),
+		c.want(run.Model == q.shares.planned.Model, sharesCheck, "under the model on record"),
+		c.want(slices.Equal(run.Parties, q.shares.planned.Parties), sharesCheck, "by the parties on record"),
 		c.want(slices.ContainsFunc(run.Keys, func(k []byte) bool { return bytes.Equal(k, c.head.SignKey) }), sharesCheck, "the domain is one of the parties"))
 }
 
@@ -252,6 +279,7 @@ func (c *checker) sharesAborted(b SharesAbortedBody) error {
 		return c.shown(false, sharesCheck, "of a plan on record")
 	}
 	open := !q.shares.ended
-	q.shares.ended = true
-	return all(c.want(open, sharesCheck, "aborted once, before an output"), c.want(bytes.Equal(b.Plan, q.shares.plan), sharesCheck, "by the plan on record"))
+	q.shares.ended, q.shares.opening = true, b.Stage != SharesBeforeOpening
+	return all(c.want(open, sharesCheck, "aborted once, and not after it was computed"), c.want(b.Stage == SharesBeforeOpening || b.Stage == SharesOpening, sharesCheck, "at a known stage"),
+		c.want(bytes.Equal(b.Plan, q.shares.planned.Plan), sharesCheck, "by the plan on record"))
 }

@@ -24,14 +24,14 @@ func (c *cast) signedRun(t testing.TB, change func(*signedShares)) (plan []byte,
 		}
 		return k
 	}
-	s := &signedShares{parties: [3]*sm.SigningKey{c.domain, key(), key()}, owners: [3]*sm.SigningKey{key(), key(), key()}, expires: start.Add(1000 * time.Hour), trace: [3]string{"t", "t", "t"}}
+	s := &signedShares{parties: [3]*sm.SigningKey{c.domain, key(), key()}, owners: [3]*sm.SigningKey{key(), key(), key()}, expires: start.Add(1000 * time.Hour), trace: [3]string{"t", "t", "t"}, job: "q-s", model: "semi-honest", zone: "zone"}
 	if change != nil {
 		change(s)
 	}
-	p := map[string]any{"version": 1, "job": "job-1"}
+	p := map[string]any{"version": 1, "job": s.job, "adversary": s.model}
 	var parties []map[string]any
 	for i := range 3 {
-		parties = append(parties, map[string]any{"id": fmt.Sprint("zone", i), "organisation": fmt.Sprint("house", i), "key": s.parties[i].Public().Bytes(), "owner": fmt.Sprint("owner", i), "owner_key": s.owners[i].Public().Bytes()})
+		parties = append(parties, map[string]any{"id": fmt.Sprint(s.zone, i), "organisation": fmt.Sprint("house", i), "key": s.parties[i].Public().Bytes(), "owner": fmt.Sprint("owner", i), "owner_key": s.owners[i].Public().Bytes()})
 	}
 	p["parties"] = parties
 	text, err := json.Marshal(p)
@@ -49,7 +49,7 @@ func (c *cast) signedRun(t testing.TB, change func(*signedShares)) (plan []byte,
 	out := sharesCertificate{Version: 1, Plan: text}
 	parts := [][]byte{[]byte("opdomain/mpc/session/v1"), text}
 	for i := range 3 {
-		a := sign(s.owners[i], fmt.Sprint("owner", i), ContextSharesApproval, sharesApproval{sandbox.PartyID(fmt.Sprint("zone", i)), hex.EncodeToString(digest[:]), start, s.expires})
+		a := sign(s.owners[i], fmt.Sprint("owner", i), ContextSharesApproval, sharesApproval{sandbox.PartyID(fmt.Sprint(s.zone, i)), hex.EncodeToString(digest[:]), start, s.expires})
 		nonce := make([]byte, 32)
 		nonce[0] = byte(i)
 		b, err := json.Marshal(a)
@@ -69,11 +69,11 @@ func (c *cast) signedRun(t testing.TB, change func(*signedShares)) (plan []byte,
 				In  string `json:"in"`
 			}{fmt.Sprint(i, "to", j), fmt.Sprint(j, "to", i)})
 		}
-		out.Transcripts = append(out.Transcripts, sign(s.parties[i], fmt.Sprint("zone", i), ContextSharesTranscript, tr))
+		out.Transcripts = append(out.Transcripts, sign(s.parties[i], fmt.Sprint(s.zone, i), ContextSharesTranscript, tr))
 	}
 	for i := range 3 {
-		out.Confirmations = append(out.Confirmations, sign(s.parties[i], fmt.Sprint("zone", i), ContextSharesConfirm, sharesConfirmation{out.Session, statementsDigest(out.Transcripts)}))
-		out.Receipts = append(out.Receipts, sign(s.parties[i], fmt.Sprint("zone", i), ContextSharesReceipt, sharesReceipt{out.Session, "o" + s.outputs[i]}))
+		out.Confirmations = append(out.Confirmations, sign(s.parties[i], fmt.Sprint(s.zone, i), ContextSharesConfirm, sharesConfirmation{out.Session, statementsDigest(out.Transcripts)}))
+		out.Receipts = append(out.Receipts, sign(s.parties[i], fmt.Sprint(s.zone, i), ContextSharesReceipt, sharesReceipt{out.Session, "o" + s.outputs[i]}))
 	}
 	b, err := json.Marshal(out)
 	if err != nil {
@@ -86,6 +86,8 @@ type signedShares struct {
 	parties, owners [3]*sm.SigningKey
 	expires         time.Time
 	trace, outputs  [3]string
+	job, model      string
+	zone            string
 }
 
 // TestCheckShares: a certificate verifies as it was signed, at a time its approvals cover; each other one is found.
@@ -93,7 +95,7 @@ func TestCheckShares(t *testing.T) {
 	c := newCast(t)
 	plan, good := c.signedRun(t, nil)
 	run, err := CheckShares(good, start.Add(time.Minute))
-	if err != nil || string(run.Plan[:]) != string(plan) || run.Job != "job-1" || len(run.Parties) != 3 {
+	if err != nil || string(run.Plan[:]) != string(plan) || run.Job != "q-s" || run.Model != "semi-honest" || len(run.Parties) != 3 {
 		t.Fatal(err)
 	}
 	for name, at := range map[string]time.Time{"too late": start.Add(1001 * time.Hour), "too early": start.Add(-time.Hour)} {
@@ -134,12 +136,22 @@ func TestSharesInBundles(t *testing.T) {
 	plan, certificate := c.signedRun(t, nil)
 	_, foreign := c.signedRun(t, func(s *signedShares) { s.parties[0] = s.owners[0]; s.owners[0] = s.owners[1]; s.owners[1] = c.domain })
 	decided := step{kind: QuestionDecided, actor: "op-officer", body: &QuestionDecidedBody{Question: "q-s", Scenario: "sc-1", Asker: "op-officer", Spec: digest("s"), Allow: true, Engine: sandbox.MPC, Class: sandbox.ClassA, Policy: "p", Request: digest("r")}}
-	planned := step{kind: SharesPlanned, actor: DomainActor, body: &SharesPlannedBody{Question: "q-s", Plan: plan, Model: "semi-honest", Parties: []sandbox.PartyID{"a", "b", "c"}}}
+	planned := step{kind: SharesPlanned, actor: DomainActor, body: &SharesPlannedBody{Question: "q-s", Plan: plan, Model: "semi-honest", Parties: []sandbox.PartyID{"zone0", "zone1", "zone2"}}}
 	ran := step{kind: SharesComputed, actor: DomainActor, body: &SharesComputedBody{Question: "q-s", Plan: plan, Certificate: certificate}}
-	aborted := step{kind: SharesAborted, actor: DomainActor, body: &SharesAbortedBody{Question: "q-s", Plan: plan, Kind: "unavailable", Rule: "r"}}
+	aborted := step{kind: SharesAborted, actor: DomainActor, body: &SharesAbortedBody{Question: "q-s", Plan: plan, Stage: SharesBeforeOpening, Kind: "unavailable", Rule: "r"}}
+	late := step{kind: SharesAborted, actor: DomainActor, body: &SharesAbortedBody{Question: "q-s", Plan: plan, Stage: SharesOpening, Kind: "unavailable", Rule: "r"}}
+	unstaged := step{kind: SharesAborted, actor: DomainActor, body: &SharesAbortedBody{Question: "q-s", Plan: plan, Kind: "unavailable", Rule: "r"}}
 	computed := step{kind: RunComputed, actor: DomainActor, body: &RunComputedBody{Question: "q-s", Run: "r"}}
 	passed := step{kind: EgressChecked, actor: DomainActor, body: &EgressCheckedBody{Question: "q-s", Verdict: "pass", Result: digest("result"), Policy: "p"}}
 	withheld := step{kind: EgressChecked, actor: DomainActor, body: &EgressCheckedBody{Question: "q-s", Verdict: "withheld", Policy: "p"}}
+	// unlike plans and runs that fit each other in all but one.
+	unlike := func(change func(*signedShares)) []step {
+		plan, certificate := c.signedRun(t, change)
+		p, r := *planned.body.(*SharesPlannedBody), SharesComputedBody{Question: "q-s", Plan: plan, Certificate: certificate}
+		p.Plan = plan
+		return []step{decided, {kind: SharesPlanned, actor: DomainActor, body: &p}, {kind: SharesComputed, actor: DomainActor, body: &r}, computed, passed}
+	}
+	again := unlike(func(s *signedShares) { s.job = "q-s-2" })
 	other := func(s step) step {
 		b := *s.body.(*SharesComputedBody)
 		b.Plan = digest("another")
@@ -158,7 +170,14 @@ func TestSharesInBundles(t *testing.T) {
 	}{
 		"computed":               {[]step{decided, planned, ran, computed, passed}, ""},
 		"aborted":                {[]step{decided, planned, aborted, computed, withheld}, ""},
-		"again after an abort":   {[]step{decided, planned, aborted, planned, ran, computed, passed}, ""},
+		"again after an abort":   {append([]step{decided, planned, aborted}, again[1:]...), ""},
+		"again, its first job":   {[]step{decided, planned, aborted, planned, ran}, "its job is the question's"},
+		"another's job":          {unlike(func(s *signedShares) { s.job = "q-1" }), "its job is the question's"},
+		"another model":          {unlike(func(s *signedShares) { s.model = "malicious with abort" }), "under the model on record"},
+		"other parties":          {unlike(func(s *signedShares) { s.zone = "place" }), "by the parties on record"},
+		"again after opening":    {[]step{decided, planned, late, planned}, "before an output opened"},
+		"no stage":               {[]step{decided, planned, unstaged}, "at a known stage"},
+		"withheld while opening": {[]step{decided, planned, late, computed, withheld}, ""},
 		"planned, not run":       {[]step{decided, planned, computed}, "ended before its answer"},
 		"passed after an abort":  {[]step{decided, planned, aborted, computed, passed}, "under a certificate"},
 		"planned twice":          {[]step{decided, planned, planned}, "planned anew"},

@@ -64,6 +64,7 @@ type Session struct {
 	opener   *share.Opener
 	keys     []*sm.VerifyKey
 	revealed bool
+	opening  bool
 }
 
 // Join takes part in a plan: it decides by the own approvals, records the job, meets the others, and checks that each came with its
@@ -237,6 +238,9 @@ func (s *Session) Place() int { return s.me }
 // Engine gives the operators. It cannot open.
 func (s *Session) Engine() *share.Engine { return s.engine }
 
+// Opening says whether this party came to confirm that outputs open: from there on they may be with others though its own run fails.
+func (s *Session) Opening() bool { return s.opening }
+
 // Counters gives what this party sent and received.
 func (s *Session) Counters() wire.Counters { return s.mesh.Counters() }
 
@@ -282,6 +286,7 @@ func (s *Session) Reveal(columns map[string]share.Vec) (*Result, error) {
 	}
 	seen := Confirmation{Session: cert.Session, Transcripts: digestOf(cert.Transcripts)}
 	var confirmed []Confirmation
+	s.opening = true
 	if cert.Confirmations, confirmed, err = statements(s, tagConfirm, ContextConfirm, seen); err != nil {
 		return nil, err
 	}

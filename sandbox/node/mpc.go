@@ -55,12 +55,12 @@ type sharedRecord struct {
 	Plan     []byte
 	Question []byte
 	Digest   []byte // of the plan
+	Plans    int    // how many there were, this one included
 }
 
 // Codes of refusals of a question over shares, before any key opens.
 const (
 	codeSharesForm = "shares.form" // 多方计算形式不符
-	codeSharesOff  = "shares.off"  // 未配置多方计算
 	codeSharesJoin = "shares.join" // 主体标识不得关联
 	codeSharesSize = "shares.size" // 超出多方计算规模
 
@@ -95,16 +95,29 @@ func (n *Node) inside(all []sandbox.InputVersion) []sandbox.InputVersion {
 	return slices.DeleteFunc(slices.Clone(all), func(in sandbox.InputVersion) bool { return n.outside(in.Dataset) })
 }
 
-// planShared makes the plan of an accepted question, puts it on record and leaves the question to its parties.
+// expiredShared says whether a question's plan expired before the domain joined it: the question is planned anew.
+func (n *Node) expiredShared(ctx context.Context, q *questionRecord) (bool, error) {
+	p, err := mpc.ParsePlan(q.Shared.Plan)
+	if err != nil || n.now().Before(p.Expires) {
+		return false, err
+	}
+	used, err := n.store.Counter(ctx, joinedOf(p.Job))
+	return used == 0, err
+}
+
+// planShared makes the plan of an accepted question, puts it on record and leaves the question to its parties. A plan before it has expired.
 func (n *Node) planShared(ctx context.Context, c api.Caller, f policy.Facts, d query.Derivation, q *questionRecord) error {
 	form, why := n.sharesForm(f, d)
 	if len(why) > 0 {
 		return &sandbox.Error{Op: "query", Kind: sandbox.Internal, Object: string(q.ID), Detail: "a decided question has its form"}
 	}
 	cfg := n.cfg.Shares
-	self := cfg.Self
+	self, plans := cfg.Self, 1
+	if q.Shared != nil {
+		plans += max(q.Shared.Plans, 1)
+	}
 	self.Key = n.keys.SigningKey().Public().Bytes()
-	p := mpc.Plan{Version: 1, Job: sandbox.RunID(q.ID), Question: form.question.Digest(), Adversary: cfg.Adversary, Generator: cfg.Generator, Operators: join.Operators(),
+	p := mpc.Plan{Version: 1, Job: attest.SharesJob(q.ID, plans), Question: form.question.Digest(), Adversary: cfg.Adversary, Generator: cfg.Generator, Operators: join.Operators(),
 		Parties: append([]mpc.Party{self}, cfg.Zones[:]...), Expires: n.now().Add(cfg.Valid).UTC().Truncate(time.Second), Seconds: cfg.Seconds}
 	for _, side := range []struct {
 		name string
@@ -121,12 +134,16 @@ func (n *Node) planShared(ctx context.Context, c api.Caller, f policy.Facts, d q
 	}
 	digest := p.Digest()
 	next := *q
-	next.Shared = &sharedRecord{Plan: p.Encode(), Question: form.question.Encode(), Digest: digest[:]}
+	next.Shared = &sharedRecord{Plan: p.Encode(), Question: form.question.Encode(), Digest: digest[:], Plans: plans}
 	body := attest.SharesPlannedBody{Question: q.ID, Plan: digest[:], Model: string(p.Adversary)}
 	for _, x := range p.Parties {
 		body.Parties = append(body.Parties, x.ID)
 	}
 	err := n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
+		if old := q.Shared; old != nil {
+			tx.record(attest.SharesAborted, "question/"+string(q.ID), attest.SharesAbortedBody{Question: q.ID, Plan: old.Digest, Stage: attest.SharesBeforeOpening, Kind: string(sandbox.Expired),
+				Rule: "the plan expired before the domain joined it"}, agency, unitsOf(q.Spec.Scenario))
+		}
 		*q = next
 		tx.record(attest.SharesPlanned, "question/"+string(q.ID), body, q.audiences()...)
 		return n.saveQuestion(ctx, *q)
@@ -187,7 +204,14 @@ func (n *Node) ComputeShared(ctx context.Context, c api.Caller, id sandbox.Quest
 	if err != nil {
 		return api.Question{}, err
 	}
-	if d, _ := mpc.Decide(p, p.Parties[0].ID, []attest.Statement{approval}, n.now()); !d.Allow {
+	expired := !n.now().Before(p.Expires)
+	if again, err := n.expiredShared(ctx, q); err != nil {
+		return api.Question{}, err
+	} else if again {
+		return api.Question{}, &sandbox.Error{Op: "shares", Kind: sandbox.Expired, Object: string(id), Detail: "the plan expired before the domain joined it", Hint: "whoever asked asks the same question again: it is planned anew"}
+	}
+	// What was joined and expired since is put on record as aborted: nothing runs, so nobody approves.
+	if d, _ := mpc.Decide(p, p.Parties[0].ID, []attest.Statement{approval}, n.now()); !d.Allow && !expired {
 		return api.Question{}, &sandbox.Error{Op: "shares", Kind: sandbox.Denied, Object: string(id), Detail: d.Reasons[0].Rule, Hint: d.Reasons[0].Change}
 	}
 	asker, err := n.known(ctx, q.Asker)
@@ -224,10 +248,10 @@ func (n *Node) ComputeShared(ctx context.Context, c api.Caller, id sandbox.Quest
 	by := api.Caller{Identity: asker.identity, Party: asker.party} // whose submission it is
 	err = n.outgoing(ctx, by, q, nil, params, func(ctx context.Context) gated {
 		switch {
+		case !first: // how far it came nobody knows
+			return n.abortedShares(q, attest.SharesOpening, string(sandbox.Conflict), "the domain stopped in the run, and a plan is joined once")
 		case len(decision.Reasons) > 0 || !d.Complete():
-			return n.abortedShares(q, string(sandbox.Denied), "the question is no longer allowed: "+strings.Join(reasonCodes(decision), ", "))
-		case !first:
-			return n.abortedShares(q, string(sandbox.Conflict), "the domain stopped in the run, and a plan is joined once")
+			return n.abortedShares(q, attest.SharesBeforeOpening, string(sandbox.Denied), "the question is no longer allowed: "+strings.Join(reasonCodes(decision), ", "))
 		}
 		return n.gateShared(ctx, f, d, q, p, approval, params)
 	})
@@ -240,38 +264,41 @@ func (n *Node) ComputeShared(ctx context.Context, c api.Caller, id sandbox.Quest
 func joinedOf(job sandbox.RunID) string   { return "shares." + string(job) }
 func sharedOf(d sandbox.DatasetID) string { return "shared." + string(d) }
 
-// abortedShares is the end of a run without an output.
-func (n *Node) abortedShares(q *questionRecord, kind, rule string) gated {
+// abortedShares is the end of a run without an output of the domain's; stage says whether any may have opened.
+func (n *Node) abortedShares(q *questionRecord, stage, kind, rule string) gated {
 	return gated{cause: "not computed over shares: " + rule, record: func(tx *change) {
-		tx.record(attest.SharesAborted, "question/"+string(q.ID), attest.SharesAbortedBody{Question: q.ID, Plan: q.Shared.Digest, Kind: kind, Rule: rule}, agency, unitsOf(q.Spec.Scenario))
+		tx.record(attest.SharesAborted, "question/"+string(q.ID), attest.SharesAbortedBody{Question: q.ID, Plan: q.Shared.Digest, Stage: stage, Kind: kind, Rule: rule}, agency, unitsOf(q.Spec.Scenario))
 	}}
 }
 
 // gateShared runs the protocol and gives the gate what opened.
 func (n *Node) gateShared(ctx context.Context, f policy.Facts, d query.Derivation, q *questionRecord, p mpc.Plan, approval attest.Statement, params egress.Params) gated {
-	ended := func(err error) gated {
+	ended := func(stage string, err error) gated {
 		kind, rule := string(sandbox.KindOf(err)), "a step failed in the domain"
 		if a := (*wire.Abort)(nil); errors.As(err, &a) {
 			kind, rule = string(a.Kind), a.Rule
 		} else if e := (*sandbox.Error)(nil); errors.As(err, &e) {
 			rule = e.Op + ": " + e.Detail
 		}
-		return n.abortedShares(q, kind, rule)
+		return n.abortedShares(q, stage, kind, rule)
 	}
 	form, why := n.sharesForm(f, d)
 	if len(why) > 0 || form.question.Digest() != p.Question {
-		return n.abortedShares(q, string(sandbox.Conflict), "thresholds, descriptions or versions changed since it was planned")
+		return n.abortedShares(q, attest.SharesBeforeOpening, string(sandbox.Conflict), "thresholds, descriptions or versions changed since it was planned")
 	}
-	rows, near, err := n.sharedRows(ctx, form, q, p)
+	rows, rule, err := n.sharedRows(ctx, form, q, p)
 	if err != nil {
-		return ended(err)
+		return ended(attest.SharesBeforeOpening, err)
 	}
-	if near {
-		return n.abortedShares(q, string(sandbox.Withheld), "the domain's table differs from that of an earlier run in too few people")
+	if rule != "" {
+		return n.abortedShares(q, attest.SharesBeforeOpening, string(sandbox.Withheld), rule)
 	}
-	cells, cert, err := n.runShared(ctx, form, p, approval, rows)
+	cells, cert, opening, err := n.runShared(ctx, form, p, approval, rows)
+	if err != nil && opening {
+		return ended(attest.SharesOpening, err)
+	}
 	if err != nil {
-		return ended(err)
+		return ended(attest.SharesBeforeOpening, err)
 	}
 	out := gated{record: func(tx *change) {
 		tx.record(attest.SharesComputed, "question/"+string(q.ID), attest.SharesComputedBody{Question: q.ID, Plan: q.Shared.Digest, Certificate: cert}, agency, unitsOf(q.Spec.Scenario))
@@ -288,39 +315,39 @@ func (n *Node) gateShared(ctx context.Context, f policy.Facts, d query.Derivatio
 	return out
 }
 
-// runShared takes part and gives what opened, with the certificate.
-func (n *Node) runShared(ctx context.Context, form *sharedForm, p mpc.Plan, approval attest.Statement, rows []join.Row) ([]join.Cell, []byte, error) {
+// runShared takes part and gives what opened, with the certificate; opening says whether outputs may have opened anywhere, whatever the error.
+func (n *Node) runShared(ctx context.Context, form *sharedForm, p mpc.Plan, approval attest.Statement, rows []join.Row) (cells []join.Cell, cert []byte, opening bool, err error) {
 	t, end, err := n.cfg.Shares.Reach()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	defer func() { _ = end() }()
 	s, err := mpc.Join(ctx, mpc.Config{Plan: p, Self: p.Parties[0].ID, Key: n.keys.SigningKey(), Approvals: []attest.Statement{approval}, Transport: t, Once: once{}, Rand: n.cfg.Rand, Now: n.now,
 		Clock: n.cfg.Shares.Clock})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	defer func() { _ = s.Close() }()
 	columns, err := join.Run(s.Engine(), form.question, s.Place(), rows)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	res, err := s.Reveal(columns)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, s.Opening(), err
 	}
-	cells, err := form.question.Read(res.Outputs)
+	cells, err = form.question.Read(res.Outputs)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, s.Opening(), err
 	}
-	cert, err := json.Marshal(res.Certificate)
+	cert, err = json.Marshal(res.Certificate)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, s.Opening(), err
 	}
 	if _, err := attest.CheckShares(cert, n.now()); err != nil {
-		return nil, nil, err
+		return nil, nil, s.Opening(), err
 	}
-	return cells, cert, nil
+	return cells, cert, true, nil
 }
 
 // once lets a run be joined that ComputeShared has counted.
@@ -328,43 +355,44 @@ type once struct{}
 
 func (once) Take(sandbox.RunID, [sm.Size]byte) error { return nil }
 
-// sharedRows reads the domain's table, and says whether an earlier run was over nearly the same one.
-func (n *Node) sharedRows(ctx context.Context, form *sharedForm, q *questionRecord, p mpc.Plan) ([]join.Row, bool, error) {
+// sharedRows reads the domain's table, and gives the rule by which it may not be run: an earlier run was over nearly the same one, or over
+// one that can no longer be compared.
+func (n *Node) sharedRows(ctx context.Context, form *sharedForm, q *questionRecord, p mpc.Plan) ([]join.Row, string, error) {
 	owners, err := n.cfg.Shares.SubjectKey(n.beyond(q))
 	if err != nil {
-		return nil, false, err
+		return nil, "", err
 	}
 	own := form.own
 	if own.Key, err = join.SubjectKey(owners, p.Digest()); err != nil {
-		return nil, false, err
+		return nil, "", err
 	}
 	own.Input = n.inside(q.Inputs)[0]
 	rows, who, err := own.Read(ctx, n.mem, n.vault)
 	if err != nil {
-		return nil, false, err
+		return nil, "", err
 	}
 	if err := form.question.Fits(0, rows); err != nil {
-		return nil, false, err
+		return nil, "", err
 	}
 	now := perPerson(rows, who)
 	earlier, err := n.sharedBefore(ctx, own.Input, q.ID)
 	if err != nil {
-		return nil, false, err
+		return nil, "", err
 	}
 	for _, v := range earlier {
 		own.Input = v
 		rows, who, err := own.Read(ctx, n.mem, n.vault)
 		if errors.Is(err, sandbox.NotFound) || errors.Is(err, sandbox.Tampered) || errors.Is(err, sandbox.Expired) {
-			continue // erased since
+			return nil, "a version of the domain's table that an earlier run was over can no longer be read, so that this one cannot be compared with it", nil
 		}
 		if err != nil {
-			return nil, false, err
+			return nil, "", err
 		}
 		if d := differ(now, perPerson(rows, who)); d > 0 && d < form.question.Rules.MinSubjects {
-			return nil, true, nil
+			return nil, "the domain's table differs from that of an earlier run in too few people", nil
 		}
 	}
-	return rows, false, nil
+	return rows, "", nil
 }
 
 // beyond is the dataset of a question that is outside.

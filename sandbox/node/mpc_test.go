@@ -403,6 +403,11 @@ func TestOverShares(t *testing.T) {
 	if shown != 4 {
 		t.Errorf("%d cells are shown, want 4", shown)
 	}
+	for _, zone := range []string{"bank-zone", "custodian-zone"} {
+		if b, err := os.ReadFile(o.at(string(q.ID) + "." + zone + ".result")); err != nil || bytes.Contains(b, []byte(`"cells"`)) || !bytes.Contains(b, []byte(`"recipient": "domain-zone"`)) {
+			t.Errorf("%s has what is the gate's: %v", zone, err)
+		}
+	}
 	if rec.Review.Template != "" || rec.Review.Uncertified == "" || rec.Review.Flags[0].Rule != egress.FlagShared || !bytes.Contains(rec.Review.Evidence, []byte("together can read every input")) {
 		t.Error("people release it, and see what it is")
 	}
@@ -492,32 +497,85 @@ func TestNearlyTheSameTable(t *testing.T) {
 	}
 	o.tables("run-2", 3)
 	q := o.asks(o.operator, uplift("sc-m"))
-	o.n.cfg.Shares.Seconds = 5
-	reach := o.n.cfg.Shares.Reach
-	o.n.cfg.Shares.Reach = func() (wire.Transport, func() error, error) {
-		t.Error("a link was tried")
-		return nil, nil, errors.New("no")
+	if q = o.unlinked(q.ID); q.State != stateWithheld || !strings.Contains(o.record(q.ID).Review.Cause, "too few people") {
+		t.Fatalf("%s", q.State)
 	}
-	job, err := o.n.SharedJob(t.Context(), o.agency.Caller, q.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := mpc.ParsePlan(job.Plan)
-	if err != nil {
-		t.Fatal(err)
-	}
-	approval, err := mpc.Approve(rand.Reader, o.agency.key, p, "domain-zone", o.n.now(), o.n.now().Add(time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	q, err = o.n.ComputeShared(t.Context(), o.agency.Caller, q.ID, approval)
-	if err != nil || q.State != stateWithheld || !strings.Contains(o.record(q.ID).Review.Cause, "too few people") {
-		t.Fatalf("%s %v", q.State, err)
-	}
-	o.n.cfg.Shares.Reach, o.n.cfg.Shares.Seconds = reach, 60
 	o.tables("run-3", 15)
 	if q, said := o.runs(o.asks(o.operator, uplift("sc-m")).ID, false); q.State != stateInReview {
 		t.Errorf("%s %s: %s", q.State, o.record(q.ID).Review.Cause, said[0])
+	}
+	// What was erased cannot be compared any more.
+	if _, err := o.n.EraseVersion(t.Context(), o.unit.Caller, "ds-s", 1, api.ErasureRequest{Reason: "its time is over"}); err != nil {
+		t.Fatal(err)
+	}
+	o.tables("run-4", 30)
+	q = o.unlinked(o.asks(o.operator, uplift("sc-m")).ID)
+	if rec := o.record(q.ID); q.State != stateWithheld || !strings.Contains(rec.Review.Cause, "can no longer be read") {
+		t.Errorf("%s %s", q.State, rec.Review.Cause)
+	}
+}
+
+// unlinked has the domain take part in a run that ends before a link is made.
+func (o *house) unlinked(id sandbox.QuestionID) api.Question {
+	o.Helper()
+	reach := o.n.cfg.Shares.Reach
+	defer func() { o.n.cfg.Shares.Reach = reach }()
+	o.n.cfg.Shares.Reach = func() (wire.Transport, func() error, error) {
+		o.Error("a link was tried")
+		return nil, nil, errors.New("no")
+	}
+	job, err := o.n.SharedJob(o.Context(), o.agency.Caller, id)
+	if err != nil {
+		o.Fatal(err)
+	}
+	p, err := mpc.ParsePlan(job.Plan)
+	if err != nil {
+		o.Fatal(err)
+	}
+	approval, err := mpc.Approve(rand.Reader, o.agency.key, p, "domain-zone", o.n.now(), o.n.now().Add(time.Hour))
+	if err != nil {
+		o.Fatal(err)
+	}
+	q, err := o.n.ComputeShared(o.Context(), o.agency.Caller, id, approval)
+	if err != nil {
+		o.Fatal(err)
+	}
+	return q
+}
+
+// TestPlanExpires: a plan that nobody joined in time is planned anew when the question is asked again, under another job, and runs; one that
+// the domain had joined is withheld.
+func TestPlanExpires(t *testing.T) {
+	o := newHouse(t, sandbox.P1)
+	o.tables("run-1", 0)
+	o.n.cfg.Shares.Valid = time.Minute
+	first := o.asks(o.operator, uplift("sc-m"))
+	now := o.n.now().Add(2 * time.Minute)
+	o.n.cfg.Now = func() time.Time { return now }
+	if _, err := o.n.ComputeShared(t.Context(), o.agency.Caller, first.ID, attest.Statement{}); !errors.Is(err, sandbox.Expired) {
+		t.Fatalf("an expired plan: %v", err)
+	}
+	q := o.asks(o.operator, uplift("sc-m"))
+	if job, err := o.n.SharedJob(t.Context(), o.agency.Caller, q.ID); err != nil || q.ID != first.ID || q.State != stateComputing || !bytes.Contains(job.Plan, []byte(attest.SharesJob(q.ID, 2))) {
+		t.Fatalf("%s: %v", q.State, err)
+	}
+	if q, said := o.runs(q.ID, false); q.State != stateInReview {
+		t.Fatalf("%s: %s %v", q.State, o.record(q.ID).Review.Cause, said)
+	}
+	o.tables("run-2", 20)
+	q = o.asks(o.operator, uplift("sc-m"))
+	if _, err := o.n.store.Add(t.Context(), joinedOf(attest.SharesJob(q.ID, 1)), 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(2 * time.Minute)
+	if again := o.asks(o.operator, uplift("sc-m")); again.ID != q.ID || o.record(q.ID).Shared.Plans != 1 {
+		t.Error("what was joined is planned anew")
+	}
+	if q, err := o.n.ComputeShared(t.Context(), o.agency.Caller, q.ID, attest.Statement{}); err != nil || q.State != stateWithheld {
+		t.Errorf("joined and expired: %s %v", q.State, err)
+	}
+	if got := o.bundled(); got[attest.SharesPlanned] != 3 || got[attest.SharesComputed] != 1 || got[attest.SharesAborted] != 2 {
+		t.Errorf("evidence: %v", got)
 	}
 }
 

@@ -239,7 +239,7 @@ func (n *Node) ask(ctx context.Context, c api.Caller, s query.Spec, class sandbo
 		}
 		if prior.Decision.Engine != decision.Engine { // begun over ciphertexts or shares, it is not taken up in plain
 			return api.Question{}, &sandbox.Error{Op: "query", Kind: sandbox.Conflict, Object: string(q.ID), Detail: "a question is computed by the engine that was decided for it",
-				Hint: "have the agency go on with it, or give it up"}
+				Hint: "have the agency run it to its end, or ask over other versions"}
 		}
 		q = *prior // the process ended while it was computed: compute it again, charged already
 	} else if err := n.standing(ctx, q.Inputs); err != nil {
@@ -248,7 +248,11 @@ func (n *Node) ask(ctx context.Context, c api.Caller, s query.Spec, class sandbo
 		return api.Question{}, err
 	}
 	if q.Decision.Engine == sandbox.MPC {
-		if q.Shared == nil {
+		anew := q.Shared == nil
+		if !anew {
+			anew, err = n.expiredShared(ctx, &q)
+		}
+		if anew && err == nil {
 			err = n.planShared(ctx, c, f, derived, &q)
 		}
 		return n.seen(q, at), err
