@@ -146,12 +146,36 @@ func (c *Child) call(op Op, args [][]byte) ([][]byte, error) {
 		return nil, err
 	}
 	if status == 0 {
+		if n, known := results(op, args); !known || len(out) != n {
+			return nil, errors.New("not an answer")
+		}
 		return out, nil
 	}
 	if len(out) != 3 || !slices.Contains(childKinds, sandbox.Kind(out[0])) || !plain(out[1]) || !plain(out[2]) {
 		return nil, errors.New("not an answer")
 	}
 	return nil, &sandbox.Error{Op: "he", Kind: sandbox.Kind(out[0]), Object: string(out[1]), Detail: string(out[2])}
+}
+
+// results is how many byte strings an operation gives: callers index them, and a process is not believed to have done as it was asked. Of an
+// operation that is none, an error is the one answer.
+func results(op Op, args [][]byte) (n int, known bool) {
+	switch op {
+	case OpJoin, OpErase, OpRelinKey:
+		return 0, true
+	case OpEncrypt, OpAdd, OpPartial, OpOpen, OpEncryptOwn, OpScore, OpDecryptOwn, OpEncryptOne, OpScoreOne, OpDecryptOne, OpEncryptFor, OpApply, OpOpenOne,
+		OpRelinOne, OpRelinTwo, OpEncryptFactor, OpMask, OpProduct, OpOpenProduct:
+		return 1, true
+	case OpNewShare, OpPublicKey:
+		return 2, true
+	case OpNewClient:
+		return 4, true
+	case OpDeal:
+		if len(args) == 2 && len(args[1]) == 2 {
+			return int(args[1][0]), true
+		}
+	}
+	return 0, false
 }
 
 // Close ends the process.

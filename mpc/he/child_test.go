@@ -131,6 +131,54 @@ func TestChildCancel(t *testing.T) {
 	}
 }
 
+// liar is a process that answers every call with so many parts.
+type liar struct {
+	parts int
+	out   sink
+}
+
+func (l *liar) Start() (Process, error)    { return l, nil }
+func (l *liar) Read(b []byte) (int, error) { return l.out.Read(b) }
+func (l *liar) Kill()                      {}
+func (l *liar) Write(b []byte) (int, error) {
+	l.out = nil
+	return len(b), WriteFrame(&l.out, 0, make([][]byte, l.parts))
+}
+
+// TestChildLies: an answer with more or fewer parts than the operation gives ends the engine, for each operation, and never the host.
+func TestChildLies(t *testing.T) {
+	ctx := context.Background()
+	for op := Op(0); op <= opEnd; op++ {
+		args := [][]byte{make([]byte, 8), {3, 2}}
+		n, known := results(op, args)
+		if known != (op > 0 && op < opEnd) {
+			t.Errorf("operation %d: known %t", op, known)
+		}
+		for parts := range 6 {
+			c, err := NewChild(&liar{parts: parts})
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := c.Do(ctx, op, args...)
+			if known && parts == n {
+				if err != nil || len(out) != n {
+					t.Errorf("operation %d with %d parts: %v", op, parts, err)
+				}
+			} else if !errors.Is(err, sandbox.Unavailable) {
+				t.Errorf("operation %d takes %d parts: %v", op, parts, err)
+			}
+		}
+	}
+	cast := newCast(t, 3)
+	p := cast.plan(1, 2, []int{0, 1}, countOnly())
+	e, err := NewChild(&liar{})
+	cast.ok(err)
+	g, err := NewGate(Config{Plan: p, Engine: e, Sign: cast.sign[3], Open: cast.open[3], Ledger: cast.ledgers[3], Rand: rand.Reader})
+	cast.ok(err)
+	_, err = g.Commit(ctx)
+	aborted(t, err, sandbox.Unavailable, "")
+}
+
 // FuzzFrame reads calls off a pipe: no length is believed.
 func FuzzFrame(f *testing.F) {
 	var b sink
