@@ -115,7 +115,7 @@ func (a *app) draft(dir string) (draft, error) {
 
 func (a *app) algoBuild() *cobra.Command {
 	var sdk string
-	c := verb("build DIR", "Build an algorithm as wasm, and a program as a native image too, reproducibly, and write its manifest (构建)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+	c := verb("build DIR", "Build an algorithm reproducibly, a program and a map as wasm, an opaque one as a native image, and write its manifest (构建)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 		dir := args[0]
 		d, err := a.draft(dir)
 		if err != nil {
@@ -141,10 +141,8 @@ func (a *app) algoBuild() *cobra.Command {
 			return a.buildMap(c, dir, d, env)
 		}
 		wasm := filepath.Join(out, d.Name+".wasm")
-		for path, target := range map[string][]string{wasm: {"GOOS=wasip1", "GOARCH=wasm"}, filepath.Join(out, d.Name): {"GOOS=linux"}} {
-			if err := a.compiled(c, dir, path, append(env, target...), "build"); err != nil {
-				return err
-			}
+		if err := a.compiled(c, dir, wasm, append(env, "GOOS=wasip1", "GOARCH=wasm"), "build"); err != nil {
+			return err
 		}
 		image, err := os.ReadFile(wasm)
 		if err != nil {

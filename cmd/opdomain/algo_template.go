@@ -40,7 +40,7 @@ func program(p *algo.Program) {
 `
 	readmeTemplate = "# NAME\n\n" +
 		"A Program for an opdomain domain. What it needs stands in `main.go`, who writes it in `algorithm.json`.\n\n" +
-		"```\nopdomain algo build .          # wasm and native, reproducible; writes build/manifest.json\n" +
+		"```\nopdomain algo build .          # wasm, reproducible; writes build/manifest.json\n" +
 		"opdomain algo check .          # what it would ask\nopdomain algo run --local .    # on made rows, through the gate's rules\n" +
 		"opdomain algo sign --as ID .   # as its author\n```\n\n" +
 		"本程序以句柄描述计算，由授权运营域在开启密钥之前录制成完整计算图，再由域内引擎执行；代码看不到任何数值。\n"

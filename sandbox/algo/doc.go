@@ -2,7 +2,7 @@
 // as one complete graph on public shapes and run by the domain, never by the author's code. 依据: 龙华区实施方案 九(一) 原始数据不出域,
 // 数据可用不可见.
 //
-// Build for GOOS=wasip1 GOARCH=wasm, or as a static native binary. The image is started once, before any key opens, in a process without
+// Build for GOOS=wasip1 GOARCH=wasm, as opdomain algo build does: a domain takes a Program in no other form. The image is started once, before any key opens, in a process without
 // files, network, clock or environment; Main records the graph, writes it out and the process ends. So no value, length, order or error
 // that depends on data ever reaches the author's code: handles have no values, and nothing comes back.
 //

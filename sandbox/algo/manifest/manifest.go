@@ -46,7 +46,7 @@ type Manifest struct {
 	Title     string   `json:"title,omitempty"`
 	Contract  Contract `json:"contract"`
 	SDK       string   `json:"sdk"`
-	Format    string   `json:"format"` // wasm, elf
+	Format    string   `json:"format"` // wasm of a Program and a Map, elf of an Opaque
 	Image     []byte   `json:"image"`  // SM3 of its bytes
 	Inputs    []Input  `json:"inputs"`
 	Operators []string `json:"operators,omitempty"` // of a Program, sorted
@@ -207,8 +207,8 @@ func (m *Manifest) Validate() error {
 	if m.SDK != sdk {
 		return &sandbox.Error{Op: "manifest", Kind: sandbox.Invalid, Object: "sdk", Detail: "this domain runs algorithms of SDK version " + sdk, Hint: "build it with that version of the SDK"}
 	}
-	if m.Format != "wasm" && m.Format != "elf" || m.Contract == Map && m.Format != "wasm" || m.Contract == Opaque && m.Format != "elf" {
-		return bad("format", "wasm or elf; a map is wasm, an opaque one elf")
+	if form := map[Contract]string{Program: "wasm", Map: "wasm", Opaque: "elf"}[m.Contract]; m.Format != form {
+		return bad("format", "a program and a map are wasm, an opaque one elf")
 	}
 	if len(m.Image) != sm.Size {
 		return bad("image", "the SM3 of the image's bytes")

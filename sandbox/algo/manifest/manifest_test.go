@@ -91,6 +91,7 @@ func TestBadManifests(t *testing.T) {
 		"column":              {func(m *Manifest) { m.Inputs[0].Columns[0].Type = "blob" }, sandbox.Invalid, "input 1"},
 		"input twice":         {func(m *Manifest) { m.Inputs = append(m.Inputs, m.Inputs[0]) }, sandbox.Invalid, "input 2"},
 		"control characters":  {func(m *Manifest) { m.Author = "a\x1b[31m" }, sandbox.Invalid, "title, author"},
+		"native program":      {func(m *Manifest) { m.Format = "elf" }, sandbox.Invalid, "format"},
 		"map of native code":  {func(m *Manifest) { m.Contract, m.Format = Map, "elf" }, sandbox.Invalid, "format"},
 		"opaque without bits": {func(m *Manifest) { m.Contract, m.Format = Opaque, "elf"; m.Outputs = m.Outputs[1:] }, sandbox.Invalid, "limits"},
 	} {

@@ -5,7 +5,7 @@
 //
 // A wasm image (GOOS=wasip1) runs under wazero's interpreter, without machine code of its own, in a child process of this program that
 // holds no key and inherits two pipes; Serve is that child. Memory of the module is bounded by pages and of the child by a limit on its
-// data, time by killing the child. A native image is started by whoever implements Recorder in the jail.
+// data, time by killing the child. An image of another form is not recorded: a Program is wasm, and so is a Map.
 //
 // Errors are *Fault: one of a few reasons, and of a mistake the author's file and line as the SDK reports them, cut to printable ASCII
 // and Chinese text. Equal images give equal bytes.
