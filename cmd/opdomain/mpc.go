@@ -51,7 +51,7 @@ what opens goes through the egress gate, and what the gate would put before revi
 has no table and gives them to the gate. An owner who sees what is released can work out from it who of its own people is in the other table, in
 small groups, or where it chose values or groups to that end: that is for the reviewers.
 It is compared with the plain computation of the generated tables.`
-	demo.Flags().IntVar(&o.people, "people", 900, "people of the generated tables, 200 to 900")
+	demo.Flags().IntVar(&o.people, "people", 900, fmt.Sprintf("people of the generated tables, %d to 900", demoLeast))
 	demo.Flags().Uint64Var(&o.seed, "seed", 1, "seed of the generated tables")
 	demo.Flags().StringVar(&o.keep, "keep", "", "leave plan, question, tables, results and certificate in this new folder")
 	return group("mpc", "Compute with others over shares (多方安全计算)", demo, party)
@@ -153,8 +153,8 @@ func demoTables(loans, subsidies string, people int, seed uint64) error {
 }
 
 func (a *app) mpcDemo(ctx context.Context, o mpcDemo) error {
-	if o.people < 200 || o.people > 900 {
-		return &sandbox.Error{Op: "mpc demo", Kind: sandbox.Invalid, Object: "--people", Detail: "200 to 900"}
+	if o.people < demoLeast || o.people > 900 {
+		return &sandbox.Error{Op: "mpc demo", Kind: sandbox.Invalid, Object: "--people", Detail: fmt.Sprintf("%d to 900", demoLeast)}
 	}
 	dir := o.keep
 	if dir == "" {
@@ -231,6 +231,9 @@ func (d *demoRun) write(name string, b []byte) error { return os.WriteFile(d.pat
 
 // demoRoles are the parties in the order of the plan; the first two have tables.
 var demoRoles = []string{"bureau", "bank", "custodian"}
+
+// demoLeast people are enough for a trade to be shown.
+const demoLeast = 400
 
 // demoGate is the party that gives the outputs to the gate: neither owner of a table sees what the gate suppresses.
 const demoGate = "custodian"
