@@ -61,12 +61,13 @@ type Sum struct {
 	ledger   *he.Ledger
 	run      [32]byte
 
-	epoch uint64
 	plan  *he.Plan
 	gate  *he.Gate
 	stop  func()
-	ended bool // the epoch: opened or aborted
-	done  bool // the question is before reviewers, or withheld
+	ended bool          // the epoch: opened or aborted
+	owed  func(*change) // the end of an epoch that is not on record yet
+	read  bool          // a sum was: there is no other epoch
+	done  bool          // the question is before reviewers, or withheld
 }
 
 // BeginSum decides the question, charges and meters it like any other, and plans the first epoch. A refusal is the question's state, with every
@@ -125,16 +126,28 @@ func (n *Node) BeginSum(ctx context.Context, c api.Caller, order SumOrder) (*Sum
 	if err != nil {
 		return nil, api.Question{}, err
 	}
-	if s.ledger, err = he.OpenLedger(filepath.Join(n.cfg.Dir, "sums")); err != nil {
+	if s.ledger, err = n.sums.ledger(filepath.Join(n.cfg.Dir, "sums")); err != nil {
 		return nil, api.Question{}, err
 	}
-	if err := n.accept(ctx, c, sc, derived, f.Datasets, &q); err != nil {
-		return nil, api.Question{}, errors.Join(err, s.ledger.Close())
-	}
-	s.q, s.ended = q, true
 	s.run = sm.Sum(sm.Frame([]byte("opdomain sum"), []byte(n.desc.Domain), []byte(q.ID), q.canonical()))
-	if err := s.Again(ctx, order); err != nil {
-		_, gone := s.submitted(ctx, func(context.Context) gated { return gated{cause: "no engine, or no plan"} })
+	p, err := s.planned(ctx, order, 1)
+	if err != nil {
+		return nil, api.Question{}, err
+	}
+	// The engine comes first: where none starts, nothing is charged and nothing is on record.
+	engine, stop, posture, err := n.engines()
+	if err != nil {
+		return nil, api.Question{}, err
+	}
+	q.Sum = &sumRecord{Plan: plannedBody(q.ID, p, posture)}
+	if err := n.accept(ctx, c, sc, derived, f.Datasets, &q); err != nil {
+		stop()
+		return nil, api.Question{}, err
+	}
+	s.q = q
+	n.sums.begun(q.ID)
+	if err := s.start(ctx, p, engine, stop); err != nil {
+		_, gone := s.submitted(ctx, gated{cause: "the gate could not begin its epoch"})
 		return nil, api.Question{}, errors.Join(err, gone)
 	}
 	return s, n.seen(s.q, at), nil
@@ -184,50 +197,96 @@ func (s *Sum) planned(ctx context.Context, o SumOrder, epoch uint64) (*he.Plan, 
 	return p, nil
 }
 
-// Again plans the next epoch with who is left, in a new engine; the one before must have ended without a result.
+// Again plans the next epoch with who is left, in a new engine; the one before must have ended without a result. Where the question would no
+// longer be allowed, it is withheld: Denied.
 func (s *Sum) Again(ctx context.Context, o SumOrder) error {
-	if s.done || !s.ended {
+	s.n.asking.Lock()
+	defer s.n.asking.Unlock()
+	if s.done || s.read || !s.ended {
 		return &sandbox.Error{Op: "sum", Kind: sandbox.Conflict, Object: string(s.q.ID), Detail: "a new epoch follows one that was aborted"}
 	}
+	if err := s.rights(ctx); err != nil {
+		_, gone := s.submitted(ctx, gated{cause: err.Error()})
+		return errors.Join(err, gone)
+	}
+	if err := s.settle(ctx); err != nil {
+		return err
+	}
 	o.Spec, o.Keys = s.order.Spec, s.order.Keys
-	p, err := s.planned(ctx, o, s.epoch+1)
+	p, err := s.planned(ctx, o, s.q.Sum.Plan.Epoch+1)
 	if err != nil {
 		return err
 	}
 	if _, why := p.Check(); len(why) > 0 {
 		return &he.Refused{Reasons: why}
 	}
-	e, stop, posture, err := s.n.engines()
+	engine, stop, posture, err := s.n.engines()
 	if err != nil {
 		return err
 	}
-	gate, err := he.NewGate(he.Config{Plan: p, Engine: e, Sign: s.sign, Open: s.open, Ledger: s.ledger, Rand: s.n.cfg.Rand})
-	if err != nil {
+	body := plannedBody(s.q.ID, p, posture)
+	if err := s.record(ctx, attest.SumPlanned, body, &sumRecord{Plan: body}); err != nil {
 		stop()
 		return err
 	}
+	s.order = o
+	return s.start(ctx, p, engine, stop)
+}
+
+// start begins the epoch of a plan that is on record.
+func (s *Sum) start(ctx context.Context, p *he.Plan, e he.Engine, stop func()) (err error) {
+	s.plan, s.stop, s.ended = p, stop, false
+	if s.gate, err = he.NewGate(he.Config{Plan: p, Engine: e, Sign: s.sign, Open: s.open, Ledger: s.ledger, Rand: s.n.cfg.Rand}); err != nil {
+		s.gate = nil
+		return s.failed(ctx, err)
+	}
+	return nil
+}
+
+func plannedBody(q sandbox.QuestionID, p *he.Plan, posture [sm.Size]byte) attest.SumPlannedBody {
 	digest := p.Digest()
-	body := attest.SumPlannedBody{Question: s.q.ID, Plan: digest[:], Epoch: p.Epoch, Set: string(p.Set), Engine: posture[:]}
+	body := attest.SumPlannedBody{Question: q, Plan: digest[:], Epoch: p.Epoch, Set: string(p.Set), Engine: posture[:]}
 	for i, u := range p.Units {
 		body.Units = append(body.Units, u.ID)
 		if slices.Contains(p.Openers, i) {
 			body.Openers = append(body.Openers, u.ID)
 		}
 	}
-	if err := s.record(ctx, attest.SumPlanned, body); err != nil {
-		gate.Close()
-		stop()
-		return err
-	}
-	s.epoch, s.plan, s.gate, s.stop, s.ended = p.Epoch, p, gate, stop, false
-	return nil
+	return body
 }
 
-func (s *Sum) record(ctx context.Context, k attest.Kind, body any) error {
-	return s.n.change(context.WithoutCancel(ctx), domainIdentity, func(_ context.Context, tx *change) error {
-		tx.record(k, "question/"+string(s.q.ID), body, s.q.audiences()...)
-		return nil
+// record puts a step on record; next, where there is one, is how the question then stands.
+func (s *Sum) record(ctx context.Context, k attest.Kind, body any, next *sumRecord) error {
+	q := s.q
+	err := s.n.change(context.WithoutCancel(ctx), domainIdentity, func(ctx context.Context, tx *change) error {
+		tx.record(k, "question/"+string(q.ID), body, q.audiences()...)
+		if next == nil {
+			return nil
+		}
+		q.Sum = next
+		return s.n.saveQuestion(ctx, q)
 	})
+	if err == nil && next != nil {
+		s.q.Sum = next
+	}
+	return err
+}
+
+// settle puts an end of an epoch on record that could not be put there when it came.
+func (s *Sum) settle(ctx context.Context) error {
+	if s.owed == nil {
+		return nil
+	}
+	q := s.q
+	q.Sum = &sumRecord{Plan: q.Sum.Plan, Ended: true}
+	err := s.n.change(context.WithoutCancel(ctx), domainIdentity, func(ctx context.Context, tx *change) error {
+		s.owed(tx)
+		return s.n.saveQuestion(ctx, q)
+	})
+	if err == nil {
+		s.q.Sum, s.owed = q.Sum, nil
+	}
+	return err
 }
 
 // Plan is the epoch's plan, for the units to check each for itself.
@@ -261,10 +320,11 @@ func (s *Sum) failed(ctx context.Context, err error) error {
 		return err
 	}
 	s.ended = true
-	s.gate.Close()
+	if s.gate != nil {
+		s.gate.Close()
+	}
 	s.stop()
-	digest := s.plan.Digest()
-	body := attest.SumAbortedBody{Question: s.q.ID, Plan: digest[:], Kind: sandbox.KindOf(err), Stage: "gate", Rule: "the epoch goes on"}
+	body := attest.SumAbortedBody{Question: s.q.ID, Plan: s.q.Sum.Plan.Plan, Kind: sandbox.KindOf(err), Stage: "gate", Rule: "the epoch goes on"}
 	var a *he.Abort
 	if errors.As(err, &a) {
 		body.Stage, body.Member = a.Stage.String(), a.Member
@@ -276,20 +336,27 @@ func (s *Sum) failed(ctx context.Context, err error) error {
 			body.Rule = e.Detail // of the protocol: it holds no value
 		}
 	}
-	return errors.Join(err, s.record(ctx, attest.SumAborted, body))
+	s.owed = s.n.endedSum(s.q, attest.SumAborted, body)
+	return errors.Join(err, s.settle(ctx))
 }
 
 // Open takes the contributions and the openers' shares, puts the shares on record, reads the sum, and brings it before reviewers or withholds
-// it: from here on the asker sees how the question stands and no cause.
+// it: from here on the asker sees how the question stands and no cause. Nothing is read of a question that would no longer be allowed.
 func (s *Sum) Open(ctx context.Context, contributions, shares []*he.Message) (api.Question, error) {
+	s.n.asking.Lock()
+	defer s.n.asking.Unlock()
 	if s.done || s.ended {
 		return api.Question{}, &sandbox.Error{Op: "sum", Kind: sandbox.Conflict, Object: string(s.q.ID), Detail: "an epoch is opened once", Hint: "plan the next epoch with fresh ciphertexts"}
+	}
+	if err := s.rights(ctx); err != nil {
+		_ = s.failed(ctx, err) // what is not on record of it comes with the withholding
+		return s.submitted(ctx, gated{cause: err.Error()})
 	}
 	digest := s.plan.Digest()
 	result, err := s.gate.OpenChecked(ctx, contributions, shares, func(sum [sm.Size]byte, by []*he.Message) error {
 		for _, m := range by { // on record before anything is read
 			d := m.Digest()
-			if err := s.record(ctx, attest.SumShared, attest.SumSharedBody{Question: s.q.ID, Plan: digest[:], Unit: s.plan.Units[m.From].ID, Sum: sum[:], Message: d[:]}); err != nil {
+			if err := s.record(ctx, attest.SumShared, attest.SumSharedBody{Question: s.q.ID, Plan: digest[:], Unit: s.plan.Units[m.From].ID, Sum: sum[:], Message: d[:]}, nil); err != nil {
 				return err
 			}
 		}
@@ -298,39 +365,49 @@ func (s *Sum) Open(ctx context.Context, contributions, shares []*he.Message) (ap
 	if err != nil {
 		return api.Question{}, s.failed(ctx, err)
 	}
-	s.ended = true
+	s.ended, s.read = true, true
 	s.stop()
-	if err := s.record(ctx, attest.SumOpened, attest.SumOpenedBody{Question: s.q.ID, Plan: digest[:], Sum: result.Sum[:]}); err != nil {
-		return api.Question{}, err
-	}
-	return s.submit(ctx, func(context.Context) gated { return s.gated(result) })
+	s.owed = s.n.endedSum(s.q, attest.SumOpened, attest.SumOpenedBody{Question: s.q.ID, Plan: digest[:], Sum: result.Sum[:]})
+	return s.submitted(ctx, s.gated(result))
 }
 
 // GiveUp withholds the question after an abort: nobody plans another epoch.
 func (s *Sum) GiveUp(ctx context.Context, cause string) error {
+	s.n.asking.Lock()
+	defer s.n.asking.Unlock()
 	if s.done {
 		return nil
 	}
 	if !s.ended {
 		_ = s.failed(ctx, &sandbox.Error{Op: "sum", Kind: sandbox.Unavailable, Object: string(s.q.ID), Detail: "the epoch goes on"})
 	}
-	_, err := s.submit(ctx, func(context.Context) gated { return gated{cause: cause} })
+	_, err := s.submitted(ctx, gated{cause: cause})
 	return err
 }
 
-func (s *Sum) submit(ctx context.Context, gate func(context.Context) gated) (api.Question, error) {
-	s.n.asking.Lock()
-	defer s.n.asking.Unlock()
-	return s.submitted(ctx, gate)
-}
-
-// submitted is submit where the lock is held.
-func (s *Sum) submitted(ctx context.Context, gate func(context.Context) gated) (api.Question, error) {
-	s.done = true
-	err := s.n.outgoing(ctx, s.c, &s.q, nil, s.params, gate)
-	if err = errors.Join(err, s.ledger.Close()); err != nil {
+// submitted brings what was found before reviewers, or withholds it, with the end of the epoch if that is owed. It can be taken again where it
+// failed, by GiveUp. Expired where the asker was shut out: nothing is submitted. Callers hold asking.
+func (s *Sum) submitted(ctx context.Context, found gated) (api.Question, error) {
+	asker, err := s.n.known(ctx, s.q.Asker)
+	if err != nil {
 		return api.Question{}, err
 	}
+	if asker.revoked { // the author submits, also what is withheld: the evidence ends with the sum's end
+		if err := s.settle(ctx); err != nil {
+			return api.Question{}, err
+		}
+		s.done = true
+		s.n.sums.finished(s.q.ID)
+		return api.Question{}, &sandbox.Error{Op: "sum", Kind: sandbox.Expired, Object: string(s.q.ID), Detail: "who asked was revoked, and nobody else submits it"}
+	}
+	found.record = s.owed
+	q := s.q
+	q.Sum = &sumRecord{Plan: q.Sum.Plan, Ended: true}
+	if err := s.n.outgoing(ctx, s.c, &q, nil, s.params, func(context.Context) gated { return found }); err != nil {
+		return api.Question{}, err
+	}
+	s.q, s.owed, s.done = q, nil, true
+	s.n.sums.finished(q.ID)
 	return s.n.seen(s.q, s.n.now()), nil
 }
 

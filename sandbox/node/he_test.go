@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"path/filepath"
@@ -184,15 +185,7 @@ func TestSumFromDecisionToReview(t *testing.T) {
 		!slices.ContainsFunc(rec.Review.Flags, func(f egress.Flag) bool { return f.Rule == egress.FlagBounded }) || rec.Review.Uncertified == "" {
 		t.Errorf("what reviewers see lacks how it came about: %v", err)
 	}
-	var kinds []attest.Kind
-	for _, e := range o.events() {
-		if strings.HasPrefix(string(e.Kind), "sum.") {
-			kinds = append(kinds, e.Kind)
-		}
-	}
-	if want := []attest.Kind{attest.SumPlanned, attest.SumAborted, attest.SumPlanned, attest.SumShared, attest.SumShared, attest.SumOpened}; !slices.Equal(kinds, want) {
-		t.Errorf("on record: %v", kinds)
-	}
+	o.steps(attest.SumPlanned, attest.SumAborted, attest.SumPlanned, attest.SumShared, attest.SumShared, attest.SumOpened)
 	if _, _, err := o.n.BeginSum(ctx, o.operator.Caller, o.order(0, 1)); !errors.Is(err, sandbox.Conflict) {
 		t.Errorf("the same question again: %v", err)
 	}
@@ -246,6 +239,134 @@ func TestSumFaults(t *testing.T) {
 	few.Units[0] = "clinic-1"
 	if _, _, err := o.n.BeginSum(ctx, o.operator.Caller, few); !errors.Is(err, sandbox.Unavailable) {
 		t.Errorf("without a jail: %v", err)
+	}
+	if computing, err := o.n.docs.questions.List(ctx, listState(stateComputing)); err != nil || len(computing) > 0 {
+		t.Errorf("what never began is computing: %d %v", len(computing), err)
+	}
+	o.audit()
+}
+
+// TestSumCannotStart: where the gate cannot begin its epoch the question is withheld, and the evidence has plan and abort.
+func TestSumCannotStart(t *testing.T) {
+	o := newSumming(t)
+	l, err := o.n.sums.ledger(filepath.Join(o.n.cfg.Dir, "sums"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := o.n.BeginSum(t.Context(), o.operator.Caller, o.order(0, 1, 2)); !errors.Is(err, sandbox.Unavailable) {
+		t.Fatalf("%v", err)
+	}
+	o.steps(attest.SumPlanned, attest.SumAborted)
+	o.audit()
+}
+
+// TestSumRights: an asker, or who acts for a unit, that is shut out before the opening has nothing opened; another's sum goes on beside it.
+func TestSumRights(t *testing.T) {
+	ctx := t.Context()
+	for name, who := range map[string]sandbox.IdentityID{"asker": "operator", "unit": "clinic-2"} {
+		t.Run(name, func(t *testing.T) {
+			o := newSumming(t)
+			s := o.begun(o.order(0, 1, 2))
+			contributions := o.contributed(s)
+			shares := o.shares(contributions, 0, 1, 2)
+			if err := o.n.RevokeIdentity(ctx, o.agency.Caller, who, "left"); err != nil {
+				t.Fatal(err)
+			}
+			q, err := s.Open(ctx, contributions, shares)
+			rec, _, found := o.n.docs.questions.Get(ctx, string(s.q.ID))
+			if found != nil || !rec.Sum.Ended {
+				t.Fatalf("%v", found)
+			}
+			if name == "asker" {
+				if !errors.Is(err, sandbox.Expired) || rec.Review != nil {
+					t.Errorf("%v", err)
+				}
+			} else if err != nil || q.State == stateComputing || rec.Review.State != egress.Withheld || len(rec.Review.Digest) > 0 {
+				t.Errorf("%v %v", rec.Review, err)
+			}
+			if err := s.Again(ctx, o.order(0, 1, 2)); !errors.Is(err, sandbox.Conflict) {
+				t.Errorf("another epoch: %v", err)
+			}
+			o.steps(attest.SumPlanned, attest.SumAborted)
+			o.audit()
+		})
+	}
+	t.Run("again", func(t *testing.T) {
+		o := newSumming(t)
+		s := o.begun(o.order(0, 1, 2))
+		_ = s.Abort(ctx, he.Share, "clinic-3")
+		if err := o.n.RevokeIdentity(ctx, o.agency.Caller, "operator", "left"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Again(ctx, o.order(0, 1, 2)); !errors.Is(err, sandbox.Expired) || !s.done {
+			t.Errorf("%v", err)
+		}
+		o.steps(attest.SumPlanned, attest.SumAborted)
+		o.audit()
+	})
+}
+
+// opening is an engine that calls before each opening.
+type opening struct {
+	he.Engine
+	before func()
+}
+
+func (e opening) Do(ctx context.Context, op he.Op, args ...[]byte) ([][]byte, error) {
+	if op == he.OpOpen {
+		e.before()
+	}
+	return e.Engine.Do(ctx, op, args...)
+}
+
+// TestSumReadOnce: a sum that was read and could not be recorded has no other epoch; it is withheld when the record takes changes again. A
+// question begun beside it was not held up.
+func TestSumReadOnce(t *testing.T) {
+	o := newSumming(t)
+	ctx := t.Context()
+	o.n.cfg.Engines = func() (he.Engine, func(), [sm.Size]byte, error) {
+		return opening{he.NewLocal(rand.Reader), func() { o.n.admitting.Store(waits) }}, func() {}, sm.Sum([]byte("a test's own process")), nil
+	}
+	s := o.begun(o.order(0, 1, 2))
+	other := o.order(0, 1, 2)
+	other.Spec, other.Keys = asking("sc-x", []string{"kind"}, countOf), spec.Keys{"kind": {"x", "y"}}
+	beside := o.begun(other)
+	contributions := o.contributed(s)
+	if _, err := s.Open(ctx, contributions, o.shares(contributions, 0, 1, 2)); err == nil {
+		t.Fatal("opened without a record")
+	}
+	o.n.admitting.Store(admits)
+	if err := s.Again(ctx, o.order(0, 1, 2)); !errors.Is(err, sandbox.Conflict) {
+		t.Errorf("another epoch of what was read: %v", err)
+	}
+	if err := s.GiveUp(ctx, "not recorded"); err != nil {
+		t.Fatal(err)
+	}
+	rec, _, err := o.n.docs.questions.Get(ctx, string(s.q.ID))
+	if err != nil || rec.Review.State != egress.Withheld || !rec.Sum.Ended {
+		t.Errorf("%v %v", rec.Review, err)
+	}
+	o.steps(attest.SumPlanned, attest.SumPlanned, attest.SumShared, attest.SumShared, attest.SumShared, attest.SumOpened)
+	if err := beside.GiveUp(ctx, "the test ends"); err != nil {
+		t.Fatal(err)
+	}
+	o.audit()
+}
+
+// steps holds the record to these steps of sums.
+func (o *summing) steps(want ...attest.Kind) {
+	o.Helper()
+	var kinds []attest.Kind
+	for _, e := range o.events() {
+		if strings.HasPrefix(string(e.Kind), "sum.") {
+			kinds = append(kinds, e.Kind)
+		}
+	}
+	if !slices.Equal(kinds, want) {
+		o.Errorf("on record: %v", kinds)
 	}
 }
 

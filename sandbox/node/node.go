@@ -102,6 +102,7 @@ type Node struct {
 	viewKey  *keys.Key // of tokens and draws in views, by labels of their own
 	intake   *ingest.Intake
 	ledger   *egress.Ledger
+	sums     sums // over ciphertexts
 	// populations are the ledger's sealed entries; questionKey makes question ids.
 	populations *populations
 	questionKey []byte
@@ -402,6 +403,7 @@ func (n *Node) Close() error {
 	if n.store != nil {
 		errs = append(errs, n.tidy(context.Background()))
 	}
+	errs = append(errs, n.sums.close())
 	if n.evidence != nil {
 		errs = append(errs, n.evidence.Close())
 	}

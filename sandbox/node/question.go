@@ -59,6 +59,7 @@ type questionRecord struct {
 
 	Opaque *opaqueRecord `json:",omitempty"` // of an Opaque algorithm: which, over what, instead of a question
 	Shared *sharedRecord `json:",omitempty"` // what it is computed by over shares
+	Sum    *sumRecord    `json:",omitempty"` // what it is computed by over ciphertexts
 
 	First  *attest.Statement    `json:",omitempty"` // the round's first vote, until the second opens it
 	Ledger []sandbox.QuestionID `json:",omitempty"` // names of its entries in the ledger; none: of the time when its id was the one
@@ -66,7 +67,7 @@ type questionRecord struct {
 
 // entries are the names of what the ledger holds of a question. What was never before anybody has none.
 func (q *questionRecord) entries() []sandbox.QuestionID {
-	if len(q.Ledger) == 0 && q.Review != nil && len(q.Review.Digest) > 0 && q.Shared == nil { // of what opened of shares nobody has one
+	if len(q.Ledger) == 0 && q.Review != nil && len(q.Review.Digest) > 0 && q.Shared == nil && q.Sum == nil { // of what opened of shares or ciphertexts nobody has one
 		return []sandbox.QuestionID{q.ID}
 	}
 	return q.Ledger
@@ -359,6 +360,9 @@ func (n *Node) accept(ctx context.Context, c api.Caller, sc *grant.Scenario, d q
 		}
 		if err := n.recordDecision(tx, c, q); err != nil {
 			return err
+		}
+		if q.Sum != nil { // with the decision: of what is computing over ciphertexts a plan is always on record
+			tx.record(attest.SumPlanned, "question/"+string(q.ID), q.Sum.Plan, q.audiences()...)
 		}
 		if err := n.meter(ctx, tx, meter.AggregateQuestion, q.Party, q.Spec.Scenario, q.ID); err != nil {
 			return err
