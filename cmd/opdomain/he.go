@@ -130,7 +130,8 @@ const (
 	heFailed
 )
 
-// heUnit is a unit's process: it takes orders from the carrier on its input, and trusts none of them.
+// heUnit is a unit's process: it takes orders from the carrier on its input. Keys and plan it takes from the
+// carrier as they are, for a demo; every message of another party it checks for its plan and signature.
 func (a *app) heUnit(ctx context.Context, number, dir string) error {
 	n, err := strconv.Atoi(number)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -30,6 +31,7 @@ type heExplained struct {
 	People      int              `json:"people,omitempty"`      // that products are over, at most, by this explanation
 	Bytes       int              `json:"bytes,omitempty"`       // of a unit
 	Stops       []sandbox.Reason `json:"stops,omitempty"`
+	Refuses     string           `json:"gate_refuses,omitempty"` // what this domain's gate does not let out over ciphertexts, although the arithmetic runs
 }
 
 // heExplainCommand says of each question of a built program whether ciphertexts do it, and which operator stops it otherwise.
@@ -72,7 +74,8 @@ func (a *app) heExplainCommand() *cobra.Command {
 		return nil
 	})
 	c.Long = `The algorithm is what algo build left in DIR; its catalogue is made of its declarations, as for algo check. A question runs on ciphertexts when
-every operator of it does: what a row says by itself is taken at its unit, totals are added under encryption.`
+every operator of it does: what a row says by itself is taken at its unit, totals are added under encryption. What the
+domain's gate would not let out all the same is said beside it.`
 	c.Flags().IntVar(&units, "units", 5, "source units that contribute")
 	return c
 }
@@ -87,7 +90,7 @@ func heExplain(d query.Derivation, units int) (heExplained, error) {
 	}
 	for _, s := range he.Sets() {
 		if s.Name == he.SumSet {
-			x := heExplained{Runs: true, Set: s.Name, Groups: len(q.Layout.Cells), Values: q.Layout.Values(units)}
+			x := heExplained{Runs: true, Set: s.Name, Groups: len(q.Layout.Cells), Values: q.Layout.Values(units), Refuses: heRefuses(d)}
 			if x.Ciphertexts = s.Ciphertexts(x.Values); x.Ciphertexts > he.MaxCiphertexts {
 				return heExplained{Stops: []sandbox.Reason{{Code: "he.size", Rule: fmt.Sprintf("stopped by its size: a unit sends at most %d ciphertexts, not %d", he.MaxCiphertexts, x.Ciphertexts), Change: "fewer groups, measures or units"}}}, nil
 			}
@@ -105,7 +108,25 @@ func heExplainJoined(d query.Derivation) heExplained {
 	if len(why) > 0 {
 		return heExplained{Stops: why}
 	}
-	return heExplained{Runs: true, Set: he.ProductSet, Groups: len(j.Labels), Products: len(j.Layout.Products.Terms), People: people}
+	return heExplained{Runs: true, Refuses: "joins of two units' columns", Set: he.ProductSet, Groups: len(j.Labels), Products: len(j.Layout.Products.Terms), People: people}
+}
+
+// heRefuses names what a domain's gate has no bounds for: it refuses these before anything is charged.
+func heRefuses(d query.Derivation) string {
+	var out []string
+	for _, m := range d.Spec.Measures {
+		switch m.Func {
+		case sandbox.Count, sandbox.Sum, sandbox.Mean, sandbox.Histogram, sandbox.Dot:
+		default:
+			if !slices.Contains(out, string(m.Func)) {
+				out = append(out, string(m.Func))
+			}
+		}
+	}
+	if len(d.Holdings()) > 0 {
+		out = append(out, "datasets that name holdings")
+	}
+	return strings.Join(out, ", ")
 }
 
 func printHE(w io.Writer, units int, all []heExplained) {
@@ -113,9 +134,12 @@ func printHE(w io.Writer, units int, all []heExplained) {
 		fmt.Fprintf(w, "question %d 查询, of %s:\n  %s\n", i+1, x.Table, strings.ReplaceAll(strings.TrimSpace(x.Question), "\n", "\n  "))
 		switch {
 		case x.Products > 0:
-			fmt.Fprintf(w, "runs on ciphertexts 可密态计算: %d groups, %d products of two units' columns over up to %d people on an agreed list, with %s\n", x.Groups, x.Products, x.People, x.Set)
+			fmt.Fprintf(w, "arithmetic runs on ciphertexts 可密态计算: %d groups, %d products of two units' columns over up to %d people on an agreed list, with %s\n", x.Groups, x.Products, x.People, x.Set)
 		case x.Runs:
-			fmt.Fprintf(w, "runs on ciphertexts 可密态计算: %d groups, %d values of %d units in %d ciphertexts of %s, %d kB a unit\n", x.Groups, x.Values, units, x.Ciphertexts, x.Set, x.Bytes/1000)
+			fmt.Fprintf(w, "arithmetic runs on ciphertexts 可密态计算: %d groups, %d values of %d units in %d ciphertexts of %s, %d kB a unit\n", x.Groups, x.Values, units, x.Ciphertexts, x.Set, x.Bytes/1000)
+		}
+		if x.Refuses != "" {
+			fmt.Fprintf(w, "this domain's gate refuses 本域闸口不予: %s\n  instead 替代方式: the mpc engine\n", x.Refuses)
 		}
 		for _, s := range x.Stops {
 			at := ""

@@ -62,6 +62,12 @@
 // algorithms cover everything around the lattice: signatures, seals, digests; the common reference polynomial is expanded with BLAKE2b
 // from an SM3 digest of the plan, the second half of an asker's ciphertext with SM4 from a seed that is sent in its place.
 //
+// # What a domain runs
+//
+// A domain's node runs sums of one dataset's rows (counts, sums, means, histograms, dot products; its gate refuses the rest over ciphertexts). Products
+// and spec.CompileJoined, Score, ScoreOne and Joint are a library, with demos: no node leads to them, they take any model that passes its
+// check, and nothing ties a model or an asker to a grant. Whoever calls them answers for both.
+//
 // # The adapter's process
 //
 // All lattice arithmetic is behind Engine: Local runs in this process, Child in one of its own, which holds the key parts and is all that a

@@ -507,7 +507,7 @@ func TestOpenRefusals(t *testing.T) {
 	}
 }
 
-// TestMixedKeys gives a unit another share than the one committed to, and a key the last to speak would know alone.
+// TestMixedKeys gives a unit another share than the one committed to: so a key that the last to speak would know alone is found before it is used.
 func TestMixedKeys(t *testing.T) {
 	c, ctx := newCast(t, 3), context.Background()
 	p := c.plan(1, 2, []int{0, 1}, countOnly())

@@ -34,7 +34,7 @@ type BoundedCell struct {
 
 // BoundedAnswer (界限统计结果) is what the gate read of a sum of ciphertexts. Units do not compare their people, so that of a cell there are bounds only:
 // distinct people at least the most that a unit has, the largest contribution at most the units' largest together. Cells are sorted by
-// Labels and are all that the question has, whether or not anybody is in them.
+// Labels and are those that somebody has a row in.
 type BoundedAnswer struct {
 	Dimensions []string
 	LabelUnits []string

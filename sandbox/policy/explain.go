@@ -49,7 +49,8 @@ func (f *Facts) trainer(c sandbox.Class, d query.Derivation) query.ExplainedEngi
 }
 
 // Choose says how the answer to a derived question of class A would be computed: by the domain engine where hosting, district and the
-// grade of every column let it open them, otherwise on ciphertexts where nothing stops it there, or on shares.
+// grade of every column let it open them, otherwise on ciphertexts where no operator stops it there, or on shares. A gate may refuse over ciphertexts what
+// arithmetic allows: this names the engine and is no decision.
 func (f *Facts) Choose(d query.Derivation) query.ExplainedEngine {
 	g := *f
 	g.Engine = sandbox.Domain

@@ -63,7 +63,7 @@ func Compile(d query.Derivation, keys Keys) (*Question, []sandbox.Reason) {
 	}
 	c.stops(keys)
 	if len(d.Inputs) > 1 {
-		c.refuse("he.join", string(d.Inputs[1].Dataset), "stopped by join: each unit's rows are added up by themselves", "have two units hold an input each, see CompileJoined; or mpc would do")
+		c.refuse("he.join", string(d.Inputs[1].Dataset), "stopped by join: each unit's rows are added up by themselves", "have the mpc engine join them")
 	}
 	c.q.side.dataset, c.q.side.described = d.Inputs[0].Dataset, &d.Inputs[0].Described
 	for _, f := range d.Spec.Filters {

@@ -9,8 +9,8 @@ import (
 	"github.com/opdomain/opdomain/sandbox/columnar"
 )
 
-// List (对齐名册) is the agreed list of people: who stands at which place. Both units have the same one; its digest belongs into the run that the plan
-// names.
+// List (对齐名册) is the agreed list of people: who stands at which place. Both units have the same one; whoever makes the plan is to put
+// its digest into the plan's Run; nothing here checks that.
 type List map[sandbox.Pseudonym]int
 
 // Columns names what of the dataset the reader of a side's holder gives.
