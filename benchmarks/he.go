@@ -11,7 +11,8 @@ import (
 	"github.com/opdomain/opdomain/mpc/he/bare"
 )
 
-const heHeader = "| homomorphic encryption, one core | CPU-ms | rate | size |\n|---|---:|---:|---:|"
+const heHeader = "\n### Homomorphic encryption, one core\n\nGoals: in sum-13 a column sum of 3.5 M values/s and a share in 3 ms; 15,000 customers/s in batches, one in 50 ms, error 0.002. Lines of the library alone\n" +
+	"are without codec and checks, its shares without flooding that floods, its scores not circuit-private.\n\n| what | CPU-ms | rate | size |\n|---|---:|---:|---:|"
 
 // heLines measures sums and scoring in this process, through the adapter's own codec: what a unit, a carrier, an opener, an asker and the
 // domain each do, each beside the library alone in the same parameters, without codec and checks. Rates are by processor time.
