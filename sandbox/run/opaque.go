@@ -3,14 +3,17 @@ package run
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
+	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/algo/opaque"
 	"github.com/opdomain/opdomain/sandbox/catalog"
@@ -95,7 +98,7 @@ func Opaque(ctx context.Context, mem memory.Allocator, v *vault.Vault, o Opaquin
 		if o.Order == [32]byte{} { // everybody knows it
 			return out, &sandbox.Error{Op: "run: opaque", Kind: sandbox.Invalid, Object: "order", Detail: "a k-anonymous view has rows in an order that is secret"}
 		}
-		w.Shuffle(o.Order)
+		w.Shuffle((&draws{key: o.Order}).below)
 	}
 	var given [2][]byte
 	for i := range given {
@@ -362,4 +365,31 @@ func (o *Opaquing) Each(ctx context.Context, mem memory.Allocator, v *vault.Vaul
 		}
 		return nil
 	})
+}
+
+// draws are numbers that follow from a key: HMAC-SM3 of a counter.
+type draws struct {
+	key   [32]byte
+	count uint64
+	left  []byte
+}
+
+func (d *draws) next() uint64 {
+	if len(d.left) == 0 {
+		block := sm.HMAC(d.key[:], binary.BigEndian.AppendUint64(nil, d.count))
+		d.count++
+		d.left = block[:]
+	}
+	v := binary.BigEndian.Uint64(d.left)
+	d.left = d.left[8:]
+	return v
+}
+
+// below draws evenly: what is over the largest multiple of n is drawn again.
+func (d *draws) below(n uint64) uint64 {
+	for most := math.MaxUint64 - math.MaxUint64%n; ; {
+		if v := d.next(); v < most {
+			return v % n
+		}
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"io"
 	"math"
-	"math/rand/v2"
 	"unsafe"
 )
 
@@ -260,12 +259,12 @@ func (w *Writer) Subjects() int { return w.people }
 // Rows counts them.
 func (w *Writer) Rows() int { return w.rows }
 
-// Shuffle brings the rows, in place, into an order that seed alone gives, and numbers texts anew as they come: neither tells in which order rows were written.
-// The host keeps the seed to itself: whoever has it turns the order back. It is for a view that is not linked, once, when all rows are there.
-func (w *Writer) Shuffle(seed [32]byte) {
-	r := rand.New(rand.NewChaCha8(seed))
+// Shuffle brings the rows, in place, into an order that below alone gives, which draws evenly from 0 up to n without it, and numbers texts anew as they come:
+// neither tells in which order rows were written. The host keeps what it draws from to itself: whoever has it turns the order back. It is for a view
+// that is not linked, once, when all rows are there.
+func (w *Writer) Shuffle(below func(n uint64) uint64) {
 	for i := w.rows - 1; i > 0; i-- {
-		k := r.IntN(i + 1)
+		k := int(below(uint64(i) + 1))
 		for c := range w.columns {
 			w.columns[c].swap(i, k)
 		}
