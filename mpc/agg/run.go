@@ -57,7 +57,7 @@ func Run(e *share.Engine, q Question, me int, rows []Row) (map[string]share.Vec,
 	zero := e.ZeroWords(n * groups)
 	in := e.EQ(share.JoinWords(at...), zero)
 	member := e.Vec(in)
-	total := e.Dot(repeat(member, 3), share.Concat(repeat(amount, groups), repeat(count, groups), repeat(last, groups)), n)
+	total := e.Dot(share.Repeat(member, 3), share.Concat(share.Repeat(amount, groups), share.Repeat(count, groups), share.Repeat(last, groups)), n)
 	sum, rowCount, people := total.Slice(0, groups), total.Slice(groups, 2*groups), total.Slice(2*groups, 3*groups)
 
 	// The two largest contributions of each group, as a tournament: a pair of rows leaves its two largest.
@@ -69,63 +69,21 @@ func Run(e *share.Engine, q Question, me int, rows []Row) (map[string]share.Vec,
 	first := e.Select(in, share.JoinWords(all...), zero)
 	second := zero
 	for width := n; width > 1; width = (width + 1) / 2 {
-		first, second = halve(e, first, second, groups, width)
+		first, second = e.Halve(first, second, groups, width)
 	}
 	top := e.Integers(share.JoinWords(first, second))
 	top1, top2 := top.Slice(0, groups), top.Slice(groups, 2*groups)
 
-	few := e.Less(people, constant(e, groups, q.Rules.MinSubjects))
+	few := e.Less(people, e.Constant(groups, q.Rules.MinSubjects))
 	dominated := e.Less(e.Scale(sum, uint64(q.Rules.MaxShare)), e.Scale(top1, 100))
 	derivable := e.Less(e.Scale(e.Sub(sum, e.Add(top1, top2)), 100), e.Scale(top1, uint64(q.Rules.P)))
-	one := constant(e, groups, 1)
+	one := e.Constant(groups, 1)
 	shown := e.Mul(e.Mul(e.Sub(one, few), e.Sub(one, dominated)), e.Sub(one, derivable))
-	masked := e.Mul(repeat(shown, 3), share.Concat(people, rowCount, sum))
+	masked := e.Mul(share.Repeat(shown, 3), share.Concat(people, rowCount, sum))
 	if err := e.Err(); err != nil {
 		return nil, err
 	}
 	return map[string]share.Vec{OutShown: shown, OutPeople: masked.Slice(0, groups), OutRows: masked.Slice(groups, 2*groups), OutSum: masked.Slice(2*groups, 3*groups)}, nil
-}
-
-// halve lets the first half of each group's rows play the second; an odd row goes on unplayed.
-func halve(e *share.Engine, first, second share.Words, groups, width int) (share.Words, share.Words) {
-	pairs := width / 2
-	var a1, a2, b1, b2 []share.Words
-	for g := range groups {
-		lo := g * width
-		a1, a2 = append(a1, first.Slice(lo, lo+pairs)), append(a2, second.Slice(lo, lo+pairs))
-		b1, b2 = append(b1, first.Slice(lo+pairs, lo+2*pairs)), append(b2, second.Slice(lo+pairs, lo+2*pairs))
-	}
-	xa, xb, ya, yb := share.JoinWords(a1...), share.JoinWords(a2...), share.JoinWords(b1...), share.JoinWords(b2...)
-	less := e.LT(xa, ya)
-	high, low := e.Select(less, ya, xa), e.Select(less, xa, ya)
-	rest := e.Select(less, yb, xb) // the winner's second
-	next := e.Select(e.LT(low, rest), rest, low)
-	if width%2 == 0 {
-		return high, next
-	}
-	var h, s []share.Words
-	for g := range groups {
-		odd := (g+1)*width - 1
-		h = append(h, high.Slice(g*pairs, (g+1)*pairs), first.Slice(odd, odd+1))
-		s = append(s, next.Slice(g*pairs, (g+1)*pairs), second.Slice(odd, odd+1))
-	}
-	return share.JoinWords(h...), share.JoinWords(s...)
-}
-
-func repeat(v share.Vec, times int) share.Vec {
-	all := make([]share.Vec, times)
-	for i := range all {
-		all[i] = v
-	}
-	return share.Concat(all...)
-}
-
-func constant(e *share.Engine, n, value int) share.Vec {
-	v := make([]uint64, n)
-	for i := range v {
-		v[i] = uint64(value)
-	}
-	return e.Public(v)
 }
 
 // Read makes groups of the opened outputs.

@@ -33,7 +33,7 @@ func (l *Line) Run(e *share.Engine, me int, own Own, pushed Pushed) (map[string]
 	values := x.values(c)
 	listed := x.listed(c, values, shown)
 	keep := e.Mul(shown, listed)
-	masked := e.Mul(repeat(keep, len(values)), share.Concat(values...))
+	masked := e.Mul(share.Repeat(keep, len(values)), share.Concat(values...))
 	if err := e.Err(); err != nil {
 		return nil, err
 	}

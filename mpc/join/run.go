@@ -75,7 +75,7 @@ func (q Question) look(e *share.Engine, mine Side, own folded) (code, last share
 			values[i] = e.Scan(values[i], same)
 		}
 	}
-	last = e.Sub(constant(e, n, 1), share.Concat(same.Slice(1, n), e.Public([]uint64{0})))
+	last = e.Sub(e.Constant(n, 1), share.Concat(same.Slice(1, n), e.Public([]uint64{0})))
 	return e.Add(e.Scale(sorted.Vecs[0], uint64(len(q.Right.Groups)+1)), kind), last, values
 }
 
@@ -92,7 +92,7 @@ func (q Question) members(e *share.Engine, code, last share.Vec) (in, all share.
 	}
 	in = e.Vec(e.EQ(share.JoinWords(at...), e.ZeroWords(n*q.parts())))
 	all = sums(e, in.Slice(0, n*kinds), n)
-	rest := e.Mul(in.Slice(0, n*kinds), repeat(last, kinds))
+	rest := e.Mul(in.Slice(0, n*kinds), share.Repeat(last, kinds))
 	return share.Concat(rest, in.Slice(n*kinds, in.Len())), all
 }
 
@@ -100,20 +100,20 @@ func (q Question) members(e *share.Engine, code, last share.Vec) (in, all share.
 func (q Question) decide(e *share.Engine, in, kinds share.Vec, n int, values []share.Vec) (map[string]share.Vec, error) {
 	parts, measures := q.parts(), len(q.Measures)
 	people := sums(e, in, n)
-	one := constant(e, parts, 1)
-	least := constant(e, parts, q.Rules.MinSubjects)
+	one := e.Constant(parts, 1)
+	least := e.Constant(parts, q.Rules.MinSubjects)
 	bad := []share.Vec{e.Less(people, least)}
 	numbers := []share.Vec{people}
 	if measures > 0 {
 		var each []share.Vec
 		for _, v := range values {
-			each = append(each, repeat(v, parts))
+			each = append(each, share.Repeat(v, parts))
 		}
-		adds := e.Mul(repeat(in, measures), share.Concat(each...)) // by measure, part and row
+		adds := e.Mul(share.Repeat(in, measures), share.Concat(each...)) // by measure, part and row
 		sum := sums(e, adds, n)
 		// Who adds something: one that is not zero.
 		word := e.Bits(adds)
-		some := e.Sub(constant(e, n*parts*measures, 1), e.Vec(e.EQ(word, e.ZeroWords(word.Len()))))
+		some := e.Sub(e.Constant(n*parts*measures, 1), e.Vec(e.EQ(word, e.ZeroWords(word.Len()))))
 		counts := sums(e, some, n)
 		first, second := largest(e, word, parts*measures, n)
 		for m, x := range q.Measures {
@@ -146,7 +146,7 @@ func (q Question) decide(e *share.Engine, in, kinds share.Vec, n int, values []s
 	for i := range numbers {
 		numbers[i] = q.asked(numbers[i])
 	}
-	masked := e.Mul(repeat(shown, measures+1), share.Concat(numbers...))
+	masked := e.Mul(share.Repeat(shown, measures+1), share.Concat(numbers...))
 	cells := q.cells()
 	out := map[string]share.Vec{OutShown: shown, OutPeople: masked.Slice(0, cells)}
 	if measures > 0 {
@@ -159,7 +159,7 @@ func (q Question) decide(e *share.Engine, in, kinds share.Vec, n int, values []s
 // has so do those who are left over. A cell that nobody is in has no number to show.
 func (q Question) shown(e *share.Engine, pass, empty, kinds share.Vec) share.Vec {
 	k, groups := len(q.Right.Groups), len(q.Left.Groups)
-	none := constant(e, k, 1)
+	none := e.Constant(k, 1)
 	rest := e.Add(pass.Slice(0, k), e.Less(kinds, none)) // who passes is somebody
 	fine := e.Add(pass.Slice(k, pass.Len()), empty.Slice(k, empty.Len()))
 	column := func(v share.Vec, c int) share.Vec {
@@ -174,16 +174,16 @@ func (q Question) shown(e *share.Engine, pass, empty, kinds share.Vec) share.Vec
 		line, nobody = e.Mul(line, column(fine, c)), e.Add(nobody, column(empty.Slice(k, empty.Len()), c))
 	}
 	for c := range k {
-		line = e.Mul(line, repeat(rest.Slice(c, c+1), groups))
+		line = e.Mul(line, share.Repeat(rest.Slice(c, c+1), groups))
 	}
 	// Who of a group is all in one part is known to have it.
-	line = e.Mul(line, e.Less(nobody, constant(e, groups, k)))
+	line = e.Mul(line, e.Less(nobody, e.Constant(groups, k)))
 	var out []share.Vec
 	for c := range q.cells() {
 		l := c / q.kinds()
 		out = append(out, line.Slice(l, l+1))
 	}
-	some := e.Sub(constant(e, q.cells(), 1), q.asked(empty))
+	some := e.Sub(e.Constant(q.cells(), 1), q.asked(empty))
 	return e.Mul(share.Concat(out...), some)
 }
 
@@ -233,50 +233,8 @@ func sums(e *share.Engine, v share.Vec, n int) share.Vec {
 func largest(e *share.Engine, v share.Words, stretches, n int) (first, second share.Vec) {
 	one, two := v, e.ZeroWords(v.Len())
 	for width := n; width > 1; width = (width + 1) / 2 {
-		one, two = halve(e, one, two, stretches, width)
+		one, two = e.Halve(one, two, stretches, width)
 	}
 	top := e.Integers(share.JoinWords(one, two))
 	return top.Slice(0, stretches), top.Slice(stretches, 2*stretches)
-}
-
-// halve lets the first half of each stretch play the second; an odd row goes on unplayed.
-func halve(e *share.Engine, first, second share.Words, stretches, width int) (share.Words, share.Words) {
-	pairs := width / 2
-	var a1, a2, b1, b2 []share.Words
-	for g := range stretches {
-		lo := g * width
-		a1, a2 = append(a1, first.Slice(lo, lo+pairs)), append(a2, second.Slice(lo, lo+pairs))
-		b1, b2 = append(b1, first.Slice(lo+pairs, lo+2*pairs)), append(b2, second.Slice(lo+pairs, lo+2*pairs))
-	}
-	xa, xb, ya, yb := share.JoinWords(a1...), share.JoinWords(a2...), share.JoinWords(b1...), share.JoinWords(b2...)
-	less := e.LT(xa, ya)
-	high, low := e.Select(less, ya, xa), e.Select(less, xa, ya)
-	rest := e.Select(less, yb, xb) // the winner's second
-	next := e.Select(e.LT(low, rest), rest, low)
-	if width%2 == 0 {
-		return high, next
-	}
-	var h, s []share.Words
-	for g := range stretches {
-		odd := (g+1)*width - 1
-		h = append(h, high.Slice(g*pairs, (g+1)*pairs), first.Slice(odd, odd+1))
-		s = append(s, next.Slice(g*pairs, (g+1)*pairs), second.Slice(odd, odd+1))
-	}
-	return share.JoinWords(h...), share.JoinWords(s...)
-}
-
-func repeat(v share.Vec, times int) share.Vec {
-	all := make([]share.Vec, times)
-	for i := range all {
-		all[i] = v
-	}
-	return share.Concat(all...)
-}
-
-func constant(e *share.Engine, n, value int) share.Vec {
-	v := make([]uint64, n)
-	for i := range v {
-		v[i] = uint64(value)
-	}
-	return e.Public(v)
 }
