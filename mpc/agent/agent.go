@@ -62,6 +62,9 @@ const usage = `usage:
   opdomain-party run --keys DIR --passphrase-file F --plan F --question F --party ID --approval F --listen ADDR --address A --address B --address C
       --joined DIR --out F --certificate F [--table F --subject-key F [--ledger DIR --ledger-key F [--quota N]]], the ledger of a join alone
       of an inquiry instead of --table: --source DATASET=FILE or DATASET=vault:DIR … [--vault-keys DIR --vault-passphrase-file F]
+      and where a unit pushed shares of its rows: --pushed F
+  opdomain-party card --keys DIR --passphrase-file F --party ID --out F
+  opdomain-party push --keys DIR --passphrase-file F --plan F --question F --source DATASET=FILE --subject-key F --card F --card F --card F --out DIR
   opdomain-party explain --question F
   opdomain-party verify --certificate F --at TIME
 
@@ -70,11 +73,11 @@ exit status: 0 done, 1 failed or aborted, 2 wrong usage, 3 refused before a link
 
 // flags are all flags of all verbs.
 type flags struct {
-	keys, passphrase, draft, question, plan, party, approval, listen, joined, out, certificate, table, subjectKey, at, ledger, ledgerKey string
-	vaultKeys, vaultPassphrase                                                                                                           string
-	sources                                                                                                                              list
-	addresses                                                                                                                            list
-	days, quota                                                                                                                          int
+	keys, passphrase, draft, question, plan, party, approval, listen, joined, out, certificate, table, subjectKey, at, ledger, ledgerKey, pushed string
+	vaultKeys, vaultPassphrase                                                                                                                   string
+	sources                                                                                                                                      list
+	addresses, cards                                                                                                                             list
+	days, quota                                                                                                                                  int
 }
 
 type list []string
@@ -96,6 +99,8 @@ func (a *Agent) Main(ctx context.Context, args []string) int {
 		"run":     {a.run, []string{"keys", "passphrase-file", "plan", "question", "party", "approval", "listen", "address", "joined", "out", "certificate"}},
 		"verify":  {a.verify, []string{"certificate", "at"}},
 		"explain": {a.explain, []string{"question"}},
+		"card":    {a.card, []string{"keys", "passphrase-file", "party", "out"}},
+		"push":    {a.push, []string{"keys", "passphrase-file", "plan", "question", "source", "subject-key", "card", "out"}},
 	}
 	if len(args) > 0 && (args[0] == "--help" || args[0] == "help" || args[0] == "-h") {
 		fmt.Fprint(a.Out, usage)
@@ -107,18 +112,19 @@ func (a *Agent) Main(ctx context.Context, args []string) int {
 	}
 	v, ok := verbs[verb]
 	if !ok {
-		return a.end(&sandbox.Error{Op: "party", Kind: sandbox.Invalid, Object: "verb", Detail: "key, plan, approve, run, verify or explain", Hint: "opdomain-party --help", Err: errUsage})
+		return a.end(&sandbox.Error{Op: "party", Kind: sandbox.Invalid, Object: "verb", Detail: "key, plan, approve, run, verify, explain, card or push", Hint: "opdomain-party --help", Err: errUsage})
 	}
 	var f flags
 	set := flag.NewFlagSet("opdomain-party "+verb, flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	for name, at := range map[string]*string{"keys": &f.keys, "passphrase-file": &f.passphrase, "draft": &f.draft, "question": &f.question, "plan": &f.plan, "party": &f.party,
 		"approval": &f.approval, "listen": &f.listen, "joined": &f.joined, "out": &f.out, "certificate": &f.certificate, "table": &f.table, "subject-key": &f.subjectKey, "at": &f.at,
-		"ledger": &f.ledger, "ledger-key": &f.ledgerKey, "vault-keys": &f.vaultKeys, "vault-passphrase-file": &f.vaultPassphrase} {
+		"ledger": &f.ledger, "ledger-key": &f.ledgerKey, "vault-keys": &f.vaultKeys, "vault-passphrase-file": &f.vaultPassphrase, "pushed": &f.pushed} {
 		set.StringVar(at, name, "", "")
 	}
 	set.Var(&f.addresses, "address", "")
 	set.Var(&f.sources, "source", "")
+	set.Var(&f.cards, "card", "")
 	set.IntVar(&f.days, "days", 0, "")
 	set.IntVar(&f.quota, "quota", 0, "")
 	if err := set.Parse(args[1:]); err != nil {
@@ -411,6 +417,9 @@ func (a *Agent) run(ctx context.Context, f *flags) error {
 		return err
 	}
 	defer v.Close()
+	if err := a.adopt(f, q, p, v.DecryptKey()); err != nil {
+		return err
+	}
 	for _, path := range []string{f.out, f.certificate} {
 		if _, err := os.Lstat(path); err == nil {
 			return &sandbox.Error{Op: "party run", Kind: sandbox.Conflict, Object: path, Detail: "it exists", Hint: "name a new file"}

@@ -8,6 +8,8 @@
 //	run      take part, once, in a plan the owner signed for
 //	verify   check a certificate offline
 //	explain  say whether a question of the columnar engine runs over shares, what its plan says and what parties learn, or why not
+//	card     sign a party's sealing key, for units that push shares to it
+//	push     as a unit that is no party: split the rows that a question needs into shares, seal to each party what is its own
 //
 // Files: plan and question are JSON; a table is CSV with the columns group, subject, amount: a label of the question, any identifier of a
 // person, a whole number in the smallest unit. Identifiers become pseudonyms by HMAC-SM3 under the owners' key for the job (a file of 64 hex
@@ -21,6 +23,11 @@
 // the described columns, or the folder of a sealed vault, its own or a domain's, under its folder of keys; nobody else has the folder open
 // meanwhile. Only the columns that the question needs are opened, and the one that identifies people, whose values become pseudonyms of 16
 // bytes under a key of the plan.
+//
+// A unit that is no party pushes (推送份额): it splits its rows for one plan, signs the split, and seals to each party the parts that are its own; no
+// party ever has a row, and two together have all. The question names the unit's key, so that owners approve whose rows they are; a
+// party refuses a push for another plan, of another key or with a part that is not as signed, and all three compare their copies before
+// anything is computed. A push is of one plan, and a plan is joined once.
 //
 // Outputs are the parties', or one's where the plan names a recipient: what leaves to anybody else goes through the domain's gate and reviewers. Exit statuses: 0 done, 1 failed or
 // aborted, 2 wrong usage, 3 refused before a link was made.

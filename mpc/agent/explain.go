@@ -20,6 +20,7 @@ type Explained struct {
 	Rows      int              `json:"rows,omitempty"`      // of the scanned input, at most
 	Outputs   map[string]int   `json:"outputs,omitempty"`   // names and rows
 	Inputs    []agg.Held       `json:"inputs,omitempty"`    // in the plan's order
+	Pushed    []agg.Held       `json:"pushed,omitempty"`    // rows that come as shares of their unit's, no input of the plan
 	Operators []share.Op       `json:"operators,omitempty"` // in the plan's form
 	Leakage   []share.Leakage  `json:"leakage,omitempty"`   // of those
 	Tells     []string         `json:"tells,omitempty"`     // what all parties learn besides
@@ -38,7 +39,10 @@ func (a *Agent) explain(_ context.Context, f *flags) error {
 	l, reasons := q.Line()
 	x := Explained{Refused: reasons}
 	if l != nil {
-		x = Explained{Runs: true, Question: q.Digest(), Cells: l.Cells(), Rows: l.Shared(), Outputs: l.Sizes(), Inputs: q.Setting.Held, Operators: l.Operators(), Tells: l.Learns()}
+		x = Explained{Runs: true, Question: q.Digest(), Cells: l.Cells(), Rows: l.Shared(), Outputs: l.Sizes(), Inputs: sharedBy(q.Setting.Held), Operators: l.Operators(), Tells: l.Learns()}
+		if _, h, _, ok := l.Pushes(); ok {
+			x.Pushed = append(x.Pushed, h)
+		}
 		for _, leak := range share.Leaks() {
 			for _, op := range x.Operators {
 				if leak.Op == op {

@@ -32,6 +32,7 @@ type job struct {
 	rows   []agg.Row
 	joined []join.Row
 	own    agg.Own
+	pushed agg.Pushed
 }
 
 // parseJob reads a question in its one encoding.
@@ -59,9 +60,9 @@ func lineJob(q agg.Inquiry) (*job, error) {
 		return nil, &sandbox.Error{Op: "party question", Kind: sandbox.Denied, Object: r.Code + " " + r.Column, Detail: r.Rule, Hint: r.Change}
 	}
 	for _, h := range q.Setting.Held {
-		if h.Pushed {
-			return nil, &sandbox.Error{Op: "party question", Kind: sandbox.Denied, Object: string(h.Dataset), Detail: "this program takes part in questions whose rows are at parties; shares of a unit's are for who embeds the engine",
-				Hint: "name the party that holds " + string(h.Dataset)}
+		if _, err := sm.ParseVerifyKey(h.Unit); h.Pushed && (err != nil || !slices.Contains(mpc.Buckets, h.Rows)) {
+			return nil, &sandbox.Error{Op: "party question", Kind: sandbox.Denied, Object: string(h.Dataset), Detail: "pushed rows have a registered size and name the key of the unit that pushes them",
+				Hint: "put the point that the unit's key verb prints into the setting's unit, and a size of the plan's buckets into its rows"}
 		}
 	}
 	return &job{inquiry: &q, line: l}, nil
@@ -123,7 +124,7 @@ func (j *job) outputs() map[string]int {
 // owners gives places and sizes of the tables, in the order of the plan's inputs.
 func (j *job) owners() (places, rows []int) {
 	if j.inquiry != nil {
-		for _, h := range j.inquiry.Setting.Held {
+		for _, h := range sharedBy(j.inquiry.Setting.Held) {
 			places, rows = append(places, h.Party), append(rows, h.Rows)
 		}
 		return places, rows
@@ -132,6 +133,11 @@ func (j *job) owners() (places, rows []int) {
 		return []int{j.join.Left.Owner, j.join.Right.Owner}, []int{j.join.Left.Rows, j.join.Right.Rows}
 	}
 	return j.agg.Owners, j.agg.Rows
+}
+
+// sharedBy leaves what parties hold: pushed rows are no party's input.
+func sharedBy(held []agg.Held) []agg.Held {
+	return slices.DeleteFunc(slices.Clone(held), func(h agg.Held) bool { return h.Pushed })
 }
 
 // read reads the own table of a party at a place; key is the owners'. Pseudonyms of a join are under a key of the plan, so that two jobs'
@@ -165,7 +171,7 @@ func (j *job) read(place int, path string, key []byte, p mpc.Plan) error {
 // run computes at a place.
 func (j *job) run(e *share.Engine, place int) (map[string]share.Vec, error) {
 	if j.line != nil {
-		return j.line.Run(e, place, j.own, nil)
+		return j.line.Run(e, place, j.own, j.pushed)
 	}
 	if j.join != nil {
 		return join.Run(e, *j.join, place, j.joined)

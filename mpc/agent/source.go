@@ -31,59 +31,80 @@ const vaultSource = "vault:"
 // DATASET=vault:DIR. Only the columns that the question needs are opened, and the one that identifies people, which becomes pseudonyms under a
 // key of the plan before anything else.
 func (a *Agent) sources(ctx context.Context, f *flags, q *job, place int, p mpc.Plan) error {
-	usage := func(rule string) error {
-		return &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--source", Detail: rule, Err: errUsage}
-	}
-	at := map[sandbox.DatasetID]string{}
-	for _, s := range f.sources {
-		id, path, ok := strings.Cut(s, "=")
-		if _, twice := at[sandbox.DatasetID(id)]; !ok || twice || path == "" {
-			return usage("DATASET=FILE or DATASET=vault:DIR, once for each dataset")
-		}
-		at[sandbox.DatasetID(id)] = path
-	}
-	owners, err := readHex(f.subjectKey)
+	t, err := a.inputs(f, q.line, p)
 	if err != nil {
 		return err
 	}
-	key, err := join.SubjectKey(owners, p.Digest())
-	if err != nil {
-		return err
-	}
-	var v *vaults
-	defer func() { v.close() }()
+	defer t.vaults.close()
 	q.own = agg.Own{}
-	for i, set := range q.line.Inputs() {
+	for i := range q.line.Inputs() {
 		if !q.line.Holds(place, i) {
 			continue
 		}
-		path, ok := at[set.ID]
-		if !ok {
-			return usage("a source for each dataset that the setting says this party holds: " + string(set.ID))
-		}
-		columns := q.line.Columns(i)
-		var r batch.Reader
-		if dir, sealed := strings.CutPrefix(path, vaultSource); sealed {
-			if v == nil {
-				if v, err = a.vaults(f); err != nil {
-					return err
-				}
-			}
-			r, err = v.read(ctx, a, dir, set, q.line.Version(i), columns)
-		} else {
-			r, err = openFile(ctx, path, set, columns)
-		}
-		if err != nil {
-			return err
-		}
-		if r, err = pseudonymous(r, set, columns, key); err != nil {
-			return err
-		}
-		if q.own[i], err = agg.ReadRows(ctx, r, set, columns, q.line.Room(place, i)); err != nil {
+		if q.own[i], err = t.read(ctx, i, q.line.Room(place, i)); err != nil {
 			return err
 		}
 	}
 	return q.line.Fits(place, q.own)
+}
+
+// inputs are what --source names, by dataset, with the key of the plan's pseudonyms.
+type inputs struct {
+	a      *Agent
+	f      *flags
+	line   *agg.Line
+	at     map[sandbox.DatasetID]string
+	key    []byte
+	vaults *vaults
+}
+
+func sourceUsage(rule string) error {
+	return &sandbox.Error{Op: "party", Kind: sandbox.Invalid, Object: "--source", Detail: rule, Err: errUsage}
+}
+
+func (a *Agent) inputs(f *flags, l *agg.Line, p mpc.Plan) (*inputs, error) {
+	t := &inputs{a: a, f: f, line: l, at: map[sandbox.DatasetID]string{}}
+	for _, s := range f.sources {
+		id, path, ok := strings.Cut(s, "=")
+		if _, twice := t.at[sandbox.DatasetID(id)]; !ok || twice || path == "" {
+			return nil, sourceUsage("DATASET=FILE or DATASET=vault:DIR, once for each dataset")
+		}
+		t.at[sandbox.DatasetID(id)] = path
+	}
+	owners, err := readHex(f.subjectKey)
+	if err != nil {
+		return nil, err
+	}
+	t.key, err = join.SubjectKey(owners, p.Digest())
+	return t, err
+}
+
+// read gives the rows of input i, at most so many.
+func (t *inputs) read(ctx context.Context, i, room int) (*agg.Rows, error) {
+	set, columns := t.line.Inputs()[i], t.line.Columns(i)
+	path, ok := t.at[set.ID]
+	if !ok {
+		return nil, sourceUsage("a source for each dataset that the setting says is held here: " + string(set.ID))
+	}
+	var r batch.Reader
+	var err error
+	if dir, sealed := strings.CutPrefix(path, vaultSource); sealed {
+		if t.vaults == nil {
+			if t.vaults, err = t.a.vaults(t.f); err != nil {
+				return nil, err
+			}
+		}
+		r, err = t.vaults.read(ctx, t.a, dir, set, t.line.Version(i), columns)
+	} else {
+		r, err = openFile(ctx, path, set, columns)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r, err = pseudonymous(r, set, columns, t.key); err != nil {
+		return nil, err
+	}
+	return agg.ReadRows(ctx, r, set, columns, room)
 }
 
 // wanted lists the described columns that are read: those of the question and the subject's.

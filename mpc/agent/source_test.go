@@ -9,12 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -128,141 +125,28 @@ func seal(t *testing.T, dir, keyDir string, phrase []byte, set catalog.Dataset, 
 // TestInquiry: three parties answer a question of the columnar engine over their own tables, a CSV file, a vault folder and another file, joined
 // over shares; the cells are the columnar engine's.
 func TestInquiry(t *testing.T) {
-	dir := t.TempDir()
-	at := func(name string) string { return filepath.Join(dir, name) }
-	write := func(name, text string) string {
-		t.Helper()
-		if err := os.WriteFile(at(name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return at(name)
-	}
-	var mu sync.Mutex
-	do := func(want int, args ...string) string {
-		var out, errs bytes.Buffer
-		a := &Agent{Out: &out, Err: &errs, Rand: rand.Reader, Now: time.Now}
-		if code := a.Main(t.Context(), args); code != want {
-			mu.Lock()
-			t.Errorf("%v: status %d, want %d: %s", args[0], code, want, errs.String())
-			mu.Unlock()
-		}
-		return out.String() + errs.String()
-	}
+	o := newTrio(t)
 	first, second, persons := tables()
-	pass := write("pass", "a long passphrase\n")
-	write("subject", hex.EncodeToString(secret))
-	plan := mpc.Plan{Version: 1, Job: "job-1", Adversary: share.SemiHonest, Generator: share.AESGenerator, Seconds: 300, Expires: time.Now().UTC().Add(time.Hour).Truncate(time.Second)}
-	for i, role := range []string{"agency", "operator", "custodian"} {
-		var point [2][]byte
-		for k, whose := range []string{"party", "owner"} {
-			if _, err := keys.Create(at(whose+role), []byte("a long passphrase"), keys.Params{Time: 1, Memory: 8, Threads: 1}, rand.Reader); err != nil {
-				t.Fatal(err)
-			}
-			v, err := keys.Open(at(whose+role), []byte("a long passphrase"), rand.Reader)
-			if err != nil {
-				t.Fatal(err)
-			}
-			point[k] = v.SigningKey().Public().Bytes()
-			v.Close()
-		}
-		plan.Parties = append(plan.Parties, mpc.Party{ID: sandbox.PartyID(fmt.Sprint("p", i)), Role: role, Organisation: sandbox.PartyID("org-" + role), Key: point[0], Owner: sandbox.IdentityID("owner-" + role), OwnerKey: point[1]})
-	}
 	q := asked()
-	question, err := json.Marshal(q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var x Explained
-	if err := json.Unmarshal([]byte(do(0, "explain", "--question", write("inquiry", string(question)))), &x); err != nil || !x.Runs || x.Question != q.Digest() || len(x.Leakage) != len(x.Operators) {
-		t.Fatalf("explained: %v", err)
-	}
-	plan.Operators = x.Operators
-	for name, rows := range x.Outputs {
-		plan.Outputs = append(plan.Outputs, mpc.Output{Name: name, Rows: rows})
-	}
-	for i, h := range x.Inputs {
-		plan.Inputs = append(plan.Inputs, mpc.Input{Name: fmt.Sprint("t", i), Party: plan.Parties[h.Party].ID, Rows: h.Rows})
-	}
-	lacking := plan
-	lacking.Operators = plan.Operators[1:]
+	x := o.explained(q)
+	lacking := o.plan
+	lacking.Operators = o.plan.Operators[1:]
 	draft, _ := json.Marshal(lacking)
-	if said := do(1, "plan", "--draft", write("lacking", string(draft)), "--question", at("inquiry"), "--out", dir); !strings.Contains(said, "is missing") {
+	if said := o.do(1, "plan", "--draft", o.write("lacking", string(draft)), "--question", o.at("inquiry"), "--out", o.dir); !strings.Contains(said, "is missing") {
 		t.Error(said)
 	}
-	draft, _ = json.Marshal(plan)
-	do(0, "plan", "--draft", write("draft", string(draft)), "--question", at("inquiry"), "--out", dir)
+	o.planned()
+	if x.Question != q.Digest() || len(x.Leakage) != len(x.Operators) {
+		t.Fatal("explained")
+	}
 	// The second unit's claims are in a vault under a domain's keys.
-	if _, err := keys.Create(at("domain"), []byte("another passphrase"), keys.Params{Time: 1, Memory: 8, Threads: 1}, rand.Reader); err != nil {
+	if _, err := keys.Create(o.at("domain"), []byte("another passphrase"), keys.Params{Time: 1, Memory: 8, Threads: 1}, rand.Reader); err != nil {
 		t.Fatal(err)
 	}
-	seal(t, at("vault"), at("domain"), []byte("another passphrase"), q.Datasets[0], claimsHead+second)
-	sources := [][]string{{"--source", "ds-claims=" + write("claims.csv", claimsHead+first)}, {"--source", "ds-persons=" + write("persons.csv", personsHead+persons)},
-		{"--source", "ds-claims=vault:" + at("vault"), "--vault-keys", at("domain"), "--vault-passphrase-file", write("pass2", "another passphrase")}}
-	var listen, addresses []string
-	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := l.(*net.TCPListener).File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		fd, err := syscall.Dup(int(f.Fd()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		addresses = append(addresses, "--address", l.Addr().String())
-		listen = append(listen, fmt.Sprint("fd:", fd))
-		_ = f.Close()
-		_ = l.Close()
-	}
-	var wait sync.WaitGroup
-	for i, p := range plan.Parties {
-		approval := at("approval" + p.Role)
-		do(0, "approve", "--keys", at("owner"+p.Role), "--passphrase-file", pass, "--plan", at("plan.json"), "--party", string(p.ID), "--days", "1", "--out", approval)
-		args := append([]string{"run", "--keys", at("party" + p.Role), "--passphrase-file", pass, "--plan", at("plan.json"), "--question", at("question.json"), "--party", string(p.ID),
-			"--approval", approval, "--listen", listen[i], "--joined", at("joined" + p.Role), "--out", at("out" + p.Role), "--certificate", at("certificate" + p.Role), "--subject-key", at("subject")}, addresses...)
-		wait.Go(func() { do(0, append(args, sources[i]...)...) })
-	}
-	wait.Wait()
-	if t.Failed() {
-		return
-	}
-	var got Output
-	for i, p := range plan.Parties {
-		b, err := os.ReadFile(at("out" + p.Role))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if bytes.Contains(b, []byte("p-1")) || bytes.Contains(b, []byte("secret note")) {
-			t.Error("a row is in what a party writes")
-		}
-		var o Output
-		if err := json.Unmarshal(b, &o); err != nil || i > 0 && fmt.Sprint(o.Answer) != fmt.Sprint(got.Answer) {
-			t.Fatalf("%v, or parties have different answers", err)
-		}
-		got = o
-		do(0, "verify", "--certificate", at("certificate"+p.Role), "--at", time.Now().UTC().Format(time.RFC3339))
-	}
-	want := plainly(t, q, claimsHead+first+second, personsHead+persons)
-	shown := 0
-	for _, c := range got.Answer {
-		if !c.Shown {
-			continue
-		}
-		shown++
-		same := false
-		for _, w := range want.Cells {
-			same = same || w.Labels[0] == c.Labels[0] && fmt.Sprint(w.Values) == fmt.Sprint(c.Values)
-		}
-		if !same {
-			t.Errorf("cell %q differs from the columnar engine's", c.Labels)
-		}
-	}
-	if shown < 2 || len(got.Columns) != 4 || len(got.Tells) == 0 {
-		t.Errorf("%d cells are shown", shown)
-	}
+	seal(t, o.at("vault"), o.at("domain"), []byte("another passphrase"), q.Datasets[0], claimsHead+second)
+	o.runs(0, [3][]string{{"--source", "ds-claims=" + o.write("claims.csv", claimsHead+first)}, {"--source", "ds-persons=" + o.write("persons.csv", personsHead+persons)},
+		{"--source", "ds-claims=vault:" + o.at("vault"), "--vault-keys", o.at("domain"), "--vault-passphrase-file", o.write("pass2", "another passphrase")}})
+	o.answers(q, claimsHead+first+second, personsHead+persons)
 }
 
 // plainly answers an inquiry over both tables in the open.

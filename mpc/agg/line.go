@@ -19,6 +19,7 @@ type Held struct {
 	Party   int               `json:"party"`
 	Rows    int               `json:"rows"`
 	Pushed  bool              `json:"pushed,omitempty"`
+	Unit    []byte            `json:"unit,omitempty"` // of pushed rows: the SM2 point that the unit's push verifies under
 }
 
 // Thresholds (出域门限) are what the gate's primary rules ask of a cell, as egress.Params has them.

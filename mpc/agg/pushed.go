@@ -19,6 +19,13 @@ const maxComparisons = 256
 // Pushed (推送份额) is one party's shares of the pushed input, column by column, as Encode gives them and share.Split splits them.
 type Pushed []share.Vec
 
+// Pushes says whether rows of the line are pushed: of which dataset, as the setting holds them, and in how many columns.
+func (l *Line) Pushes() (set catalog.Dataset, held Held, columns int, ok bool) {
+	in := l.d.Inputs[0]
+	held = l.parts(0)[0]
+	return in.Described, held, 2 + len(pushedColumns(in)), held.Pushed
+}
+
 // Encode (推送编码) gives the columns of a unit's rows as it splits them for three zones: number of the subject, 1 for a row that is there,
 // then each column that the question needs with, where it may be missing, whether it is there. Texts are numbers of 60 bits that no party
 // can turn back while they are shares. Padded to size. TooLarge where a magnitude is not below the bits that the setting, or the column's declared range, states.

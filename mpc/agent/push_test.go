@@ -1,0 +1,199 @@
+package agent
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/mpc/agg"
+)
+
+// pushing is a trio with a unit that pushes its claims.
+type pushing struct {
+	*trio
+	q     agg.Inquiry
+	cards []string
+}
+
+func newPushing(t *testing.T) *pushing {
+	o := &pushing{trio: newTrio(t), q: asked()}
+	o.keys("other")
+	o.q.Setting.Held = []agg.Held{{Dataset: "ds-claims", Rows: 1024, Pushed: true, Unit: o.keys("unit")}, {Dataset: "ds-persons", Party: 1, Rows: 1024}}
+	if x := o.explained(o.q); len(x.Pushed) != 1 || len(x.Inputs) != 1 {
+		t.Fatalf("%d pushed, %d inputs", len(x.Pushed), len(x.Inputs))
+	}
+	o.planned()
+	for _, p := range o.plan.Parties {
+		o.do(0, "card", "--keys", o.at("party"+p.Role), "--passphrase-file", o.pass, "--party", string(p.ID), "--out", o.at("card"+p.Role))
+		o.cards = append(o.cards, "--card", o.at("card"+p.Role))
+	}
+	first, second, _ := tables()
+	o.write("claims.csv", claimsHead+first+second)
+	return o
+}
+
+func (o *pushing) push(status int, folder, dir string, cards ...string) string {
+	o.t.Helper()
+	if err := os.MkdirAll(o.at(dir), 0o700); err != nil {
+		o.t.Fatal(err)
+	}
+	return o.do(status, append([]string{"push", "--keys", o.at(folder), "--passphrase-file", o.pass, "--plan", o.at("plan.json"), "--question", o.at("question.json"),
+		"--source", "ds-claims=" + o.at("claims.csv"), "--subject-key", o.at("subject"), "--out", o.at(dir)}, cards...)...)
+}
+
+// TestPushesDiffer: a unit that signed two pushes and gave the parties one of each is found when they compare their copies: all end, and none has
+// an answer.
+func TestPushesDiffer(t *testing.T) {
+	o := newPushing(t)
+	_, _, persons := tables()
+	o.push(0, "unit", "one", o.cards...)
+	o.push(0, "unit", "two", o.cards...)
+	o.runs(1, [3][]string{{"--pushed", o.at("one/ds-claims.p0")}, {"--source", "ds-persons=" + o.write("persons.csv", personsHead+persons), "--pushed", o.at("two/ds-claims.p1")}, {"--pushed", o.at("one/ds-claims.p2")}})
+	for _, p := range o.plan.Parties {
+		for _, file := range []string{"out", "certificate"} {
+			if _, err := os.Stat(o.at(file + p.Role)); err == nil {
+				t.Errorf("%s has its %s", p.ID, file)
+			}
+		}
+	}
+}
+
+// TestPushed: a unit that is no party pushes shares of its claims; three parties join them with one's persons and answer as the columnar engine
+// does. What is for another plan, key or party, or was changed, is refused before a link is made.
+func TestPushed(t *testing.T) {
+	o := newPushing(t)
+	push, cards, q := o.push, o.cards, o.q
+	first, second, persons := tables()
+	if said := push(0, "unit", "pushed", cards...); !strings.Contains(said, "120 rows of ds-claims, padded to 1024") || !strings.Contains(said, "Any two of") {
+		t.Error(said)
+	}
+	for name, c := range map[string]struct {
+		folder string
+		cards  []string
+		status int
+		says   string
+	}{
+		"another unit":     {"other", cards, 3, "another unit's key"},
+		"a card missing":   {"unit", cards[:4], 2, "p2 is missing"},
+		"a card twice":     {"unit", append(cards[:2:2], cards[:4]...), 3, "one for each"},
+		"a stranger's key": {"unit", []string{"--card", o.write("stranger", "{}")}, 3, "a card of a party of the plan"},
+	} {
+		if said := push(c.status, c.folder, "none", c.cards...); !strings.Contains(said, c.says) {
+			t.Errorf("%s: %s", name, said)
+		}
+	}
+	push(1, "unit", "pushed", cards...) // never over a file
+	// No row is in what leaves the unit, and no two pushes are alike.
+	push(0, "unit", "again", cards...)
+	for _, p := range o.plan.Parties {
+		one, err := os.ReadFile(o.at("pushed/ds-claims." + string(p.ID)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		two, err := os.ReadFile(o.at("again/ds-claims." + string(p.ID)))
+		if err != nil || bytes.Contains(one, []byte("p-1")) || bytes.Equal(one[len(one)/2:], two[len(two)/2:]) {
+			t.Errorf("%v, or a row, or the same bytes twice", err)
+		}
+	}
+	// A party's file is for it alone, whole and of this plan.
+	listen, addresses := listeners(t)
+	p := o.plan.Parties[2]
+	o.do(0, "approve", "--keys", o.at("owner"+p.Role), "--passphrase-file", o.pass, "--plan", o.at("plan.json"), "--party", string(p.ID), "--days", "1", "--out", o.at("early"))
+	refused := func(status int, says string, flags ...string) {
+		t.Helper()
+		if said := o.do(status, append(append([]string{"run", "--keys", o.at("party" + p.Role), "--passphrase-file", o.pass, "--plan", o.at("plan.json"), "--question", o.at("question.json"), "--party", string(p.ID),
+			"--approval", o.at("early"), "--listen", listen[2], "--joined", o.at("joined"), "--out", o.at("none.json"), "--certificate", o.at("none.cert")}, addresses...), flags...)...); !strings.Contains(said, says) {
+			t.Errorf("%s: %s", says, said)
+		}
+	}
+	refused(2, "--pushed")
+	refused(1, "sealed to this party", "--pushed", o.at("pushed/ds-claims.p0"))
+	own, err := os.ReadFile(o.at("pushed/ds-claims.p2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int{len(own) / 3, len(own) / 2, len(own) - 1} {
+		b := bytes.Clone(own)
+		b[at] ^= 1
+		refused(1, "tampered", "--pushed", o.write("changed", string(b)))
+	}
+	refused(1, "frames of both parts", "--pushed", o.write("cut", string(own[:len(own)-9])))
+	refused(1, "nothing stands behind", "--pushed", o.write("long", string(own)+"x"))
+
+	source := []string{"--source", "ds-persons=" + o.write("persons.csv", personsHead+persons)}
+	o.runs(0, [3][]string{{"--pushed", o.at("pushed/ds-claims.p0")}, append(source, "--pushed", o.at("pushed/ds-claims.p1")), {"--pushed", o.at("pushed/ds-claims.p2")}})
+	o.answers(q, claimsHead+first+second, personsHead+persons)
+
+	q.Setting.Held[0].Unit = nil
+	if _, err := lineJob(q); err == nil || !strings.Contains(err.Error(), "name the key of the unit") {
+		t.Errorf("a push of nobody: %v", err)
+	}
+}
+
+// FuzzPush: of all bytes only those that the unit wrote for a party are taken by it, and its parts add up.
+func FuzzPush(f *testing.F) {
+	rand, err := sm.NewKeystream([]byte("a key for a test")) // the same in each process of a search
+	if err != nil {
+		f.Fatal(err)
+	}
+	unit, err := sm.NewSigningKey(rand)
+	if err != nil {
+		f.Fatal(err)
+	}
+	var keys [3]*sm.DecryptKey
+	cols := [][]uint64{{1, 2, 3, 1 << 63}, {0, 0, 7, 9}}
+	parts, err := splitColumns(cols, rand)
+	if err != nil {
+		f.Fatal(err)
+	}
+	want := pushBody{Plan: "00", Dataset: "d", Rows: 4, Columns: 2}
+	body := want
+	for k := range parts {
+		c := parts[k].commitment(k)
+		body.Commitments[k] = c[:]
+	}
+	s, err := attest.Sign(rand, unit, "u", contextPush, body)
+	if err != nil {
+		f.Fatal(err)
+	}
+	dir := f.TempDir()
+	var wrote [3][]byte
+	var read [3][][2][]uint64
+	for i := range keys {
+		if keys[i], err = sm.NewDecryptKey(rand); err != nil {
+			f.Fatal(err)
+		}
+		path := filepath.Join(dir, fmt.Sprint(i))
+		if err := writePush(path, s, keys[i].Public(), i, parts, rand); err != nil {
+			f.Fatal(err)
+		}
+		if wrote[i], err = os.ReadFile(path); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(wrote[i], i)
+		if read[i], err = readPush(bytes.NewReader(wrote[i]), "f", want, unit.Public(), i, keys[i]); err != nil {
+			f.Fatal(err)
+		}
+	}
+	for c, col := range cols {
+		for row, v := range col {
+			if read[0][c][0][row]+read[1][c][0][row]+read[2][c][0][row] != v || read[0][c][1][row] != read[1][c][0][row] || read[2][c][1][row] != read[0][c][0][row] {
+				f.Fatal("the parts are the values")
+			}
+		}
+	}
+	f.Add([]byte("{}\n\x00\x00\x00\x10"), 0)
+	f.Fuzz(func(t *testing.T, b []byte, party int) {
+		if party < 0 || party > 2 {
+			return
+		}
+		if _, err := readPush(bytes.NewReader(b), "f", want, unit.Public(), party, keys[party]); err == nil && !bytes.Equal(b, wrote[party]) {
+			t.Error("taken")
+		}
+	})
+}
