@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +13,6 @@ import (
 	"github.com/opdomain/opdomain/mpc/he"
 	"github.com/opdomain/opdomain/mpc/he/spec"
 	"github.com/opdomain/opdomain/sandbox"
-	"github.com/opdomain/opdomain/sandbox/algo/compile"
-	"github.com/opdomain/opdomain/sandbox/algo/dryrun"
 	"github.com/opdomain/opdomain/sandbox/query"
 	"github.com/opdomain/opdomain/sandbox/query/sql"
 )
@@ -31,38 +30,52 @@ type heExplained struct {
 	People      int              `json:"people,omitempty"`      // that products are over, at most, by this explanation
 	Bytes       int              `json:"bytes,omitempty"`       // of a unit
 	Stops       []sandbox.Reason `json:"stops,omitempty"`
+	File        string           `json:"file,omitempty"`         // the question, as query explain --spec takes it
 	Refuses     string           `json:"gate_refuses,omitempty"` // what this domain's gate does not let out over ciphertexts, although the arithmetic runs
 }
 
 // heExplainCommand says of each question of a built program whether ciphertexts do it, and which operator stops it otherwise.
 func (a *app) heExplainCommand() *cobra.Command {
 	var units int
+	var o programAsked
+	var labels []string
 	c := verb("explain DIR", "Say which questions of an algorithm run on ciphertexts, what stops the others and what would do (密态可行性)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 		if units < he.MinUnits || units > he.MaxUnits {
 			return usageError{invalid("--units", fmt.Sprintf("%d to %d", he.MinUnits, he.MaxUnits), "")}
 		}
-		b, err := a.built(c, args[0])
+		keys, err := fixedLabels(labels)
 		if err != nil {
 			return err
 		}
-		made := dryrun.Catalogue(b.g, b.types, nil)
-		plan, reasons := compile.Compile(b.g, b.types, compile.Asked{Scenario: "sc-check", Purpose: "check"}, made.Sets)
-		if plan == nil {
-			return &refused{sandbox.Decision{Reasons: reasons}}
+		plan, sets, list, err := a.programOver(c, args[0], o)
+		if err != nil {
+			return err
+		}
+		if err := o.fresh(); err != nil {
+			return err
 		}
 		var all []heExplained
 		stopped := false
-		for _, q := range plan.Questions {
-			d, reasons := query.Derive(q.Spec, made.Sets, made.List)
+		for i, q := range plan.Questions {
+			d, reasons := query.Derive(q.Spec, sets, list)
 			if len(reasons) > 0 {
 				return &refused{sandbox.Decision{Reasons: reasons}}
 			}
-			x, err := heExplain(d, units)
+			x, err := heExplain(d, units, keys)
 			if err != nil {
 				return err
 			}
 			x.Table, x.Question = q.Table, sql.Text(q.Spec)
 			stopped = stopped || !x.Runs
+			if x.Runs && x.Refuses == "" {
+				text, err := json.MarshalIndent(q.Spec, "", "  ")
+				if err != nil {
+					return err
+				}
+				if x.File, err = o.leave(i, text); err != nil {
+					return err
+				}
+			}
 			all = append(all, x)
 		}
 		if err := a.show(all, func(w io.Writer) { printHE(w, units, all) }); err != nil {
@@ -75,16 +88,32 @@ func (a *app) heExplainCommand() *cobra.Command {
 	})
 	c.Long = `The algorithm is what algo build left in DIR; its catalogue is made of its declarations, as for algo check. A question runs on ciphertexts when
 every operator of it does: what a row says by itself is taken at its unit, totals are added under encryption. What the
-domain's gate would not let out all the same is said beside it.`
+domain's gate would not let out all the same is said beside it. With --out each question that runs, and that the gate lets out, is left in a new folder,
+as a sum over ciphertexts takes it.`
+	o.flags(c, "the questions that run")
+	c.Flags().StringArrayVar(&labels, "labels", nil, "AS=LABEL,LABEL…: the groups of a dimension whose column does not list its values; repeat for more")
 	c.Flags().IntVar(&units, "units", 5, "source units that contribute")
 	return c
 }
 
-func heExplain(d query.Derivation, units int) (heExplained, error) {
-	if len(d.Inputs) == 2 {
-		return heExplainJoined(d), nil
+// fixedLabels reads labels of dimensions.
+func fixedLabels(labels []string) (spec.Keys, error) {
+	out := spec.Keys{}
+	for _, l := range labels {
+		as, list, ok := strings.Cut(l, "=")
+		if _, twice := out[as]; !ok || twice || as == "" || list == "" {
+			return nil, usageError{invalid("--labels", "AS=LABEL,LABEL…, once for each dimension", "")}
+		}
+		out[as] = strings.Split(list, ",")
 	}
-	q, why := spec.Compile(d, nil)
+	return out, nil
+}
+
+func heExplain(d query.Derivation, units int, keys spec.Keys) (heExplained, error) {
+	if len(d.Inputs) == 2 {
+		return heExplainJoined(d, keys), nil
+	}
+	q, why := spec.Compile(d, keys)
 	if len(why) > 0 {
 		return heExplained{Stops: why}, nil
 	}
@@ -102,9 +131,9 @@ func heExplain(d query.Derivation, units int) (heExplained, error) {
 }
 
 // heExplainJoined supposes that two units hold an input each, of as many people as one ciphertext holds.
-func heExplainJoined(d query.Derivation) heExplained {
+func heExplainJoined(d query.Derivation, keys spec.Keys) heExplained {
 	const people = 8190
-	j, why := spec.CompileJoined(d, nil, spec.Placement{Holders: [2]int{0, 1}, Subjects: people})
+	j, why := spec.CompileJoined(d, keys, spec.Placement{Holders: [2]int{0, 1}, Subjects: people})
 	if len(why) > 0 {
 		return heExplained{Stops: why}
 	}
@@ -140,6 +169,9 @@ func printHE(w io.Writer, units int, all []heExplained) {
 		}
 		if x.Refuses != "" {
 			fmt.Fprintf(w, "this domain's gate refuses 本域闸口不予: %s\n  instead 替代方式: the mpc engine\n", x.Refuses)
+		}
+		if x.File != "" {
+			fmt.Fprintf(w, "question 查询: %s\n", x.File)
 		}
 		for _, s := range x.Stops {
 			at := ""

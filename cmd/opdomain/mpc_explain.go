@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -35,18 +36,29 @@ type mpcExplained struct {
 	Stops     []sandbox.Reason `json:"stops,omitempty"`
 }
 
-// mpcAsked are the flags of mpc explain.
-type mpcAsked struct {
-	datasets, list, setting, out string
-	scenario, purpose            string
-	bind                         []string
+// programAsked are the flags that say over what a built program is asked.
+type programAsked struct {
+	datasets, list, out string
+	scenario, purpose   string
+	bind                []string
+}
+
+func (o *programAsked) flags(c *cobra.Command, leaves string) {
+	f := c.Flags()
+	f.StringVar(&o.datasets, "datasets", "", "JSON file of the datasets' descriptions: a list, each as source register takes it")
+	f.StringVar(&o.list, "list", "", "JSON file of the owners' rules, the list of a scenario; with --datasets")
+	f.StringVar(&o.scenario, "scenario", "sc-check", "scenario that the questions name")
+	f.StringVar(&o.purpose, "purpose", "check", "purpose that they name")
+	f.StringArrayVar(&o.bind, "bind", nil, "INPUT=DATASET: which dataset an input of the algorithm is; repeat for more")
+	f.StringVar(&o.out, "out", "", "leave "+leaves+" in this new folder")
 }
 
 // mpcExplainCommand says of each question of a built program whether it runs over shares, and writes it as an inquiry that parties can plan.
 func (a *app) mpcExplainCommand() *cobra.Command {
-	var o mpcAsked
+	var o programAsked
+	var setting string
 	c := verb("explain DIR", "Say which questions of an algorithm run over shares, what stops the others and what would do (多方计算可行性)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
-		all, err := a.mpcExplain(c, args[0], o)
+		all, err := a.mpcExplain(c, args[0], o, setting)
 		if err != nil {
 			return err
 		}
@@ -64,47 +76,43 @@ The algorithm is what algo build left in DIR. Without --datasets its catalogue i
 --setting each dataset is at a party of its own, 1,024 rows of it, under the thresholds 10 people, (2,85) and 10%. With --out each question that
 runs is left in a new folder as an inquiry, which parties plan, approve and run: opdomain-party --help. The tables of the algorithm are put
 together from the answers by who receives them.`
-	f := c.Flags()
-	f.StringVar(&o.datasets, "datasets", "", "JSON file of the datasets' descriptions, as source describe has them: a list")
-	f.StringVar(&o.list, "list", "", "JSON file of the owners' rules, the list of a scenario; with --datasets")
-	f.StringVar(&o.setting, "setting", "", "JSON file of the setting: who holds which rows, labels, bits, thresholds, adversary")
-	f.StringVar(&o.scenario, "scenario", "sc-check", "scenario that the questions name")
-	f.StringVar(&o.purpose, "purpose", "check", "purpose that they name")
-	f.StringArrayVar(&o.bind, "bind", nil, "INPUT=DATASET: which dataset an input of the algorithm is; repeat for more")
-	f.StringVar(&o.out, "out", "", "leave the inquiries in this new folder")
+	o.flags(c, "the inquiries of what runs")
+	c.Flags().StringVar(&setting, "setting", "", "JSON file of the setting: who holds which rows, labels, bits, thresholds, adversary")
 	return c
 }
 
-func (a *app) mpcExplain(c *cobra.Command, dir string, o mpcAsked) ([]mpcExplained, error) {
+// programOver gives the questions of the program that algo build left in a folder, and the catalogue that they are over: the one that the flags
+// name, or one made of its declarations in which everything is allowed.
+func (a *app) programOver(c *cobra.Command, dir string, o programAsked) (*compile.Plan, map[sandbox.DatasetID]catalog.Dataset, []sandbox.ListItem, error) {
+	fail := func(err error) (*compile.Plan, map[sandbox.DatasetID]catalog.Dataset, []sandbox.ListItem, error) {
+		return nil, nil, nil, err
+	}
 	if (o.datasets == "") != (o.list == "") {
-		return nil, usageError{invalid("--datasets", "descriptions come with the owners' rules, --list", "")}
-	}
-	b, err := a.built(c, dir)
-	if err != nil {
-		return nil, err
-	}
-	if b.g == nil {
-		return nil, &refused{sandbox.Decision{Reasons: []sandbox.Reason{{Code: "mpc.contract", Rule: "a Program is recorded and compiled to questions; code of other contracts sees values, and no party of a computation over shares has any",
-			Change: "write it as a Program"}}}}
+		return fail(usageError{invalid("--datasets", "descriptions come with the owners' rules, --list", "")})
 	}
 	bound := map[string]sandbox.DatasetID{}
 	for _, x := range o.bind {
 		name, id, ok := strings.Cut(x, "=")
 		if !ok || name == "" || id == "" {
-			return nil, usageError{invalid("--bind", "INPUT=DATASET", "")}
+			return fail(usageError{invalid("--bind", "INPUT=DATASET", "")})
 		}
 		bound[name] = sandbox.DatasetID(id)
+	}
+	b, err := a.built(c, dir)
+	if err != nil {
+		return fail(err)
+	}
+	if b.g == nil {
+		return fail(&refused{sandbox.Decision{Reasons: []sandbox.Reason{{Code: "algorithm.contract", Rule: "a Program is recorded and compiled to questions; code of other contracts sees values, which nobody has over shares or ciphertexts",
+			Change: "write it as a Program"}}}})
 	}
 	made := dryrun.Catalogue(b.g, b.types, bound)
 	sets, list := made.Sets, made.List
 	if o.datasets != "" {
 		var all []catalog.Dataset
 		list = nil
-		if err := a.readJSON(o.datasets, &all); err != nil {
-			return nil, err
-		}
-		if err := a.readJSON(o.list, &list); err != nil {
-			return nil, err
+		if err := errors.Join(a.readJSON(o.datasets, &all), a.readJSON(o.list, &list)); err != nil {
+			return fail(err)
 		}
 		sets = map[sandbox.DatasetID]catalog.Dataset{}
 		for _, d := range all {
@@ -113,11 +121,39 @@ func (a *app) mpcExplain(c *cobra.Command, dir string, o mpcAsked) ([]mpcExplain
 	}
 	plan, reasons := compile.Compile(b.g, b.types, compile.Asked{Scenario: sandbox.ScenarioID(o.scenario), Purpose: o.purpose, Bind: bound}, sets)
 	if plan == nil {
-		return nil, &refused{sandbox.Decision{Reasons: reasons}}
+		return fail(&refused{sandbox.Decision{Reasons: reasons}})
+	}
+	return plan, sets, list, nil
+}
+
+// fresh makes the folder that questions are left in, where one is named.
+func (o programAsked) fresh() error {
+	if o.out == "" {
+		return nil
+	}
+	if err := os.Mkdir(o.out, 0o700); err != nil {
+		return &sandbox.Error{Op: "explain", Kind: sandbox.Conflict, Object: o.out, Detail: "a new folder", Hint: "name a folder that does not exist, in one that does"}
+	}
+	return nil
+}
+
+// leave writes a question there and gives its name.
+func (o programAsked) leave(n int, b []byte) (string, error) {
+	if o.out == "" {
+		return "", nil
+	}
+	path := filepath.Join(o.out, fmt.Sprintf("question-%d.json", n+1))
+	return path, os.WriteFile(path, b, 0o600)
+}
+
+func (a *app) mpcExplain(c *cobra.Command, dir string, o programAsked, settings string) ([]mpcExplained, error) {
+	plan, sets, list, err := a.programOver(c, dir, o)
+	if err != nil {
+		return nil, err
 	}
 	setting := agg.Setting{Adversary: shares.SemiHonest, Thresholds: agg.Thresholds{MinSubjects: 10, DominanceN: 2, DominanceK: 85, PPercent: 10}}
-	if o.setting != "" {
-		if err := a.readJSON(o.setting, &setting); err != nil {
+	if settings != "" {
+		if err := a.readJSON(settings, &setting); err != nil {
 			return nil, err
 		}
 	} else {
@@ -125,10 +161,8 @@ func (a *app) mpcExplain(c *cobra.Command, dir string, o mpcAsked) ([]mpcExplain
 			setting.Held = append(setting.Held, agg.Held{Dataset: id, Party: i % mpc.Parties, Rows: mpc.Buckets[0]})
 		}
 	}
-	if o.out != "" {
-		if err := os.Mkdir(o.out, 0o700); err != nil {
-			return nil, &sandbox.Error{Op: "mpc explain", Kind: sandbox.Conflict, Object: o.out, Detail: "a new folder", Hint: "name a folder that does not exist, in one that does"}
-		}
+	if err := o.fresh(); err != nil {
+		return nil, err
 	}
 	var all []mpcExplained
 	for i, q := range plan.Questions {
@@ -149,11 +183,8 @@ func (a *app) mpcExplain(c *cobra.Command, dir string, o mpcAsked) ([]mpcExplain
 		line, stops := inquiry.Line()
 		if x.Stops = stops; line != nil {
 			x.Runs, x.Cells, x.Rows, x.Operators, x.Tells, x.Digest = true, line.Cells(), line.Shared(), line.Operators(), line.Learns(), inquiry.Digest()
-			if o.out != "" {
-				x.File = filepath.Join(o.out, fmt.Sprintf("question-%d.json", i+1))
-				if err := os.WriteFile(x.File, inquiry.Encode(), 0o600); err != nil {
-					return nil, err
-				}
+			if x.File, err = o.leave(i, inquiry.Encode()); err != nil {
+				return nil, err
 			}
 		}
 		all = append(all, x)
