@@ -145,7 +145,7 @@ func heRefuses(d query.Derivation) string {
 	var out []string
 	for _, m := range d.Spec.Measures {
 		switch m.Func {
-		case sandbox.Count, sandbox.Sum, sandbox.Mean, sandbox.Histogram, sandbox.Dot:
+		case sandbox.Count, sandbox.Sum, sandbox.Mean, sandbox.Histogram, sandbox.Dot, sandbox.Ratio, sandbox.Variance, sandbox.StdDev, sandbox.Covariance, sandbox.Correlation:
 		default:
 			if !slices.Contains(out, string(m.Func)) {
 				out = append(out, string(m.Func))

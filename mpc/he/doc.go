@@ -64,7 +64,7 @@
 //
 // # What a domain runs
 //
-// A domain's node runs sums of one dataset's rows (counts, sums, means, histograms, dot products; its gate refuses the rest over ciphertexts). Products
+// A domain's node runs sums of one dataset's rows (counts, sums, means, histograms, dot products, ratios, variances, correlations and their kin). Products
 // and spec.CompileJoined, Score, ScoreOne and Joint are a library, with demos: no node leads to them, they take any model that passes its
 // check, and nothing ties a model or an asker to a grant. Whoever calls them answers for both.
 //

@@ -275,6 +275,11 @@ func plainly(t *testing.T, l *Layout, rows [][]row, got *Result) {
 						}
 						all[s].Add(all[s], v)
 					}
+					for k, side := range o.Sides {
+						if want := largest(m, k, rows[u], c); side.Total.Cmp(s[k]) != 0 || side.Tops[u].Cmp(want) != 0 {
+							t.Errorf("cell %d, %s: column %d of unit %d comes to something else", c, m.Func, k, u)
+						}
+					}
 					if o.Subjects[u] != int64(len(per[u])) || o.Tops[u].Cmp(most) != 0 {
 						t.Errorf("cell %d, %s %d: evidence of unit %d differs", c, m.Func, label, u)
 					}
@@ -598,4 +603,25 @@ func TestLedgerDamage(t *testing.T) {
 			t.Errorf("a damaged ledger opens: %v", err)
 		}
 	}
+}
+
+// largest is what the person with the most adds to column k of a measure in a unit's rows of a cell.
+func largest(m Measure, k int, rows []row, cell int) *big.Int {
+	per, most := map[uint64]*big.Int{}, new(big.Int)
+	for _, r := range rows {
+		ux, uy := m.uses()
+		if r.cell != cell || ux && r.missing>>m.X&1 == 1 || uy && r.missing>>m.Y&1 == 1 {
+			continue
+		}
+		if per[r.subject] == nil {
+			per[r.subject] = new(big.Int)
+		}
+		per[r.subject].Add(per[r.subject], big.NewInt(r.values[[]int{m.X, m.Y}[k]]))
+	}
+	for _, v := range per {
+		if v.CmpAbs(most) > 0 {
+			most.Abs(v)
+		}
+	}
+	return most
 }

@@ -37,7 +37,7 @@ type Measure struct {
 // Layout (密文布局) says what each unit's vector holds: the same group keys and measures everywhere, public, fixed before encryption.
 //
 // Order of slots: for each cell, the totals of each measure; then for each cell, unit and output, what the gate needs as evidence: the
-// unit's distinct subjects and its largest contribution, in slots that only this unit fills.
+// unit's distinct subjects and its largest contribution, to each column where a measure weighs two, in slots that only this unit fills.
 type Layout struct {
 	Cells    []string // group keys, public and distinct: what a group is called
 	Columns  int      // of a unit's rows
@@ -122,15 +122,26 @@ func (m Measure) outputs() int {
 	return 1
 }
 
-// topLimbs is the width of a largest contribution.
-func (m Measure) topLimbs() int {
+// sides lists the widths of an output's largest contributions: one, or one to each column where two are weighed.
+func (m Measure) sides() []int {
 	switch m.Func {
 	case sandbox.Count, sandbox.Histogram:
-		return 1
+		return []int{1}
 	case sandbox.Dot:
-		return 4
+		return []int{4}
+	case sandbox.Covariance, sandbox.Correlation, sandbox.Ratio:
+		return []int{3, 3}
 	}
-	return 3
+	return []int{3}
+}
+
+// stated is the number of slots of a unit's evidence of one output.
+func (m Measure) stated() int {
+	n := 1
+	for _, limbs := range m.sides() {
+		n += limbs
+	}
+	return n
 }
 
 // totals is the number of slots of a cell's totals, evidence that of one unit's evidence of a cell.
@@ -145,7 +156,7 @@ func (l *Layout) totals() (n int) {
 
 func (l *Layout) evidence() (n int) {
 	for _, m := range l.Measures {
-		n += m.outputs() * (1 + m.topLimbs())
+		n += m.outputs() * m.stated()
 	}
 	return n
 }

@@ -56,8 +56,8 @@ func (w wide) big() *big.Int {
 
 // held is one total of a cell.
 type held struct {
-	cell, output int
-	subject      uint64
+	cell, output, side int
+	subject            uint64
 }
 
 // Partial (部分结果) is what one unit's rows add to an epoch: its totals by cell and measure, and what its subjects contribute, kept until the
@@ -143,10 +143,15 @@ func (p *Partial) Add(cell int, subject uint64, values []int64, missing uint64) 
 				gives = product(x, y)
 			}
 		}
-		k := held{cell, out, subject}
-		w := p.gives[k]
-		w.add(gives)
-		p.gives[k] = w
+		give := func(side int, w wide) {
+			k := held{cell, out, side, subject}
+			sum := p.gives[k]
+			sum.add(w)
+			p.gives[k] = sum
+		}
+		if give(0, gives); len(m.sides()) == 2 {
+			give(1, narrow(y))
+		}
 	}
 	return nil
 }
@@ -188,12 +193,14 @@ func (p *Partial) vector(unit, units, slots int) ([][]int64, error) {
 		}
 	}
 	people := make([]int64, len(p.totals)*p.n)
-	tops := make([]wide, len(people))
+	tops := make([][2]wide, len(people))
 	for k, w := range p.gives {
 		i := k.cell*p.n + k.output
-		people[i]++
-		if tops[i].less(w) {
-			tops[i] = w.abs()
+		if k.side == 0 {
+			people[i]++
+		}
+		if top := &tops[i][k.side]; top.less(w) {
+			*top = w.abs()
 		}
 	}
 	for c := range p.totals {
@@ -202,10 +209,13 @@ func (p *Partial) vector(unit, units, slots int) ([][]int64, error) {
 			for o := range m.outputs() {
 				j := c*p.n + p.output[i] + o
 				flat[mine] = people[j]
-				if err := split(tops[j].big(), flat[mine+1:mine+1+m.topLimbs()]); err != nil {
-					return nil, err
+				mine++
+				for side, limbs := range m.sides() {
+					if err := split(tops[j][side].big(), flat[mine:mine+limbs]); err != nil {
+						return nil, err
+					}
+					mine += limbs
 				}
-				mine += 1 + m.topLimbs()
 			}
 		}
 		at += units * p.layout.evidence()

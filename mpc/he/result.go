@@ -18,10 +18,17 @@ type Output struct {
 
 	Subjects        []int64    // 各单位人数: by unit, as it states them
 	Tops            []*big.Int // 各单位最大贡献: by unit, the size of its largest subject's contribution
+	Sides           []Weighed  // of spreads and ratios: what their columns come to, one or two; nil where Value is the total of what is weighed
 	SubjectsAtLeast int64      // max n_i: subjects may be the same people everywhere
 	SubjectsAtMost  int64      // Σ n_i
 	TopAtMost       *big.Int   // Σ top-1_i: the largest of each may be one person
 	Contributing    int        // units with a subject
+}
+
+// Weighed (权衡列) is what a column's values come to in an output whose value is no total.
+type Weighed struct {
+	Total *big.Int
+	Tops  []*big.Int // by unit, as Output.Tops
 }
 
 // ResultCell (结果单元格) is one group of a result.
@@ -88,12 +95,22 @@ func (l *Layout) read(opened [][]int64, units int) ([]ResultCell, error) {
 			for _, m := range l.Measures {
 				for range m.outputs() {
 					o := &out[c].Outputs[i]
-					n, top := flat[at], joined(flat[at+1:at+1+m.topLimbs()])
-					if n < 0 || n > o.Rows || top.Sign() < 0 || n == 0 && top.Sign() != 0 {
-						return nil, bad
+					n := flat[at]
+					at++
+					for side, limbs := range m.sides() {
+						top := joined(flat[at : at+limbs])
+						if n < 0 || n > o.Rows || top.Sign() < 0 || n == 0 && top.Sign() != 0 {
+							return nil, bad
+						}
+						if side == 0 {
+							o.state(u == 0, n, top)
+						}
+						if side < len(o.Sides) {
+							o.Sides[side].Tops = append(o.Sides[side].Tops, top)
+						}
+						at += limbs
 					}
-					o.state(u == 0, n, top)
-					at, i = at+1+m.topLimbs(), i+1
+					i++
 				}
 			}
 		}
@@ -134,6 +151,12 @@ func (m Measure) finish(t []*big.Int) []Output {
 		if o.None = !ok; ok {
 			o.Value = v
 		}
+	}
+	switch m.Func {
+	case sandbox.Variance, sandbox.StdDev:
+		o.Sides = []Weighed{{Total: t[1]}}
+	case sandbox.Covariance, sandbox.Correlation, sandbox.Ratio:
+		o.Sides = []Weighed{{Total: t[1]}, {Total: t[2]}}
 	}
 	switch m.Func {
 	case sandbox.Count:

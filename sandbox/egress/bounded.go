@@ -24,6 +24,15 @@ type BoundedOutput struct {
 	Rows     int64   // that count
 	Subjects []int64 // by unit: distinct people
 	Tops     []int64 // by unit: the size of the largest person's contribution, in its column's scaled unit
+
+	// Sides are the columns of a spread or a ratio, one or two, as dominance weighs them; none where Value is the total of what is weighed.
+	Sides []BoundedSide
+}
+
+// BoundedSide (界限权衡列) is what a column's values come to in an output.
+type BoundedSide struct {
+	Total int64
+	Tops  []int64 // by unit
 }
 
 // BoundedCell (界限单元格) is one group, with an output for each measure.
@@ -54,8 +63,8 @@ func (BoundedAnswer) GoString() string { return "bounded answer(redacted)" }
 
 // CheckBounded is Check for totals over several units of which there are stated bounds. Each rule is judged by the bound that is worst for the
 // answer, over units whose rows the recipient does not know: what passes would pass if the units had compared their people, but for holdings,
-// which are not known; an answer over columns that have some is not for this. Counts, sums, means,
-// histograms and dot products only: of others nothing says on how few people they rest. No total over cells is published, so that no
+// which are not known; an answer over columns that have some is not for this. Measures whose value is a total, means, ratios and spreads
+// (variance, covariance and what is made of them), of which the columns are weighed: of others nothing says on how few people they rest. No total over cells is published, so that no
 // hidden cell follows from others of this answer. Every result carries a flag, so that people release it and no standing template
 // does; the caller says what it could not compare with earlier answers (Submission.Uncertified).
 func CheckBounded(question sandbox.QuestionID, a BoundedAnswer, p Params) (*Checked, error) {
@@ -69,7 +78,7 @@ func CheckBounded(question sandbox.QuestionID, a BoundedAnswer, p Params) (*Chec
 		return nil, err
 	}
 	if slices.ContainsFunc(a.Measures, func(m sandbox.Measure) bool { return !boundable(m.Func) }) {
-		return withheld("of a measure nothing says on how few people it rests", "ask counts, sums, means, histograms or dot products")
+		return withheld("of a measure nothing says on how few people it rests", "ask counts, sums, means, histograms, dot products, ratios, variances or correlations")
 	}
 	if len(a.Cells) > MaxRows {
 		return withheld("more rows than a result may have", "")
@@ -81,9 +90,10 @@ func CheckBounded(question sandbox.QuestionID, a BoundedAnswer, p Params) (*Chec
 		e := CellEvidence{Labels: x.Labels, Suppressed: len(rules) > 0, Rules: rules}
 		cell := sandbox.Cell{Labels: x.Labels}
 		for m, o := range x.Outputs {
-			b := a.bounds(a.Measures[m].Func, o)
-			e.People, e.Rows = int(max(int64(e.People), b.people)), max(e.Rows, o.Rows)
-			e.Top1 = max(e.Top1, min(1000, share(b.top, b.twice.half())))
+			for _, b := range a.bounds(a.Measures[m].Func, o) {
+				e.People, e.Rows = int(max(int64(e.People), b.people)), max(e.Rows, o.Rows)
+				e.Top1 = max(e.Top1, min(1000, share(b.top, b.twice.half())))
+			}
 			cell.Values = append(cell.Values, o.Value)
 			if o.None && cell.None == nil {
 				cell.None = make([]bool, len(x.Outputs))
@@ -137,7 +147,18 @@ func boundable(f sandbox.MeasureFunc) bool {
 	case sandbox.Count, sandbox.Sum, sandbox.Mean, sandbox.Histogram, sandbox.Dot:
 		return true
 	}
-	return false
+	return sided(f) > 0
+}
+
+// sided says how many columns a measure weighs whose value is not the total of one.
+func sided(f sandbox.MeasureFunc) int {
+	switch f {
+	case sandbox.Variance, sandbox.StdDev:
+		return 1
+	case sandbox.Covariance, sandbox.Correlation, sandbox.Ratio:
+		return 2
+	}
+	return 0
 }
 
 // half is ⌊a/2⌋.
@@ -159,18 +180,30 @@ func size(v int64) uint64 {
 	return uint64(v)
 }
 
-func (a BoundedAnswer) bounds(f sandbox.MeasureFunc, o BoundedOutput) (b bound) {
+// bounds gives one for each column that is weighed.
+func (a BoundedAnswer) bounds(f sandbox.MeasureFunc, o BoundedOutput) (out []bound) {
+	if sided(f) > 0 {
+		for _, s := range o.Sides {
+			out = append(out, a.bound(o.Subjects, s.Tops, wide{0, size(s.Total)}.times(2), wide{}))
+		}
+		return out
+	}
 	// Twice the size of the total; of a mean, which is rounded, the least that it stands for.
 	all, slack := wide{0, size(o.Value)}.times(2), wide{}
 	if f == sandbox.Mean {
 		all, slack = all.times(uint64(o.Rows)), wide{0, uint64(o.Rows)}
 	}
+	return []bound{a.bound(o.Subjects, o.Tops, all, slack)}
+}
+
+// bound judges twice a total, which may be less by slack.
+func (a BoundedAnswer) bound(subjects, tops []int64, all, slack wide) (b bound) {
 	if b.twice = (wide{}); slack.less(all) {
 		b.twice = all.sub(slack)
 	}
 	most := wide{} // twice what the people would add if each added as much as the largest of its unit
-	for i, n := range o.Subjects {
-		own := wide{0, uint64(n)}.times(uint64(o.Tops[i])).times(2)
+	for i, n := range subjects {
+		own := wide{0, uint64(n)}.times(uint64(tops[i])).times(2)
 		most = most.add(own)
 		if a.Known[i] { // subtracts what it knows; that is this much at most
 			if own.less(b.twice) {
@@ -180,7 +213,7 @@ func (a BoundedAnswer) bounds(f sandbox.MeasureFunc, o BoundedOutput) (b bound) 
 			}
 			continue
 		}
-		b.top = b.top.add(wide{0, uint64(o.Tops[i])})
+		b.top = b.top.add(wide{0, uint64(tops[i])})
 		b.people = max(b.people, n)
 		if n > 0 {
 			b.units++
@@ -214,21 +247,23 @@ func (a BoundedAnswer) judge(x BoundedCell, p Params) (rules []string) {
 		if f == sandbox.Histogram && o.Rows == 0 {
 			continue
 		}
-		b := a.bounds(f, o)
-		add(b.people < int64(p.MinSubjects), RuleFrequency)
-		add(b.units < minUnits, RuleUnits)
-		if !weighed(a.Measures[m]) || o.None {
-			continue
+		for _, b := range a.bounds(f, o) {
+			add(b.people < int64(p.MinSubjects), RuleFrequency)
+			add(degrees(f) && b.people < minDegrees, RuleDegrees)
+			add(b.units < minUnits, RuleUnits)
+			if !weighed(a.Measures[m]) || o.None {
+				continue
+			}
+			// The n largest of all are n times the largest at most, the two largest twice.
+			tops := b.top.times(2)
+			add(b.twice.times(uint64(p.DominanceK)).less(tops.times(uint64(p.DominanceN)).times(100)), RuleDominance)
+			rest := wide{}
+			if two := tops.times(2); two.less(b.twice) {
+				rest = b.twice.sub(two)
+			}
+			add(rest.times(p.prior()).less(tops.times(uint64(p.PPercent))), RulePPercent)
+			add(b.equal && f != sandbox.Count && f != sandbox.Histogram, RuleAllEqual) // one row each is what most questions count
 		}
-		// The n largest of all are n times the largest at most, the two largest twice.
-		tops := b.top.times(2)
-		add(b.twice.times(uint64(p.DominanceK)).less(tops.times(uint64(p.DominanceN)).times(100)), RuleDominance)
-		rest := wide{}
-		if two := tops.times(2); two.less(b.twice) {
-			rest = b.twice.sub(two)
-		}
-		add(rest.times(p.prior()).less(tops.times(uint64(p.PPercent))), RulePPercent)
-		add(b.equal && f != sandbox.Count && f != sandbox.Histogram, RuleAllEqual) // one row each is what most questions count
 	}
 	slices.Sort(rules)
 	return rules
@@ -259,6 +294,19 @@ func (a BoundedAnswer) whole() error {
 			if len(o.Subjects) != len(a.Known) || len(o.Tops) != len(a.Known) || o.Rows < 0 || o.Rows > math.MaxInt32*int64(len(a.Known)) || o.Value == math.MinInt64 {
 				return bad("an output says of each unit how many people and how large a contribution")
 			}
+			if len(o.Sides) != sided(a.Measures[m].Func) {
+				return bad("a spread or a ratio says of each column that it weighs what it comes to")
+			}
+			for _, s := range o.Sides {
+				if len(s.Tops) != len(a.Known) || s.Total == math.MinInt64 {
+					return bad("an output says of each unit how many people and how large a contribution")
+				}
+				for u, n := range o.Subjects {
+					if s.Tops[u] < 0 || n == 0 && s.Tops[u] != 0 {
+						return bad("who has nobody adds nothing")
+					}
+				}
+			}
 			people := int64(0)
 			for u, n := range o.Subjects {
 				if n < 0 || n > math.MaxInt32 || o.Tops[u] < 0 || n == 0 && o.Tops[u] != 0 {
@@ -282,7 +330,11 @@ func (a BoundedAnswer) capacity(c *Checked) scan.MilliBits {
 		if c.hidden[i] {
 			continue
 		}
-		for _, o := range a.Cells[i].Outputs {
+		for m, o := range a.Cells[i].Outputs {
+			if sided(a.Measures[m].Func) > 0 {
+				total += scan.Log2(math.MaxUint64)
+				continue
+			}
 			most := wide{}
 			for u, n := range o.Subjects {
 				most = most.add(wide{0, uint64(n)}.times(uint64(o.Tops[u])))

@@ -91,6 +91,45 @@ func TestBoundedRules(t *testing.T) {
 	}
 }
 
+// TestBoundedSides: of a spread and a ratio each column is weighed, whatever the value is, and few people have no spread.
+func TestBoundedSides(t *testing.T) {
+	for name, x := range map[string]struct {
+		f      sandbox.MeasureFunc
+		change func(o *BoundedOutput)
+		rule   string
+	}{
+		"variance":                   {sandbox.Variance, func(*BoundedOutput) {}, ""},
+		"deviation of a large total": {sandbox.StdDev, func(o *BoundedOutput) { o.Value = 0 }, ""},
+		"correlation":                {sandbox.Correlation, func(o *BoundedOutput) { o.Value = -1_000_000 }, ""},
+		"ratio":                      {sandbox.Ratio, func(*BoundedOutput) {}, ""},
+		"one large contributor":      {sandbox.Variance, func(o *BoundedOutput) { o.Sides[0].Tops[2] = 40000 }, RuleDominance},
+		"one nearly all":             {sandbox.StdDev, func(o *BoundedOutput) { o.Sides[0].Tops[2] = 79000 }, RulePPercent},
+		"the second column's":        {sandbox.Covariance, func(o *BoundedOutput) { o.Sides[1].Tops[0] = 79000 }, RuleDominance},
+		"a divisor of one":           {sandbox.Ratio, func(o *BoundedOutput) { o.Sides[1].Tops[3] = 79000 }, RulePPercent},
+		"everybody adds the same":    {sandbox.Correlation, func(o *BoundedOutput) { o.Sides[1].Tops = []int64{500, 500, 500, 500} }, RuleAllEqual},
+		"few people":                 {sandbox.Variance, func(o *BoundedOutput) { o.Subjects = []int64{9, 9, 9, 9} }, RuleDegrees},
+		"few people of a ratio":      {sandbox.Ratio, func(o *BoundedOutput) { o.Subjects = []int64{9, 9, 9, 9} }, RuleFrequency},
+	} {
+		a := overCiphertexts()
+		a.Measures[1].Func = x.f
+		for i := range a.Cells {
+			o := &a.Cells[i].Outputs[1]
+			for range sided(x.f) {
+				o.Sides = append(o.Sides, BoundedSide{o.Value, slices.Clone(o.Tops)})
+			}
+			o.Subjects = slices.Clone(o.Subjects)
+			o.Value = 77
+		}
+		x.change(&a.Cells[0].Outputs[1])
+		c, err := CheckBounded("q-1", a, boundedParams)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if rules := c.Cells[0].Rules; x.rule == "" && len(rules) > 0 || x.rule != "" && !slices.Contains(rules, x.rule) {
+			t.Errorf("%s: rules %v", name, rules)
+		}
+	}
+}
+
 // TestBoundedHistogram: labels that have every row stand beside a count, and nobody under a label is no small group.
 func TestBoundedHistogram(t *testing.T) {
 	a := overCiphertexts()
@@ -109,8 +148,18 @@ func TestBoundedRefused(t *testing.T) {
 		change func(*BoundedAnswer, *Params)
 		kind   sandbox.Kind
 	}{
-		"variance":       {func(a *BoundedAnswer, _ *Params) { a.Measures[1].Func = sandbox.Variance }, sandbox.Withheld},
-		"ratio":          {func(a *BoundedAnswer, _ *Params) { a.Measures[1].Func = sandbox.Ratio }, sandbox.Withheld},
+		"largest":       {func(a *BoundedAnswer, _ *Params) { a.Measures[1].Func = sandbox.Max }, sandbox.Withheld},
+		"bare variance": {func(a *BoundedAnswer, _ *Params) { a.Measures[1].Func = sandbox.Variance }, sandbox.Invalid},
+		"half a ratio": {func(a *BoundedAnswer, _ *Params) {
+			a.Measures[1].Func = sandbox.Ratio
+			for i := range a.Cells {
+				o := &a.Cells[i].Outputs[1]
+				o.Sides = []BoundedSide{{o.Value, o.Tops}}
+			}
+		}, sandbox.Invalid},
+		"a total that weighs": {func(a *BoundedAnswer, _ *Params) {
+			a.Cells[0].Outputs[1].Sides = []BoundedSide{{1, []int64{1, 1, 1, 1}}}
+		}, sandbox.Invalid},
 		"bits":           {func(_ *BoundedAnswer, p *Params) { p.MaxBits = 50 }, sandbox.Withheld},
 		"identifier":     {func(a *BoundedAnswer, _ *Params) { a.Cells[2].Labels = []string{"电话 13800138000"} }, sandbox.Withheld},
 		"two units":      {func(a *BoundedAnswer, _ *Params) { a.Known = a.Known[:2] }, sandbox.Invalid},
@@ -136,7 +185,7 @@ func TestBoundedRefused(t *testing.T) {
 func TestBoundedIsStricter(t *testing.T) {
 	try := func(seed uint64, alike bool) (strict, broken []string) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		funcs := []sandbox.MeasureFunc{sandbox.Count, sandbox.Sum, sandbox.Mean}
+		funcs := []sandbox.MeasureFunc{sandbox.Count, sandbox.Sum, sandbox.Mean, sandbox.Variance}
 		units, n, signed := 3+r.IntN(3), 5+r.IntN(200), r.IntN(3) == 0
 		if alike {
 			n, signed = 200, false
@@ -196,6 +245,9 @@ func TestBoundedIsStricter(t *testing.T) {
 					top = max(top, int64(size(v)))
 				}
 				o.Subjects, o.Tops = append(o.Subjects, int64(len(adds[u]))), append(o.Tops, top)
+			}
+			if f == sandbox.Variance {
+				o.Value, o.Sides = 1, []BoundedSide{{sum, o.Tops}}
 			}
 			cell.Outputs = append(cell.Outputs, o)
 			exact.Values, exact.NonMissing = append(exact.Values, value), append(exact.NonMissing, count)

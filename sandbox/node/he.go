@@ -157,10 +157,10 @@ func (n *Node) BeginSum(ctx context.Context, c api.Caller, order SumOrder) (*Sum
 func unbounded(d query.Derivation) (why []sandbox.Reason) {
 	for _, m := range d.Spec.Measures {
 		switch m.Func {
-		case sandbox.Count, sandbox.Sum, sandbox.Mean, sandbox.Histogram, sandbox.Dot:
+		case sandbox.Count, sandbox.Sum, sandbox.Mean, sandbox.Histogram, sandbox.Dot, sandbox.Ratio, sandbox.Variance, sandbox.StdDev, sandbox.Covariance, sandbox.Correlation:
 		default:
 			why = append(why, sandbox.Reason{Code: "he.evidence", Column: m.Column, Rule: "of units that do not compare their people nothing says on how few the " + string(m.Func) + " rests",
-				Article: articleModel, Change: "ask counts, sums, means, histograms or dot products over ciphertexts, or the mpc engine"})
+				Article: articleModel, Change: "ask counts, sums, means, histograms, dot products, ratios, variances or correlations over ciphertexts, or the mpc engine"})
 		}
 	}
 	if len(d.Holdings()) > 0 {
@@ -450,18 +450,9 @@ func (s *Sum) gated(r *he.Result) gated {
 		}
 		cell := egress.BoundedCell{Labels: g.Labels}
 		for _, v := range g.Values {
-			o := egress.BoundedOutput{None: v.None, Rows: v.Rows, Subjects: v.Subjects}
-			if v.Value != nil {
-				if !v.Value.IsInt64() {
-					return fail(wide)
-				}
-				o.Value = v.Value.Int64()
-			}
-			for _, top := range v.Tops {
-				if !top.IsInt64() {
-					return fail(wide)
-				}
-				o.Tops = append(o.Tops, top.Int64())
+			o, ok := boundedOutput(v)
+			if !ok {
+				return fail(wide)
 			}
 			cell.Outputs = append(cell.Outputs, o)
 		}
