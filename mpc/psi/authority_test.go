@@ -24,8 +24,8 @@ func signed(t fatal, key *sm.SigningKey, s Set) (*List, *SignedList) {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	out := &SignedList{Agency: "agency", Name: "loan applicants", Until: time.Date(2026, 12, 31, 0, 0, 0, 0, time.UTC), Count: l.Count(), Root: l.Root()}
-	if out.Sig, err = key.Sign(rand.Reader, ListContext, out.statement()); err != nil {
+	out, err := SignList(rand.Reader, key, "agency", "loan applicants", time.Date(2026, 12, 31, 0, 0, 0, 0, time.UTC), l)
+	if err != nil {
 		t.Fatalf("%v", err)
 	}
 	return l, out

@@ -33,6 +33,19 @@ type Limits struct {
 	Elements   int64         // of one partner in a window, all its sets or lookups together
 	Window     time.Duration // 窗口
 	Similarity float64       // 近似重复: a set or intersection this like an earlier one is refused; the Jaccard index, of sketches where sets are large
+	Differ     int           // 差异下限: so is one that may differ from it in fewer elements than this on either side; 0 for none
+}
+
+// like gives the similarity from which a set of n elements is too near an earlier one. What a sketch tells of a large set is no finer than 0.95.
+func (l *Limits) like(n int) float64 {
+	like := l.Similarity
+	if l.Differ > 0 {
+		like = min(like, max(float64(n-l.Differ)/float64(n+l.Differ), 0.01))
+		if n > sketchSize {
+			like = min(like, 0.95)
+		}
+	}
+	return like
 }
 
 // Ledger (求交台账) says which jobs may run, and keeps what it let pass in a folder: one file an entry, each whole or not at all,
@@ -66,7 +79,7 @@ func OpenLedger(files durable.FS, dir string, key []byte, limits Limits) (*Ledge
 	if files == nil {
 		files = durable.OS()
 	}
-	if limits.Similarity <= 0 || limits.Similarity > 1 || limits.Window < 0 {
+	if limits.Similarity <= 0 || limits.Similarity > 1 || limits.Window < 0 || limits.Differ < 0 {
 		return nil, &sandbox.Error{Op: "psi: ledger", Kind: sandbox.Invalid, Object: "limits", Detail: "a similarity above 0, at most 1, and no negative window"}
 	}
 	mac, err := sm.NewMAC(key)
@@ -197,7 +210,7 @@ func (l *Ledger) reasons(e *entry) (out []sandbox.Reason) {
 	}
 	s := Sketch{int(e.Size), e.Lowest}
 	for _, old := range l.entries {
-		if old.Subject == e.Subject && s.Similarity(&Sketch{int(old.Size), old.Lowest}) >= l.limits.Similarity {
+		if old.Subject == e.Subject && s.Similarity(&Sketch{int(old.Size), old.Lowest}) >= l.limits.like(int(e.Size)) {
 			return append(out, sandbox.Reason{Code: "psi.near-repeat", Rule: "no set is nearly one that was asked about before: the difference of two answers is an answer about their difference",
 				Change: "the earlier result, or a set that differs in more elements"})
 		}

@@ -33,6 +33,14 @@ func (l *SignedList) statement() []byte {
 	return sm.Frame([]byte(l.Agency), []byte(l.Name), []byte(l.Until.UTC().Format(time.RFC3339)), fmt.Appendf(nil, "%d", l.Count), l.Root[:])
 }
 
+// SignList signs what an agency says of a list: its name, and its term in whole seconds.
+func SignList(rand io.Reader, key *sm.SigningKey, agency sandbox.PartyID, name string, until time.Time, l *List) (*SignedList, error) {
+	s := &SignedList{Agency: agency, Name: name, Until: until.UTC().Truncate(time.Second), Count: l.Count(), Root: l.Root()}
+	var err error
+	s.Sig, err = key.Sign(rand, ListContext, s.statement())
+	return s, err
+}
+
 // Verify holds the list to its agency's key and its term.
 func (l *SignedList) Verify(key *sm.VerifyKey, now time.Time) error {
 	if now.After(l.Until) {

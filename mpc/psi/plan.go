@@ -1,6 +1,7 @@
 package psi
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"slices"
 
@@ -51,6 +52,11 @@ const (
 	FactSum         Fact = "sums of the sender's values over the intersection"
 )
 
+// Term gives the Chinese term (中文名) of a fact.
+func (f Fact) Term() string {
+	return map[Fact]string{FactBucket: "对方集合规模档", FactMembers: "己方元素中哪些在交集内", FactCardinality: "交集基数", FactWithheld: "交集可否输出", FactSum: "协作方数值在交集上的合计"}[f]
+}
+
 // AuthorityKind (元素授权方式) is how the elements of a set are held to what the party may ask about.
 type AuthorityKind string
 
@@ -64,7 +70,41 @@ const (
 type Authority struct {
 	Kind AuthorityKind  `json:"kind"`
 	Key  string         `json:"key,omitempty"`  // listed: fingerprint of the agency's key
-	List *[sm.Size]byte `json:"list,omitempty"` // listed: root of the signed list
+	List *[sm.Size]byte `json:"list,omitempty"` // listed: root of the signed list, in hex
+}
+
+// authorityText is an Authority as it is written.
+type authorityText struct {
+	Kind AuthorityKind `json:"kind"`
+	Key  string        `json:"key,omitempty"`
+	List string        `json:"list,omitempty"`
+}
+
+// MarshalJSON writes the root in hex.
+func (a Authority) MarshalJSON() ([]byte, error) {
+	t := authorityText{Kind: a.Kind, Key: a.Key}
+	if a.List != nil {
+		t.List = hex.EncodeToString(a.List[:])
+	}
+	return json.Marshal(t)
+}
+
+// UnmarshalJSON reads it, Invalid for a root of another form.
+func (a *Authority) UnmarshalJSON(b []byte) error {
+	var t authorityText
+	if err := json.Unmarshal(b, &t); err != nil {
+		return err
+	}
+	*a = Authority{Kind: t.Kind, Key: t.Key}
+	if t.List == "" {
+		return nil
+	}
+	root, err := hex.DecodeString(t.List)
+	if err != nil || len(root) != sm.Size {
+		return &sandbox.Error{Op: "psi: plan", Kind: sandbox.Invalid, Object: "list", Detail: "a root of 64 hex digits"}
+	}
+	a.List = (*[sm.Size]byte)(root)
+	return nil
 }
 
 // Model (敌手模型) is the adversary a job is secure against, printed on its result.

@@ -34,7 +34,7 @@ func (j *job) points() error {
 		}
 		return nil
 	}
-	seen := sm.NewHash()
+	sent, seen := sm.NewHash(), sm.NewHash()
 	for k, next := 0, 0; k < max(mine, theirs); k++ {
 		for ; next < mine && next < k+ahead; next++ {
 			making = append(making, j.pool.do(&task{k: next}, func(w *worker, t *task) (err error) {
@@ -56,6 +56,7 @@ func (j *job) points() error {
 			if err := j.send(tagPoints, making[0].out); err != nil {
 				return err
 			}
+			sent.Write(making[0].out)
 			making = making[1:]
 		}
 		if k < theirs {
@@ -74,6 +75,7 @@ func (j *job) points() error {
 	}
 	var digest [sm.Size]byte
 	seen.Sum(digest[:0])
+	sent.Sum(j.result.Points[:0])
 	peer := j.Side.Peer()
 	if j.Plan.Authority[peer].Kind == Listed && digest != j.result.PeerPoints {
 		return peer.broke(RuleUnauthorised, nil)

@@ -149,6 +149,9 @@ func check(t fatal, p *Plan, x, y Set, r [2]*Result) {
 		if got.Side != Side(side) || got.Model != SemiHonest || got.Plan != p || got.Transcript != r[0].Transcript {
 			t.Fatalf("%s %v: the result names its job", p.Output, Side(side))
 		}
+		if got.Points != r[1-side].PeerPoints {
+			t.Fatalf("%s %v: the points sent are those the peer got", p.Output, Side(side))
+		}
 		if got.Withheld != withheld {
 			t.Fatalf("%s %v: withheld is %v", p.Output, Side(side), got.Withheld)
 		}

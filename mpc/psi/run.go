@@ -50,11 +50,12 @@ type Result struct {
 	Plan        *Plan
 	Side        Side
 	Model       Model
-	Withheld    bool     // 未达门槛: the verdict was no; nothing else is set but what the judge counted itself
-	Members     []uint32 // rows of the own set in the intersection, ascending; nil where the side does not learn them
-	Cardinality int      // -1 where the side does not learn it
-	Sums        []uint64 // nil where the side does not learn them
-	PeerPoints  [sm.Size]byte
+	Withheld    bool          // 未达门槛: the verdict was no; nothing else is set but what the judge counted itself
+	Members     []uint32      // rows of the own set in the intersection, ascending; nil where the side does not learn them
+	Cardinality int           // -1 where the side does not learn it
+	Sums        []uint64      // nil where the side does not learn them
+	Points      [sm.Size]byte // SM3 over the messages of points that this side sent: Commitment
+	PeerPoints  [sm.Size]byte // and over those that it got
 	Transcript  [sm.Size]byte // both sides have the same
 }
 

@@ -130,8 +130,9 @@ func NewHolder(rand io.Reader, name Suite, ledger *psi.Ledger) (*Holder, error) 
 	return &Holder{name: name, suite: s, server: oprf.NewVerifiableServer(s, key), public: public, ledger: ledger, left: map[sandbox.PartyID]int{}}, nil
 }
 
-// Publish makes the table of a set, on all processors. Padding is drawn from rand.
-func (h *Holder) Publish(rand io.Reader, set psi.Set) (*Table, error) {
+// Publish makes the table of a set, on all processors, padded to size, a bucket that was agreed on; 0 for the least that holds the set.
+// Padding is drawn from rand. TooLarge where the set has more elements.
+func (h *Holder) Publish(rand io.Reader, set psi.Set, size int) (*Table, error) {
 	n := set.Rows()
 	if n > psi.MaxSize {
 		return nil, &sandbox.Error{Op: "lookup: publish", Kind: sandbox.TooLarge, Object: "set", Detail: "a set has at most 100,000,000 elements"}
@@ -164,7 +165,13 @@ func (h *Holder) Publish(rand io.Reader, set psi.Set) (*Table, error) {
 	order := func(a, b [tagSize]byte) int { return bytes.Compare(a[:], b[:]) }
 	slices.SortFunc(tags, order)
 	tags = slices.Compact(tags)
-	for range psi.Bucket(len(tags)) - len(tags) {
+	if size == 0 {
+		size = psi.Bucket(len(tags))
+	}
+	if len(tags) > size {
+		return nil, &sandbox.Error{Op: "lookup: publish", Kind: sandbox.TooLarge, Object: "set", Detail: "the set has at most as many elements as its bucket"}
+	}
+	for range size - len(tags) {
 		var t [tagSize]byte
 		if _, err := io.ReadFull(rand, t[:]); err != nil {
 			return nil, &sandbox.Error{Op: "lookup: publish", Kind: sandbox.Unavailable, Object: "randomness", Err: err}

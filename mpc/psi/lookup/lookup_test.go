@@ -38,7 +38,7 @@ func holder(t testing.TB, name Suite, s psi.Set) (*Holder, *Asker) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := h.Publish(rand.Reader, s)
+	table, err := h.Publish(rand.Reader, s, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestQuota(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := h.Publish(rand.Reader, set("one"))
+	table, err := h.Publish(rand.Reader, set("one"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
