@@ -2,13 +2,10 @@ package agent
 
 import (
 	"encoding/binary"
-	"encoding/csv"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -203,25 +200,12 @@ func (j *job) result(o *Output, p mpc.Plan, opened map[string][]uint64) (n int, 
 	return len(o.Groups), err
 }
 
-func openTable(path string) (*os.File, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, &sandbox.Error{Op: "party: table", Kind: sandbox.NotFound, Object: path, Detail: "the file cannot be read"}
-	}
-	return f, nil
-}
-
 // joinRows parses an owner's table of a join: header, then a row a line.
 func joinRows(r io.Reader, name string, groups, columns []string, key []byte) ([]join.Row, error) {
-	limited := &io.LimitedReader{R: r, N: maxTable + 1}
-	in := csv.NewReader(limited)
-	in.ReuseRecord = true
-	bad := func(line int, rule string) error {
-		return &sandbox.Error{Op: "party: table", Kind: sandbox.Invalid, Object: fmt.Sprintf("%s line %d", name, line), Detail: rule}
-	}
-	head, err := in.Read()
-	if err != nil || !slices.Equal(head, append([]string{"group", "subject"}, columns...)) {
-		return nil, bad(1, "the columns are group, subject and the measures of this side, as the question names and orders them")
+	t := newTable(r, name, maxTable, "as many fields as the header, quotes closed")
+	if err := t.head("the columns are group, subject and the measures of this side, as the question names and orders them",
+		func(head []string) bool { return slices.Equal(head, append([]string{"group", "subject"}, columns...)) }); err != nil {
+		return nil, err
 	}
 	mac, err := sm.NewMAC(key)
 	if err != nil {
@@ -230,33 +214,24 @@ func joinRows(r io.Reader, name string, groups, columns []string, key []byte) ([
 	var out []join.Row
 	var sum [8]byte
 	for {
-		rec, err := in.Read()
-		line := 0
-		if err == nil {
-			line, _ = in.FieldPos(0)
-		}
-		switch {
-		case limited.N == 0:
-			return nil, &sandbox.Error{Op: "party: table", Kind: sandbox.TooLarge, Object: name, Detail: "at most 64 MiB"}
-		case errors.Is(err, io.EOF):
+		rec, err := t.next()
+		if errors.Is(err, io.EOF) {
 			return out, nil
-		case err != nil:
-			if p := (*csv.ParseError)(nil); errors.As(err, &p) {
-				line = p.Line
-			}
-			return nil, bad(line, "as many fields as the header, quotes closed")
+		}
+		if err != nil {
+			return nil, err
 		}
 		x := join.Row{Group: slices.Index(groups, rec[0])}
 		if x.Group < 0 {
-			return nil, bad(line, "the group is one of the question's")
+			return nil, t.bad("the group is one of the question's")
 		}
 		if rec[1] == "" {
-			return nil, bad(line, "every row has a subject")
+			return nil, t.bad("every row has a subject")
 		}
 		for _, text := range rec[2:] {
 			n, err := strconv.ParseInt(text, 10, 64)
 			if err != nil || n < 0 || n > join.MaxAmount {
-				return nil, bad(line, "a measure is a whole number from 0 to 2^40-1")
+				return nil, t.bad("a measure is a whole number from 0 to 2^40-1")
 			}
 			x.Values = append(x.Values, n)
 		}
@@ -339,17 +314,11 @@ func (j *job) admit(f *flags, p mpc.Plan, place int, now time.Time) error {
 	if jobs == 0 {
 		jobs = defaultJobs
 	}
-	people, k := own.people, j.join.Rules.MinSubjects
-	// Sets that differ in fewer than k people on either side are this like; a sketch of a large one tells no more than 0.95.
-	like := max(float64(people-k)/float64(people+k), 0.01)
-	if people > 1024 {
-		like = min(like, 0.95)
-	}
-	l, err := psi.OpenLedger(nil, f.ledger, key, psi.Limits{Set: 1 << 14, Jobs: jobs, Elements: int64(jobs) << 14, Window: window, Similarity: like})
+	l, err := psi.OpenLedger(nil, f.ledger, key, psi.Limits{Set: 1 << 14, Jobs: jobs, Elements: int64(jobs) << 14, Window: window, Similarity: 1, Differ: j.join.Rules.MinSubjects})
 	if err != nil {
 		return err
 	}
-	s, err := l.Sketch(own.set)
+	s, err := l.Sketch(own)
 	if err != nil {
 		return err
 	}
@@ -367,37 +336,27 @@ func (j *job) admit(f *flags, p mpc.Plan, place int, now time.Time) error {
 	return nil
 }
 
-// persons is the set of a table's subjects as they stand in the file.
-type persons struct {
-	set    psi.Set
-	people int
-}
-
-func psiSet(path string) (persons, error) {
-	var out persons
+// psiSet is the set of a table's subjects as they stand in the file.
+func psiSet(path string) (psi.Set, error) {
+	out := psi.Set{Offsets: []int32{0}}
 	f, err := openTable(path)
 	if err != nil {
 		return out, err
 	}
 	defer f.Close()
-	in := csv.NewReader(io.LimitReader(f, maxTable))
-	in.ReuseRecord = true
-	out.set.Offsets = []int32{0}
-	seen := map[string]bool{}
-	for first := true; ; first = false {
-		rec, err := in.Read()
+	t := newTable(f, path, maxTable, "a table as the question names it")
+	if err := t.head("a table as the question names it", func(names []string) bool { return len(names) > 1 }); err != nil {
+		return out, err
+	}
+	for {
+		rec, err := t.next()
 		if errors.Is(err, io.EOF) {
-			out.people = len(seen)
 			return out, nil
 		}
-		if err != nil || len(rec) < 2 {
-			return out, &sandbox.Error{Op: "party: table", Kind: sandbox.Invalid, Object: path, Detail: "a table as the question names it"}
+		if err != nil {
+			return out, err
 		}
-		if first || seen[rec[1]] {
-			continue
-		}
-		seen[rec[1]] = true
-		out.set.Data = append(out.set.Data, rec[1]...)
-		out.set.Offsets = append(out.set.Offsets, int32(len(out.set.Data)))
+		out.Data = append(out.Data, rec[1]...)
+		out.Offsets = append(out.Offsets, int32(len(out.Data)))
 	}
 }

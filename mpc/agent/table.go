@@ -2,10 +2,8 @@ package agent
 
 import (
 	"encoding/binary"
-	"encoding/csv"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -23,9 +21,9 @@ const maxTable = 64 << 20 // bytes of a table's file
 
 // readTable reads a party's own rows.
 func readTable(path string, groups []string, key []byte) ([]agg.Row, error) {
-	f, err := os.Open(path)
+	f, err := openTable(path)
 	if err != nil {
-		return nil, &sandbox.Error{Op: "party: table", Kind: sandbox.NotFound, Object: path, Detail: "the file cannot be read"}
+		return nil, err
 	}
 	defer f.Close()
 	return rows(f, path, groups, key)
@@ -33,15 +31,9 @@ func readTable(path string, groups []string, key []byte) ([]agg.Row, error) {
 
 // rows parses a table: header, then a row a line.
 func rows(r io.Reader, name string, groups []string, key []byte) ([]agg.Row, error) {
-	limited := &io.LimitedReader{R: r, N: maxTable + 1}
-	in := csv.NewReader(limited)
-	in.ReuseRecord = true
-	bad := func(line int, rule string) error {
-		return &sandbox.Error{Op: "party: table", Kind: sandbox.Invalid, Object: fmt.Sprintf("%s line %d", name, line), Detail: rule}
-	}
-	head, err := in.Read()
-	if err != nil || !slices.Equal(head, []string{"group", "subject", "amount"}) {
-		return nil, bad(1, "the columns are group, subject, amount")
+	t := newTable(r, name, maxTable, "three fields a row, quotes closed")
+	if err := t.head("the columns are group, subject, amount", func(head []string) bool { return slices.Equal(head, []string{"group", "subject", "amount"}) }); err != nil {
+		return nil, err
 	}
 	mac, err := sm.NewMAC(key)
 	if err != nil {
@@ -50,32 +42,23 @@ func rows(r io.Reader, name string, groups []string, key []byte) ([]agg.Row, err
 	var out []agg.Row
 	var sum [8]byte
 	for {
-		rec, err := in.Read()
-		line := 0
-		if err == nil {
-			line, _ = in.FieldPos(0)
-		}
-		switch {
-		case limited.N == 0:
-			return nil, &sandbox.Error{Op: "party: table", Kind: sandbox.TooLarge, Object: name, Detail: "at most 64 MiB"}
-		case errors.Is(err, io.EOF):
+		rec, err := t.next()
+		if errors.Is(err, io.EOF) {
 			return out, nil
-		case err != nil:
-			if p := (*csv.ParseError)(nil); errors.As(err, &p) {
-				line = p.Line
-			}
-			return nil, bad(line, "three fields a row, quotes closed")
+		}
+		if err != nil {
+			return nil, err
 		}
 		g := slices.Index(groups, rec[0])
 		if g < 0 {
-			return nil, bad(line, "the group is one of the question's")
+			return nil, t.bad("the group is one of the question's")
 		}
 		if rec[1] == "" {
-			return nil, bad(line, "every row has a subject")
+			return nil, t.bad("every row has a subject")
 		}
 		n, err := strconv.ParseInt(rec[2], 10, 64)
 		if err != nil || n < 0 || n > agg.MaxAmount {
-			return nil, bad(line, "the amount is a whole number from 0 to 2^40-1")
+			return nil, t.bad("the amount is a whole number from 0 to 2^40-1")
 		}
 		mac.Rows(sum[:], 8, []int32{0, int32(len(rec[1]))}, []byte(rec[1]))
 		out = append(out, agg.Row{Group: g, Subject: binary.BigEndian.Uint64(sum[:]) >> (64 - agg.SubjectBits), Amount: n})
