@@ -1,7 +1,7 @@
 // Package psi finds what two parties' sets have in common and shows neither the rest (隐私求交): elliptic-curve Diffie-Hellman over the
 // SM2 group, hashed to the curve by RFC 9380 with SM3 (Meadows 1986; Huberman, Franklin, Hogg 1999), its cardinality with sorted
 // answers, and join-and-sum with ElGamal in the exponent on the same curve (Ion et al., eprint 2019/723, the Diffie-Hellman variant).
-// It is a library: no command runs a job of it. Of the commands a party's program uses its Ledger alone.
+// Two owners' parties run its jobs by opdomain-party psi, over the links, approvals and records of mpc/psi/session.
 //
 // # One job
 //
