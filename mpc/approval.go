@@ -117,3 +117,14 @@ func (j *Joined) Take(job sandbox.RunID, plan [sm.Size]byte) error {
 	}
 	return nil
 }
+
+// Free gives Conflict where a job was recorded before, and records nothing: for what comes before Take and is not to be spent on a job that is.
+func (j *Joined) Free(job sandbox.RunID) error {
+	if err := sandbox.CheckID("job", string(job)); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(filepath.Join(j.dir, string(job))); !errors.Is(err, fs.ErrNotExist) {
+		return &sandbox.Error{Op: "mpc: join", Kind: sandbox.Conflict, Object: string(job), Detail: "a job is joined once", Hint: "a new plan under a new job, approved anew"}
+	}
+	return nil
+}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -21,6 +22,7 @@ import (
 	"github.com/opdomain/opdomain/mpc"
 	"github.com/opdomain/opdomain/mpc/agg"
 	"github.com/opdomain/opdomain/mpc/join"
+	"github.com/opdomain/opdomain/mpc/psi/session"
 	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/mpc/wire"
 	"github.com/opdomain/opdomain/sandbox"
@@ -67,6 +69,8 @@ const usage = `usage:
   opdomain-party push --keys DIR --passphrase-file F --plan F --question F --source DATASET=FILE --subject-key F --card F --card F --card F --out DIR
   opdomain-party explain --question F
   opdomain-party verify --certificate F --at TIME
+  opdomain-party psi plan, approve, run, audit, list, secret, certify        set intersection of two parties: psi --help
+  opdomain-party lookup plan, approve, serve, ask        single lookups in another's set: lookup --help
 
 exit status: 0 done, 1 failed or aborted, 2 wrong usage, 3 refused before a link was made
 `
@@ -110,9 +114,12 @@ func (a *Agent) Main(ctx context.Context, args []string) int {
 	if len(args) > 0 {
 		verb = args[0]
 	}
+	if verb == "psi" || verb == "lookup" {
+		return a.pair(ctx, verb, args[1:])
+	}
 	v, ok := verbs[verb]
 	if !ok {
-		return a.end(&sandbox.Error{Op: "party", Kind: sandbox.Invalid, Object: "verb", Detail: "key, plan, approve, run, verify, explain, card or push", Hint: "opdomain-party --help", Err: errUsage})
+		return a.end(&sandbox.Error{Op: "party", Kind: sandbox.Invalid, Object: "verb", Detail: "key, plan, approve, run, verify, explain, card, push, psi or lookup", Hint: "opdomain-party --help", Err: errUsage})
 	}
 	var f flags
 	set := flag.NewFlagSet("opdomain-party "+verb, flag.ContinueOnError)
@@ -491,6 +498,14 @@ func (a *Agent) verify(_ context.Context, f *flags) error {
 	text, err := readFile(f.certificate)
 	if err != nil {
 		return err
+	}
+	if bytes.HasPrefix(text, []byte(`{"kind":"`+session.KindCertificate+`"`)) {
+		c, err := a.psiVerify(f.certificate, at)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.Out, "accepted: job %s, session %s, between %s and %s\n", c.Plan.Job.Run, c.Session, c.Plan.Parties[0].ID, c.Plan.Parties[1].ID)
+		return nil
 	}
 	var c mpc.Certificate
 	if json.Unmarshal(text, &c) != nil {
