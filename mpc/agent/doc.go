@@ -29,6 +29,11 @@
 // party refuses a push for another plan, of another key or with a part that is not as signed, and all three compare their copies before
 // anything is computed. A push is of one plan, and a plan is joined once.
 //
+// Two parties alone run set intersection (psi) and single lookups (lookup) under an agreement of their own, package mpc/psi/session: plan prints what
+// each side learns, and approve wants the digest that stands under it. run takes the own set from a column of a CSV or of a vault folder; the
+// ledger is always asked, for quota and near-repeats, and members, result, certificate and the job's secret go to new files of mode 0600. list, secret and
+// certify are for sets on an agency's signed list, audit is for the others, afterwards.
+//
 // Outputs are the parties', or one's where the plan names a recipient: what leaves to anybody else goes through the domain's gate and reviewers. Exit statuses: 0 done, 1 failed or
 // aborted, 2 wrong usage, 3 refused before a link was made.
 package agent
