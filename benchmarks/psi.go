@@ -5,11 +5,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -83,41 +85,56 @@ func psiJob(ctx context.Context, o psi.Output, n int) (cpu, wall time.Duration, 
 	return cpu, wall, a.Sent() + b.Sent(), nil
 }
 
-// psiParts gives the processor time of hashing as many elements, and of as many scalar multiplications, as both sides of a job do.
+// psiParts gives the processor time of hashing as many elements, and of as many scalar multiplications, as both sides of a job do, on as many
+// goroutines as a job has: two threads that share a core each take longer than one that has it alone, and a job's do share.
 func psiParts(n int) (hashing, products, parsing time.Duration, err error) {
-	h, err := group.NewHasher(psiDST)
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	const batch = 1024
-	set, points := psiSet(0, n), make([]group.Point, n)
-	start := processorTime()
-	for from := 0; from < n; from += batch {
-		to := min(from+batch, n)
-		h.Points(points[from:to], set.Offsets[from:to+1], set.Data)
-	}
-	hashing = 2 * (processorTime() - start)
 	k, err := group.NewScalar(rand.Reader)
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	encoded := make([]byte, 0, group.PointSize*n)
-	start = processorTime()
-	for i := range points {
-		points[i] = k.Mult(&points[i])
-		points[i] = k.Mult(&points[i])
-	}
-	products = 2 * (processorTime() - start)
-	for i := range points {
-		encoded = points[i].Append(encoded)
-	}
-	start = processorTime()
-	for i := range points {
-		if points[i], err = group.ParsePoint(encoded[i*group.PointSize : (i+1)*group.PointSize]); err != nil {
-			return 0, 0, 0, err
+	const batch = 1024
+	set, points, encoded := psiSet(0, n), make([]group.Point, n), make([]byte, group.PointSize*n)
+	each := func(do func(h *group.Hasher, from, to int) error) (time.Duration, error) {
+		var wg sync.WaitGroup
+		errs := make([]error, runtime.GOMAXPROCS(0))
+		start := processorTime()
+		for w := range errs {
+			wg.Go(func() {
+				h, err := group.NewHasher(psiDST)
+				for from := w * batch; from < n && err == nil; from += len(errs) * batch {
+					err = do(h, from, min(from+batch, n))
+				}
+				errs[w] = err
+			})
 		}
+		wg.Wait()
+		return 2 * (processorTime() - start), errors.Join(errs...)
 	}
-	return hashing, products, 2 * (processorTime() - start), nil
+	if hashing, err = each(func(h *group.Hasher, from, to int) error {
+		h.Points(points[from:to], set.Offsets[from:to+1], set.Data)
+		return nil
+	}); err != nil {
+		return 0, 0, 0, err
+	}
+	if products, err = each(func(_ *group.Hasher, from, to int) error {
+		for i := from; i < to; i++ {
+			points[i] = k.Mult(&points[i])
+			points[i] = k.Mult(&points[i])
+		}
+		return nil
+	}); err != nil {
+		return 0, 0, 0, err
+	}
+	for i := range points {
+		points[i].Append(encoded[i*group.PointSize : i*group.PointSize])
+	}
+	parsing, err = each(func(_ *group.Hasher, from, to int) (err error) {
+		for i := from; i < to && err == nil; i++ {
+			points[i], err = group.ParsePoint(encoded[i*group.PointSize : (i+1)*group.PointSize])
+		}
+		return err
+	})
+	return hashing, products, parsing, err
 }
 
 // psiLines measures jobs of n×n elements against their own scalar multiplications, all in turn in each round; the best of each counts.
