@@ -323,7 +323,7 @@ func TestIntersection(t *testing.T) {
 	}
 }
 
-// TestSums: sums by group between two processes go to the gate; a small group is withheld; the memory limit spills.
+// TestSums: sums by group between two processes go to the gate; a small group is withheld.
 func TestSums(t *testing.T) {
 	d := newDuo(t)
 	j := d.job(psi.JoinSum, [2]int{100, 100}, d.table([2]int{0, 100}), d.table([2]int{40, 120}))
@@ -343,6 +343,25 @@ func TestSums(t *testing.T) {
 	}
 	if !strings.Contains(o.For, "出域检查") || !strings.Contains(said[1], "for the gate") || j.out(0).Sums != nil {
 		t.Error("a sum is for the gate, and the sender's alone")
+	}
+}
+
+// TestSpill: what is over the memory limit goes to sealed files in a folder, and the answer is the same.
+func TestSpill(t *testing.T) {
+	d := newDuo(t)
+	j := d.job(psi.Intersection, [2]int{20, 20000}, d.table([2]int{0, 20}), d.table([2]int{8, 12000}))
+	j.more[0] = []string{"--memory", "1", "--spill", d.at("spill")}
+	if err := os.Mkdir(d.at("spill"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	j.agree()
+	j.both([2]int{0, 0})
+	if n := j.members(0); n != 12 {
+		t.Errorf("%d members", n)
+	}
+	made, err := os.ReadDir(d.at("spill"))
+	if err != nil || len(made) != 1 {
+		t.Errorf("nothing was spilled: %v", err)
 	}
 }
 

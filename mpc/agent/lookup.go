@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/opdomain/opdomain/mpc/psi"
 	"github.com/opdomain/opdomain/mpc/psi/lookup"
@@ -72,8 +73,15 @@ func (a *Agent) lookupServe(ctx context.Context, f *pairFlags) error {
 		case n > 0:
 			fmt.Fprintf(a.Out, "%s: %d answers\n", p.Run, n)
 		}
-		if err != nil && !errors.Is(err, sandbox.Unavailable) {
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, sandbox.Unavailable) {
 			fmt.Fprintln(a.Err, "error:", err)
+		}
+		select { // what fails at once does not fill the log
+		case <-ctx.Done():
+		case <-time.After(time.Second):
 		}
 	}
 }
