@@ -411,6 +411,20 @@ func TestRefused(t *testing.T) {
 	}
 	k.nothing()
 
+	// Nobody comes: no job is counted, and the same set passes under another plan.
+	alone := d.table([2]int{1200, 1280})
+	d.terms.Seconds = 1
+	k = d.job(psi.Cardinality, [2]int{100, 200}, alone, d.table([2]int{1250, 1380}))
+	k.agree()
+	if said := k.alone(0, 1); !strings.Contains(said, "all parties meet by the deadline") {
+		t.Error(said)
+	}
+	d.terms.Seconds = 120
+	k = d.job(psi.Cardinality, [2]int{100, 200}, alone, k.tables[1])
+	k.agree()
+	k.both([2]int{0, 0})
+	k.out(0)
+
 	// Other sets whose intersection is nearly the first's: found by who judges, withheld on both sides.
 	k = d.job(psi.IntersectionBoth, [2]int{100, 200}, d.table([2]int{52, 80}, [2]int{700, 750}), d.table([2]int{50, 80}, [2]int{800, 900}))
 	k.agree()

@@ -68,6 +68,11 @@ func (a *Agent) psiRun(ctx context.Context, f *pairFlags) error {
 	case (p.Job.Authority[side].Kind == psi.Listed) != (f.setCertificate != ""):
 		return usage("--set-certificate", "what certify made, for a side whose set the plan lists")
 	}
+	// As psi divides its memory: a quarter for each of what it keeps.
+	record := max(20, p.Job.Measures*66)
+	if kept := int64(max(p.Job.Sizes[0], p.Job.Sizes[1])) * int64(record); f.spill == "" && kept > psi.DefaultMemory/4 {
+		return &sandbox.Error{Op: "party psi run", Kind: sandbox.TooLarge, Object: string(p.Job.Run), Detail: "sets of this size do not fit in 256 MiB", Hint: "name a folder by --spill, and --memory 256"}
+	}
 	if err := absent(f.out, f.certificate, f.members); err != nil {
 		return err
 	}
@@ -91,9 +96,6 @@ func (a *Agent) psiRun(ctx context.Context, f *pairFlags) error {
 			return err
 		}
 	}
-	if job.Secret, err = a.jobSecret(f.secret, f.setCertificate == ""); err != nil {
-		return err
-	}
 	if f.spill != "" {
 		s, err := vault.SpillIn(nil, f.spill, a.Rand)
 		if err != nil {
@@ -112,13 +114,22 @@ func (a *Agent) psiRun(ctx context.Context, f *pairFlags) error {
 		return err
 	}
 	defer done()
-	// Last, so that nothing else refuses what the ledger let pass.
 	ledger, unlock, err := openLedger(f.ledger, f.ledgerKey, psi.Limits{Set: p.Job.Sizes[side], Jobs: f.quota, Elements: f.quotaElements, Window: window, Similarity: 1, Differ: p.Job.Threshold})
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := a.admitSet(ledger, p, side, peer, own); err != nil {
+	sketch, err := ledger.Sketch(own.set)
+	if err != nil {
+		return err
+	}
+	if own.values != nil && sketch.Size() != own.set.Rows() {
+		return &sandbox.Error{Op: "party: table", Kind: sandbox.Invalid, Object: side.String(), Detail: "an element that has values comes once: add them up before"}
+	}
+	if err := admitted(p, ledger.Would(peer, psi.OfSet, sketch, a.Now())); err != nil {
+		return err
+	}
+	if job.Secret, err = a.jobSecret(f.secret, f.setCertificate == ""); err != nil {
 		return err
 	}
 	if err := once.Take(p.Job.Run, session.Digest(p)); err != nil {
@@ -135,7 +146,14 @@ func (a *Agent) psiRun(ctx context.Context, f *pairFlags) error {
 			return ok, err
 		}
 	}
-	r, err := session.Run(ctx, p, session.Config{Self: out.Party, Key: v.SigningKey(), Approval: approval, Transport: t, Rand: a.Rand, Now: a.Now, Clock: a.Clock}, job)
+	r, err := session.Run(ctx, p, session.Config{Self: out.Party, Key: v.SigningKey(), Approval: approval, Transport: t, Rand: a.Rand, Now: a.Now, Clock: a.Clock,
+		Met: func() error { // counted where there is a peer: who finds nobody may ask again under another job
+			d, err := ledger.Admit(peer, psi.OfSet, sketch, a.Now())
+			if err != nil {
+				return err
+			}
+			return admitted(p, d)
+		}}, job)
 	if err != nil {
 		return err
 	}
@@ -234,23 +252,12 @@ func openLedger(dir, keyFile string, limits psi.Limits) (*psi.Ledger, func(), er
 	return l, func() { _ = lock.Close() }, nil
 }
 
-// admitSet asks the own ledger for the own set: size, quota of the partner, nearness to every earlier set.
-func (a *Agent) admitSet(l *psi.Ledger, p *session.Plan, side psi.Side, peer sandbox.PartyID, own *elements) error {
-	s, err := l.Sketch(own.set)
-	if err != nil {
-		return err
+// admitted makes an error of what the own ledger refuses: a set too large, a partner's quota, a set near an earlier one.
+func admitted(p *session.Plan, d sandbox.Decision) error {
+	if d.Allow {
+		return nil
 	}
-	if own.values != nil && s.Size() != own.set.Rows() {
-		return &sandbox.Error{Op: "party: table", Kind: sandbox.Invalid, Object: side.String(), Detail: "an element that has values comes once: add them up before"}
-	}
-	d, err := l.Admit(peer, psi.OfSet, s, a.Now())
-	if err != nil {
-		return err
-	}
-	if !d.Allow {
-		return &sandbox.Error{Op: "party psi run", Kind: sandbox.Denied, Object: string(p.Job.Run), Detail: d.Reasons[0].Code + ": " + d.Reasons[0].Rule, Hint: d.Reasons[0].Change}
-	}
-	return nil
+	return &sandbox.Error{Op: "party psi run", Kind: sandbox.Denied, Object: string(p.Job.Run), Detail: d.Reasons[0].Code + ": " + d.Reasons[0].Rule, Hint: d.Reasons[0].Change}
 }
 
 // jobSecret reads the secret of a job; where none is needed before the job, it is drawn into a new file, for the audit afterwards: with one

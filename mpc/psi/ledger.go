@@ -33,7 +33,7 @@ type Limits struct {
 	Elements   int64         // of one partner in a window, all its sets or lookups together
 	Window     time.Duration // 窗口
 	Similarity float64       // 近似重复: a set or intersection this like an earlier one is refused; the Jaccard index, of sketches where sets are large
-	Differ     int           // 差异下限: so is one that may differ from it in fewer elements than this on either side; 0 for none
+	Differ     int           // 差异下限: so is one that may differ from it in only so many elements on either side; 0 for none
 }
 
 // like gives the similarity from which a set of n elements is too near an earlier one. What a sketch tells of a large set is no finer than 0.95.
@@ -144,6 +144,14 @@ func (l *Ledger) Head() [sm.Size]byte {
 // the set and the agency, and an asker who does not own it gets sandbox.CodeWithheld instead.
 func (l *Ledger) Admit(partner sandbox.PartyID, subject Subject, s *Sketch, now time.Time) (sandbox.Decision, error) {
 	return l.admit(entry{Partner: partner, Subject: subject, At: now.UTC(), Size: int64(s.size), Lowest: s.lowest})
+}
+
+// Would gives the decision that Admit would give, and writes nothing: for what comes before there is a peer to count a job with.
+func (l *Ledger) Would(partner sandbox.PartyID, subject Subject, s *Sketch, now time.Time) sandbox.Decision {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.reasons(&entry{Partner: partner, Subject: subject, At: now.UTC(), Size: int64(s.size), Lowest: s.lowest})
+	return sandbox.Decision{Allow: len(r) == 0, Reasons: r}
 }
 
 // Reserve decides on n single lookups of a partner and writes them down; what is not used is lost.

@@ -43,9 +43,13 @@ func TestLedger(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		would := l.Would(partner, OfSet, k, at)
 		d, err := l.Admit(partner, OfSet, k, at)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if strings.Join(codes(would), " ") != strings.Join(codes(d), " ") || would.Allow != d.Allow {
+			t.Error("what would be decided is decided")
 		}
 		if d.Allow == (len(d.Reasons) > 0) {
 			t.Fatal("a decision allows or has reasons")
@@ -175,5 +179,27 @@ func TestNearRepeatedIntersectionIsWithheld(t *testing.T) {
 	}
 	if text := fmt.Sprintf("%v %+v", l, l); text != "psi ledger(redacted) psi ledger(redacted)" {
 		t.Error("a ledger prints itself")
+	}
+}
+
+// TestDiffer: sets that differ in at most as many elements as the limit on either side are near, whatever their size.
+func TestDiffer(t *testing.T) {
+	l := open(t, t.TempDir(), Limits{Set: 10_000, Jobs: 100, Elements: 1 << 40, Window: time.Hour, Similarity: 1, Differ: 10})
+	at := monday
+	for _, c := range []struct {
+		from, to int
+		ok       bool
+	}{
+		{0, 30, true}, {9, 39, false}, {10, 40, false}, {11, 41, true}, {100, 1100, true}, {109, 1109, false}, {121, 1121, true}, {2000, 7000, true}, {2050, 7050, false}, {3000, 8000, true},
+	} {
+		at = at.Add(time.Second)
+		s, err := l.Sketch(numbers(c.from, c.to))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := l.Admit("bank", OfSet, s, at)
+		if err != nil || d.Allow != c.ok {
+			t.Errorf("%d to %d: %v %v", c.from, c.to, codes(d), err)
+		}
 	}
 }

@@ -36,6 +36,7 @@ type Config struct {
 	Rand      io.Reader
 	Now       func() time.Time
 	Clock     func() time.Time // the host's, by which the deadline runs; nil: Now
+	Met       func() error     // once the peer came with its owner's approval, before anything of the set leaves; an error ends the session; nil: nothing
 }
 
 // pair is an authenticated connection of two parties whose owners signed for the same.
@@ -71,7 +72,11 @@ func meet(ctx context.Context, a Agreement, c *Config) (*pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.greet(); err != nil {
+	err = p.greet()
+	if err == nil && c.Met != nil {
+		err = c.Met()
+	}
+	if err != nil {
 		_ = p.mesh.Close()
 		return nil, err
 	}
