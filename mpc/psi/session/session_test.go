@@ -154,6 +154,27 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestRecords: each thing that two records must have in common.
+func TestRecords(t *testing.T) {
+	good := [2]Record{{"s", "t", "a", "b", false}, {"s", "t", "b", "a", false}}
+	if rule := agree("s", good); rule != "" {
+		t.Error(rule)
+	}
+	for says, change := range map[string]func(r *[2]Record){
+		"session":    func(r *[2]Record) { r[1].Session = "x" },
+		"transcript": func(r *[2]Record) { r[0].Transcript = "x" },
+		"points":     func(r *[2]Record) { r[0].Sent = "x" },
+		"sent":       func(r *[2]Record) { r[0].Got = "x" },
+		"verdict":    func(r *[2]Record) { r[1].Withheld = true },
+	} {
+		r := good
+		change(&r)
+		if rule := agree("s", r); !strings.Contains(rule, says) {
+			t.Errorf("%s: %q", says, rule)
+		}
+	}
+}
+
 // TestApprovals: who is not approved makes no link, and who comes with another's approval is named by the peer.
 func TestApprovals(t *testing.T) {
 	c := newCouple(t, psi.Cardinality)
