@@ -119,11 +119,11 @@ func (p *Plan) Explain() []string {
 			out = append(out, fmt.Sprintf("  %s learns: %s (%s)%s", x.ID, f, f.Term(), more))
 		}
 	}
-	out = append(out, fmt.Sprintf("withheld (不予输出): an intersection of fewer than %d elements; which side counts it learns that number", p.Job.Threshold))
+	out = append(out, fmt.Sprintf("withheld (不予输出): an intersection of fewer than %d elements; the side that counts it learns the number even then", p.Job.Threshold))
 	if p.Job.Output == psi.IntersectionBoth {
 		out = append(out, "withheld (不予输出): an intersection that is nearly an earlier one in the sender's ledger")
 	} else {
-		out = append(out, "near-repeats (近似重复): each side's ledger compares its own sets; nobody sees whose elements are in this intersection beside who learns them, so intersections are not compared")
+		out = append(out, "near-repeats (近似重复): each side's ledger compares the sets it brings; intersections are not compared, since the side that judges does not see whose elements they are")
 	}
 	if p.Job.Output == psi.JoinSum {
 		out = append(out, fmt.Sprintf("no value is over %d; the sender's program withholds a group with fewer than %d elements, and the sums are the gate's to judge", p.Job.MaxValue, p.Job.Threshold))
