@@ -16,6 +16,9 @@ const (
 	SumAborted Kind = "sum.aborted" // 密态汇总中止
 )
 
+// ContextSumApproval is what a unit's owner signs an approval of a sum under. The statement stays with the unit.
+const ContextSumApproval = "opdomain/he/approval/v1"
+
 type (
 	// SumPlannedBody (密态汇总方案): a question is to be answered by a sum of the units' ciphertexts, by the plan of this digest: one epoch of keys.
 	SumPlannedBody struct {

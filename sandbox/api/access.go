@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"strings"
 
 	"github.com/opdomain/opdomain/sandbox"
@@ -15,6 +16,8 @@ type access struct {
 	body   int64    // bytes of a JSON body; 0: MaxBody
 	dear   bool     // costs costDear
 	polled bool     // by machines: what succeeds is not logged
+
+	message bool // the body is a message of a sum, signed by its own digest, that the Service reads
 }
 
 // Routes beside the generated ones.
@@ -84,7 +87,7 @@ func routes() map[string]access {
 	admit := only("agency/officer")
 	officers := only("agency/officer", "operator/officer", "partner/officer", "insurer/officer", "unit/officer", "subject/officer", "auditor/officer")
 	reviewed := only("agency", "unit", "operator/reviewer")
-	return map[string]access{
+	table := map[string]access{
 		"GET /v1/domain":                                         anyone(),
 		"GET /v1/evidence/checkpoint":                            anyone(),
 		"GET /v1/evidence/entries/{index}/proof":                 everyone,
@@ -162,4 +165,6 @@ func routes() map[string]access {
 		"GET /v1/invoices":                                       billed,
 		"GET /v1/invoices/{invoice}":                             billed,
 	}
+	maps.Copy(table, sumRoutes(asked))
+	return table
 }

@@ -224,7 +224,11 @@ func (k *core) export(r *http.Request, c *call, w *answerWriter) Answer {
 		}
 		return Refuse(c.failed)
 	}
-	return Answer{Status: http.StatusOK, ContentType: typeBundle, Stream: out}
+	media := w.header.Get("Content-Type") // set before anything was streamed
+	if media == "" {
+		media = typeBundle
+	}
+	return Answer{Status: http.StatusOK, ContentType: media, Stream: out}
 }
 
 var errCut = errors.New("the stream was cut")

@@ -71,6 +71,9 @@ func TestTableIsTheDocuments(t *testing.T) {
 			if a.stream != (op.RequestBody != nil && op.RequestBody.Value.Content[typeFrames] != nil) {
 				t.Errorf("%s: the table and the document differ on sealed frames", pattern)
 			}
+			if a.message != (op.RequestBody != nil && op.RequestBody.Value.Content[typeMessage] != nil) {
+				t.Errorf("%s: the table and the document differ on messages of sums", pattern)
+			}
 		}
 	}
 	for pattern := range table {
@@ -115,6 +118,9 @@ func TestSeparationOfDuties(t *testing.T) {
 		"POST /v1/algorithms/{algorithm}/withdrawal": {sandbox.Agency},
 		"POST /v1/algorithms/{algorithm}/questions":  {sandbox.Operator, sandbox.Partner},
 		"POST /v1/templates/{template}/stop":         {sandbox.Agency},
+		"POST /v1/sums":                              {sandbox.Operator, sandbox.Partner},
+		"POST /v1/sums/{question}/epochs":            {sandbox.Operator, sandbox.Partner},
+		"POST /v1/sums/{question}/leave":             {sandbox.Unit},
 	} {
 		for _, role := range roles {
 			if got := may(pattern, role); got != slices.Contains(only, role) {
@@ -146,6 +152,7 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"Classification": Classification{}, "ConfirmationRequest": ConfirmationRequest{}, "GradingRules": GradingRules{}, "RegradeRequest": RegradeRequest{}, "Regrading": Regrading{},
 		"AffectedGrant": AffectedGrant{},
 		"ViewRequest":   ViewRequest{}, "ViewOutcome": ViewOutcome{}, "View": View{}, "MaskingRequest": MaskingRequest{}, "MaskingOutcome": MaskingOutcome{}, "Masking": Masking{},
+		"Sum": Sum{}, "SumUnit": SumUnit{}, "SumPlan": SumPlan{}, "SumRequest": SumRequest{}, "SumOrder": SumOrder{}, "SumLabels": SumLabels{}, "SumLeave": SumLeave{},
 		"Submission": Submission{}, "CopyTrace": CopyTrace{}, "TracedCopy": TracedCopy{}, "TraceSuspect": TraceSuspect{},
 	} {
 		s := d.Components.Schemas[name]

@@ -305,6 +305,15 @@ type EnrolSubjectJSONRequestBody = SubjectEnrolment
 // AskDatasetJSONRequestBody defines body for AskDataset for application/json ContentType.
 type AskDatasetJSONRequestBody = Submission
 
+// AskSumJSONRequestBody defines body for AskSum for application/json ContentType.
+type AskSumJSONRequestBody = SumRequest
+
+// BeginSumEpochJSONRequestBody defines body for BeginSumEpoch for application/json ContentType.
+type BeginSumEpochJSONRequestBody = SumOrder
+
+// LeaveSumJSONRequestBody defines body for LeaveSum for application/json ContentType.
+type LeaveSumJSONRequestBody = SumLeave
+
 // SignTemplateJSONRequestBody defines body for SignTemplate for application/json ContentType.
 type SignTemplateJSONRequestBody = Statement
 
@@ -1011,6 +1020,80 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/submissions (the `AskDataset` operationId).
 	AskDataset(ctx context.Context, body AskDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListSums 密态汇总列表: sums over ciphertexts that concern the caller
+	//
+	// Corresponds with GET /v1/sums (the `ListSums` operationId).
+	ListSums(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AskSumWithBody 密态汇总委托: a question over ciphertexts of the units named, decided before any key is drawn
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/sums (the `AskSum` operationId).
+	AskSumWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AskSum 密态汇总委托: a question over ciphertexts of the units named, decided before any key is drawn
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/sums (the `AskSum` operationId).
+	AskSum(ctx context.Context, body AskSumJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EndSum 放弃密态汇总: the question is withheld, no epoch follows
+	//
+	// Corresponds with DELETE /v1/sums/{question} (the `EndSum` operationId).
+	EndSum(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetSum 密态汇总状态: the epoch, its step and who has answered
+	//
+	// Corresponds with GET /v1/sums/{question} (the `GetSum` operationId).
+	GetSum(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// BeginSumEpochWithBody 下一轮密态汇总: new keys and fresh ciphertexts after an epoch that was aborted
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/sums/{question}/epochs (the `BeginSumEpoch` operationId).
+	BeginSumEpochWithBody(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// BeginSumEpoch 下一轮密态汇总: new keys and fresh ciphertexts after an epoch that was aborted
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/sums/{question}/epochs (the `BeginSumEpoch` operationId).
+	BeginSumEpoch(ctx context.Context, question QuestionID, body BeginSumEpochJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutSumMessageWithBody 提交协议消息: the caller's own message of the step, signed for the plan; at most as long as the plan has it
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /v1/sums/{question}/epochs/{epoch}/messages/{kind} (the `PutSumMessage` operationId).
+	PutSumMessageWithBody(ctx context.Context, question QuestionID, epoch uint64, kind int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetSumMessage 取协议消息: a message of another unit, or of the gate, whose number follows the last unit's
+	//
+	// Corresponds with GET /v1/sums/{question}/epochs/{epoch}/messages/{kind}/{from} (the `GetSumMessage` operationId).
+	GetSumMessage(ctx context.Context, question QuestionID, epoch uint64, kind int, from int, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// LeaveSumWithBody 退出本轮: a unit says that it does not go on, which ends the epoch
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/sums/{question}/leave (the `LeaveSum` operationId).
+	LeaveSumWithBody(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// LeaveSum 退出本轮: a unit says that it does not go on, which ends the epoch
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/sums/{question}/leave (the `LeaveSum` operationId).
+	LeaveSum(ctx context.Context, question QuestionID, body LeaveSumJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetSumPlan 密态汇总方案: the newest plan and its question, for each party to check for itself
+	//
+	// Corresponds with GET /v1/sums/{question}/plan (the `GetSumPlan` operationId).
+	GetSumPlan(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListTemplates 常设模板列表
 	//
@@ -2690,6 +2773,200 @@ func (c *Client) AskDatasetWithBody(ctx context.Context, contentType string, bod
 // Corresponds with POST /v1/submissions (the `AskDataset` operationId).
 func (c *Client) AskDataset(ctx context.Context, body AskDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewAskDatasetRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListSums 密态汇总列表: sums over ciphertexts that concern the caller
+//
+// Corresponds with GET /v1/sums (the `ListSums` operationId).
+func (c *Client) ListSums(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListSumsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AskSumWithBody 密态汇总委托: a question over ciphertexts of the units named, decided before any key is drawn
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/sums (the `AskSum` operationId).
+func (c *Client) AskSumWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAskSumRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AskSum 密态汇总委托: a question over ciphertexts of the units named, decided before any key is drawn
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/sums (the `AskSum` operationId).
+func (c *Client) AskSum(ctx context.Context, body AskSumJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAskSumRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EndSum 放弃密态汇总: the question is withheld, no epoch follows
+//
+// Corresponds with DELETE /v1/sums/{question} (the `EndSum` operationId).
+func (c *Client) EndSum(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEndSumRequest(c.Server, question)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetSum 密态汇总状态: the epoch, its step and who has answered
+//
+// Corresponds with GET /v1/sums/{question} (the `GetSum` operationId).
+func (c *Client) GetSum(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetSumRequest(c.Server, question)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// BeginSumEpochWithBody 下一轮密态汇总: new keys and fresh ciphertexts after an epoch that was aborted
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/sums/{question}/epochs (the `BeginSumEpoch` operationId).
+func (c *Client) BeginSumEpochWithBody(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBeginSumEpochRequestWithBody(c.Server, question, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// BeginSumEpoch 下一轮密态汇总: new keys and fresh ciphertexts after an epoch that was aborted
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/sums/{question}/epochs (the `BeginSumEpoch` operationId).
+func (c *Client) BeginSumEpoch(ctx context.Context, question QuestionID, body BeginSumEpochJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBeginSumEpochRequest(c.Server, question, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutSumMessageWithBody 提交协议消息: the caller's own message of the step, signed for the plan; at most as long as the plan has it
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /v1/sums/{question}/epochs/{epoch}/messages/{kind} (the `PutSumMessage` operationId).
+func (c *Client) PutSumMessageWithBody(ctx context.Context, question QuestionID, epoch uint64, kind int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutSumMessageRequestWithBody(c.Server, question, epoch, kind, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetSumMessage 取协议消息: a message of another unit, or of the gate, whose number follows the last unit's
+//
+// Corresponds with GET /v1/sums/{question}/epochs/{epoch}/messages/{kind}/{from} (the `GetSumMessage` operationId).
+func (c *Client) GetSumMessage(ctx context.Context, question QuestionID, epoch uint64, kind int, from int, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetSumMessageRequest(c.Server, question, epoch, kind, from)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// LeaveSumWithBody 退出本轮: a unit says that it does not go on, which ends the epoch
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/sums/{question}/leave (the `LeaveSum` operationId).
+func (c *Client) LeaveSumWithBody(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewLeaveSumRequestWithBody(c.Server, question, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// LeaveSum 退出本轮: a unit says that it does not go on, which ends the epoch
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/sums/{question}/leave (the `LeaveSum` operationId).
+func (c *Client) LeaveSum(ctx context.Context, question QuestionID, body LeaveSumJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewLeaveSumRequest(c.Server, question, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetSumPlan 密态汇总方案: the newest plan and its question, for each party to check for itself
+//
+// Corresponds with GET /v1/sums/{question}/plan (the `GetSumPlan` operationId).
+func (c *Client) GetSumPlan(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetSumPlanRequest(c.Server, question)
 	if err != nil {
 		return nil, err
 	}
@@ -5482,6 +5759,374 @@ func NewAskDatasetRequestWithBody(server string, contentType string, body io.Rea
 	return req, nil
 }
 
+// NewListSumsRequest constructs an http.Request for the ListSums method
+func NewListSumsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/sums")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAskSumRequest calls the generic AskSum builder with application/json body
+func NewAskSumRequest(server string, body AskSumJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAskSumRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewAskSumRequestWithBody constructs an http.Request for the AskSum method, with any body, and a specified content type
+func NewAskSumRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/sums")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewEndSumRequest constructs an http.Request for the EndSum method
+func NewEndSumRequest(server string, question QuestionID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "question", question, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/sums/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetSumRequest constructs an http.Request for the GetSum method
+func NewGetSumRequest(server string, question QuestionID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "question", question, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/sums/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewBeginSumEpochRequest calls the generic BeginSumEpoch builder with application/json body
+func NewBeginSumEpochRequest(server string, question QuestionID, body BeginSumEpochJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewBeginSumEpochRequestWithBody(server, question, "application/json", bodyReader)
+}
+
+// NewBeginSumEpochRequestWithBody constructs an http.Request for the BeginSumEpoch method, with any body, and a specified content type
+func NewBeginSumEpochRequestWithBody(server string, question QuestionID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "question", question, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/sums/%s/epochs", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPutSumMessageRequestWithBody constructs an http.Request for the PutSumMessage method, with any body, and a specified content type
+func NewPutSumMessageRequestWithBody(server string, question QuestionID, epoch uint64, kind int, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "question", question, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "epoch", epoch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "uint64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam2 string
+
+	pathParam2, err = runtime.StyleParamWithOptions("simple", false, "kind", kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/sums/%s/epochs/%s/messages/%s", pathParam0, pathParam1, pathParam2)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetSumMessageRequest constructs an http.Request for the GetSumMessage method
+func NewGetSumMessageRequest(server string, question QuestionID, epoch uint64, kind int, from int) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "question", question, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "epoch", epoch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "uint64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam2 string
+
+	pathParam2, err = runtime.StyleParamWithOptions("simple", false, "kind", kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam3 string
+
+	pathParam3, err = runtime.StyleParamWithOptions("simple", false, "from", from, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/sums/%s/epochs/%s/messages/%s/%s", pathParam0, pathParam1, pathParam2, pathParam3)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewLeaveSumRequest calls the generic LeaveSum builder with application/json body
+func NewLeaveSumRequest(server string, question QuestionID, body LeaveSumJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewLeaveSumRequestWithBody(server, question, "application/json", bodyReader)
+}
+
+// NewLeaveSumRequestWithBody constructs an http.Request for the LeaveSum method, with any body, and a specified content type
+func NewLeaveSumRequestWithBody(server string, question QuestionID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "question", question, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/sums/%s/leave", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetSumPlanRequest constructs an http.Request for the GetSumPlan method
+func NewGetSumPlanRequest(server string, question QuestionID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "question", question, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/sums/%s/plan", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListTemplatesRequest constructs an http.Request for the ListTemplates method
 func NewListTemplatesRequest(server string) (*http.Request, error) {
 	var err error
@@ -6523,6 +7168,90 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/submissions (the `AskDataset` operationId).
 	AskDatasetWithResponse(ctx context.Context, body AskDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*AskDatasetResponse, error)
+
+	// ListSumsWithResponse 密态汇总列表: sums over ciphertexts that concern the caller
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/sums (the `ListSums` operationId).
+	ListSumsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListSumsResponse, error)
+
+	// AskSumWithBodyWithResponse 密态汇总委托: a question over ciphertexts of the units named, decided before any key is drawn
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/sums (the `AskSum` operationId).
+	AskSumWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AskSumResponse, error)
+
+	// AskSumWithResponse 密态汇总委托: a question over ciphertexts of the units named, decided before any key is drawn
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/sums (the `AskSum` operationId).
+	AskSumWithResponse(ctx context.Context, body AskSumJSONRequestBody, reqEditors ...RequestEditorFn) (*AskSumResponse, error)
+
+	// EndSumWithResponse 放弃密态汇总: the question is withheld, no epoch follows
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/sums/{question} (the `EndSum` operationId).
+	EndSumWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*EndSumResponse, error)
+
+	// GetSumWithResponse 密态汇总状态: the epoch, its step and who has answered
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/sums/{question} (the `GetSum` operationId).
+	GetSumWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*GetSumResponse, error)
+
+	// BeginSumEpochWithBodyWithResponse 下一轮密态汇总: new keys and fresh ciphertexts after an epoch that was aborted
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/sums/{question}/epochs (the `BeginSumEpoch` operationId).
+	BeginSumEpochWithBodyWithResponse(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BeginSumEpochResponse, error)
+
+	// BeginSumEpochWithResponse 下一轮密态汇总: new keys and fresh ciphertexts after an epoch that was aborted
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/sums/{question}/epochs (the `BeginSumEpoch` operationId).
+	BeginSumEpochWithResponse(ctx context.Context, question QuestionID, body BeginSumEpochJSONRequestBody, reqEditors ...RequestEditorFn) (*BeginSumEpochResponse, error)
+
+	// PutSumMessageWithBodyWithResponse 提交协议消息: the caller's own message of the step, signed for the plan; at most as long as the plan has it
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/sums/{question}/epochs/{epoch}/messages/{kind} (the `PutSumMessage` operationId).
+	PutSumMessageWithBodyWithResponse(ctx context.Context, question QuestionID, epoch uint64, kind int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutSumMessageResponse, error)
+
+	// GetSumMessageWithResponse 取协议消息: a message of another unit, or of the gate, whose number follows the last unit's
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/sums/{question}/epochs/{epoch}/messages/{kind}/{from} (the `GetSumMessage` operationId).
+	GetSumMessageWithResponse(ctx context.Context, question QuestionID, epoch uint64, kind int, from int, reqEditors ...RequestEditorFn) (*GetSumMessageResponse, error)
+
+	// LeaveSumWithBodyWithResponse 退出本轮: a unit says that it does not go on, which ends the epoch
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/sums/{question}/leave (the `LeaveSum` operationId).
+	LeaveSumWithBodyWithResponse(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*LeaveSumResponse, error)
+
+	// LeaveSumWithResponse 退出本轮: a unit says that it does not go on, which ends the epoch
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/sums/{question}/leave (the `LeaveSum` operationId).
+	LeaveSumWithResponse(ctx context.Context, question QuestionID, body LeaveSumJSONRequestBody, reqEditors ...RequestEditorFn) (*LeaveSumResponse, error)
+
+	// GetSumPlanWithResponse 密态汇总方案: the newest plan and its question, for each party to check for itself
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/sums/{question}/plan (the `GetSumPlan` operationId).
+	GetSumPlanWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*GetSumPlanResponse, error)
 
 	// ListTemplatesWithResponse 常设模板列表
 	//
@@ -9817,6 +10546,431 @@ func (r AskDatasetResponse) ContentType() string {
 	return ""
 }
 
+type ListSumsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Sum
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListSumsResponse) GetJSON200() *[]Sum {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListSumsResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListSumsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListSumsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListSumsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListSumsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AskSumResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Sum
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r AskSumResponse) GetJSON201() *Sum {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AskSumResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AskSumResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AskSumResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AskSumResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AskSumResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type EndSumResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Sum
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r EndSumResponse) GetJSON200() *Sum {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r EndSumResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r EndSumResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EndSumResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EndSumResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EndSumResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetSumResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Sum
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetSumResponse) GetJSON200() *Sum {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetSumResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetSumResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetSumResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetSumResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetSumResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type BeginSumEpochResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Sum
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r BeginSumEpochResponse) GetJSON201() *Sum {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r BeginSumEpochResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r BeginSumEpochResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r BeginSumEpochResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r BeginSumEpochResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r BeginSumEpochResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PutSumMessageResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Sum
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PutSumMessageResponse) GetJSON200() *Sum {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PutSumMessageResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PutSumMessageResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutSumMessageResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutSumMessageResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutSumMessageResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetSumMessageResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetSumMessageResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetSumMessageResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetSumMessageResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetSumMessageResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetSumMessageResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type LeaveSumResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Sum
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r LeaveSumResponse) GetJSON200() *Sum {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r LeaveSumResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r LeaveSumResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r LeaveSumResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r LeaveSumResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r LeaveSumResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetSumPlanResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *SumPlan
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetSumPlanResponse) GetJSON200() *SumPlan {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetSumPlanResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetSumPlanResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetSumPlanResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetSumPlanResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetSumPlanResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListTemplatesResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -11486,6 +12640,162 @@ func (c *ClientWithResponses) AskDatasetWithResponse(ctx context.Context, body A
 		return nil, err
 	}
 	return ParseAskDatasetResponse(rsp)
+}
+
+// ListSumsWithResponse 密态汇总列表: sums over ciphertexts that concern the caller
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/sums (the `ListSums` operationId).
+func (c *ClientWithResponses) ListSumsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListSumsResponse, error) {
+	rsp, err := c.ListSums(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListSumsResponse(rsp)
+}
+
+// AskSumWithBodyWithResponse 密态汇总委托: a question over ciphertexts of the units named, decided before any key is drawn
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/sums (the `AskSum` operationId).
+func (c *ClientWithResponses) AskSumWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AskSumResponse, error) {
+	rsp, err := c.AskSumWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAskSumResponse(rsp)
+}
+
+// AskSumWithResponse 密态汇总委托: a question over ciphertexts of the units named, decided before any key is drawn
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/sums (the `AskSum` operationId).
+func (c *ClientWithResponses) AskSumWithResponse(ctx context.Context, body AskSumJSONRequestBody, reqEditors ...RequestEditorFn) (*AskSumResponse, error) {
+	rsp, err := c.AskSum(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAskSumResponse(rsp)
+}
+
+// EndSumWithResponse 放弃密态汇总: the question is withheld, no epoch follows
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/sums/{question} (the `EndSum` operationId).
+func (c *ClientWithResponses) EndSumWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*EndSumResponse, error) {
+	rsp, err := c.EndSum(ctx, question, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEndSumResponse(rsp)
+}
+
+// GetSumWithResponse 密态汇总状态: the epoch, its step and who has answered
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/sums/{question} (the `GetSum` operationId).
+func (c *ClientWithResponses) GetSumWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*GetSumResponse, error) {
+	rsp, err := c.GetSum(ctx, question, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetSumResponse(rsp)
+}
+
+// BeginSumEpochWithBodyWithResponse 下一轮密态汇总: new keys and fresh ciphertexts after an epoch that was aborted
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/sums/{question}/epochs (the `BeginSumEpoch` operationId).
+func (c *ClientWithResponses) BeginSumEpochWithBodyWithResponse(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BeginSumEpochResponse, error) {
+	rsp, err := c.BeginSumEpochWithBody(ctx, question, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBeginSumEpochResponse(rsp)
+}
+
+// BeginSumEpochWithResponse 下一轮密态汇总: new keys and fresh ciphertexts after an epoch that was aborted
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/sums/{question}/epochs (the `BeginSumEpoch` operationId).
+func (c *ClientWithResponses) BeginSumEpochWithResponse(ctx context.Context, question QuestionID, body BeginSumEpochJSONRequestBody, reqEditors ...RequestEditorFn) (*BeginSumEpochResponse, error) {
+	rsp, err := c.BeginSumEpoch(ctx, question, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBeginSumEpochResponse(rsp)
+}
+
+// PutSumMessageWithBodyWithResponse 提交协议消息: the caller's own message of the step, signed for the plan; at most as long as the plan has it
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/sums/{question}/epochs/{epoch}/messages/{kind} (the `PutSumMessage` operationId).
+func (c *ClientWithResponses) PutSumMessageWithBodyWithResponse(ctx context.Context, question QuestionID, epoch uint64, kind int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutSumMessageResponse, error) {
+	rsp, err := c.PutSumMessageWithBody(ctx, question, epoch, kind, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutSumMessageResponse(rsp)
+}
+
+// GetSumMessageWithResponse 取协议消息: a message of another unit, or of the gate, whose number follows the last unit's
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/sums/{question}/epochs/{epoch}/messages/{kind}/{from} (the `GetSumMessage` operationId).
+func (c *ClientWithResponses) GetSumMessageWithResponse(ctx context.Context, question QuestionID, epoch uint64, kind int, from int, reqEditors ...RequestEditorFn) (*GetSumMessageResponse, error) {
+	rsp, err := c.GetSumMessage(ctx, question, epoch, kind, from, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetSumMessageResponse(rsp)
+}
+
+// LeaveSumWithBodyWithResponse 退出本轮: a unit says that it does not go on, which ends the epoch
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/sums/{question}/leave (the `LeaveSum` operationId).
+func (c *ClientWithResponses) LeaveSumWithBodyWithResponse(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*LeaveSumResponse, error) {
+	rsp, err := c.LeaveSumWithBody(ctx, question, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseLeaveSumResponse(rsp)
+}
+
+// LeaveSumWithResponse 退出本轮: a unit says that it does not go on, which ends the epoch
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/sums/{question}/leave (the `LeaveSum` operationId).
+func (c *ClientWithResponses) LeaveSumWithResponse(ctx context.Context, question QuestionID, body LeaveSumJSONRequestBody, reqEditors ...RequestEditorFn) (*LeaveSumResponse, error) {
+	rsp, err := c.LeaveSum(ctx, question, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseLeaveSumResponse(rsp)
+}
+
+// GetSumPlanWithResponse 密态汇总方案: the newest plan and its question, for each party to check for itself
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/sums/{question}/plan (the `GetSumPlan` operationId).
+func (c *ClientWithResponses) GetSumPlanWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*GetSumPlanResponse, error) {
+	rsp, err := c.GetSumPlan(ctx, question, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetSumPlanResponse(rsp)
 }
 
 // ListTemplatesWithResponse 常设模板列表
@@ -13844,6 +15154,296 @@ func ParseAskDatasetResponse(rsp *http.Response) (*AskDatasetResponse, error) {
 	return response, nil
 }
 
+// ParseListSumsResponse parses an HTTP response from a ListSumsWithResponse call
+func ParseListSumsResponse(rsp *http.Response) (*ListSumsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListSumsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Sum
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAskSumResponse parses an HTTP response from a AskSumWithResponse call
+func ParseAskSumResponse(rsp *http.Response) (*AskSumResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AskSumResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Sum
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseEndSumResponse parses an HTTP response from a EndSumWithResponse call
+func ParseEndSumResponse(rsp *http.Response) (*EndSumResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EndSumResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Sum
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetSumResponse parses an HTTP response from a GetSumWithResponse call
+func ParseGetSumResponse(rsp *http.Response) (*GetSumResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetSumResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Sum
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseBeginSumEpochResponse parses an HTTP response from a BeginSumEpochWithResponse call
+func ParseBeginSumEpochResponse(rsp *http.Response) (*BeginSumEpochResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &BeginSumEpochResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Sum
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePutSumMessageResponse parses an HTTP response from a PutSumMessageWithResponse call
+func ParsePutSumMessageResponse(rsp *http.Response) (*PutSumMessageResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutSumMessageResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Sum
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetSumMessageResponse parses an HTTP response from a GetSumMessageWithResponse call
+func ParseGetSumMessageResponse(rsp *http.Response) (*GetSumMessageResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetSumMessageResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseLeaveSumResponse parses an HTTP response from a LeaveSumWithResponse call
+func ParseLeaveSumResponse(rsp *http.Response) (*LeaveSumResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &LeaveSumResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Sum
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetSumPlanResponse parses an HTTP response from a GetSumPlanWithResponse call
+func ParseGetSumPlanResponse(rsp *http.Response) (*GetSumPlanResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetSumPlanResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest SumPlan
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListTemplatesResponse parses an HTTP response from a ListTemplatesWithResponse call
 func ParseListTemplatesResponse(rsp *http.Response) (*ListTemplatesResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -14314,6 +15914,33 @@ type ServerInterface interface {
 	// AskDataset 去标识数据集出域申请: submits a view that was made for the asker to leave as class E; a refusal says why before anything opens
 	// (POST /v1/submissions)
 	AskDataset(w http.ResponseWriter, r *http.Request)
+	// ListSums 密态汇总列表: sums over ciphertexts that concern the caller
+	// (GET /v1/sums)
+	ListSums(w http.ResponseWriter, r *http.Request)
+	// AskSum 密态汇总委托: a question over ciphertexts of the units named, decided before any key is drawn
+	// (POST /v1/sums)
+	AskSum(w http.ResponseWriter, r *http.Request)
+	// EndSum 放弃密态汇总: the question is withheld, no epoch follows
+	// (DELETE /v1/sums/{question})
+	EndSum(w http.ResponseWriter, r *http.Request, question QuestionID)
+	// GetSum 密态汇总状态: the epoch, its step and who has answered
+	// (GET /v1/sums/{question})
+	GetSum(w http.ResponseWriter, r *http.Request, question QuestionID)
+	// BeginSumEpoch 下一轮密态汇总: new keys and fresh ciphertexts after an epoch that was aborted
+	// (POST /v1/sums/{question}/epochs)
+	BeginSumEpoch(w http.ResponseWriter, r *http.Request, question QuestionID)
+	// PutSumMessage 提交协议消息: the caller's own message of the step, signed for the plan; at most as long as the plan has it
+	// (PUT /v1/sums/{question}/epochs/{epoch}/messages/{kind})
+	PutSumMessage(w http.ResponseWriter, r *http.Request, question QuestionID, epoch uint64, kind int)
+	// GetSumMessage 取协议消息: a message of another unit, or of the gate, whose number follows the last unit's
+	// (GET /v1/sums/{question}/epochs/{epoch}/messages/{kind}/{from})
+	GetSumMessage(w http.ResponseWriter, r *http.Request, question QuestionID, epoch uint64, kind int, from int)
+	// LeaveSum 退出本轮: a unit says that it does not go on, which ends the epoch
+	// (POST /v1/sums/{question}/leave)
+	LeaveSum(w http.ResponseWriter, r *http.Request, question QuestionID)
+	// GetSumPlan 密态汇总方案: the newest plan and its question, for each party to check for itself
+	// (GET /v1/sums/{question}/plan)
+	GetSumPlan(w http.ResponseWriter, r *http.Request, question QuestionID)
 	// ListTemplates 常设模板列表
 	// (GET /v1/templates)
 	ListTemplates(w http.ResponseWriter, r *http.Request)
@@ -15794,6 +17421,261 @@ func (siw *ServerInterfaceWrapper) AskDataset(w http.ResponseWriter, r *http.Req
 	handler.ServeHTTP(w, r)
 }
 
+// ListSums operation middleware
+func (siw *ServerInterfaceWrapper) ListSums(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListSums(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AskSum operation middleware
+func (siw *ServerInterfaceWrapper) AskSum(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AskSum(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// EndSum operation middleware
+func (siw *ServerInterfaceWrapper) EndSum(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "question" -------------
+	var question QuestionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "question", r.PathValue("question"), &question, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "question", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.EndSum(w, r, question)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetSum operation middleware
+func (siw *ServerInterfaceWrapper) GetSum(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "question" -------------
+	var question QuestionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "question", r.PathValue("question"), &question, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "question", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetSum(w, r, question)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// BeginSumEpoch operation middleware
+func (siw *ServerInterfaceWrapper) BeginSumEpoch(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "question" -------------
+	var question QuestionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "question", r.PathValue("question"), &question, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "question", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.BeginSumEpoch(w, r, question)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PutSumMessage operation middleware
+func (siw *ServerInterfaceWrapper) PutSumMessage(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "question" -------------
+	var question QuestionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "question", r.PathValue("question"), &question, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "question", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "epoch" -------------
+	var epoch uint64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "epoch", r.PathValue("epoch"), &epoch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "uint64", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "epoch", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "kind" -------------
+	var kind int
+
+	err = runtime.BindStyledParameterWithOptions("simple", "kind", r.PathValue("kind"), &kind, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "kind", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PutSumMessage(w, r, question, epoch, kind)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetSumMessage operation middleware
+func (siw *ServerInterfaceWrapper) GetSumMessage(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "question" -------------
+	var question QuestionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "question", r.PathValue("question"), &question, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "question", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "epoch" -------------
+	var epoch uint64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "epoch", r.PathValue("epoch"), &epoch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "uint64", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "epoch", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "kind" -------------
+	var kind int
+
+	err = runtime.BindStyledParameterWithOptions("simple", "kind", r.PathValue("kind"), &kind, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "kind", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "from" -------------
+	var from int
+
+	err = runtime.BindStyledParameterWithOptions("simple", "from", r.PathValue("from"), &from, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "from", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetSumMessage(w, r, question, epoch, kind, from)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// LeaveSum operation middleware
+func (siw *ServerInterfaceWrapper) LeaveSum(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "question" -------------
+	var question QuestionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "question", r.PathValue("question"), &question, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "question", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.LeaveSum(w, r, question)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetSumPlan operation middleware
+func (siw *ServerInterfaceWrapper) GetSumPlan(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "question" -------------
+	var question QuestionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "question", r.PathValue("question"), &question, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "question", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetSumPlan(w, r, question)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListTemplates operation middleware
 func (siw *ServerInterfaceWrapper) ListTemplates(w http.ResponseWriter, r *http.Request) {
 
@@ -16139,6 +18021,15 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/algorithms/{algorithm}/withdrawal", wrapper.WithdrawAlgorithm)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/algorithms/{algorithm}/explain", wrapper.ExplainAlgorithm)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/algorithms/{algorithm}/questions", wrapper.AskAlgorithm)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/sums", wrapper.ListSums)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/sums", wrapper.AskSum)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/v1/sums/{question}", wrapper.EndSum)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/sums/{question}", wrapper.GetSum)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/sums/{question}/plan", wrapper.GetSumPlan)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/sums/{question}/epochs", wrapper.BeginSumEpoch)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/sums/{question}/leave", wrapper.LeaveSum)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/v1/sums/{question}/epochs/{epoch}/messages/{kind}", wrapper.PutSumMessage)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/sums/{question}/epochs/{epoch}/messages/{kind}/{from}", wrapper.GetSumMessage)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/releases", wrapper.ListReleases)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/releases/{release}", wrapper.GetRelease)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/usage", wrapper.ListUsage)

@@ -65,6 +65,14 @@ func (k *core) admit(r *http.Request, in Call, c *call) error {
 			return err
 		}
 		c.frames = c.watch(limited(in.Body, k.config.MaxPush))
+	} else if a.message {
+		if err := checkType(r, typeMessage); err != nil {
+			return err
+		}
+		if err := k.enter(k.perUnit, c, string(c.caller.Party.ID), http.StatusTooManyRequests, "messages", "as many messages and pushes of this unit are on their way as it may have"); err != nil {
+			return err
+		}
+		c.frames = c.watch(limited(in.Body, a.bodyBound()))
 	} else if err := readBody(r, in.Body, a.bodyBound(), c); err != nil {
 		return err
 	}

@@ -315,6 +315,8 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, a access) *incomin
 	in := &incoming{max: a.bodyBound()}
 	if a.stream {
 		in.max = s.config.MaxPush
+	}
+	if a.stream || a.message {
 		in.lift = func() { // a connection that knows no deadlines has none to lift
 			_ = rc.SetReadDeadline(time.Time{})
 			_ = rc.SetWriteDeadline(time.Time{})

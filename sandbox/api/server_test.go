@@ -46,6 +46,7 @@ func served(t *testing.T, s *site) []route {
 				r.path = strings.ReplaceAll(strings.ReplaceAll(r.path, "{version}", "1"), "{"+p+"}", "x-1")
 			}
 			r.path = strings.ReplaceAll(r.path, "{index}", "7")
+			r.path = strings.NewReplacer("{epoch}", "1", "{kind}", "1", "{from}", "0").Replace(r.path)
 			if op.OperationID == "listUsage" {
 				r.path += "?month=2026-03"
 			}
@@ -56,6 +57,9 @@ func served(t *testing.T, s *site) []route {
 			}
 			if op.OperationID == "revokeIdentity" || op.OperationID == "eraseVersion" {
 				r.body = `{"reason":"left the unit"}`
+			}
+			if op.OperationID == "leaveSum" {
+				r.body = `{"epoch":1,"reason":"restart"}`
 			}
 			if op.OperationID == "compileQuestion" {
 				r.body = `{"scenario":"sc-1","purpose":"p","text":"SELECT 1"}`
