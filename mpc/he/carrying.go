@@ -89,3 +89,11 @@ func (l *Layout) Digest() [sm.Size]byte {
 func (m Member) Fingerprint() string {
 	return m.Verify.Fingerprint() + "-" + m.Seal.Fingerprint()
 }
+
+// RunOf (任务标识) is the run that a domain's sums for a question have, so that a unit's ledger counts its epochs whatever it is told.
+func RunOf(domain string, q sandbox.QuestionID, canonical []byte) [32]byte {
+	return sm.Sum(sm.Frame([]byte("opdomain sum"), []byte(domain), []byte(q), canonical))
+}
+
+// GateOf (闸口标识) names a domain's gate in its plans.
+func GateOf(domain string) sandbox.PartyID { return sandbox.PartyID(domain + "-gate") }

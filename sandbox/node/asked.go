@@ -14,6 +14,9 @@ import (
 // seen is a question as its asker sees it at a time.
 func (n *Node) seen(q questionRecord, at time.Time) api.Question {
 	out := api.Question{ID: q.ID, Scenario: q.Spec.Scenario, State: q.State, Decision: q.Decision, Release: q.Release, Asked: q.Asked}
+	if q.State == stateWithheld { // of a sum whose asker was shut out: no review of it is
+		out.Code = sandbox.CodeWithheld
+	}
 	if q.Review != nil {
 		out.Round = q.Review.Round
 		switch r := q.Review.At(at); r.State {

@@ -30,6 +30,8 @@ type SumOrder struct {
 	Keys      spec.Keys
 }
 
+func (n *Node) sumsDir() string { return filepath.Join(n.cfg.Dir, "sums") }
+
 // Engines (密态运算引擎来源) starts an engine for one sum and gives the digest of what was seen of its process before it got anything.
 type Engines func() (he.Engine, func(), [sm.Size]byte, error)
 
@@ -56,18 +58,18 @@ type Sum struct {
 	order    SumOrder
 	question *spec.Question
 	params   egress.Params
-	sign     *sm.SigningKey
-	open     *sm.DecryptKey
 	ledger   *he.Ledger
 	run      [32]byte
 
 	plan  *he.Plan
 	gate  *he.Gate
 	stop  func()
-	ended bool          // the epoch: opened or aborted
-	owed  func(*change) // the end of an epoch that is not on record yet
-	read  bool          // a sum was: there is no other epoch
-	done  bool          // the question is before reviewers, or withheld
+	ended bool              // the epoch: opened or aborted
+	owed  func(*change)     // the end of an epoch that is not on record yet
+	left  []sandbox.PartyID // with whom an epoch ended
+	cause string            // by what rule
+	read  bool              // a sum was: there is no other epoch
+	done  bool              // the question is before reviewers, or withheld
 }
 
 // BeginSum decides the question, charges and meters it like any other, and plans the first epoch. A refusal is the question's state, with every
@@ -95,12 +97,6 @@ func (n *Node) BeginSum(ctx context.Context, c api.Caller, order SumOrder) (*Sum
 	}
 	s := &Sum{n: n, c: c, order: order, question: question, params: n.thresholds(derived)}
 	if q.Decision.Allow { // a plan outside its budget is refused before anything is charged
-		if s.sign, err = sm.NewSigningKey(n.cfg.Rand); err != nil {
-			return nil, api.Question{}, err
-		}
-		if s.open, err = sm.NewDecryptKey(n.cfg.Rand); err != nil {
-			return nil, api.Question{}, err
-		}
 		p, err := s.planned(ctx, order, 1)
 		if err != nil {
 			return nil, api.Question{}, err
@@ -126,26 +122,30 @@ func (n *Node) BeginSum(ctx context.Context, c api.Caller, order SumOrder) (*Sum
 	if err != nil {
 		return nil, api.Question{}, err
 	}
-	if s.ledger, err = n.sums.ledger(filepath.Join(n.cfg.Dir, "sums")); err != nil {
+	if s.ledger, err = n.sums.ledger(n.sumsDir()); err != nil {
 		return nil, api.Question{}, err
 	}
-	s.run = sm.Sum(sm.Frame([]byte("opdomain sum"), []byte(n.desc.Domain), []byte(q.ID), q.canonical()))
+	s.run = he.RunOf(n.desc.Domain, q.ID, q.canonical())
 	p, err := s.planned(ctx, order, 1)
 	if err != nil {
+		return nil, api.Question{}, err
+	}
+	if err := n.sums.admit(q.ID, p.Peak(), n.cfg.Sums); err != nil {
 		return nil, api.Question{}, err
 	}
 	// The engine comes first: where none starts, nothing is charged and nothing is on record.
 	engine, stop, posture, err := n.engines()
 	if err != nil {
+		n.sums.release(q.ID)
 		return nil, api.Question{}, err
 	}
-	q.Sum = &sumRecord{Plan: plannedBody(q.ID, p, posture)}
+	q.Sum = &sumRecord{Plan: plannedBody(q.ID, p, posture), Order: orderOf(order, p)}
 	if err := n.accept(ctx, c, sc, derived, f.Datasets, &q); err != nil {
 		stop()
+		n.sums.release(q.ID)
 		return nil, api.Question{}, err
 	}
 	s.q = q
-	n.sums.begun(q.ID)
 	if err := s.start(ctx, p, engine, stop); err != nil {
 		_, gone := s.submitted(ctx, gated{cause: "the gate could not begin its epoch"})
 		return nil, api.Question{}, errors.Join(err, gone)
@@ -172,7 +172,7 @@ func unbounded(d query.Derivation) (why []sandbox.Reason) {
 // planned makes a plan over the enrolled keys of who acts for each unit: a unit's own word for its key is not asked.
 func (s *Sum) planned(ctx context.Context, o SumOrder, epoch uint64) (*he.Plan, error) {
 	p := &he.Plan{Run: s.run, Epoch: epoch, Set: o.Set, Threshold: o.Threshold, Openers: slices.Clone(o.Openers), Layout: s.question.Layout,
-		Gate: he.Member{ID: sandbox.PartyID(s.n.desc.Domain + "-gate"), Verify: s.sign.Public(), Seal: s.open.Public()}}
+		Gate: he.Member{ID: he.GateOf(s.n.desc.Domain), Verify: s.n.keys.SigningKey().Public(), Seal: s.n.keys.DecryptKey().Public()}} // the domain's own keys, which units know
 	if p.Set == "" {
 		p.Set = he.SumSet
 	}
@@ -212,6 +212,10 @@ func (s *Sum) Again(ctx context.Context, o SumOrder) error {
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
+	if s.question == nil { // of a question that was taken up again and does not compile any more
+		_, gone := s.submitted(ctx, gated{cause: "the question does not compile for ciphertexts any more"})
+		return errors.Join(&sandbox.Error{Op: "sum", Kind: sandbox.Denied, Object: string(s.q.ID), Detail: "the question runs on ciphertexts"}, gone)
+	}
 	o.Spec, o.Keys = s.order.Spec, s.order.Keys
 	p, err := s.planned(ctx, o, s.q.Sum.Plan.Epoch+1)
 	if err != nil {
@@ -220,13 +224,18 @@ func (s *Sum) Again(ctx context.Context, o SumOrder) error {
 	if _, why := p.Check(); len(why) > 0 {
 		return &he.Refused{Reasons: why}
 	}
+	if err := s.n.sums.admit(s.q.ID, p.Peak(), s.n.cfg.Sums); err != nil {
+		return err
+	}
 	engine, stop, posture, err := s.n.engines()
 	if err != nil {
+		s.n.sums.release(s.q.ID)
 		return err
 	}
 	body := plannedBody(s.q.ID, p, posture)
-	if err := s.record(ctx, attest.SumPlanned, body, &sumRecord{Plan: body}); err != nil {
+	if err := s.record(ctx, attest.SumPlanned, body, &sumRecord{Plan: body, Order: orderOf(o, p)}); err != nil {
 		stop()
+		s.n.sums.release(s.q.ID)
 		return err
 	}
 	s.order = o
@@ -235,8 +244,8 @@ func (s *Sum) Again(ctx context.Context, o SumOrder) error {
 
 // start begins the epoch of a plan that is on record.
 func (s *Sum) start(ctx context.Context, p *he.Plan, e he.Engine, stop func()) (err error) {
-	s.plan, s.stop, s.ended = p, stop, false
-	if s.gate, err = he.NewGate(he.Config{Plan: p, Engine: e, Sign: s.sign, Open: s.open, Ledger: s.ledger, Rand: s.n.cfg.Rand}); err != nil {
+	s.plan, s.stop, s.ended, s.left, s.cause = p, stop, false, nil, ""
+	if s.gate, err = he.NewGate(he.Config{Plan: p, Engine: e, Sign: s.n.keys.SigningKey(), Open: s.n.keys.DecryptKey(), Ledger: s.ledger, Rand: s.n.cfg.Rand}); err != nil {
 		s.gate = nil
 		return s.failed(ctx, err)
 	}
@@ -278,7 +287,7 @@ func (s *Sum) settle(ctx context.Context) error {
 		return nil
 	}
 	q := s.q
-	q.Sum = &sumRecord{Plan: q.Sum.Plan, Ended: true}
+	q.Sum = s.over()
 	err := s.n.change(context.WithoutCancel(ctx), domainIdentity, func(ctx context.Context, tx *change) error {
 		s.owed(tx)
 		return s.n.saveQuestion(ctx, q)
@@ -324,6 +333,7 @@ func (s *Sum) failed(ctx context.Context, err error) error {
 		s.gate.Close()
 	}
 	s.stop()
+	s.n.sums.release(s.q.ID)
 	body := attest.SumAbortedBody{Question: s.q.ID, Plan: s.q.Sum.Plan.Plan, Kind: sandbox.KindOf(err), Stage: "gate", Rule: "the epoch goes on"}
 	var a *he.Abort
 	if errors.As(err, &a) {
@@ -335,7 +345,11 @@ func (s *Sum) failed(ctx context.Context, err error) error {
 		if errors.As(a.Err, &e) {
 			body.Rule = e.Detail // of the protocol: it holds no value
 		}
+		if a.Member != "" && len(s.left) == 0 {
+			s.left = []sandbox.PartyID{a.Member}
+		}
 	}
+	s.cause = body.Stage + ": " + body.Rule
 	s.owed = s.n.endedSum(s.q, attest.SumAborted, body)
 	return errors.Join(err, s.settle(ctx))
 }
@@ -367,6 +381,7 @@ func (s *Sum) Open(ctx context.Context, contributions, shares []*he.Message) (ap
 	}
 	s.ended, s.read = true, true
 	s.stop()
+	s.n.sums.release(s.q.ID)
 	s.owed = s.n.endedSum(s.q, attest.SumOpened, attest.SumOpenedBody{Question: s.q.ID, Plan: digest[:], Sum: result.Sum[:]})
 	return s.submitted(ctx, s.gated(result))
 }
@@ -392,22 +407,27 @@ func (s *Sum) submitted(ctx context.Context, found gated) (api.Question, error) 
 	if err != nil {
 		return api.Question{}, err
 	}
-	if asker.revoked { // the author submits, also what is withheld: the evidence ends with the sum's end
-		if err := s.settle(ctx); err != nil {
+	if asker.revoked { // the author submits, also what is withheld: the evidence ends with the sum's end, and nothing is computing any more
+		q := s.q
+		q.Sum, q.State = s.over(), stateWithheld
+		if err := s.n.change(context.WithoutCancel(ctx), domainIdentity, func(ctx context.Context, tx *change) error {
+			if s.owed != nil {
+				s.owed(tx)
+			}
+			return s.n.saveQuestion(ctx, q)
+		}); err != nil {
 			return api.Question{}, err
 		}
-		s.done = true
-		s.n.sums.finished(s.q.ID)
+		s.q, s.owed, s.done = q, nil, true
 		return api.Question{}, &sandbox.Error{Op: "sum", Kind: sandbox.Expired, Object: string(s.q.ID), Detail: "who asked was revoked, and nobody else submits it"}
 	}
 	found.record = s.owed
 	q := s.q
-	q.Sum = &sumRecord{Plan: q.Sum.Plan, Ended: true}
+	q.Sum = s.over()
 	if err := s.n.outgoing(ctx, s.c, &q, nil, s.params, func(context.Context) gated { return found }); err != nil {
 		return api.Question{}, err
 	}
 	s.q, s.owed, s.done = q, nil, true
-	s.n.sums.finished(q.ID)
 	return s.n.seen(s.q, s.n.now()), nil
 }
 

@@ -61,6 +61,8 @@ type Config struct {
 	Algorithms AlgorithmLimits
 	// Jail starts plug-ins, and is closed by who opened it; nil: none is started.
 	Jail *jail.Launcher
+	// Sums bound what sums over ciphertexts take; zeros: as SumLimits says.
+	Sums SumLimits
 	// Engines start the engines of sums over ciphertexts; nil: in the jail, or not at all.
 	Engines Engines
 }

@@ -60,6 +60,9 @@ func (n *Node) takeOn(ctx context.Context) error {
 	if err := n.takeUpRules(ctx); err != nil {
 		return err
 	}
+	if err := n.endLostSums(ctx); err != nil {
+		return err
+	}
 	waiting, err := n.docs.questions.List(ctx, listState(stateReview))
 	if err == nil {
 		n.queueAge(waiting)
