@@ -24,7 +24,7 @@ import (
 const (
 	heVerb     = "he"
 	engineVerb = "engine"
-	unitVerb   = "unit"
+	unitVerb   = "demo-unit"
 	// engineMemory bounds the address space of the adapter's process.
 	engineMemory = 4 << 30
 )
@@ -37,7 +37,7 @@ func (a *app) heCommand() *cobra.Command {
 		return he.Serve(c.Context(), a.rand, a.in, a.out)
 	})
 	unit := verb(unitVerb+" NUMBER LEDGER", "Play a source unit for the demo that started this process", cobra.ExactArgs(2), func(c *cobra.Command, args []string) error {
-		return a.heUnit(c.Context(), args[0], args[1])
+		return a.heDemoUnit(c.Context(), args[0], args[1])
 	})
 	engine.Hidden, unit.Hidden = true, true
 	demo := verb("demo", "Five units in processes of their own, one of which goes silent; then scoring under an asker's key (同态加密演示)", cobra.NoArgs,
@@ -46,7 +46,7 @@ func (a *app) heCommand() *cobra.Command {
 group and must not see a unit's. One unit goes silent when it should share the opening: the epoch is aborted. The next epoch has new keys, fresh
 ciphertexts and three of the four units left as openers; one unit leaves as soon as it has contributed. Then an insurer has its own
 customers scored without showing their features, and a partner has its secret model run over averages. All data are generated; results are compared with plain arithmetic.`
-	return group(heVerb, "Homomorphic encryption: totals over several units, scoring of encrypted features (同态加密)", demo, a.heExplainCommand(), engine, unit)
+	return group(heVerb, "Homomorphic encryption: totals over several units, scoring of encrypted features (同态加密)", demo, a.heExplainCommand(), a.heSumCommand(), a.heApproveCommand(), a.heUnitCommand(), engine, unit)
 }
 
 // heEngines starts engines: in the jail, or, where this machine lacks a layer, as this program again with bounded memory and files. Which
@@ -130,9 +130,9 @@ const (
 	heFailed
 )
 
-// heUnit is a unit's process: it takes orders from the carrier on its input. Keys and plan it takes from the
+// heDemoUnit is a unit's process in the demo: it takes orders from the carrier on its input. Keys and plan it takes from the
 // carrier as they are, for a demo; every message of another party it checks for its plan and signature.
-func (a *app) heUnit(ctx context.Context, number, dir string) error {
+func (a *app) heDemoUnit(ctx context.Context, number, dir string) error {
 	n, err := strconv.Atoi(number)
 	if err != nil {
 		return usageError{errors.New("the unit's number is one")}

@@ -170,7 +170,7 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Setenv(args[2], all[len(all)-1][1])
 			},
-			"granted": granted, "patients": patients, "firms": firms,
+			"granted": granted, "patients": patients, "firms": firms, "fees": fees, "alike": alike,
 			"visits": visits,
 			"leaked": leaked,
 			// patient puts the person of the tables whom the demo enrols, and the number of a claim of theirs, into PATIENT and CLAIM.

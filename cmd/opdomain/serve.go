@@ -227,6 +227,7 @@ type opening struct {
 	workers   int      // processes that compute; 0: none
 	jail      *jail.Launcher
 	gvisor    gvisorFlags
+	sums      node.SumLimits
 }
 
 func (o *opening) flags(c *cobra.Command) {
@@ -235,6 +236,7 @@ func (o *opening) flags(c *cobra.Command) {
 	c.Flags().StringArrayVar(&o.witnesses, "witness", nil, "URL=FILE of a witness's witness.json kept outside the domain, asked beside those it knows; repeat for more")
 	c.Flags().IntVar(&o.workers, "workers", 0, "compute questions in so many processes, which hold the keys of the columns asked for only; 0: in this process")
 	o.gvisor.flags(c)
+	sumFlags(c, &o.sums)
 	must(c.MarkFlagRequired("dir"))
 }
 
@@ -242,6 +244,9 @@ func (o *opening) flags(c *cobra.Command) {
 func (a *app) domain(ctx context.Context, o opening, m *api.Metrics) (*node.Node, error) {
 	if err := node.Holds(o.dir); err != nil {
 		return nil, err
+	}
+	if min(o.sums.Begin, o.sums.Step, o.sums.Wait) < 0 {
+		return nil, usageError{invalid("--sum-begin, --sum-step, --sum-wait", "not negative", "")}
 	}
 	var by *fleet.Processes
 	if o.workers != 0 {
@@ -255,7 +260,7 @@ func (a *app) domain(ctx context.Context, o opening, m *api.Metrics) (*node.Node
 	if err != nil {
 		return nil, err
 	}
-	cfg := node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Steady: a.steady, Space: doctor.Space, Rand: a.rand, Metrics: m, Workers: by, Recorder: recorder(), Jail: o.jail}
+	cfg := node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Steady: a.steady, Space: doctor.Space, Rand: a.rand, Metrics: m, Workers: by, Recorder: recorder(), Jail: o.jail, Sums: o.sums}
 	if cfg.Device, err = a.device(filepath.Join(o.dir, "keys"), p); err != nil {
 		return nil, err
 	}
@@ -278,6 +283,7 @@ func (a *app) domain(ctx context.Context, o opening, m *api.Metrics) (*node.Node
 // waits for its witnesses asks them often; one that a witness has proved to be put back calls stop.
 func (a *app) tend(ctx context.Context, n *node.Node, log *slog.Logger, stop func()) (wait func() error) {
 	done, tried := make(chan struct{}), make(chan struct{})
+	summed := tendSums(ctx, n)
 	go func() { // apart: attacks take seconds, and witnesses wait for none of them
 		defer close(tried)
 		for {
@@ -316,6 +322,7 @@ func (a *app) tend(ctx context.Context, n *node.Node, log *slog.Logger, stop fun
 	return func() error {
 		<-done
 		<-tried
+		<-summed
 		return n.Forked()
 	}
 }

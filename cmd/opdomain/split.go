@@ -204,6 +204,7 @@ func (a *app) serveSplit(ctx context.Context, o opening, at address, front strin
 	if o.check {
 		args = append(args, "--check")
 	}
+	args = append(args, "--sum-begin", o.sums.Begin.String(), "--sum-step", o.sums.Step.String(), "--sum-wait", o.sums.Wait.String())
 	if o.workers != 0 {
 		args = append(args, "--workers", strconv.Itoa(o.workers))
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/opdomain/opdomain/attest/keys"
+	"github.com/opdomain/opdomain/mpc/agg"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
@@ -17,6 +18,9 @@ type Holding struct {
 	Path string      // a file, or "vault:" before a folder
 	Keys *keys.Vault // of the vault
 }
+
+// SubjectColumn is the pseudonyms' name in what Open gives.
+const SubjectColumn = agg.SubjectColumn
 
 // Open reads the columns of a described dataset, with pseudonyms of 16 bytes under key in place of the column that identifies people. Errors name
 // file, row and rule, never a field. The caller closes the reader.

@@ -169,6 +169,15 @@ func unbounded(d query.Derivation) (why []sandbox.Reason) {
 	return why
 }
 
+// overCiphertexts says of a question that runs on ciphertexts, and whose answer this gate judges by bounds, that it does; of others nothing.
+func overCiphertexts(d query.Derivation) string {
+	q, why := spec.Compile(d, nil)
+	if len(why) > 0 || len(unbounded(d)) > 0 {
+		return ""
+	}
+	return fmt.Sprintf("ciphertexts 密态汇总: %d groups, %d measures would run on ciphertexts of three units or more that keep their rows: opdomain he sum ask\n", len(q.Layout.Cells), len(q.Layout.Measures))
+}
+
 // planned makes a plan over the enrolled keys of who acts for each unit: a unit's own word for its key is not asked.
 func (s *Sum) planned(ctx context.Context, o SumOrder, epoch uint64) (*he.Plan, error) {
 	p := &he.Plan{Run: s.run, Epoch: epoch, Set: o.Set, Threshold: o.Threshold, Openers: slices.Clone(o.Openers), Layout: s.question.Layout,

@@ -204,6 +204,9 @@ func (n *Node) explain(ctx context.Context, c api.Caller, s query.Spec, class sa
 		fmt.Fprintf(&text, "refused %s %s: %s (%s)\n  smallest change: %s\n", r.Code, r.Column, r.Rule, r.Article, r.Change)
 	}
 	text.WriteString(x.Text())
+	if d.Complete() && class == sandbox.ClassA {
+		text.WriteString(overCiphertexts(d))
+	}
 	out.Text = text.String()
 	return out, nil
 }

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/opdomain/opdomain/sandbox/egress"
+)
+
+// fees FILE SEED ROWS writes a unit's table: who, district, disease, fee. people come again, in other units too. fees FILE + FILE... puts tables together.
+func fees(ts *testscript.TestScript, _ bool, args []string) {
+	out, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	w := csv.NewWriter(out)
+	ts.Check(w.Write([]string{"who", "district", "disease", "fee"}))
+	if args[1] == "+" {
+		for _, name := range args[2:] {
+			f, err := os.Open(ts.MkAbs(name))
+			ts.Check(err)
+			rows, err := csv.NewReader(f).ReadAll()
+			ts.Check(err)
+			ts.Check(f.Close())
+			ts.Check(w.WriteAll(rows[1:]))
+		}
+	} else {
+		seed, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		n, err := strconv.Atoi(args[2])
+		ts.Check(err)
+		r := rand.New(rand.NewPCG(uint64(seed), 9))
+		for range n {
+			ts.Check(w.Write([]string{fmt.Sprintf("person-%05d", r.IntN(40_000)), []string{"longhua", "futian", "guangming"}[r.IntN(3)], []string{"circulatory", "respiratory", "injury"}[r.IntN(3)],
+				fmt.Sprintf("%d.%02d", 20+r.IntN(600), r.IntN(100))}))
+		}
+	}
+	w.Flush()
+	ts.Check(w.Error())
+	ts.Check(out.Close())
+}
+
+// alike A B holds two opened results to the same cells, by label and by value.
+func alike(ts *testscript.TestScript, neg bool, args []string) {
+	read := func(name string) []string {
+		var r egress.Result
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile(name)), &r))
+		var out []string
+		for _, row := range r.Rows {
+			b, err := json.Marshal(row)
+			ts.Check(err)
+			out = append(out, string(b))
+		}
+		slices.Sort(out)
+		if len(out) == 0 {
+			ts.Fatalf("%s has no cells", name)
+		}
+		return out
+	}
+	if same := slices.Equal(read(args[0]), read(args[1])); same == neg {
+		ts.Fatalf("alike: %v\n%v\n%v", same, read(args[0]), read(args[1]))
+	}
+}
