@@ -68,16 +68,24 @@ type heUnitProgram struct {
 	ledger   *he.Ledger
 	engines  *heEngines
 
+	at      map[sandbox.QuestionID]uint64   // the epoch that was decided on last
+	offered map[sandbox.QuestionID]compared // what waits for an approval
+
 	mu   sync.Mutex
 	told map[string]bool // lines that were said
-	at   map[sandbox.QuestionID]uint64
+}
+
+// compared is an offer with what keeps the unit from compiling it.
+type compared struct {
+	offeredSum
+	why []sandbox.Reason
 }
 
 func (a *app) heUnit(ctx context.Context, f heUnitFlags) (err error) {
 	if f.every < 10*time.Millisecond {
 		return usageError{invalid("--every", "10ms or more", "")}
 	}
-	p := &heUnitProgram{app: a, f: f, holdings: map[sandbox.DatasetID]agent.Holding{}, told: map[string]bool{}, at: map[sandbox.QuestionID]uint64{}}
+	p := &heUnitProgram{app: a, f: f, holdings: map[sandbox.DatasetID]agent.Holding{}, told: map[string]bool{}, at: map[sandbox.QuestionID]uint64{}, offered: map[sandbox.QuestionID]compared{}}
 	if p.cards, err = a.cards(f.cards); err != nil {
 		return err
 	}
@@ -137,12 +145,18 @@ func (a *app) heUnit(ctx context.Context, f heUnitFlags) (err error) {
 	return p.run(ctx)
 }
 
+// maxTold bounds the lines that are remembered.
+const maxTold = 10_000
+
 // say prints a line once.
 func (p *heUnitProgram) say(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.told[line] {
+		if len(p.told) >= maxTold {
+			clear(p.told)
+		}
 		p.told[line] = true
 		fmt.Fprintln(p.out, line)
 	}
@@ -200,6 +214,9 @@ func (p *heUnitProgram) run(ctx context.Context) error {
 	}
 }
 
+// maxOffered bounds the plans that wait for an approval here.
+const maxOffered = 64
+
 // look lists the sums that go on, or the one that this program is for.
 func (p *heUnitProgram) look(ctx context.Context) ([]api.Sum, error) {
 	if p.f.question == "" {
@@ -212,10 +229,18 @@ func (p *heUnitProgram) look(ctx context.Context) ([]api.Sum, error) {
 // decide says whether the unit takes part in an epoch. Nothing is decided while its owner has not approved; a plan that the owner did not mean ends
 // the epoch, and the domain is told so.
 func (p *heUnitProgram) decide(ctx context.Context, s api.Sum) (*offeredSum, bool, error) {
-	o, why, err := p.s.offer(ctx, p.domain, s.Question.ID, p.cards)
-	if err != nil {
-		return nil, false, err
+	x, ok := p.offered[s.Question.ID]
+	if !ok || x.Plan.Epoch != s.Epoch { // fetched once, however long the owner takes
+		var err error
+		if x.offeredSum, x.why, err = p.s.offer(ctx, p.domain, s.Question.ID, p.cards); err != nil {
+			return nil, false, err
+		}
+		if len(p.offered) >= maxOffered {
+			clear(p.offered)
+		}
+		p.offered[s.Question.ID] = x
 	}
+	o, why := x.offeredSum, x.why
 	if o.Plan.Epoch != s.Epoch {
 		return nil, false, nil
 	}

@@ -215,7 +215,7 @@ func (n *Node) taking(ctx context.Context, c api.Caller, at api.SumAddress) (*ca
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.kind == 0 || x.kind != he.Kind(at.Kind) || !slices.Contains(x.plan.Senders(x.kind), from) {
+	if x.kind == 0 || int(x.kind) != at.Kind || !slices.Contains(x.plan.Senders(x.kind), from) {
 		return nil, nil, 0, sumError(sandbox.Conflict, at.Question, "the step waits for another message", "look where it stands")
 	}
 	if x.coming[from] {
@@ -256,9 +256,9 @@ func (n *Node) SumMessage(ctx context.Context, c api.Caller, at api.SumAddress, 
 		return err
 	}
 	x.mu.Lock()
-	b := x.held[he.Kind(at.Kind)][at.From]
-	if he.Kind(at.Kind) == x.kind { // before all have committed nobody sees another's
-		b = nil
+	var b []byte
+	if at.Kind > 0 && at.Kind < int(x.kind) { // before all have sent theirs nobody sees another's
+		b = x.held[he.Kind(at.Kind)][at.From]
 	}
 	x.mu.Unlock()
 	if b == nil {
