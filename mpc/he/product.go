@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"math/bits"
 
+	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
 )
 
@@ -26,6 +27,7 @@ type Products struct {
 	Holders  [2]int      // units that hold the left and the right side
 	Factors  [2][]Factor // vectors of either side
 	Terms    []Term
+	List     []byte `json:",omitempty"` // SM3 of the agreed list, by which each side compares its own; empty: a plan to look at, which no side fills
 }
 
 // Factor (因子) is a vector of one side: a value for each place of the list, below 2^Bits in size.
@@ -106,6 +108,9 @@ func (x *Products) check(units int) []sandbox.Reason {
 	if h := x.Holders; h[0] == h[1] || h[0] < 0 || h[1] < 0 || units > 0 && (h[0] >= units || h[1] >= units) {
 		return bad("the sides of a product are held by two units of the plan; a unit multiplies its own columns itself", "name the units that hold them")
 	}
+	if len(x.List) != 0 && len(x.List) != sm.Size {
+		return bad("the list is named by its SM3", "spec.List.Digest")
+	}
 	for _, side := range x.Factors {
 		if len(side) == 0 || len(side) > MaxFactors {
 			return bad(fmt.Sprintf("a side has 1 to %d factors", MaxFactors), "fewer measures or groups")
@@ -141,7 +146,8 @@ func (x *Products) encode(b []byte) []byte {
 		num(t.Left)
 		num(t.Right)
 	}
-	return b
+	num(len(x.List))
+	return append(b, x.List...)
 }
 
 // noise bounds the noise of one product after it is rescaled, for n units and the gate: in encryptions, whose noise is below fresh, their

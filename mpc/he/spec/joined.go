@@ -17,6 +17,7 @@ import (
 type Placement struct {
 	Holders  [2]int // of the first and of the second input
 	Subjects int    // length of the list of people that both units stand by
+	List     []byte // its digest; none: to see whether the question runs, no side is filled
 	Rows     int    // most rows of one person at a unit; 0: 1,024
 }
 
@@ -93,7 +94,7 @@ func CompileJoined(d query.Derivation, keys Keys, at Placement) (*Joined, []sand
 	if !j.cells(c, dims) || len(c.why) > 0 {
 		return nil, c.why
 	}
-	x := &he.Products{Subjects: at.Subjects, Holders: at.Holders}
+	x := &he.Products{Subjects: at.Subjects, Holders: at.Holders, List: at.List}
 	for _, g := range j.groups {
 		for _, m := range j.measures {
 			for label := range max(1, m.Labels) {

@@ -2,6 +2,8 @@ package spec_test
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"math/big"
 	"math/rand/v2"
 	"slices"
@@ -59,6 +61,23 @@ func held(r *rand.Rand, d catalog.Dataset, people int) *dryrun.Data {
 	return t
 }
 
+func without(l spec.List, who sandbox.Pseudonym) spec.List {
+	l = maps.Clone(l)
+	delete(l, who)
+	return l
+}
+
+func moved(l spec.List, who sandbox.Pseudonym, to int) spec.List {
+	l = maps.Clone(l)
+	l[who] = to
+	return l
+}
+
+func columnsOf(j *spec.Joined) []string {
+	_, columns := j.Columns(0)
+	return columns
+}
+
 // TestJoined holds products of two units' columns to the columnar engine over both units' rows, joined by the person.
 func TestJoined(t *testing.T) {
 	sets := two()
@@ -86,7 +105,13 @@ func TestJoined(t *testing.T) {
 			t.Errorf("question %d as a sum: %v", i, why)
 		}
 		const people = 12
-		j, why := spec.CompileJoined(d, nil, spec.Placement{Holders: [2]int{2, 0}, Subjects: people + 5, Rows: 7})
+		list := spec.List{}
+		for k := range people {
+			list[pseudonym(k)] = (5*k + 3) % (people + 5)
+		}
+		named, err := list.Digest()
+		c.ok(err)
+		j, why := spec.CompileJoined(d, nil, spec.Placement{Holders: [2]int{2, 0}, Subjects: people + 5, Rows: 7, List: named})
 		if len(why) > 0 {
 			t.Fatal(why)
 		}
@@ -94,10 +119,6 @@ func TestJoined(t *testing.T) {
 		tables := map[sandbox.DatasetID]*dryrun.Data{"visits": held(r, sets["visits"], people), "taxes": held(r, sets["taxes"], people)}
 		want, err := plainly(d, tables)
 		c.ok(err)
-		list := spec.List{}
-		for k := range people {
-			list[pseudonym(k)] = (5*k + 3) % (people + 5)
-		}
 		tables["visits"].Rows = append(tables["visits"].Rows, tables["visits"].Rows[0]) // of somebody who is on no list
 		tables["visits"].Subjects = append(tables["visits"].Subjects, pseudonym(99))
 		side := func(which int) *he.Partial {
@@ -107,6 +128,13 @@ func TestJoined(t *testing.T) {
 			p, err := j.Partial(context.Background(), which, list, reader)
 			c.ok(err)
 			return p
+		}
+		for name, other := range map[string]spec.List{"one missing": without(list, pseudonym(0)), "another place": moved(list, pseudonym(1), people+4), "two at a place": moved(list, pseudonym(1), list[pseudonym(0)])} {
+			reader, err := tables["visits"].Reader(memory.NewGoAllocator(), columnsOf(j))
+			c.ok(err)
+			if _, err := j.Partial(context.Background(), 0, other, reader); !errors.Is(err, sandbox.Conflict) && !errors.Is(err, sandbox.Invalid) {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 		by, err := j.Bystander()
 		c.ok(err)

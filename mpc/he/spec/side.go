@@ -1,17 +1,43 @@
 package spec
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
+	"slices"
 
+	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/mpc/he"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/columnar"
 )
 
-// List (对齐名册) is the agreed list of people: who stands at which place. Both units have the same one; whoever makes the plan is to put
-// its digest into the plan's Run; nothing here checks that.
+// List (对齐名册) is the agreed list of people: who stands at which place. Both units have the same one: the plan has its digest, and a side is filled
+// by no other list.
 type List map[sandbox.Pseudonym]int
+
+// Digest (名册摘要) is SM3 over the places in order, each with who stands there. Invalid where two stand at one place.
+func (l List) Digest() ([]byte, error) {
+	type placed struct {
+		at  int
+		who sandbox.Pseudonym
+	}
+	all := make([]placed, 0, len(l))
+	for who, at := range l {
+		all = append(all, placed{at, who})
+	}
+	slices.SortFunc(all, func(a, b placed) int { return a.at - b.at })
+	b := []byte("opdomain he list 1")
+	for i, x := range all {
+		if i > 0 && all[i-1].at == x.at {
+			return nil, fail(sandbox.Invalid, "list", "has one person at a place")
+		}
+		b = append(binary.BigEndian.AppendUint32(b, uint32(x.at)), x.who[:]...)
+	}
+	d := sm.Sum(b)
+	return d[:], nil
+}
 
 // Columns names what of the dataset the reader of a side's holder gives.
 func (j *Joined) Columns(side int) (sandbox.DatasetID, []string) {
@@ -20,9 +46,17 @@ func (j *Joined) Columns(side int) (sandbox.DatasetID, []string) {
 }
 
 // Partial adds a side's rows up and closes the reader. Rows of people who are not on the list join with nobody and count nowhere. Errors as
-// Question.Partial's; TooLarge also for more rows of a person, or wider values, than were declared.
+// Question.Partial's; Conflict for another list than the plan's; TooLarge also for more rows of a person, or wider values, than were declared.
 func (j *Joined) Partial(ctx context.Context, side int, list List, r batch.Reader) (*he.Partial, error) {
 	p, err := he.NewSide(&j.Layout, side)
+	if err != nil {
+		_ = r.Close()
+		return nil, err
+	}
+	digest, err := list.Digest()
+	if err == nil && !bytes.Equal(digest, j.Layout.Products.List) {
+		err = fail(sandbox.Conflict, "list", "is the one that the plan names")
+	}
 	if err != nil {
 		_ = r.Close()
 		return nil, err
