@@ -64,8 +64,20 @@
 //
 // # What a domain runs
 //
-// A domain's node runs sums of one dataset's rows (counts, sums, means, histograms, dot products, ratios, variances, correlations and their kin). Products
-// and spec.CompileJoined, Score, ScoreOne and Joint are a library, with demos: no node leads to them, they take any model that passes its
+// A domain's node runs sums of one dataset's rows (counts, sums, means, histograms, dot products, ratios, variances, correlations and their kin), from the
+// question's decision to its review:
+//
+//	asker       opdomain he sum ask, show, again, end   the question, and who contributes and opens
+//	owner       opdomain he approve                     what its unit takes part in, keys compared and pinned
+//	unit        opdomain he unit                        compiles the question itself, adds up its own rows, encrypts, shares
+//	domain      serve --sum-begin, --sum-step, --sum-wait   carries messages, takes the gate's steps, ends what is silent or stopped
+//
+// The dataset is one that the domain knows: registered, with one version pushed by its owner at least, whatever rows the units hold beside it. The domain
+// holds the messages of two steps in memory, within SumLimits (four epochs, 512 MiB in all), which bounds the units of an epoch to some 50. A
+// unit whose process or domain stopped takes part again from the next epoch. An approval that lets epochs with fewer units follow trusts the gate with the
+// difference of two sums: where it does not say so (--least), all units of the approved plan take part or none.
+//
+// Products and spec.CompileJoined, Score, ScoreOne and Joint are a library, with demos: no node leads to them, they take any model that passes its
 // check, and nothing ties a model or an asker to a grant. Whoever calls them answers for both.
 //
 // # The adapter's process
