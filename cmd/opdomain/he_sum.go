@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opdomain/opdomain/attest"
-	"github.com/opdomain/opdomain/attest/durable"
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/mpc/he"
 	"github.com/opdomain/opdomain/mpc/he/spec"
@@ -298,8 +297,8 @@ func (a *app) heApproveCommand() *cobra.Command {
 			fmt.Fprintln(a.out, "not approved 未批准: shown only; --out FILE writes the approval")
 			return nil
 		}
-		if err := durable.Replace(out, append(b, '\n')); err != nil {
-			return &sandbox.Error{Op: "he approve", Kind: sandbox.Unavailable, Object: out, Detail: "the file can be written", Err: err}
+		if err := a.writeFile("he approve", out, func(w io.Writer) error { _, err := w.Write(append(b, '\n')); return err }); err != nil {
+			return err
 		}
 		fmt.Fprintf(a.out, "approved 已批准 by %s for %d days: %s\n", s.id.ID, days, out)
 		return nil

@@ -177,7 +177,7 @@ func (p *heUnitProgram) run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, sandbox.Unavailable) && silent < looks:
-			silent++
+			silent, all = silent+1, nil
 		case err != nil:
 			return err
 		default:
