@@ -400,3 +400,37 @@ func TestSumDoor(t *testing.T) {
 	o.steps(attest.SumPlanned, attest.SumAborted)
 	o.audit()
 }
+
+// TestCarriedSumReadOnce: a sum that was read while the record took no changes stays the domain's until it does, has no other epoch, and is withheld.
+func TestCarriedSumReadOnce(t *testing.T) {
+	o := newCarrying(t)
+	ctx := t.Context()
+	o.n.cfg.Engines = func() (he.Engine, func(), [sm.Size]byte, error) {
+		return opening{he.NewLocal(rand.Reader), func() { o.n.admitting.Store(waits) }}, func() {}, sm.Sum([]byte("a test's own process")), nil
+	}
+	got, err := o.n.AskSum(ctx, o.operator.Caller, o.request(0, 1, 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := got.Question.ID
+	for i, err := range o.play(id, "", 0) {
+		if err != nil {
+			t.Errorf("unit %d: %v", i, err)
+		}
+	}
+	o.later(time.Second) // the record still takes nothing
+	if o.n.sums.find(id) == nil {
+		t.Fatal("what was read is nobody's")
+	}
+	o.n.admitting.Store(admits)
+	if _, err := o.n.BeginSumEpoch(ctx, o.operator.Caller, id, api.SumOrder{}); !errors.Is(err, sandbox.Conflict) {
+		t.Errorf("another epoch of what was read: %v", err)
+	}
+	o.later(time.Second)
+	rec, _, err := o.n.docs.questions.Get(ctx, string(id))
+	if err != nil || rec.Review == nil || rec.Review.State != egress.Withheld || !rec.Sum.Ended || o.n.sums.find(id) != nil {
+		t.Errorf("%v %v", rec.Review, err)
+	}
+	o.steps(attest.SumPlanned, attest.SumShared, attest.SumShared, attest.SumShared, attest.SumOpened)
+	o.audit()
+}
