@@ -30,6 +30,9 @@ func TestSumsInBundles(t *testing.T) {
 		return event(SumAborted, &SumAbortedBody{Question: "q-s", Plan: digest(string(rune('0' + epoch))), Stage: "share", Member: "c", Kind: sandbox.Unavailable, Rule: "r"})
 	}
 	computed := event(RunComputed, &RunComputedBody{Question: "q-s", Run: "r"})
+	over := func(q sandbox.QuestionID, d sandbox.DatasetID, version uint64) step {
+		return event(RunComputed, &RunComputedBody{Question: q, Run: "r", Inputs: []sandbox.InputVersion{{Dataset: d, Version: version}}})
+	}
 	passed := event(EgressChecked, &EgressCheckedBody{Question: "q-s", Verdict: "pass", Result: digest("result"), Policy: "p"})
 	withheld := event(EgressChecked, &EgressCheckedBody{Question: "q-s", Verdict: "withheld", Policy: "p"})
 	first := planned(1, nil)
@@ -40,6 +43,10 @@ func TestSumsInBundles(t *testing.T) {
 		"opened":                  {[]step{decided, first, shared(1, "a", "s"), shared(1, "c", "s"), opened(1, "s"), computed, passed}, ""},
 		"aborted":                 {[]step{decided, first, shared(1, "a", "s"), aborted(1), computed, withheld}, ""},
 		"again after an abort":    {[]step{decided, first, shared(1, "a", "s"), aborted(1), planned(2, nil), shared(2, "a", "t"), shared(2, "c", "t"), opened(2, "t"), computed, passed}, ""},
+		"of rows nobody pushed":   {[]step{decided, first, aborted(1), over("q-s", "claims", 0), withheld}, ""},
+		"of a version not there":  {[]step{decided, first, aborted(1), over("q-s", "claims", 9)}, "committed before"},
+		"of a dataset not there":  {[]step{decided, first, aborted(1), over("q-s", "ds-x", 0)}, "committed before"},
+		"in plain over no rows":   {[]step{over("q-1", "claims", 0)}, "committed before"},
 		"planned, not opened":     {[]step{decided, first, computed}, "ended before its answer"},
 		"not planned":             {[]step{decided, computed}, "ended before its answer"},
 		"passed after an abort":   {[]step{decided, first, aborted(1), computed, passed}, "by all openers"},

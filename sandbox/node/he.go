@@ -14,6 +14,7 @@ import (
 	"github.com/opdomain/opdomain/mpc/he/spec"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/egress"
 	"github.com/opdomain/opdomain/sandbox/jail"
 	"github.com/opdomain/opdomain/sandbox/query"
@@ -109,7 +110,7 @@ func (n *Node) BeginSum(ctx context.Context, c api.Caller, order SumOrder) (*Sum
 		refused, err := n.refuse(ctx, c, q)
 		return nil, refused, err
 	}
-	if q.Inputs, err = versions(derived, f.Datasets); err != nil {
+	if q.Inputs, err = unpushed(derived, f.Datasets); err != nil {
 		return nil, api.Question{}, err
 	}
 	prior, err := n.identify(ctx, &q, at)
@@ -151,6 +152,14 @@ func (n *Node) BeginSum(ctx context.Context, c api.Caller, order SumOrder) (*Sum
 		return nil, api.Question{}, errors.Join(err, gone)
 	}
 	return s, n.seen(s.q, at), nil
+}
+
+// unpushed is versions for rows that are the units': a dataset that nobody pushed is version 0, the description alone.
+func unpushed(d query.Derivation, in map[sandbox.DatasetID]catalog.Dataset) ([]sandbox.InputVersion, error) {
+	if x := d.Inputs[0]; x.Version == 0 && in[x.Dataset].Version == 0 {
+		return []sandbox.InputVersion{{Dataset: x.Dataset}}, nil
+	}
+	return versions(d, in)
 }
 
 // unbounded refuses what the gate does not judge by bounds, before anything is charged.
