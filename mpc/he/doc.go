@@ -72,9 +72,10 @@
 //	unit        opdomain he unit                        compiles the question itself, adds up its own rows, encrypts, shares
 //	domain      serve --sum-begin, --sum-step, --sum-wait   carries messages, takes the gate's steps, ends what is silent or stopped
 //
-// The dataset is one that the domain knows: registered, its rows never pushed, or pushed by its owner while the other units keep theirs. The domain holds the messages of two steps in memory, within SumLimits (four epochs, 512 MiB in all), which bounds the units of an epoch to some 50. A
-// unit whose process or domain stopped takes part again from the next epoch. An approval that lets epochs with fewer units follow trusts the gate with the
-// difference of two sums: where it does not say so (--least), all units of the approved plan take part or none.
+// The dataset is one that the domain knows: registered, its rows never pushed, or pushed by its owner while the other units keep theirs. The domain
+// holds the messages of two steps in memory, within SumLimits (four epochs, 512 MiB in all), which bounds the units of an epoch to some 50. A
+// unit whose process or domain stopped takes part again from the next epoch. An approval that lets epochs with fewer units follow trusts the
+// gate with the difference of two sums: where it does not say so (--least), all units of the approved plan take part or none.
 //
 // Products and spec.CompileJoined, Score, ScoreOne and Joint are a library, with demos: no node leads to them, they take any model that passes its
 // check, and nothing ties a model or an asker to a grant. Whoever calls them answers for both.
