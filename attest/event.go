@@ -63,6 +63,12 @@ const (
 	AlgorithmAsked     Kind = "algo.asked"     // 算法调用
 	AlgorithmRan       Kind = "algo.ran"       // 算法隔离运行
 
+	ScoringModelFiled     Kind = "scoring.model.filed"     // 密态评分模型申报
+	ScoringModelApproved  Kind = "scoring.model.approved"  // 密态评分模型准入
+	ScoringModelWithdrawn Kind = "scoring.model.withdrawn" // 密态评分模型撤回
+	ScoringDecided        Kind = "scoring.decided"         // 密态评分判定
+	ScoringAnswered       Kind = "scoring.scored"          // 密态评分
+
 	SharesPlanned  Kind = "shares.planned"  // 多方计算方案
 	SharesComputed Kind = "shares.computed" // 多方计算完成
 	SharesAborted  Kind = "shares.aborted"  // 多方计算中止
@@ -192,6 +198,16 @@ func (e Event) open() (any, error) {
 		body = new(SharesAbortedBody)
 	case AlgorithmRan:
 		body = new(AlgorithmRanBody)
+	case ScoringModelFiled:
+		body = new(ScoringModelFiledBody)
+	case ScoringModelApproved:
+		body = new(ScoringModelApprovedBody)
+	case ScoringModelWithdrawn:
+		body = new(ScoringModelWithdrawnBody)
+	case ScoringDecided:
+		body = new(ScoringDecidedBody)
+	case ScoringAnswered:
+		body = new(ScoringAnsweredBody)
 	default:
 		return nil, &sandbox.Error{Op: "event", Kind: sandbox.Invalid, Object: "kind", Detail: "not a known kind"}
 	}

@@ -18,7 +18,7 @@ func (c *checker) metered(b UsageMeteredBody) error {
 	}
 	c.usage[b.ID] = &usageTrail{UsageMeteredBody: b}
 	_, ok := c.parties[b.Party]
-	return all(c.want(b.Quantity > 0 && b.Product != "", "usage", "a positive quantity of a product"), c.shown(ok, "usage", "by an enrolled party"))
+	return all(c.want(b.Quantity > 0 && b.Product != "", "usage", "a positive quantity of a product"), c.shown(ok, "usage", "by an enrolled party"), c.scoringMetered(b))
 }
 
 // invoiced computes an invoice again from the usage it names: the difference is 0 fen or the invoice is rejected.

@@ -75,6 +75,7 @@ type cast struct {
 	keys   map[sandbox.IdentityID]*sm.SigningKey
 	domain *sm.SigningKey
 	ring   *ring
+	filing []byte // SM3 of the scoring model filed last
 }
 
 var roles = []struct {
@@ -272,6 +273,21 @@ func (c *cast) play(t testing.TB, steps []step) *Recorder {
 				b = AlgorithmApprovedBody{Statement: st}
 			case AlgorithmWithdrawn:
 				b = AlgorithmWithdrawnBody{Statement: st}
+			case ScoringModelFiled:
+				d := sm.Sum(st.Body)
+				c.filing = d[:]
+				b = ScoringModelFiledBody{Statement: st}
+			case ScoringModelApproved:
+				x := *s.body.(*ScoringModelApproval)
+				if x.Filing == nil { // of what was filed last
+					x.Filing = c.filing
+				}
+				if st, err = Sign(rand.Reader, c.keys[signer], as, s.context, &x); err != nil {
+					t.Fatal(err)
+				}
+				b = ScoringModelApprovedBody{Statement: st}
+			case ScoringModelWithdrawn:
+				b = ScoringModelWithdrawnBody{Statement: st}
 			case ConsentGiven:
 				b = ConsentGivenBody{Statement: st}
 			case ConsentRevoked:

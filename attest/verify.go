@@ -107,7 +107,8 @@ type checker struct {
 	releases   map[sandbox.ReleaseID]*releaseTrail
 	templates  map[sandbox.TemplateID]*templateTrail
 	algorithms map[string]*algorithmTrail // by name@version
-	moves      bool                       // reviews leave their moves in this log
+	scoring    scoringTrails
+	moves      bool // reviews leave their moves in this log
 	usage      map[string]*usageTrail
 	invoices   map[sandbox.InvoiceID]bool
 	shut       map[sandbox.IdentityID]bool // revoked identities
@@ -330,6 +331,16 @@ func (c *checker) replay(i uint64, e Event, body any) error {
 		return c.sharesAborted(*b)
 	case *AlgorithmRanBody:
 		return c.algorithmRan(*b)
+	case *ScoringModelFiledBody:
+		return c.scoringFiled(e, *b)
+	case *ScoringModelApprovedBody:
+		return c.scoringApproved(e, *b)
+	case *ScoringModelWithdrawnBody:
+		return c.scoringWithdrawn(e, *b)
+	case *ScoringDecidedBody:
+		return c.scoringDecided(e, *b)
+	case *ScoringAnsweredBody:
+		return c.scoringAnswered(*b)
 	}
 	return nil // ingest.refused, claim.refused and algo.refused claim nothing about other events
 }

@@ -31,6 +31,8 @@ type (
 	TemplateID string
 	// AlgorithmID names one version of an algorithm (算法版本), "name-1.0.0".
 	AlgorithmID string
+	// ModelID names one version of a scoring model (评分模型版本), "name-1.0.0".
+	ModelID string
 	// KeyID names a key (密钥标识) of the domain.
 	KeyID string
 )

@@ -57,6 +57,9 @@ func TestScore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if l := ScoringLengths(); len(a.Keys.Public) != l.Public || len(a.Keys.Relinearisation) != l.Relinearisation || len(cts[0]) != l.Feature || len(ct) != l.Score {
+			t.Errorf("%+v are not the lengths of a batch", l)
+		}
 		got, err := a.Decrypt(ctx, link, ct, n)
 		if err != nil {
 			t.Fatal(err)
@@ -128,6 +131,9 @@ func TestScoreOne(t *testing.T) {
 		out, err := ScoreOne(ctx, NewLocal(rand.Reader), &m, a.Keys, ct)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if l := ScoringLengths(); len(a.Keys.One) != l.OnePublic || len(ct) != l.One || len(out) != l.OneScore {
+			t.Fatalf("%+v are not the lengths of single customers", l)
 		}
 		got, err := a.DecryptOne(ctx, m.Link, out)
 		if err != nil {

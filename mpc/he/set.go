@@ -175,3 +175,23 @@ func (s Set) Ciphertexts(values int) int {
 	per := s.Slots - checkSlots
 	return (values + per - 1) / per
 }
+
+// Lengths (密态评分报文长度) are the bytes of what an asker sends to have customers scored and of what comes back, exact, from the registry.
+type Lengths struct {
+	Public, Relinearisation, Feature, Score int // a batch: its two keys, each feature, the answer
+	OnePublic, One, OneScore                int // single customers: the key, each customer, each answer
+}
+
+// ScoringLengths gives them for the sets that scoring runs on.
+func ScoringLengths() Lengths {
+	batch, _ := setNamed(ScoringSet) // both stand in the registry
+	one, _ := setNamed(oneSet)
+	poly := func(s Set) int { return word << s.LogN }
+	qp := (len(batch.Q) + len(batch.P)) * poly(batch)
+	rows := (len(batch.Q) + len(batch.P) - 1) / len(batch.P) // digits of the decomposition
+	return Lengths{Public: qp, Relinearisation: 2 * rows * qp, Feature: batch.OwnBytes(), Score: 2 * poly(batch),
+		OnePublic: len(one.Q) * poly(one), One: one.CiphertextBytes(), OneScore: one.CiphertextBytes()}
+}
+
+// BatchCustomers is how many customers a batch has room for, all of which its answer holds: nobody but the asker sees how many are in it.
+const BatchCustomers = 1 << 13

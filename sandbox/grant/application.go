@@ -16,6 +16,7 @@ import (
 const (
 	MaxItems   = 64   // datasets in a data list
 	MaxParties = 16   // partners, and insurers, of one scenario
+	MaxModels  = 16   // scoring models of one scenario
 	MaxText    = 4096 // bytes of one free text
 )
 
@@ -49,6 +50,16 @@ type Application struct {
 	TermMonths  int                `json:"term_months"`
 	Classes     []sandbox.Class    `json:"classes"` // 出域类别 asked for: A, B, D, E, F
 	Terms       Terms              `json:"terms"`
+	Models      []ModelUse         `json:"models,omitempty"` // 密态评分模型: beside the data list
+}
+
+// ModelUse (模型使用) lets operator, partners and insurers of a scenario have customers of their own scored by an approved model of the
+// domain, without showing them. Whoever scores more customers than a model has features learns it, together with whoever it pools with: so the
+// customers are bounded, of all the scenario's parties together.
+type ModelUse struct {
+	Model  sandbox.ModelID `json:"model"`
+	PerDay int64           `json:"per_day"` // customers a day, Asia/Shanghai
+	Total  int64           `json:"total"`   // customers over the grant's life
 }
 
 // unmade refuses a class that this domain makes nothing of, by its name, with what to ask for instead.
@@ -118,10 +129,47 @@ func (a *Application) Validate(in map[sandbox.DatasetID]catalog.Dataset) error {
 			return bad("classes", "each class once")
 		}
 	}
-	if slices.Contains(a.Classes, sandbox.ClassB) != (len(a.Insurers) > 0) {
-		return bad("insurers", "class B names the insurers that may ask, and only class B does")
+	switch b := slices.Contains(a.Classes, sandbox.ClassB); {
+	case b && len(a.Insurers) == 0, !b && len(a.Insurers) > 0 && len(a.Models) == 0:
+		return bad("insurers", "class B names the insurers that may ask, and only class B or a scoring model does")
+	}
+	if err := a.validateModels(); err != nil {
+		return err
 	}
 	return a.validateList(in)
+}
+
+// maxCustomers bounds what a scenario asks for of one model.
+const maxCustomers = 1_000_000_000
+
+func (a *Application) validateModels() error {
+	if len(a.Models) > MaxModels {
+		return bad("models", fmt.Sprintf("at most %d", MaxModels))
+	}
+	seen := map[sandbox.ModelID]bool{}
+	for i, m := range a.Models {
+		if err := sandbox.CheckID(fmt.Sprintf("model %d", i+1), string(m.Model)); err != nil {
+			return err
+		}
+		at := "models " + string(m.Model)
+		if seen[m.Model] {
+			return bad(at, "a model is listed once")
+		}
+		seen[m.Model] = true
+		if m.PerDay < 1 || m.Total < m.PerDay || m.Total > maxCustomers {
+			return bad(at, fmt.Sprintf("customers a day are 1 at least and no more than in all, which are at most %d", maxCustomers))
+		}
+	}
+	return nil
+}
+
+// Use finds what a scenario allows of a scoring model.
+func (a *Application) Use(m sandbox.ModelID) (ModelUse, bool) {
+	i := slices.IndexFunc(a.Models, func(x ModelUse) bool { return x.Model == m })
+	if i < 0 {
+		return ModelUse{}, false
+	}
+	return a.Models[i], true
 }
 
 func (a *Application) validateList(in map[sandbox.DatasetID]catalog.Dataset) error {
@@ -188,6 +236,8 @@ func ListDigest(list []sandbox.ListItem) []byte {
 func AgreementDigest(a Application, units []sandbox.PartyID) []byte {
 	a.List = sorted(a.List)
 	a.Partners, a.Insurers, a.Classes = inOrder(a.Partners), inOrder(a.Insurers), inOrder(a.Classes)
+	a.Models = slices.Clone(a.Models)
+	slices.SortFunc(a.Models, func(x, y ModelUse) int { return strings.Compare(string(x.Model), string(y.Model)) })
 	d := sm.Sum(sm.Frame([]byte("opdomain/agreement/v1"), canonical(a), canonical(inOrder(units))))
 	return d[:]
 }

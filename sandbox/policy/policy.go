@@ -14,10 +14,10 @@ import (
 )
 
 // Rules (规则版本) numbers the checks of this package; it changes when any of them does.
-const Rules = "policy-6"
+const Rules = "policy-7"
 
 // Version (判定规则版本) names the checks and the district profile a decision was made under, an identifier such as
-// "policy-6.longhua.2026.1". Votes and releases bind to it.
+// "policy-7.longhua.2026.1". Votes and releases bind to it.
 func Version(p profile.Profile) string { return Rules + "." + p.Name + "." + p.Version }
 
 // The reasons of this package. Between class.not-granted and engine.* stand the reasons of query.Derive.
@@ -129,8 +129,8 @@ func (f *Facts) scenario(why *reasons, id sandbox.ScenarioID) *grant.Scenario {
 	return g
 }
 
-// inForce checks what holds for every class: the grant, the purpose and the class.
-func (f *Facts) inForce(why *reasons, g *grant.Scenario, purpose string, c sandbox.Class) {
+// granted checks the grant and its purpose.
+func (f *Facts) granted(why *reasons, g *grant.Scenario, purpose string) {
 	switch state := g.At(f.Now); {
 	case state == grant.Refused:
 		why.no(CodeRefused, "", "the scenario was refused", grantLaw, "file it again without what it was refused for")
@@ -147,6 +147,11 @@ func (f *Facts) inForce(why *reasons, g *grant.Scenario, purpose string, c sandb
 		why.no(CodePurpose, "", "a question is asked for the purpose its scenario was granted for, not for another scenario's", sceneLaw,
 			fmt.Sprintf("ask with the purpose %q, or under the scenario filed for yours", g.Purpose))
 	}
+}
+
+// inForce checks what holds for every class: the grant, the purpose and the class.
+func (f *Facts) inForce(why *reasons, g *grant.Scenario, purpose string, c sandbox.Class) {
+	f.granted(why, g, purpose)
 	if !slices.Contains(g.Classes, c) {
 		why.no(CodeClass, "", fmt.Sprintf("the scenario was granted for other classes of output than %s", c), sceneLaw, fmt.Sprintf("file a scenario that asks for class %s", c))
 	}

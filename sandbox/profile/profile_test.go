@@ -40,7 +40,7 @@ func TestDistricts(t *testing.T) {
 		if silent := strings.HasPrefix(p.Clock.Agency.Article, "position: "); silent != (want.name == "longhua") {
 			t.Errorf("%s: the clock follows %s", want.name, p.Clock.Agency.Article)
 		}
-		for _, product := range []string{"aggregate-question", "claim-query"} {
+		for _, product := range []string{"aggregate-question", "claim-query", "scoring-customers"} {
 			if x, ok := p.Prices.Price(product); !ok || x.Price <= 0 {
 				t.Errorf("%s has no price of %s", want.name, product)
 			}
