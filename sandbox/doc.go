@@ -15,6 +15,8 @@
 //	author → algo → jail/record           算法录制     algo.approved, algo.refused, algo.withdrawn
 //	      → algo/compile                  算法编译     algo.asked
 //	      → algo/opaque → jail            隔离运行     algo.ran
+//	owner, agency → mpc/he/scorecard      评分模型     scoring.model.filed, scoring.model.approved, scoring.model.withdrawn
+//	asker → policy → mpc/he               密态评分     scoring.decided, scoring.scored
 //	asker → policy, query                 授权判定     question.decided
 //	     → vault → columnar               域内计算     run.computed
 //	     → mpc, mpc/join                  多方计算     shares.planned, shares.computed, shares.aborted

@@ -171,8 +171,9 @@ func TestScripts(t *testing.T) {
 				ts.Setenv(args[2], all[len(all)-1][1])
 			},
 			"granted": granted, "patients": patients, "firms": firms, "fees": fees, "alike": alike,
-			"visits": visits,
-			"leaked": leaked,
+			"visits":  visits,
+			"leaked":  leaked,
+			"plainly": plainly, "mutated": mutated,
 			// patient puts the person of the tables whom the demo enrols, and the number of a claim of theirs, into PATIENT and CLAIM.
 			"patient": func(ts *testscript.TestScript, _ bool, args []string) {
 				s, err := loadStory("district")

@@ -77,8 +77,12 @@
 // unit whose process or domain stopped takes part again from the next epoch. An approval that lets epochs with fewer units follow trusts the
 // gate with the difference of two sums: where it does not say so (--least), all units of the approved plan take part or none.
 //
-// Products and spec.CompileJoined, Score, ScoreOne and Joint are a library, with demos: no node leads to them, they take any model that passes its
-// check, and nothing ties a model or an asker to a grant. Whoever calls them answers for both.
+// It scores (密态评分): a model is filed by an operator or a partner, its weights sealed and committed to (package scorecard), and approved by
+// an agency that can read them; a scenario lists it with customers a day and in all, of its parties together; whoever is party to it has
+// customers scored, each counted and metered before anything is computed, in an engine in the jail that ends with the request. ScoreOne counts
+// a customer. Score counts BatchCustomers, however many an asker says are in it, since nothing shows how many there are.
+// Products, spec.CompileJoined and Joint are a library, with demos: no node leads to them, and whoever calls them answers for what goes in. Joint takes
+// average features by their kind, Averages, which its caller makes of a result that the gate passed.
 //
 // # The adapter's process
 //

@@ -32,7 +32,11 @@ const (
 	shortForm  = 4 << 10   // a few short fields
 	signedForm = 256 << 10 // one signed statement
 	imageForm  = 24 << 20  // the image of an algorithm of 16 MiB, in base64
+	scoreForm  = 64 << 20  // an asker's keys and ciphertexts, in base64
 )
+
+// largeAtOnce bounds the bodies above imageForm that are held at once: each is several times its size while it is read.
+const largeAtOnce = 2
 
 func (a access) bodyBound() int64 {
 	if a.body == 0 {
@@ -158,6 +162,12 @@ func routes() map[string]access {
 		"POST /v1/algorithms/{algorithm}/withdrawal":             admit.upTo(signedForm),
 		"POST /v1/algorithms/{algorithm}/explain":                only("operator", "partner").upTo(shortForm).costly(),
 		"POST /v1/algorithms/{algorithm}/questions":              only("operator/officer", "partner/officer").upTo(shortForm).costly(),
+		"GET /v1/models":                                         billed,
+		"POST /v1/models":                                        only("operator/officer", "partner/officer").upTo(signedForm),
+		"GET /v1/models/{model}":                                 billed,
+		"POST /v1/models/{model}/approval":                       admit.upTo(signedForm),
+		"POST /v1/models/{model}/withdrawal":                     only("agency/officer", "operator/officer", "partner/officer").upTo(signedForm),
+		"POST /v1/models/{model}/scores":                         only("operator/officer", "partner/officer", "insurer/officer").upTo(scoreForm).costly(),
 		"GET /v1/releases":                                       billed,
 		"GET /v1/releases/{release}":                             only("operator", "partner", "insurer"),
 		"GET /v1/usage":                                          billed,

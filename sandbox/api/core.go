@@ -79,6 +79,8 @@ type core struct {
 	viewer    Viewer     // nil: no views
 	gate      Gatekeeper // nil: votes only
 	algos     Algorithms // nil: none is run
+	scoring   Scoring    // nil: nothing is scored
+	large     *tally     // bodies of many megabytes, held in memory
 }
 
 // NewCore gives the Core that runs calls in this process. Authorities must be given.
@@ -99,13 +101,14 @@ func newCore(c Config) (*core, error) {
 	}
 	k := &core{config: c, mux: http.NewServeMux(), table: routes(), keys: newParsed(c.Limits.Identities),
 		rates:   newBuckets(c.Limits.IdentityRate, c.Limits.IdentityBurst, c.Limits.Identities),
-		running: newTally(c.Limits.InFlight), perCaller: newTally(c.Limits.PerIdentity), perUnit: newTally(c.Limits.PerUnit)}
+		running: newTally(c.Limits.InFlight), perCaller: newTally(c.Limits.PerIdentity), perUnit: newTally(c.Limits.PerUnit), large: newTally(largeAtOnce)}
 	k.registrar, _ = c.Service.(Registrar)
 	k.librarian, _ = c.Service.(Librarian)
 	k.grader, _ = c.Service.(Grader)
 	k.viewer, _ = c.Service.(Viewer)
 	k.gate, _ = c.Service.(Gatekeeper)
 	k.algos, _ = c.Service.(Algorithms)
+	k.scoring, _ = c.Service.(Scoring)
 	HandlerWithOptions(operations{k}, StdHTTPServerOptions{BaseRouter: k.mux, ErrorHandlerFunc: k.badParameter})
 	k.mux.HandleFunc(routeHealth, k.health)
 	k.table[routeHealth] = anyone().quietly()

@@ -240,6 +240,30 @@ func (d *desk) AskAlgorithm(_ context.Context, c Caller, _ sandbox.AlgorithmID, 
 	return AlgorithmAnswer{}, d.note("AskAlgorithm", c)
 }
 
+func (d *desk) FileScoringModel(_ context.Context, c Caller, _ ScoringFiling) (ScoringModel, error) {
+	return ScoringModel{}, d.note("FileScoringModel", c)
+}
+
+func (d *desk) ListScoringModels(_ context.Context, c Caller) ([]ScoringModel, error) {
+	return nil, d.note("ListScoringModels", c)
+}
+
+func (d *desk) GetScoringModel(_ context.Context, c Caller, _ sandbox.ModelID) (ScoringModel, error) {
+	return ScoringModel{}, d.note("GetScoringModel", c)
+}
+
+func (d *desk) ApproveScoringModel(_ context.Context, c Caller, _ sandbox.ModelID, _ attest.Statement) (ScoringModel, error) {
+	return ScoringModel{}, d.note("ApproveScoringModel", c)
+}
+
+func (d *desk) WithdrawScoringModel(_ context.Context, c Caller, _ sandbox.ModelID, _ attest.Statement) (ScoringModel, error) {
+	return ScoringModel{}, d.note("WithdrawScoringModel", c)
+}
+
+func (d *desk) Score(_ context.Context, c Caller, _ sandbox.ModelID, _ ScoringRequest) (ScoringAnswer, error) {
+	return ScoringAnswer{}, d.note("ScoreCustomers", c)
+}
+
 func (d *desk) Vote(_ context.Context, c Caller, _ sandbox.QuestionID, _ attest.Statement) (Review, error) {
 	return Review{}, d.note("Vote", c)
 }

@@ -121,6 +121,10 @@ func TestSeparationOfDuties(t *testing.T) {
 		"POST /v1/sums":                              {sandbox.Operator, sandbox.Partner},
 		"POST /v1/sums/{question}/epochs":            {sandbox.Operator, sandbox.Partner},
 		"POST /v1/sums/{question}/leave":             {sandbox.Unit},
+		"POST /v1/models":                            {sandbox.Operator, sandbox.Partner},
+		"POST /v1/models/{model}/approval":           {sandbox.Agency},
+		"POST /v1/models/{model}/withdrawal":         {sandbox.Agency, sandbox.Operator, sandbox.Partner},
+		"POST /v1/models/{model}/scores":             {sandbox.Operator, sandbox.Partner, sandbox.Insurer},
 	} {
 		for _, role := range roles {
 			if got := may(pattern, role); got != slices.Contains(only, role) {
@@ -145,7 +149,7 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"Application": grant.Application{}, "Scenario": grant.Scenario{}, "ConsentRequest": ConsentRequest{}, "ConsentRecord": consent.Record{},
 		"Spec": query.Spec{}, "SQLRequest": SQLRequest{}, "Compiled": Compiled{}, "Explanation": Explanation{}, "Question": Question{}, "ClaimRequest": ClaimRequest{}, "ClaimAnswer": ClaimAnswer{},
 		"Algorithm": Algorithm{}, "AlgorithmRequest": AlgorithmRequest{}, "AlgorithmUse": AlgorithmUse{}, "AlgorithmAnswer": AlgorithmAnswer{}, "AlgorithmExplanation": AlgorithmExplanation{},
-		"Review": Review{}, "Template": Template{}, "ReleaseInfo": ReleaseInfo{}, "UsageEvent": meter.Event{}, "InvoiceRequest": InvoiceRequest{}, "Invoice": bill.Invoice{},
+		"ScoringFiling": ScoringFiling{}, "ScoringModel": ScoringModel{}, "ScoringRequest": ScoringRequest{}, "ScoringAnswer": ScoringAnswer{}, "Review": Review{}, "Template": Template{}, "ReleaseInfo": ReleaseInfo{}, "UsageEvent": meter.Event{}, "InvoiceRequest": InvoiceRequest{}, "Invoice": bill.Invoice{},
 		"GrowthRequest": GrowthRequest{}, "Problem": Problem{}, "CertificateRequests": CertificateRequests{}, "CertificatePair": CertificatePair{},
 		"AuthorityInfo": AuthorityInfo{}, "Overdue": Overdue{}, "Quarantine": Quarantine{}, "SearchPage": SearchPage{}, "SeedRequest": SeedRequest{}, "Entry": catalog.Entry{}, "Conflict": catalog.Conflict{},
 		"Revision": catalog.Revision{}, "Scorecard": catalog.Scorecard{}, "ErasureRequest": ErasureRequest{}, "ErasureReport": ErasureReport{},
@@ -196,6 +200,8 @@ func differ(at string, s *openapi3.Schema, t reflect.Type, depth int) (out []str
 		return is("boolean")
 	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Uint64:
 		return is("integer")
+	case t.Kind() == reflect.Float64:
+		return is("number")
 	case t.Kind() != reflect.Struct:
 		return []string{fmt.Sprintf("%s: a %s has no place in the interface", at, t)}
 	}

@@ -123,6 +123,9 @@ type Invoice = bill.Invoice
 // InvoiceID defines model for InvoiceID.
 type InvoiceID = sandbox.InvoiceID
 
+// ModelID defines model for ModelID.
+type ModelID = sandbox.ModelID
+
 // Noise (加噪规则) is what a column's owner asks of the numbers of a question that uses the column; all but kind are for dp
 type Noise struct {
 	Bound *int64 `json:"bound,omitempty"`
@@ -268,6 +271,18 @@ type RevokeIdentityJSONRequestBody = RevocationRequest
 
 // IssueInvoiceJSONRequestBody defines body for IssueInvoice for application/json ContentType.
 type IssueInvoiceJSONRequestBody = InvoiceRequest
+
+// FileScoringModelJSONRequestBody defines body for FileScoringModel for application/json ContentType.
+type FileScoringModelJSONRequestBody = ScoringFiling
+
+// ApproveScoringModelJSONRequestBody defines body for ApproveScoringModel for application/json ContentType.
+type ApproveScoringModelJSONRequestBody = Statement
+
+// ScoreCustomersJSONRequestBody defines body for ScoreCustomers for application/json ContentType.
+type ScoreCustomersJSONRequestBody = ScoringRequest
+
+// WithdrawScoringModelJSONRequestBody defines body for WithdrawScoringModel for application/json ContentType.
+type WithdrawScoringModelJSONRequestBody = Statement
 
 // EnrolPartyJSONRequestBody defines body for EnrolParty for application/json ContentType.
 type EnrolPartyJSONRequestBody = Enrolment
@@ -780,6 +795,72 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/invoices/{invoice} (the `GetInvoice` operationId).
 	GetInvoice(ctx context.Context, invoice InvoiceID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListScoringModels 密态评分模型列表
+	//
+	// Corresponds with GET /v1/models (the `ListScoringModels` operationId).
+	ListScoringModels(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// FileScoringModelWithBody 申报密态评分模型: a signed form, context opdomain/scoring-model/v1, and the sealed secret
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/models (the `FileScoringModel` operationId).
+	FileScoringModelWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// FileScoringModel 申报密态评分模型: a signed form, context opdomain/scoring-model/v1, and the sealed secret
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/models (the `FileScoringModel` operationId).
+	FileScoringModel(ctx context.Context, body FileScoringModelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetScoringModel 密态评分模型: its form; to the agency and its owner with the secret, sealed to the caller
+	//
+	// Corresponds with GET /v1/models/{model} (the `GetScoringModel` operationId).
+	GetScoringModel(ctx context.Context, model ModelID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ApproveScoringModelWithBody 密态评分模型准入: a signed approval, context opdomain/scoring-approval/v1
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/models/{model}/approval (the `ApproveScoringModel` operationId).
+	ApproveScoringModelWithBody(ctx context.Context, model ModelID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ApproveScoringModel 密态评分模型准入: a signed approval, context opdomain/scoring-approval/v1
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/models/{model}/approval (the `ApproveScoringModel` operationId).
+	ApproveScoringModel(ctx context.Context, model ModelID, body ApproveScoringModelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ScoreCustomersWithBody 密态评分: an asker's encrypted customers, at most 64 MiB; what is counted is counted before it is computed
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/models/{model}/scores (the `ScoreCustomers` operationId).
+	ScoreCustomersWithBody(ctx context.Context, model ModelID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ScoreCustomers 密态评分: an asker's encrypted customers, at most 64 MiB; what is counted is counted before it is computed
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/models/{model}/scores (the `ScoreCustomers` operationId).
+	ScoreCustomers(ctx context.Context, model ModelID, body ScoreCustomersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// WithdrawScoringModelWithBody 撤回密态评分模型: a signed withdrawal, context opdomain/scoring-withdraw/v1
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/models/{model}/withdrawal (the `WithdrawScoringModel` operationId).
+	WithdrawScoringModelWithBody(ctx context.Context, model ModelID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// WithdrawScoringModel 撤回密态评分模型: a signed withdrawal, context opdomain/scoring-withdraw/v1
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/models/{model}/withdrawal (the `WithdrawScoringModel` operationId).
+	WithdrawScoringModel(ctx context.Context, model ModelID, body WithdrawScoringModelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListOverdue 更新逾期: datasets behind their update frequency, of the caller's own or, for the agency and auditors, all
 	//
@@ -2153,6 +2234,172 @@ func (c *Client) IssueInvoice(ctx context.Context, body IssueInvoiceJSONRequestB
 // Corresponds with GET /v1/invoices/{invoice} (the `GetInvoice` operationId).
 func (c *Client) GetInvoice(ctx context.Context, invoice InvoiceID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetInvoiceRequest(c.Server, invoice)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListScoringModels 密态评分模型列表
+//
+// Corresponds with GET /v1/models (the `ListScoringModels` operationId).
+func (c *Client) ListScoringModels(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListScoringModelsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// FileScoringModelWithBody 申报密态评分模型: a signed form, context opdomain/scoring-model/v1, and the sealed secret
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/models (the `FileScoringModel` operationId).
+func (c *Client) FileScoringModelWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewFileScoringModelRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// FileScoringModel 申报密态评分模型: a signed form, context opdomain/scoring-model/v1, and the sealed secret
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/models (the `FileScoringModel` operationId).
+func (c *Client) FileScoringModel(ctx context.Context, body FileScoringModelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewFileScoringModelRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetScoringModel 密态评分模型: its form; to the agency and its owner with the secret, sealed to the caller
+//
+// Corresponds with GET /v1/models/{model} (the `GetScoringModel` operationId).
+func (c *Client) GetScoringModel(ctx context.Context, model ModelID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetScoringModelRequest(c.Server, model)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApproveScoringModelWithBody 密态评分模型准入: a signed approval, context opdomain/scoring-approval/v1
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/models/{model}/approval (the `ApproveScoringModel` operationId).
+func (c *Client) ApproveScoringModelWithBody(ctx context.Context, model ModelID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApproveScoringModelRequestWithBody(c.Server, model, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApproveScoringModel 密态评分模型准入: a signed approval, context opdomain/scoring-approval/v1
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/models/{model}/approval (the `ApproveScoringModel` operationId).
+func (c *Client) ApproveScoringModel(ctx context.Context, model ModelID, body ApproveScoringModelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApproveScoringModelRequest(c.Server, model, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ScoreCustomersWithBody 密态评分: an asker's encrypted customers, at most 64 MiB; what is counted is counted before it is computed
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/models/{model}/scores (the `ScoreCustomers` operationId).
+func (c *Client) ScoreCustomersWithBody(ctx context.Context, model ModelID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewScoreCustomersRequestWithBody(c.Server, model, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ScoreCustomers 密态评分: an asker's encrypted customers, at most 64 MiB; what is counted is counted before it is computed
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/models/{model}/scores (the `ScoreCustomers` operationId).
+func (c *Client) ScoreCustomers(ctx context.Context, model ModelID, body ScoreCustomersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewScoreCustomersRequest(c.Server, model, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// WithdrawScoringModelWithBody 撤回密态评分模型: a signed withdrawal, context opdomain/scoring-withdraw/v1
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/models/{model}/withdrawal (the `WithdrawScoringModel` operationId).
+func (c *Client) WithdrawScoringModelWithBody(ctx context.Context, model ModelID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewWithdrawScoringModelRequestWithBody(c.Server, model, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// WithdrawScoringModel 撤回密态评分模型: a signed withdrawal, context opdomain/scoring-withdraw/v1
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/models/{model}/withdrawal (the `WithdrawScoringModel` operationId).
+func (c *Client) WithdrawScoringModel(ctx context.Context, model ModelID, body WithdrawScoringModelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewWithdrawScoringModelRequest(c.Server, model, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4822,6 +5069,248 @@ func NewGetInvoiceRequest(server string, invoice InvoiceID) (*http.Request, erro
 	return req, nil
 }
 
+// NewListScoringModelsRequest constructs an http.Request for the ListScoringModels method
+func NewListScoringModelsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/models")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewFileScoringModelRequest calls the generic FileScoringModel builder with application/json body
+func NewFileScoringModelRequest(server string, body FileScoringModelJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewFileScoringModelRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewFileScoringModelRequestWithBody constructs an http.Request for the FileScoringModel method, with any body, and a specified content type
+func NewFileScoringModelRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/models")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetScoringModelRequest constructs an http.Request for the GetScoringModel method
+func NewGetScoringModelRequest(server string, model ModelID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "model", model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/models/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewApproveScoringModelRequest calls the generic ApproveScoringModel builder with application/json body
+func NewApproveScoringModelRequest(server string, model ModelID, body ApproveScoringModelJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewApproveScoringModelRequestWithBody(server, model, "application/json", bodyReader)
+}
+
+// NewApproveScoringModelRequestWithBody constructs an http.Request for the ApproveScoringModel method, with any body, and a specified content type
+func NewApproveScoringModelRequestWithBody(server string, model ModelID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "model", model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/models/%s/approval", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewScoreCustomersRequest calls the generic ScoreCustomers builder with application/json body
+func NewScoreCustomersRequest(server string, model ModelID, body ScoreCustomersJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewScoreCustomersRequestWithBody(server, model, "application/json", bodyReader)
+}
+
+// NewScoreCustomersRequestWithBody constructs an http.Request for the ScoreCustomers method, with any body, and a specified content type
+func NewScoreCustomersRequestWithBody(server string, model ModelID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "model", model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/models/%s/scores", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewWithdrawScoringModelRequest calls the generic WithdrawScoringModel builder with application/json body
+func NewWithdrawScoringModelRequest(server string, model ModelID, body WithdrawScoringModelJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewWithdrawScoringModelRequestWithBody(server, model, "application/json", bodyReader)
+}
+
+// NewWithdrawScoringModelRequestWithBody constructs an http.Request for the WithdrawScoringModel method, with any body, and a specified content type
+func NewWithdrawScoringModelRequestWithBody(server string, model ModelID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "model", model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/models/%s/withdrawal", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewListOverdueRequest constructs an http.Request for the ListOverdue method
 func NewListOverdueRequest(server string) (*http.Request, error) {
 	var err error
@@ -6902,6 +7391,76 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/invoices/{invoice} (the `GetInvoice` operationId).
 	GetInvoiceWithResponse(ctx context.Context, invoice InvoiceID, reqEditors ...RequestEditorFn) (*GetInvoiceResponse, error)
+
+	// ListScoringModelsWithResponse 密态评分模型列表
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/models (the `ListScoringModels` operationId).
+	ListScoringModelsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListScoringModelsResponse, error)
+
+	// FileScoringModelWithBodyWithResponse 申报密态评分模型: a signed form, context opdomain/scoring-model/v1, and the sealed secret
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/models (the `FileScoringModel` operationId).
+	FileScoringModelWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*FileScoringModelResponse, error)
+
+	// FileScoringModelWithResponse 申报密态评分模型: a signed form, context opdomain/scoring-model/v1, and the sealed secret
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/models (the `FileScoringModel` operationId).
+	FileScoringModelWithResponse(ctx context.Context, body FileScoringModelJSONRequestBody, reqEditors ...RequestEditorFn) (*FileScoringModelResponse, error)
+
+	// GetScoringModelWithResponse 密态评分模型: its form; to the agency and its owner with the secret, sealed to the caller
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/models/{model} (the `GetScoringModel` operationId).
+	GetScoringModelWithResponse(ctx context.Context, model ModelID, reqEditors ...RequestEditorFn) (*GetScoringModelResponse, error)
+
+	// ApproveScoringModelWithBodyWithResponse 密态评分模型准入: a signed approval, context opdomain/scoring-approval/v1
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/models/{model}/approval (the `ApproveScoringModel` operationId).
+	ApproveScoringModelWithBodyWithResponse(ctx context.Context, model ModelID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApproveScoringModelResponse, error)
+
+	// ApproveScoringModelWithResponse 密态评分模型准入: a signed approval, context opdomain/scoring-approval/v1
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/models/{model}/approval (the `ApproveScoringModel` operationId).
+	ApproveScoringModelWithResponse(ctx context.Context, model ModelID, body ApproveScoringModelJSONRequestBody, reqEditors ...RequestEditorFn) (*ApproveScoringModelResponse, error)
+
+	// ScoreCustomersWithBodyWithResponse 密态评分: an asker's encrypted customers, at most 64 MiB; what is counted is counted before it is computed
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/models/{model}/scores (the `ScoreCustomers` operationId).
+	ScoreCustomersWithBodyWithResponse(ctx context.Context, model ModelID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ScoreCustomersResponse, error)
+
+	// ScoreCustomersWithResponse 密态评分: an asker's encrypted customers, at most 64 MiB; what is counted is counted before it is computed
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/models/{model}/scores (the `ScoreCustomers` operationId).
+	ScoreCustomersWithResponse(ctx context.Context, model ModelID, body ScoreCustomersJSONRequestBody, reqEditors ...RequestEditorFn) (*ScoreCustomersResponse, error)
+
+	// WithdrawScoringModelWithBodyWithResponse 撤回密态评分模型: a signed withdrawal, context opdomain/scoring-withdraw/v1
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/models/{model}/withdrawal (the `WithdrawScoringModel` operationId).
+	WithdrawScoringModelWithBodyWithResponse(ctx context.Context, model ModelID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*WithdrawScoringModelResponse, error)
+
+	// WithdrawScoringModelWithResponse 撤回密态评分模型: a signed withdrawal, context opdomain/scoring-withdraw/v1
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/models/{model}/withdrawal (the `WithdrawScoringModel` operationId).
+	WithdrawScoringModelWithResponse(ctx context.Context, model ModelID, body WithdrawScoringModelJSONRequestBody, reqEditors ...RequestEditorFn) (*WithdrawScoringModelResponse, error)
 
 	// ListOverdueWithResponse 更新逾期: datasets behind their update frequency, of the caller's own or, for the agency and auditors, all
 	//
@@ -9306,6 +9865,294 @@ func (r GetInvoiceResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetInvoiceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListScoringModelsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]ScoringModel
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListScoringModelsResponse) GetJSON200() *[]ScoringModel {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListScoringModelsResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListScoringModelsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListScoringModelsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListScoringModelsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListScoringModelsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type FileScoringModelResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *ScoringModel
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r FileScoringModelResponse) GetJSON201() *ScoringModel {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r FileScoringModelResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r FileScoringModelResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r FileScoringModelResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r FileScoringModelResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r FileScoringModelResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetScoringModelResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ScoringModel
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetScoringModelResponse) GetJSON200() *ScoringModel {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetScoringModelResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetScoringModelResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetScoringModelResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetScoringModelResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetScoringModelResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ApproveScoringModelResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ScoringModel
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ApproveScoringModelResponse) GetJSON200() *ScoringModel {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ApproveScoringModelResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ApproveScoringModelResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ApproveScoringModelResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ApproveScoringModelResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ApproveScoringModelResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ScoreCustomersResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ScoringAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ScoreCustomersResponse) GetJSON200() *ScoringAnswer {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ScoreCustomersResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ScoreCustomersResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ScoreCustomersResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ScoreCustomersResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ScoreCustomersResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type WithdrawScoringModelResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ScoringModel
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r WithdrawScoringModelResponse) GetJSON200() *ScoringModel {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r WithdrawScoringModelResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r WithdrawScoringModelResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r WithdrawScoringModelResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r WithdrawScoringModelResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r WithdrawScoringModelResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -12148,6 +12995,136 @@ func (c *ClientWithResponses) GetInvoiceWithResponse(ctx context.Context, invoic
 	return ParseGetInvoiceResponse(rsp)
 }
 
+// ListScoringModelsWithResponse 密态评分模型列表
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/models (the `ListScoringModels` operationId).
+func (c *ClientWithResponses) ListScoringModelsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListScoringModelsResponse, error) {
+	rsp, err := c.ListScoringModels(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListScoringModelsResponse(rsp)
+}
+
+// FileScoringModelWithBodyWithResponse 申报密态评分模型: a signed form, context opdomain/scoring-model/v1, and the sealed secret
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/models (the `FileScoringModel` operationId).
+func (c *ClientWithResponses) FileScoringModelWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*FileScoringModelResponse, error) {
+	rsp, err := c.FileScoringModelWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseFileScoringModelResponse(rsp)
+}
+
+// FileScoringModelWithResponse 申报密态评分模型: a signed form, context opdomain/scoring-model/v1, and the sealed secret
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/models (the `FileScoringModel` operationId).
+func (c *ClientWithResponses) FileScoringModelWithResponse(ctx context.Context, body FileScoringModelJSONRequestBody, reqEditors ...RequestEditorFn) (*FileScoringModelResponse, error) {
+	rsp, err := c.FileScoringModel(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseFileScoringModelResponse(rsp)
+}
+
+// GetScoringModelWithResponse 密态评分模型: its form; to the agency and its owner with the secret, sealed to the caller
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/models/{model} (the `GetScoringModel` operationId).
+func (c *ClientWithResponses) GetScoringModelWithResponse(ctx context.Context, model ModelID, reqEditors ...RequestEditorFn) (*GetScoringModelResponse, error) {
+	rsp, err := c.GetScoringModel(ctx, model, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetScoringModelResponse(rsp)
+}
+
+// ApproveScoringModelWithBodyWithResponse 密态评分模型准入: a signed approval, context opdomain/scoring-approval/v1
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/models/{model}/approval (the `ApproveScoringModel` operationId).
+func (c *ClientWithResponses) ApproveScoringModelWithBodyWithResponse(ctx context.Context, model ModelID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApproveScoringModelResponse, error) {
+	rsp, err := c.ApproveScoringModelWithBody(ctx, model, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApproveScoringModelResponse(rsp)
+}
+
+// ApproveScoringModelWithResponse 密态评分模型准入: a signed approval, context opdomain/scoring-approval/v1
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/models/{model}/approval (the `ApproveScoringModel` operationId).
+func (c *ClientWithResponses) ApproveScoringModelWithResponse(ctx context.Context, model ModelID, body ApproveScoringModelJSONRequestBody, reqEditors ...RequestEditorFn) (*ApproveScoringModelResponse, error) {
+	rsp, err := c.ApproveScoringModel(ctx, model, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApproveScoringModelResponse(rsp)
+}
+
+// ScoreCustomersWithBodyWithResponse 密态评分: an asker's encrypted customers, at most 64 MiB; what is counted is counted before it is computed
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/models/{model}/scores (the `ScoreCustomers` operationId).
+func (c *ClientWithResponses) ScoreCustomersWithBodyWithResponse(ctx context.Context, model ModelID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ScoreCustomersResponse, error) {
+	rsp, err := c.ScoreCustomersWithBody(ctx, model, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseScoreCustomersResponse(rsp)
+}
+
+// ScoreCustomersWithResponse 密态评分: an asker's encrypted customers, at most 64 MiB; what is counted is counted before it is computed
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/models/{model}/scores (the `ScoreCustomers` operationId).
+func (c *ClientWithResponses) ScoreCustomersWithResponse(ctx context.Context, model ModelID, body ScoreCustomersJSONRequestBody, reqEditors ...RequestEditorFn) (*ScoreCustomersResponse, error) {
+	rsp, err := c.ScoreCustomers(ctx, model, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseScoreCustomersResponse(rsp)
+}
+
+// WithdrawScoringModelWithBodyWithResponse 撤回密态评分模型: a signed withdrawal, context opdomain/scoring-withdraw/v1
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/models/{model}/withdrawal (the `WithdrawScoringModel` operationId).
+func (c *ClientWithResponses) WithdrawScoringModelWithBodyWithResponse(ctx context.Context, model ModelID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*WithdrawScoringModelResponse, error) {
+	rsp, err := c.WithdrawScoringModelWithBody(ctx, model, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseWithdrawScoringModelResponse(rsp)
+}
+
+// WithdrawScoringModelWithResponse 撤回密态评分模型: a signed withdrawal, context opdomain/scoring-withdraw/v1
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/models/{model}/withdrawal (the `WithdrawScoringModel` operationId).
+func (c *ClientWithResponses) WithdrawScoringModelWithResponse(ctx context.Context, model ModelID, body WithdrawScoringModelJSONRequestBody, reqEditors ...RequestEditorFn) (*WithdrawScoringModelResponse, error) {
+	rsp, err := c.WithdrawScoringModel(ctx, model, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseWithdrawScoringModelResponse(rsp)
+}
+
 // ListOverdueWithResponse 更新逾期: datasets behind their update frequency, of the caller's own or, for the agency and auditors, all
 //
 // Returns a wrapper object for the known response body format(s).
@@ -14304,6 +15281,204 @@ func ParseGetInvoiceResponse(rsp *http.Response) (*GetInvoiceResponse, error) {
 	return response, nil
 }
 
+// ParseListScoringModelsResponse parses an HTTP response from a ListScoringModelsWithResponse call
+func ParseListScoringModelsResponse(rsp *http.Response) (*ListScoringModelsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListScoringModelsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []ScoringModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseFileScoringModelResponse parses an HTTP response from a FileScoringModelWithResponse call
+func ParseFileScoringModelResponse(rsp *http.Response) (*FileScoringModelResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &FileScoringModelResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest ScoringModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetScoringModelResponse parses an HTTP response from a GetScoringModelWithResponse call
+func ParseGetScoringModelResponse(rsp *http.Response) (*GetScoringModelResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetScoringModelResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ScoringModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseApproveScoringModelResponse parses an HTTP response from a ApproveScoringModelWithResponse call
+func ParseApproveScoringModelResponse(rsp *http.Response) (*ApproveScoringModelResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ApproveScoringModelResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ScoringModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseScoreCustomersResponse parses an HTTP response from a ScoreCustomersWithResponse call
+func ParseScoreCustomersResponse(rsp *http.Response) (*ScoreCustomersResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ScoreCustomersResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ScoringAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseWithdrawScoringModelResponse parses an HTTP response from a WithdrawScoringModelWithResponse call
+func ParseWithdrawScoringModelResponse(rsp *http.Response) (*WithdrawScoringModelResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &WithdrawScoringModelResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ScoringModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListOverdueResponse parses an HTTP response from a ListOverdueWithResponse call
 func ParseListOverdueResponse(rsp *http.Response) (*ListOverdueResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -15836,6 +17011,24 @@ type ServerInterface interface {
 	// GetInvoice 账单
 	// (GET /v1/invoices/{invoice})
 	GetInvoice(w http.ResponseWriter, r *http.Request, invoice InvoiceID)
+	// ListScoringModels 密态评分模型列表
+	// (GET /v1/models)
+	ListScoringModels(w http.ResponseWriter, r *http.Request)
+	// FileScoringModel 申报密态评分模型: a signed form, context opdomain/scoring-model/v1, and the sealed secret
+	// (POST /v1/models)
+	FileScoringModel(w http.ResponseWriter, r *http.Request)
+	// GetScoringModel 密态评分模型: its form; to the agency and its owner with the secret, sealed to the caller
+	// (GET /v1/models/{model})
+	GetScoringModel(w http.ResponseWriter, r *http.Request, model ModelID)
+	// ApproveScoringModel 密态评分模型准入: a signed approval, context opdomain/scoring-approval/v1
+	// (POST /v1/models/{model}/approval)
+	ApproveScoringModel(w http.ResponseWriter, r *http.Request, model ModelID)
+	// ScoreCustomers 密态评分: an asker's encrypted customers, at most 64 MiB; what is counted is counted before it is computed
+	// (POST /v1/models/{model}/scores)
+	ScoreCustomers(w http.ResponseWriter, r *http.Request, model ModelID)
+	// WithdrawScoringModel 撤回密态评分模型: a signed withdrawal, context opdomain/scoring-withdraw/v1
+	// (POST /v1/models/{model}/withdrawal)
+	WithdrawScoringModel(w http.ResponseWriter, r *http.Request, model ModelID)
 	// ListOverdue 更新逾期: datasets behind their update frequency, of the caller's own or, for the agency and auditors, all
 	// (GET /v1/overdue)
 	ListOverdue(w http.ResponseWriter, r *http.Request)
@@ -16916,6 +18109,138 @@ func (siw *ServerInterfaceWrapper) GetInvoice(w http.ResponseWriter, r *http.Req
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetInvoice(w, r, invoice)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListScoringModels operation middleware
+func (siw *ServerInterfaceWrapper) ListScoringModels(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListScoringModels(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// FileScoringModel operation middleware
+func (siw *ServerInterfaceWrapper) FileScoringModel(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.FileScoringModel(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetScoringModel operation middleware
+func (siw *ServerInterfaceWrapper) GetScoringModel(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "model" -------------
+	var model ModelID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "model", r.PathValue("model"), &model, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "model", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetScoringModel(w, r, model)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ApproveScoringModel operation middleware
+func (siw *ServerInterfaceWrapper) ApproveScoringModel(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "model" -------------
+	var model ModelID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "model", r.PathValue("model"), &model, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "model", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ApproveScoringModel(w, r, model)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ScoreCustomers operation middleware
+func (siw *ServerInterfaceWrapper) ScoreCustomers(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "model" -------------
+	var model ModelID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "model", r.PathValue("model"), &model, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "model", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ScoreCustomers(w, r, model)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// WithdrawScoringModel operation middleware
+func (siw *ServerInterfaceWrapper) WithdrawScoringModel(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "model" -------------
+	var model ModelID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "model", r.PathValue("model"), &model, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "model", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.WithdrawScoringModel(w, r, model)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -18030,6 +19355,12 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/sums/{question}/leave", wrapper.LeaveSum)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/v1/sums/{question}/epochs/{epoch}/messages/{kind}", wrapper.PutSumMessage)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/sums/{question}/epochs/{epoch}/messages/{kind}/{from}", wrapper.GetSumMessage)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/models", wrapper.ListScoringModels)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/models", wrapper.FileScoringModel)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/models/{model}", wrapper.GetScoringModel)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/models/{model}/approval", wrapper.ApproveScoringModel)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/models/{model}/withdrawal", wrapper.WithdrawScoringModel)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/models/{model}/scores", wrapper.ScoreCustomers)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/releases", wrapper.ListReleases)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/releases/{release}", wrapper.GetRelease)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/usage", wrapper.ListUsage)

@@ -73,8 +73,15 @@ func (k *core) admit(r *http.Request, in Call, c *call) error {
 			return err
 		}
 		c.frames = c.watch(limited(in.Body, a.bodyBound()))
-	} else if err := readBody(r, in.Body, a.bodyBound(), c); err != nil {
-		return err
+	} else {
+		if a.bodyBound() > imageForm {
+			if err := k.enter(k.large, c, "", http.StatusServiceUnavailable, "requests", "as many large requests are running as this domain takes"); err != nil {
+				return err
+			}
+		}
+		if err := readBody(r, in.Body, a.bodyBound(), c); err != nil {
+			return err
+		}
 	}
 	if err := k.config.Service.Seen(r.Context(), c.caller.Identity.ID, q.Nonce, q.Expires); err != nil {
 		return err

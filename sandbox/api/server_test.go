@@ -42,7 +42,7 @@ func served(t *testing.T, s *site) []route {
 	for path, item := range d.Paths.Map() {
 		for method, op := range item.Operations() {
 			r := route{method: method, path: path}
-			for _, p := range []string{"dataset", "view", "template", "algorithm", "run", "scenario", "consent", "question", "release", "invoice", "identity"} {
+			for _, p := range []string{"dataset", "view", "template", "algorithm", "model", "run", "scenario", "consent", "question", "release", "invoice", "identity"} {
 				r.path = strings.ReplaceAll(strings.ReplaceAll(r.path, "{version}", "1"), "{"+p+"}", "x-1")
 			}
 			r.path = strings.ReplaceAll(r.path, "{index}", "7")

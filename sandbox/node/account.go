@@ -18,7 +18,12 @@ func (n *Node) meter(ctx context.Context, tx *change, p meter.Product, party san
 	if err != nil {
 		return err
 	}
-	fresh, err := n.docs.usage.Once(ctx, e.ID, string(party), meter.Month(e.At), e)
+	return n.metered(ctx, tx, e)
+}
+
+// metered keeps a metered event, once.
+func (n *Node) metered(ctx context.Context, tx *change, e meter.Event) error {
+	fresh, err := n.docs.usage.Once(ctx, e.ID, string(e.Party), meter.Month(e.At), e)
 	if err != nil || !fresh {
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 //	acts on a review                         the units; the asker too, but for what names the digest of a result that has not left
 //	egress.checked, what was withheld        the units: what it says depends on data
 //	standing templates                       the scenario's parties
+//	scoring models                           everybody; what was scored with one: the asker, the model's owner, the units of the scenario
 //	pushes, views, grades                    the owning unit
 //	consents                                 their subject and, once given, the grantee and the unit they name
 //	claim decisions and refusals             the consent's subject only: to an insurer every refusal is one code
@@ -39,6 +40,8 @@ type audience struct {
 	questions map[sandbox.QuestionID]seenQuestion // as their decisions go by, in the order of the log
 	reviews   map[sandbox.QuestionID]standing
 	templates map[sandbox.TemplateID]bool
+	models    map[sandbox.ModelID]bool    // scoring models of the party's own
+	scorings  map[sandbox.QuestionID]bool // that it sees
 }
 
 // standing is how far a review is open.
@@ -100,7 +103,8 @@ func (n *Node) audience(ctx context.Context, c api.Caller) (func(attest.Event) b
 		}, nil
 	}
 	a := &audience{party: c.Party, own: map[sandbox.IdentityID]bool{}, seen: map[sandbox.IdentityID]bool{}, scenarios: map[sandbox.ScenarioID]bool{}, datasets: map[string]bool{},
-		consents: map[sandbox.ConsentID]bool{}, questions: map[sandbox.QuestionID]seenQuestion{}, templates: map[sandbox.TemplateID]bool{}}
+		consents: map[sandbox.ConsentID]bool{}, questions: map[sandbox.QuestionID]seenQuestion{}, templates: map[sandbox.TemplateID]bool{},
+		models: map[sandbox.ModelID]bool{}, scorings: map[sandbox.QuestionID]bool{}}
 	var err error
 	if a.reviews, err = n.standings(ctx); err != nil {
 		return nil, err
@@ -142,8 +146,22 @@ func (n *Node) audience(ctx context.Context, c api.Caller) (func(attest.Event) b
 func (a *audience) sees(e attest.Event) bool {
 	switch e.Kind {
 	case attest.DomainCreated, attest.DomainRestored, attest.DatasetRegistered, attest.DatasetRevised, attest.CatalogueSeeded, attest.MaskingSet, attest.KeyRotated, attest.KeyErased, attest.WitnessesSet, attest.RulesAdopted,
-		attest.AlgorithmApproved, attest.AlgorithmWithdrawn:
+		attest.AlgorithmApproved, attest.AlgorithmWithdrawn, attest.ScoringModelApproved, attest.ScoringModelWithdrawn:
 		return true
+	case attest.ScoringModelFiled:
+		id, _ := strings.CutPrefix(e.Object, "model/")
+		a.models[sandbox.ModelID(id)] = a.own[e.Actor]
+		return true
+	case attest.ScoringDecided:
+		var b attest.ScoringDecidedBody
+		if !read(e, &b) {
+			return false
+		}
+		a.scorings[b.Scoring] = a.own[b.Asker] || a.models[b.Model] || a.party.Role == sandbox.Unit && a.scenarios[b.Scenario]
+		return a.scorings[b.Scoring]
+	case attest.ScoringAnswered:
+		var b attest.ScoringAnsweredBody
+		return read(e, &b) && a.scorings[b.Scoring]
 	case attest.AlgorithmRefused:
 		return a.own[e.Actor]
 	case attest.AlgorithmAsked:

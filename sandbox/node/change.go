@@ -56,6 +56,7 @@ type collections struct {
 	templates   store.Collection[egress.Template]
 	algorithms  store.Collection[algorithmRecord]
 	images      store.Collection[imagePart]
+	models      store.Collection[scoringModelRecord]
 }
 
 func newCollections(s *store.Store) collections {
@@ -92,6 +93,7 @@ func newCollections(s *store.Store) collections {
 		templates:   store.NewCollection[egress.Template](s, "template"),
 		algorithms:  store.NewCollection[algorithmRecord](s, "algorithm"),
 		images:      store.NewCollection[imagePart](s, "image"),
+		models:      store.NewCollection[scoringModelRecord](s, "model"),
 	}
 }
 

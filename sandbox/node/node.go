@@ -105,6 +105,7 @@ type Node struct {
 	intake   *ingest.Intake
 	ledger   *egress.Ledger
 	sums     sums // over ciphertexts
+	scoring  sync.Mutex
 	// populations are the ledger's sealed entries; questionKey makes question ids.
 	populations *populations
 	questionKey []byte

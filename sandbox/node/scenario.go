@@ -50,6 +50,9 @@ func (n *Node) FileScenario(ctx context.Context, c api.Caller, a grant.Applicati
 			}
 		}
 	}
+	if err := n.listed(ctx, a); err != nil {
+		return grant.Scenario{}, err
+	}
 	var s grant.Scenario
 	err = n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
 		if s, err = rules.File(a, c.Party, in, tx.at); err != nil {
