@@ -9,10 +9,13 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/mpc/he"
+	"github.com/opdomain/opdomain/mpc/he/released"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/egress"
 )
 
 // heGate is the gate's side of the demo: its engine, keys and ledger.
@@ -344,36 +347,61 @@ func (a *app) hePartner(ctx context.Context, engines *heEngines, r *he.Result) e
 	if err := partner.Agree(ctx, committed, gate.Reveal()); err != nil {
 		return err
 	}
-	const fewest, shown = 10, 3 // people, groups
+	checked, err := heChecked(r)
+	if err != nil {
+		return err
+	}
+	groups, err := released.Checked(checked, []string{"fee", "rows"})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "   the gate's rules let %d of %d groups leave; nothing else is encrypted for a partner\n", len(groups), len(r.Cells))
+	const shown = 3 // groups
 	m := &he.Model{Link: he.LinearLink, Bias: 0.5, Weights: []float64{0.003, -0.002}, Ranges: []float64{1000, 2000}}
-	n := 0
-	for _, c := range r.Cells {
-		if count, fee := c.Outputs[0], c.Outputs[1]; count.SubjectsAtLeast >= fewest && n < shown {
-			yuan, _ := new(big.Rat).SetFrac(fee.Value, big.NewInt(100)).Float64()
-			x := []float64{yuan, float64(count.Rows)}
-			ct, err := gate.Encrypt(ctx, m.Ranges, x)
-			if err != nil {
-				return err
-			}
-			score, share, err := partner.Apply(ctx, m, ct)
-			if err != nil {
-				return err
-			}
-			got, err := gate.Open(ctx, score, share)
-			if err != nil {
-				return err
-			}
-			want := m.Bias + m.Weights[0]*x[0] + m.Weights[1]*x[1]
-			fmt.Fprintf(a.out, "   %-24s %.6f (±%.6f), read by the gate; %.6f in plain\n", c.Key, got.Values[0], got.Bound, want)
-			if math.Abs(got.Values[0]-want) > got.Bound {
-				return fmt.Errorf("he demo: %s: an error beyond the stated bound", c.Key)
-			}
-			n++
+	for _, g := range groups[:min(shown, len(groups))] {
+		ct, err := gate.Encrypt(ctx, m.Ranges, g.Averages)
+		if err != nil {
+			return err
+		}
+		score, share, err := partner.Apply(ctx, m, ct)
+		if err != nil {
+			return err
+		}
+		got, err := gate.Open(ctx, score, share)
+		if err != nil {
+			return err
+		}
+		x := g.Averages.Values()
+		want := m.Bias + m.Weights[0]*x[0] + m.Weights[1]*x[1]
+		fmt.Fprintf(a.out, "   %-24s %.6f (±%.6f), read by the gate; %.6f in plain\n", g.Labels[0], got.Values[0], got.Bound, want)
+		if math.Abs(got.Values[0]-want) > got.Bound {
+			return fmt.Errorf("he demo: %s: an error beyond the stated bound", g.Labels[0])
 		}
 	}
-	if n == 0 {
-		return errors.New("he demo: no group has enough people")
+	if len(groups) == 0 {
+		return errors.New("he demo: no group may leave")
 	}
 	fmt.Fprintln(a.out, "   the gate saw no weight and the partner no average; without the gate nothing opens, and what it read is decided on like any answer")
 	return nil
+}
+
+// heChecked has the gate's rules judge what it read, by the bounds that units state.
+func heChecked(r *he.Result) (*egress.Checked, error) {
+	b := egress.BoundedAnswer{Inputs: []sandbox.InputVersion{{Dataset: "ds-fees", Version: 1}}, Dimensions: []string{"group"}, Known: make([]bool, len(r.Units)), Measures: []sandbox.Measure{{Name: "rows", Func: sandbox.Count}, {Name: "fee", Func: sandbox.Mean, Scale: 2, Unit: "元"}}}
+	for _, c := range r.Cells {
+		cell := egress.BoundedCell{Labels: []string{c.Key}}
+		for _, o := range c.Outputs {
+			x := egress.BoundedOutput{None: o.None, Rows: o.Rows, Subjects: o.Subjects}
+			if o.Value != nil {
+				x.Value = o.Value.Int64()
+			}
+			for _, top := range o.Tops {
+				x.Tops = append(x.Tops, top.Int64())
+			}
+			cell.Outputs = append(cell.Outputs, x)
+		}
+		b.Cells = append(b.Cells, cell)
+	}
+	slices.SortFunc(b.Cells, func(x, y egress.BoundedCell) int { return slices.Compare(x.Labels, y.Labels) })
+	return egress.CheckBounded("q-demo", b, egress.Params{MinSubjects: 10, DominanceN: 2, DominanceK: 90, PPercent: 10})
 }

@@ -42,9 +42,10 @@
 //
 // # A partner's secret model
 //
-// Joint goes the other way: a partner's linear model over the domain's data, under a key that gate and partner have together. The domain encrypts
-// average features of groups that may leave, the partner applies its weights and shares the opening of what it made, the gate reads and
-// decides. The domain learns no weight but what scores say, the partner nothing before the gate has decided.
+// Joint goes the other way: a partner's linear model over the domain's data, under a key that gate and partner have together. The domain
+// encrypts average features of groups that may leave, which package released alone takes out of a result that the gate checked or that was
+// approved; the partner applies its weights and shares the opening of what it made; the gate reads and decides. The domain learns no
+// weight but what scores say, the partner nothing before the gate has decided.
 //
 // # What is ours and not the library's
 //
@@ -81,8 +82,9 @@
 // an agency that can read them; a scenario lists it with customers a day and in all, of its parties together; whoever is party to it has
 // customers scored, each counted and metered before anything is computed, in an engine in the jail that ends with the request. ScoreOne counts
 // a customer. Score counts BatchCustomers, however many an asker says are in it, since nothing shows how many there are.
-// Products, spec.CompileJoined and Joint are a library, with demos: no node leads to them, and whoever calls them answers for what goes in. Joint takes
-// average features by their kind, Averages, which its caller makes of a result that the gate passed.
+//
+// Products, spec.CompileJoined and Joint are a library, with demos: no node leads to them, and whoever calls them answers for who asks, and for
+// bringing what the gate reads of Joint before reviewers.
 //
 // # The adapter's process
 //

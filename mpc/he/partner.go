@@ -8,6 +8,7 @@ import (
 	"github.com/tuneinsight/lattigo/v5/core/rlwe"
 
 	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/mpc/he/internal/average"
 	"github.com/opdomain/opdomain/sandbox"
 )
 
@@ -118,11 +119,17 @@ func (j *Joint) Close() {
 	}
 }
 
+// Averages (可出域分组均值) are one group's average features as they may leave. Package released makes them, of what the gate passed, and nothing
+// outside mpc/he does.
+type Averages = average.Group
+
 // Encrypt is the gate's: average features of one group that may leave, within ±ranges.
-func (j *Joint) Encrypt(ctx context.Context, ranges, features []float64) ([]byte, error) {
+func (j *Joint) Encrypt(ctx context.Context, ranges []float64, group Averages) ([]byte, error) {
 	if err := j.open(j.gate && j.pub != nil); err != nil {
 		return nil, err
 	}
+	features := group.Values()
+	defer clear(features)
 	if len(features) == 0 || len(features) != len(ranges) || len(features) > MaxFeatures {
 		return nil, fail(sandbox.Invalid, "features", "are one for each range of the model")
 	}

@@ -10,6 +10,7 @@ import (
 	mrand "math/rand/v2"
 	"testing"
 
+	"github.com/opdomain/opdomain/mpc/he/internal/average"
 	"github.com/opdomain/opdomain/sandbox"
 )
 
@@ -51,7 +52,7 @@ func TestJoint(t *testing.T) {
 			x[f] = (r.Float64()*2 - 1) * m.Ranges[f]
 			z += m.Weights[f] * x[f]
 		}
-		ct, err := gate.Encrypt(ctx, m.Ranges, x)
+		ct, err := gate.Encrypt(ctx, m.Ranges, average.New(x))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +78,7 @@ func TestJointAlone(t *testing.T) {
 	ctx := context.Background()
 	gate, partner := pair(t, [32]byte{2})
 	m := &Model{Link: LinearLink, Weights: []float64{5, 0}, Ranges: []float64{1, 1}}
-	ct, err := gate.Encrypt(ctx, m.Ranges, []float64{0.5, 1})
+	ct, err := gate.Encrypt(ctx, m.Ranges, average.New([]float64{0.5, 1}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +142,7 @@ func TestJointRefuses(t *testing.T) {
 	ctx := context.Background()
 	m := &Model{Link: LinearLink, Weights: []float64{1}, Ranges: []float64{1}}
 	gate, partner := pair(t, [32]byte{3})
-	ct, err := gate.Encrypt(ctx, m.Ranges, []float64{0.5})
+	ct, err := gate.Encrypt(ctx, m.Ranges, average.New([]float64{0.5}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,13 +172,13 @@ func TestJointRefuses(t *testing.T) {
 	if _, err := gate.Open(ctx, score, share); !errors.Is(err, sandbox.Conflict) {
 		t.Errorf("a second score of a group: %v", err)
 	}
-	if _, err := gate.Encrypt(ctx, m.Ranges, []float64{0.5}); !errors.Is(err, sandbox.Conflict) {
+	if _, err := gate.Encrypt(ctx, m.Ranges, average.New([]float64{0.5})); !errors.Is(err, sandbox.Conflict) {
 		t.Errorf("a step after a failure: %v", err)
 	}
 
 	// A ciphertext or share that is not one, and one that opens to what no model gives: the key ends.
 	gate, partner = pair(t, [32]byte{4})
-	if ct, err = gate.Encrypt(ctx, m.Ranges, []float64{0.5}); err != nil {
+	if ct, err = gate.Encrypt(ctx, m.Ranges, average.New([]float64{0.5})); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := partner.Apply(ctx, m, ct[1:]); !errors.Is(err, sandbox.Invalid) {
@@ -202,7 +203,7 @@ func TestJointRefuses(t *testing.T) {
 	if err := a.Agree(ctx, commitment, b.Reveal()); !errors.Is(err, sandbox.Tampered) {
 		t.Errorf("a share of another session: %v", err)
 	}
-	if _, err := a.Encrypt(ctx, m.Ranges, []float64{0.5}); !errors.Is(err, sandbox.Conflict) {
+	if _, err := a.Encrypt(ctx, m.Ranges, average.New([]float64{0.5})); !errors.Is(err, sandbox.Conflict) {
 		t.Errorf("after it: %v", err)
 	}
 }

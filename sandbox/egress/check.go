@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"math/bits"
@@ -49,6 +50,9 @@ type Checked struct {
 	linked    int // earlier cells in the audit
 	intervals [][]CellInterval
 }
+
+// Unaltered says whether the outgoing bytes are those that the gate wrote.
+func (c *Checked) Unaltered() bool { return c.digest != nil && bytes.Equal(Digest(c.Result), c.digest) }
 
 // single gives an answer over everything its one cell where nobody is in it: that there is nobody reads like that there are few.
 func single(a *sandbox.Answer) *sandbox.Answer {
