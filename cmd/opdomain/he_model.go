@@ -155,7 +155,10 @@ func (a *app) heModelSubmit() *cobra.Command {
 func printScoringModel(w io.Writer, m api.ScoringModel) {
 	state := map[string]string{"filed": "filed 已申报 " + m.Filed.Format("2006-01-02"), "approved": "approved 已准入 " + m.Approved.Format("2006-01-02"),
 		"withdrawn": "withdrawn 已撤回 " + m.Withdrawn.Format("2006-01-02") + ": " + m.Reason}[m.State]
-	fmt.Fprintf(w, "%s  %s  %s\n  of %s; %s", m.ID, m.Link, state, m.Owner, m.Title)
+	fmt.Fprintf(w, "%s  %s  %s\n  of %s", m.ID, m.Link, state, m.Owner)
+	if m.Title != "" {
+		fmt.Fprintf(w, "; %s", m.Title)
+	}
 	if m.Trained != "" {
 		fmt.Fprintf(w, "; trained as %s", m.Trained)
 	}
@@ -172,20 +175,30 @@ func modelID(arg string) (sandbox.ModelID, error) {
 	return sandbox.ModelID(arg), nil
 }
 
-// opened gets a model with its weights, which the agency and the owner may read, and holds them to what the owner signed for.
+// openedModel gets a model with its weights, which the agency and the owner may read, and holds form and weights to the bytes that the owner signed: what
+// is shown and approved is what stands in them.
 func (a *app) openedModel(c *cobra.Command, s *session, id sandbox.ModelID) (api.ScoringModel, *he.Model, error) {
 	m, err := result[api.ScoringModel](s.api.GetScoringModel(c.Context(), id))
 	if err != nil {
 		return m, nil, err
 	}
-	if len(m.Sealed) == 0 {
-		return m, nil, &sandbox.Error{Op: "he model", Kind: sandbox.Denied, Object: string(id), Detail: "its weights are for the agency and its owner", Hint: "opdomain he model list shows its form"}
+	if len(m.Sealed) == 0 || m.Statement == nil {
+		return m, nil, &sandbox.Error{Op: "he model", Kind: sandbox.Denied, Object: string(id), Detail: "its weights are for the agency and its owner, until it is withdrawn", Hint: "opdomain he model list shows its form"}
+	}
+	var f attest.ScoringModelFiling
+	if _, err := strictly(m.Statement.Body, &f); err != nil || m.Statement.Context != attest.ContextScoringModel || scorecard.ID(f.Name, f.Version) != id {
+		return m, nil, &sandbox.Error{Op: "he model", Kind: sandbox.Tampered, Object: string(id), Detail: "its filing is of this model"}
+	}
+	if err := scorecard.CheckForm(&f); err != nil {
+		return m, nil, err
 	}
 	secret, err := s.id.keys.DecryptKey().OpenMessage(scorecard.Context, m.Sealed)
 	if err != nil {
 		return m, nil, err
 	}
-	opened, err := scorecard.Restore(&attest.ScoringModelFiling{Name: m.Name, Version: m.Version, Link: m.Link, Features: m.Features, Commitment: m.Commitment}, secret)
+	opened, err := scorecard.Restore(&f, secret)
+	digest := sm.Sum(m.Statement.Body)
+	m.Name, m.Version, m.Title, m.Link, m.Features, m.Trained, m.Commitment, m.Filing = f.Name, f.Version, f.Title, f.Link, f.Features, f.Trained, f.Commitment, digest[:]
 	return m, opened, refusedBy(err)
 }
 
@@ -203,7 +216,7 @@ func (a *app) heModelShow() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		m.Sealed = nil
+		m.Sealed, m.Statement = nil, nil
 		return a.show(struct {
 			api.ScoringModel
 			Bias    float64   `json:"bias"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -76,6 +77,11 @@ func (a *app) heScore(ctx context.Context, q scoringCall) error {
 	if err := a.writable("he score", q.out); err != nil {
 		return err
 	}
+	probe, err := os.CreateTemp(filepath.Dir(q.out), "."+filepath.Base(q.out)+".*") // what is counted must find its place
+	if err != nil {
+		return unwritten("he score", q.out)
+	}
+	_, _ = probe.Close(), os.Remove(probe.Name())
 	s, err := a.connect()
 	if err != nil {
 		return err

@@ -54,6 +54,9 @@ func printList(w io.Writer, s grant.Scenario) {
 			fmt.Fprintf(w, "  %s.%s: %s\n", item.Dataset, r.Column, r.Text())
 		}
 	}
+	for _, m := range s.Models {
+		fmt.Fprintf(w, "  model 评分模型 %s: %d customers a day, %d in all\n", m.Model, m.PerDay, m.Total)
+	}
 }
 
 func (a *app) grantCommand() *cobra.Command {

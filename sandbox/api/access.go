@@ -35,8 +35,11 @@ const (
 	scoreForm  = 64 << 20  // an asker's keys and ciphertexts, in base64
 )
 
-// largeAtOnce bounds the bodies above imageForm that are held at once: each is several times its size while it is read.
-const largeAtOnce = 2
+// Bodies above imageForm that are held at once, in all and of a party: each is several times its size while it is read.
+const (
+	largeAtOnce   = 4
+	largeOfAParty = 1
+)
 
 func (a access) bodyBound() int64 {
 	if a.body == 0 {

@@ -81,6 +81,7 @@ type core struct {
 	algos     Algorithms // nil: none is run
 	scoring   Scoring    // nil: nothing is scored
 	large     *tally     // bodies of many megabytes, held in memory
+	largeEach *tally     // by party
 }
 
 // NewCore gives the Core that runs calls in this process. Authorities must be given.
@@ -101,7 +102,7 @@ func newCore(c Config) (*core, error) {
 	}
 	k := &core{config: c, mux: http.NewServeMux(), table: routes(), keys: newParsed(c.Limits.Identities),
 		rates:   newBuckets(c.Limits.IdentityRate, c.Limits.IdentityBurst, c.Limits.Identities),
-		running: newTally(c.Limits.InFlight), perCaller: newTally(c.Limits.PerIdentity), perUnit: newTally(c.Limits.PerUnit), large: newTally(largeAtOnce)}
+		running: newTally(c.Limits.InFlight), perCaller: newTally(c.Limits.PerIdentity), perUnit: newTally(c.Limits.PerUnit), large: newTally(largeAtOnce), largeEach: newTally(largeOfAParty)}
 	k.registrar, _ = c.Service.(Registrar)
 	k.librarian, _ = c.Service.(Librarian)
 	k.grader, _ = c.Service.(Grader)

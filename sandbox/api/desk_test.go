@@ -261,7 +261,11 @@ func (d *desk) WithdrawScoringModel(_ context.Context, c Caller, _ sandbox.Model
 }
 
 func (d *desk) Score(_ context.Context, c Caller, _ sandbox.ModelID, _ ScoringRequest) (ScoringAnswer, error) {
-	return ScoringAnswer{}, d.note("ScoreCustomers", c)
+	if err := d.note("ScoreCustomers", c); err != nil || d.ask == nil {
+		return ScoringAnswer{}, err
+	}
+	q, err := d.ask()
+	return ScoringAnswer{ID: q.ID}, err
 }
 
 func (d *desk) Vote(_ context.Context, c Caller, _ sandbox.QuestionID, _ attest.Statement) (Review, error) {

@@ -159,6 +159,35 @@ func TestRequestsRunningAtOnce(t *testing.T) {
 	}
 }
 
+// TestLargeRequestsAtOnce: of what may hold many megabytes one request of a party runs; others and small ones run meanwhile.
+func TestLargeRequestsAtOnce(t *testing.T) {
+	s := open(t)
+	began, release := held(s)
+	scores := func(role sandbox.Role) *http.Request {
+		return s.sign(s.request("POST", "/v1/models/m-1/scores", "application/json", `{}`), id(role, sandbox.Officer))
+	}
+	done := make(chan int, 2)
+	for _, role := range []sandbox.Role{sandbox.Operator, sandbox.Partner} {
+		r := scores(role)
+		go func() {
+			status, _, _ := s.whole(r)
+			done <- status
+		}()
+		<-began
+	}
+	s.expect("a second of a party", scores(sandbox.Operator), 429, "1", "large requests of this party")
+	if status, _, _ := s.whole(s.sign(s.request("GET", "/v1/datasets", "", ""), id(sandbox.Operator, sandbox.Officer))); status != 200 {
+		t.Errorf("a small one: %d", status)
+	}
+	release()
+	for range 2 {
+		if status := <-done; status != 200 {
+			t.Errorf("a running one: %d", status)
+		}
+	}
+	s.expect("later", scores(sandbox.Operator), 200, "", "q-1")
+}
+
 // TestCoreBoundsWhatRuns: a Core behind another front end counts by itself.
 func TestCoreBoundsWhatRuns(t *testing.T) {
 	s := open(t)

@@ -75,6 +75,9 @@ func (k *core) admit(r *http.Request, in Call, c *call) error {
 		c.frames = c.watch(limited(in.Body, a.bodyBound()))
 	} else {
 		if a.bodyBound() > imageForm {
+			if err := k.enter(k.largeEach, c, string(c.caller.Party.ID), http.StatusTooManyRequests, "party", "as many large requests of this party are running as it may have"); err != nil {
+				return err
+			}
 			if err := k.enter(k.large, c, "", http.StatusServiceUnavailable, "requests", "as many large requests are running as this domain takes"); err != nil {
 				return err
 			}

@@ -47,7 +47,8 @@ type ScoringModel struct {
 	Approved   time.Time               `json:"approved,omitzero"`
 	Withdrawn  time.Time               `json:"withdrawn,omitzero"`
 	Reason     string                  `json:"reason,omitempty"`
-	Sealed     []byte                  `json:"sealed,omitempty"` // the secret, sealed to the caller: for the agency and the owner
+	Statement  *attest.Statement       `json:"statement,omitempty"` // the filing as its owner signed it, of one model alone
+	Sealed     []byte                  `json:"sealed,omitempty"`    // the secret, sealed to the caller: for the agency and the owner
 }
 
 // ScoringRequest (密态评分请求) holds customers' features under the asker's own key, in the codec of mpc/he. Single customers are a ciphertext each;

@@ -54,8 +54,9 @@ type Application struct {
 }
 
 // ModelUse (模型使用) lets operator, partners and insurers of a scenario have customers of their own scored by an approved model of the
-// domain, without showing them. Whoever scores more customers than a model has features learns it, together with whoever it pools with: so the
-// customers are bounded, of all the scenario's parties together.
+// domain, without showing them. Whoever scores more customers than a model has features learns it, together with whoever it pools with, and
+// whoever sends made-up ciphertexts with half as many (an answer tells up to 47 bits): so the customers are bounded, of all the scenario's
+// parties together.
 type ModelUse struct {
 	Model  sandbox.ModelID `json:"model"`
 	PerDay int64           `json:"per_day"` // customers a day, Asia/Shanghai

@@ -189,6 +189,9 @@ func (n *Node) recordScoring(tx *change, s *scoring, d sandbox.Decision, b attes
 	if s.grant != nil { // an asker's text is not evidence
 		b.Scenario = s.grant.ID
 	}
+	if s.rec.Owner == "" {
+		b.Model = ""
+	}
 	for _, r := range d.Reasons {
 		b.Codes = append(b.Codes, r.Code)
 	}

@@ -22,10 +22,11 @@ var _ api.Scoring = (*Node)(nil)
 // scoringModelRecord is a scoring model as the core keeps it. The secret is the weights: the store seals it like every body.
 type scoringModelRecord struct {
 	Filing    attest.ScoringModelFiling
-	Digest    []byte // SM3 of the body that its owner signed
+	Statement attest.Statement // the filing as its owner signed it
+	Digest    []byte           // SM3 of its body
 	By        sandbox.IdentityID
 	Owner     sandbox.PartyID
-	Secret    []byte
+	Secret    []byte // none of one that was withdrawn
 	Filed     time.Time
 	Approved  time.Time
 	Withdrawn time.Time
@@ -92,7 +93,7 @@ func (n *Node) FileScoringModel(ctx context.Context, c api.Caller, r api.Scoring
 		}
 	}
 	digest := sm.Sum(r.Statement.Body)
-	rec := scoringModelRecord{Filing: f, Digest: digest[:], By: c.Identity.ID, Owner: c.Party.ID, Secret: bytes.Clone(secret)}
+	rec := scoringModelRecord{Filing: f, Statement: r.Statement, Digest: digest[:], By: c.Identity.ID, Owner: c.Party.ID, Secret: bytes.Clone(secret)}
 	err = n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
 		if f.At.After(tx.at.Add(grant.Skew)) {
 			return scoringError("file", sandbox.Invalid, id, "the statement is dated in the future", "")
@@ -151,7 +152,8 @@ func (n *Node) GetScoringModel(ctx context.Context, c api.Caller, id sandbox.Mod
 		return api.ScoringModel{}, err
 	}
 	out := rec.shown()
-	if c.Party.Role != sandbox.Agency && c.Party.ID != rec.Owner {
+	out.Statement = &rec.Statement
+	if c.Party.Role != sandbox.Agency && c.Party.ID != rec.Owner || len(rec.Secret) == 0 {
 		return out, nil
 	}
 	key, err := sm.ParseEncryptKey(c.Identity.EncryptKey)
@@ -206,7 +208,8 @@ func (n *Node) ApproveScoringModel(ctx context.Context, c api.Caller, id sandbox
 	return out, err
 }
 
-// WithdrawScoringModel ends a model's use at once: by the agency, or by its owner. One that was never approved is declined so.
+// WithdrawScoringModel ends a model's use at once: by the agency, or by its owner. One that was never approved is declined so. The domain keeps its
+// form and the commitment, not its weights.
 func (n *Node) WithdrawScoringModel(ctx context.Context, c api.Caller, id sandbox.ModelID, st attest.Statement) (api.ScoringModel, error) {
 	var w attest.ScoringModelWithdrawal
 	if err := signed(c, st, attest.ContextScoringWithdraw, &w); err != nil {
@@ -230,7 +233,8 @@ func (n *Node) WithdrawScoringModel(ctx context.Context, c api.Caller, id sandbo
 		if w.At.After(tx.at.Add(grant.Skew)) {
 			return scoringError("withdraw", sandbox.Invalid, id, "the statement is dated in the future", "")
 		}
-		rec.Withdrawn, rec.Reason = tx.at, w.Reason
+		clear(rec.Secret)
+		rec.Withdrawn, rec.Reason, rec.Secret = tx.at, w.Reason, nil
 		out = rec.shown()
 		tx.record(attest.ScoringModelWithdrawn, "model/"+string(id), attest.ScoringModelWithdrawnBody{Statement: st}, agency, everyone)
 		_, err = n.docs.models.Update(ctx, string(id), rev, string(rec.Owner), rec.state(), rec)

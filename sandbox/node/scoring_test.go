@@ -511,6 +511,12 @@ func TestScoringModels(t *testing.T) {
 	if m, err = o.withdrawal(m, o.agency); err != nil || m.State != scoringWithdrawn || m.Reason != "r" {
 		t.Fatal(err)
 	}
+	if got, err := o.n.GetScoringModel(ctx, o.operator.Caller, m.ID); err != nil || len(got.Sealed) > 0 || got.Statement == nil {
+		t.Errorf("the domain keeps the weights of a withdrawn model: %v", err)
+	}
+	if rec, _, err := o.n.docs.models.Get(ctx, string(m.ID)); err != nil || len(rec.Secret) > 0 {
+		t.Errorf("the domain keeps the weights of a withdrawn model: %v", err)
+	}
 	if _, err := o.withdrawal(m, o.operator); sandbox.KindOf(err) != sandbox.Conflict {
 		t.Errorf("withdrawn twice: %v", err)
 	}
