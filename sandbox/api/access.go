@@ -151,6 +151,8 @@ func routes() map[string]access {
 		"POST /v1/questions":                                     only("operator/officer", "partner/officer").costly(),
 		"GET /v1/questions":                                      asked,
 		"GET /v1/questions/{question}":                           asked,
+		"GET /v1/questions/{question}/shares":                    admit,
+		"POST /v1/questions/{question}/shares":                   admit.upTo(signedForm).costly(),
 		"POST /v1/claims":                                        only("insurer/officer").upTo(signedForm).costly(),
 		"GET /v1/reviews":                                        reviewed,
 		"GET /v1/reviews/{question}":                             reviewed,

@@ -82,6 +82,7 @@ type core struct {
 	scoring   Scoring    // nil: nothing is scored
 	large     *tally     // bodies of many megabytes, held in memory
 	largeEach *tally     // by party
+	sharer    Sharer     // nil: nothing is computed over shares
 }
 
 // NewCore gives the Core that runs calls in this process. Authorities must be given.
@@ -110,6 +111,7 @@ func newCore(c Config) (*core, error) {
 	k.gate, _ = c.Service.(Gatekeeper)
 	k.algos, _ = c.Service.(Algorithms)
 	k.scoring, _ = c.Service.(Scoring)
+	k.sharer, _ = c.Service.(Sharer)
 	HandlerWithOptions(operations{k}, StdHTTPServerOptions{BaseRouter: k.mux, ErrorHandlerFunc: k.badParameter})
 	k.mux.HandleFunc(routeHealth, k.health)
 	k.table[routeHealth] = anyone().quietly()

@@ -425,3 +425,11 @@ func (d *desk) SetMasking(_ context.Context, c Caller, _ sandbox.DatasetID, _ Ma
 func (d *desk) Masking(_ context.Context, c Caller, _ sandbox.DatasetID) (Masking, error) {
 	return Masking{}, d.note("Masking", c)
 }
+
+func (d *desk) SharedJob(_ context.Context, c Caller, _ sandbox.QuestionID) (SharesJob, error) {
+	return SharesJob{}, d.note("SharedJob", c)
+}
+
+func (d *desk) RunShared(_ context.Context, c Caller, _ sandbox.QuestionID, _ attest.Statement) (Question, error) {
+	return Question{}, d.note("RunShared", c)
+}

@@ -125,6 +125,8 @@ func TestSeparationOfDuties(t *testing.T) {
 		"POST /v1/models/{model}/approval":           {sandbox.Agency},
 		"POST /v1/models/{model}/withdrawal":         {sandbox.Agency, sandbox.Operator, sandbox.Partner},
 		"POST /v1/models/{model}/scores":             {sandbox.Operator, sandbox.Partner, sandbox.Insurer},
+		"GET /v1/questions/{question}/shares":        {sandbox.Agency},
+		"POST /v1/questions/{question}/shares":       {sandbox.Agency},
 	} {
 		for _, role := range roles {
 			if got := may(pattern, role); got != slices.Contains(only, role) {
@@ -158,6 +160,7 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"ViewRequest":   ViewRequest{}, "ViewOutcome": ViewOutcome{}, "View": View{}, "MaskingRequest": MaskingRequest{}, "MaskingOutcome": MaskingOutcome{}, "Masking": Masking{},
 		"Sum": Sum{}, "SumUnit": SumUnit{}, "SumPlan": SumPlan{}, "SumRequest": SumRequest{}, "SumOrder": SumOrder{}, "SumLabels": SumLabels{}, "SumLeave": SumLeave{},
 		"Submission": Submission{}, "CopyTrace": CopyTrace{}, "TracedCopy": TracedCopy{}, "TraceSuspect": TraceSuspect{},
+		"SharesTerms": SharesTerms{}, "SharesJob": SharesJob{},
 	} {
 		s := d.Components.Schemas[name]
 		if s == nil {

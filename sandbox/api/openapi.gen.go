@@ -299,6 +299,9 @@ type ExplainQuestionJSONRequestBody = Spec
 // CompileQuestionJSONRequestBody defines body for CompileQuestion for application/json ContentType.
 type CompileQuestionJSONRequestBody = SQLRequest
 
+// RunSharesJobJSONRequestBody defines body for RunSharesJob for application/json ContentType.
+type RunSharesJobJSONRequestBody = Statement
+
 // ActOnReviewJSONRequestBody defines body for ActOnReview for application/json ContentType.
 type ActOnReviewJSONRequestBody = Statement
 
@@ -973,6 +976,25 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/questions/{question} (the `GetQuestion` operationId).
 	GetQuestion(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetSharesJob 多方计算任务: plan and question of what waits for its parties, and what each of them learns
+	//
+	// Corresponds with GET /v1/questions/{question}/shares (the `GetSharesJob` operationId).
+	GetSharesJob(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RunSharesJobWithBody 参与多方计算: the domain joins with its owner's approval, context opdomain/mpc/approval/v1; the question is computing until the run has ended
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/questions/{question}/shares (the `RunSharesJob` operationId).
+	RunSharesJobWithBody(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RunSharesJob 参与多方计算: the domain joins with its owner's approval, context opdomain/mpc/approval/v1; the question is computing until the run has ended
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/questions/{question}/shares (the `RunSharesJob` operationId).
+	RunSharesJob(ctx context.Context, question QuestionID, body RunSharesJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListReleases 出域记录列表
 	//
@@ -2692,6 +2714,55 @@ func (c *Client) CompileQuestion(ctx context.Context, body CompileQuestionJSONRe
 // Corresponds with GET /v1/questions/{question} (the `GetQuestion` operationId).
 func (c *Client) GetQuestion(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetQuestionRequest(c.Server, question)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetSharesJob 多方计算任务: plan and question of what waits for its parties, and what each of them learns
+//
+// Corresponds with GET /v1/questions/{question}/shares (the `GetSharesJob` operationId).
+func (c *Client) GetSharesJob(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetSharesJobRequest(c.Server, question)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RunSharesJobWithBody 参与多方计算: the domain joins with its owner's approval, context opdomain/mpc/approval/v1; the question is computing until the run has ended
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/questions/{question}/shares (the `RunSharesJob` operationId).
+func (c *Client) RunSharesJobWithBody(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRunSharesJobRequestWithBody(c.Server, question, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RunSharesJob 参与多方计算: the domain joins with its owner's approval, context opdomain/mpc/approval/v1; the question is computing until the run has ended
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/questions/{question}/shares (the `RunSharesJob` operationId).
+func (c *Client) RunSharesJob(ctx context.Context, question QuestionID, body RunSharesJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRunSharesJobRequest(c.Server, question, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5757,6 +5828,87 @@ func NewGetQuestionRequest(server string, question QuestionID) (*http.Request, e
 	return req, nil
 }
 
+// NewGetSharesJobRequest constructs an http.Request for the GetSharesJob method
+func NewGetSharesJobRequest(server string, question QuestionID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "question", question, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/questions/%s/shares", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRunSharesJobRequest calls the generic RunSharesJob builder with application/json body
+func NewRunSharesJobRequest(server string, question QuestionID, body RunSharesJobJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRunSharesJobRequestWithBody(server, question, "application/json", bodyReader)
+}
+
+// NewRunSharesJobRequestWithBody constructs an http.Request for the RunSharesJob method, with any body, and a specified content type
+func NewRunSharesJobRequestWithBody(server string, question QuestionID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "question", question, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/questions/%s/shares", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewListReleasesRequest constructs an http.Request for the ListReleases method
 func NewListReleasesRequest(server string) (*http.Request, error) {
 	var err error
@@ -7587,6 +7739,27 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/questions/{question} (the `GetQuestion` operationId).
 	GetQuestionWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*GetQuestionResponse, error)
+
+	// GetSharesJobWithResponse 多方计算任务: plan and question of what waits for its parties, and what each of them learns
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/questions/{question}/shares (the `GetSharesJob` operationId).
+	GetSharesJobWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*GetSharesJobResponse, error)
+
+	// RunSharesJobWithBodyWithResponse 参与多方计算: the domain joins with its owner's approval, context opdomain/mpc/approval/v1; the question is computing until the run has ended
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/questions/{question}/shares (the `RunSharesJob` operationId).
+	RunSharesJobWithBodyWithResponse(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RunSharesJobResponse, error)
+
+	// RunSharesJobWithResponse 参与多方计算: the domain joins with its owner's approval, context opdomain/mpc/approval/v1; the question is computing until the run has ended
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/questions/{question}/shares (the `RunSharesJob` operationId).
+	RunSharesJobWithResponse(ctx context.Context, question QuestionID, body RunSharesJobJSONRequestBody, reqEditors ...RequestEditorFn) (*RunSharesJobResponse, error)
 
 	// ListReleasesWithResponse 出域记录列表
 	//
@@ -10776,6 +10949,102 @@ func (r GetQuestionResponse) ContentType() string {
 	return ""
 }
 
+type GetSharesJobResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *SharesJob
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetSharesJobResponse) GetJSON200() *SharesJob {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetSharesJobResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetSharesJobResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetSharesJobResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetSharesJobResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetSharesJobResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RunSharesJobResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Question
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RunSharesJobResponse) GetJSON200() *Question {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RunSharesJobResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RunSharesJobResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RunSharesJobResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RunSharesJobResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RunSharesJobResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListReleasesResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -13359,6 +13628,45 @@ func (c *ClientWithResponses) GetQuestionWithResponse(ctx context.Context, quest
 	return ParseGetQuestionResponse(rsp)
 }
 
+// GetSharesJobWithResponse 多方计算任务: plan and question of what waits for its parties, and what each of them learns
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/questions/{question}/shares (the `GetSharesJob` operationId).
+func (c *ClientWithResponses) GetSharesJobWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*GetSharesJobResponse, error) {
+	rsp, err := c.GetSharesJob(ctx, question, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetSharesJobResponse(rsp)
+}
+
+// RunSharesJobWithBodyWithResponse 参与多方计算: the domain joins with its owner's approval, context opdomain/mpc/approval/v1; the question is computing until the run has ended
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/questions/{question}/shares (the `RunSharesJob` operationId).
+func (c *ClientWithResponses) RunSharesJobWithBodyWithResponse(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RunSharesJobResponse, error) {
+	rsp, err := c.RunSharesJobWithBody(ctx, question, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRunSharesJobResponse(rsp)
+}
+
+// RunSharesJobWithResponse 参与多方计算: the domain joins with its owner's approval, context opdomain/mpc/approval/v1; the question is computing until the run has ended
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/questions/{question}/shares (the `RunSharesJob` operationId).
+func (c *ClientWithResponses) RunSharesJobWithResponse(ctx context.Context, question QuestionID, body RunSharesJobJSONRequestBody, reqEditors ...RequestEditorFn) (*RunSharesJobResponse, error) {
+	rsp, err := c.RunSharesJob(ctx, question, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRunSharesJobResponse(rsp)
+}
+
 // ListReleasesWithResponse 出域记录列表
 //
 // Returns a wrapper object for the known response body format(s).
@@ -15904,6 +16212,72 @@ func ParseGetQuestionResponse(rsp *http.Response) (*GetQuestionResponse, error) 
 	return response, nil
 }
 
+// ParseGetSharesJobResponse parses an HTTP response from a GetSharesJobWithResponse call
+func ParseGetSharesJobResponse(rsp *http.Response) (*GetSharesJobResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetSharesJobResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest SharesJob
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRunSharesJobResponse parses an HTTP response from a RunSharesJobWithResponse call
+func ParseRunSharesJobResponse(rsp *http.Response) (*RunSharesJobResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RunSharesJobResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Question
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListReleasesResponse parses an HTTP response from a ListReleasesWithResponse call
 func ParseListReleasesResponse(rsp *http.Response) (*ListReleasesResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -17068,6 +17442,12 @@ type ServerInterface interface {
 	// GetQuestion 查询
 	// (GET /v1/questions/{question})
 	GetQuestion(w http.ResponseWriter, r *http.Request, question QuestionID)
+	// GetSharesJob 多方计算任务: plan and question of what waits for its parties, and what each of them learns
+	// (GET /v1/questions/{question}/shares)
+	GetSharesJob(w http.ResponseWriter, r *http.Request, question QuestionID)
+	// RunSharesJob 参与多方计算: the domain joins with its owner's approval, context opdomain/mpc/approval/v1; the question is computing until the run has ended
+	// (POST /v1/questions/{question}/shares)
+	RunSharesJob(w http.ResponseWriter, r *http.Request, question QuestionID)
 	// ListReleases 出域记录列表
 	// (GET /v1/releases)
 	ListReleases(w http.ResponseWriter, r *http.Request)
@@ -18480,6 +18860,58 @@ func (siw *ServerInterfaceWrapper) GetQuestion(w http.ResponseWriter, r *http.Re
 	handler.ServeHTTP(w, r)
 }
 
+// GetSharesJob operation middleware
+func (siw *ServerInterfaceWrapper) GetSharesJob(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "question" -------------
+	var question QuestionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "question", r.PathValue("question"), &question, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "question", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetSharesJob(w, r, question)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RunSharesJob operation middleware
+func (siw *ServerInterfaceWrapper) RunSharesJob(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "question" -------------
+	var question QuestionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "question", r.PathValue("question"), &question, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "question", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RunSharesJob(w, r, question)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListReleases operation middleware
 func (siw *ServerInterfaceWrapper) ListReleases(w http.ResponseWriter, r *http.Request) {
 
@@ -19332,6 +19764,8 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/questions", wrapper.ListQuestions)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/questions", wrapper.AskQuestion)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/questions/{question}", wrapper.GetQuestion)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/questions/{question}/shares", wrapper.GetSharesJob)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/questions/{question}/shares", wrapper.RunSharesJob)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/claims", wrapper.AskClaim)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/reviews", wrapper.ListReviews)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/reviews/{question}", wrapper.GetReview)

@@ -313,6 +313,7 @@ type Explanation struct {
 	Decision   sandbox.Decision   `json:"decision"`
 	Text       string             `json:"text"`
 	Derivation *query.Explanation `json:"derivation,omitempty"`
+	Shares     *SharesTerms       `json:"shares,omitempty"` // of a question over shares
 }
 
 // Question (查询) is one question as its asker sees it. Code is sandbox.CodeWithheld for every refusal that depends on
@@ -330,6 +331,8 @@ type Question struct {
 	Comment     string    `json:"comment,omitempty"`     // of the reviewer who returned it
 	Notice      string    `json:"notice,omitempty"`      // of the agency that revoked its release
 	AppealUntil time.Time `json:"appeal_until,omitzero"` // by when its asker may appeal
+
+	Shares *SharesTerms `json:"shares,omitempty"` // while it is computed over shares
 }
 
 // ClaimRequest (单人查询请求) asks for listed fields of one claim under one consent. Sealed holds the subject's identifier

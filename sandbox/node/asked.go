@@ -17,6 +17,9 @@ func (n *Node) seen(q questionRecord, at time.Time) api.Question {
 	if q.State == stateWithheld { // of a sum whose asker was shut out: no review of it is
 		out.Code = sandbox.CodeWithheld
 	}
+	if q.Shared != nil && q.State == stateComputing {
+		out.Shares, _ = q.Shared.terms() // of what was planned here
+	}
 	if q.Review != nil {
 		out.Round = q.Review.Round
 		switch r := q.Review.At(at); r.State {

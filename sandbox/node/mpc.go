@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -19,7 +18,6 @@ import (
 	"github.com/opdomain/opdomain/mpc/wire"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
-	"github.com/opdomain/opdomain/sandbox/egress"
 	"github.com/opdomain/opdomain/sandbox/policy"
 	"github.com/opdomain/opdomain/sandbox/query"
 )
@@ -27,12 +25,12 @@ import (
 // Shares (多方计算配置) says with whom the domain computes over shares. The domain is the first of three parties, in the agency's zone, under
 // the domain's own key; each other zone runs a party's program with keys and approvals of its own.
 type Shares struct {
-	Self      mpc.Party                    // the domain's party but for its key; the owner is an officer of the agency
+	Self      mpc.Party                    // the domain's party but for its keys: its own, and that of its owner, an officer of the agency's as enrolled
 	Zones     [2]mpc.Party                 // the others, of other organisations
 	Outside   map[sandbox.DatasetID]Beyond // registered datasets whose rows never come here
 	Adversary share.Adversary              // the model of every plan; nobody falls back to another
 	Generator share.Generator
-	Seconds   int           // a run's deadline; no other question is computed meanwhile
+	Seconds   int           // a run's deadline; one is made at a time
 	Valid     time.Duration // how long a plan may be approved and joined
 
 	// Reach opens the domain's links to the zones, in the order of the plan, for one run; its second result ends them.
@@ -63,6 +61,8 @@ const (
 	codeSharesForm = "shares.form" // 多方计算形式不符
 	codeSharesJoin = "shares.join" // 主体标识不得关联
 	codeSharesSize = "shares.size" // 超出多方计算规模
+
+	codeSharesErased = "shares.erased" // 历次多方计算不可比对
 
 	articleShares = "JR/T 0196-2020 多方安全计算金融应用技术规范; 龙华区实施方案 九(一) 原始数据不出域、数据可用不可见"
 )
@@ -112,11 +112,14 @@ func (n *Node) planShared(ctx context.Context, c api.Caller, f policy.Facts, d q
 		return &sandbox.Error{Op: "query", Kind: sandbox.Internal, Object: string(q.ID), Detail: "a decided question has its form"}
 	}
 	cfg := n.cfg.Shares
-	self, plans := cfg.Self, 1
+	self, err := n.sharesSelf(ctx)
+	if err != nil {
+		return err
+	}
+	plans := 1
 	if q.Shared != nil {
 		plans += max(q.Shared.Plans, 1)
 	}
-	self.Key = n.keys.SigningKey().Public().Bytes()
 	p := mpc.Plan{Version: 1, Job: attest.SharesJob(q.ID, plans), Question: form.question.Digest(), Adversary: cfg.Adversary, Generator: cfg.Generator, Operators: join.Operators(),
 		Parties: append([]mpc.Party{self}, cfg.Zones[:]...), Expires: n.now().Add(cfg.Valid).UTC().Truncate(time.Second), Seconds: cfg.Seconds}
 	for _, side := range []struct {
@@ -139,7 +142,7 @@ func (n *Node) planShared(ctx context.Context, c api.Caller, f policy.Facts, d q
 	for _, x := range p.Parties {
 		body.Parties = append(body.Parties, x.ID)
 	}
-	err := n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
+	err = n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
 		if old := q.Shared; old != nil {
 			tx.record(attest.SharesAborted, "question/"+string(q.ID), attest.SharesAbortedBody{Question: q.ID, Plan: old.Digest, Stage: attest.SharesBeforeOpening, Kind: string(sandbox.Expired),
 				Rule: "the plan expired before the domain joined it"}, agency, unitsOf(q.Spec.Scenario))
@@ -149,31 +152,6 @@ func (n *Node) planShared(ctx context.Context, c api.Caller, f policy.Facts, d q
 		return n.saveQuestion(ctx, *q)
 	})
 	return err
-}
-
-// SharedJob (多方计算任务) is what the zones' owners approve and their parties run.
-type SharedJob struct {
-	Plan     []byte // in its one encoding
-	Question []byte
-	Digest   []byte
-	Learns   []join.Learnt // what each party learns
-}
-
-// SharedJob gives the agency a planned question's job.
-func (n *Node) SharedJob(ctx context.Context, c api.Caller, id sandbox.QuestionID) (SharedJob, error) {
-	q, err := n.planned(ctx, c, id)
-	if err != nil {
-		return SharedJob{}, err
-	}
-	j, err := join.ParseQuestion(q.Shared.Question)
-	if err != nil {
-		return SharedJob{}, err
-	}
-	p, err := mpc.ParsePlan(q.Shared.Plan)
-	if err != nil {
-		return SharedJob{}, err
-	}
-	return SharedJob{q.Shared.Plan, q.Shared.Question, q.Shared.Digest, j.Learns(p.Recipient())}, nil
 }
 
 // planned gives a question that waits for its parties.
@@ -191,76 +169,6 @@ func (n *Node) planned(ctx context.Context, c api.Caller, id sandbox.QuestionID)
 	return &q, nil
 }
 
-// ComputeShared has the domain take part in a planned question's run, once, with its owner's approval, and submits what opened, or withholds
-// it: the asker sees the uniform code whatever ended the run; the rule is evidence for agency and units.
-func (n *Node) ComputeShared(ctx context.Context, c api.Caller, id sandbox.QuestionID, approval attest.Statement) (api.Question, error) {
-	n.asking.Lock()
-	defer n.asking.Unlock()
-	q, err := n.planned(ctx, c, id)
-	if err != nil {
-		return api.Question{}, err
-	}
-	p, err := mpc.ParsePlan(q.Shared.Plan)
-	if err != nil {
-		return api.Question{}, err
-	}
-	expired := !n.now().Before(p.Expires)
-	if again, err := n.expiredShared(ctx, q); err != nil {
-		return api.Question{}, err
-	} else if again {
-		return api.Question{}, &sandbox.Error{Op: "shares", Kind: sandbox.Expired, Object: string(id), Detail: "the plan expired before the domain joined it", Hint: "whoever asked asks the same question again: it is planned anew"}
-	}
-	// What was joined and expired since is put on record as aborted: nothing runs, so nobody approves.
-	if d, _ := mpc.Decide(p, p.Parties[0].ID, []attest.Statement{approval}, n.now()); !d.Allow && !expired {
-		return api.Question{}, &sandbox.Error{Op: "shares", Kind: sandbox.Denied, Object: string(id), Detail: d.Reasons[0].Rule, Hint: d.Reasons[0].Change}
-	}
-	asker, err := n.known(ctx, q.Asker)
-	if err == nil && asker.revoked {
-		err = &sandbox.Error{Op: "shares", Kind: sandbox.Expired, Object: string(id), Detail: "who asked was revoked, and nobody else submits it"}
-	}
-	if err != nil {
-		return api.Question{}, err
-	}
-	// The decision is made again: rules and grants may have changed since it was asked.
-	f, _, err := n.facts(ctx, api.Caller{Identity: asker.identity, Party: asker.party}, q.Spec, n.now())
-	if err != nil {
-		return api.Question{}, err
-	}
-	decision, d := n.decide(f, q.Spec, sandbox.ClassA)
-	// Its bits and comparisons of the day were charged when it was accepted.
-	decision.Reasons = slices.DeleteFunc(decision.Reasons, func(r sandbox.Reason) bool { return r.Code == policy.CodeBits || r.Code == policy.CodePerDay })
-	first := true // durable before a link is made: a run that a stop ended is not joined again
-	if err := n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
-		used, err := n.store.Counter(ctx, joinedOf(p.Job))
-		if first = used == 0; err == nil && first {
-			_, err = n.store.Add(ctx, joinedOf(p.Job), 1, 1)
-		}
-		for _, in := range q.Inputs {
-			if err == nil && first {
-				_, err = n.store.Add(ctx, sharedOf(in.Dataset), 1, math.MaxInt64)
-			}
-		}
-		return err
-	}); err != nil {
-		return api.Question{}, err
-	}
-	params := n.thresholds(d)
-	by := api.Caller{Identity: asker.identity, Party: asker.party} // whose submission it is
-	err = n.outgoing(ctx, by, q, nil, params, func(ctx context.Context) gated {
-		switch {
-		case !first: // how far it came nobody knows
-			return n.abortedShares(q, attest.SharesOpening, string(sandbox.Conflict), "the domain stopped in the run, and a plan is joined once")
-		case len(decision.Reasons) > 0 || !d.Complete():
-			return n.abortedShares(q, attest.SharesBeforeOpening, string(sandbox.Denied), "the question is no longer allowed: "+strings.Join(reasonCodes(decision), ", "))
-		}
-		return n.gateShared(ctx, f, d, q, p, approval, params)
-	})
-	if err != nil {
-		return api.Question{}, err
-	}
-	return n.seen(*q, n.now()), nil
-}
-
 func joinedOf(job sandbox.RunID) string   { return "shares." + string(job) }
 func sharedOf(d sandbox.DatasetID) string { return "shared." + string(d) }
 
@@ -269,50 +177,6 @@ func (n *Node) abortedShares(q *questionRecord, stage, kind, rule string) gated 
 	return gated{cause: "not computed over shares: " + rule, record: func(tx *change) {
 		tx.record(attest.SharesAborted, "question/"+string(q.ID), attest.SharesAbortedBody{Question: q.ID, Plan: q.Shared.Digest, Stage: stage, Kind: kind, Rule: rule}, agency, unitsOf(q.Spec.Scenario))
 	}}
-}
-
-// gateShared runs the protocol and gives the gate what opened.
-func (n *Node) gateShared(ctx context.Context, f policy.Facts, d query.Derivation, q *questionRecord, p mpc.Plan, approval attest.Statement, params egress.Params) gated {
-	ended := func(stage string, err error) gated {
-		kind, rule := string(sandbox.KindOf(err)), "a step failed in the domain"
-		if a := (*wire.Abort)(nil); errors.As(err, &a) {
-			kind, rule = string(a.Kind), a.Rule
-		} else if e := (*sandbox.Error)(nil); errors.As(err, &e) {
-			rule = e.Op + ": " + e.Detail
-		}
-		return n.abortedShares(q, stage, kind, rule)
-	}
-	form, why := n.sharesForm(f, d)
-	if len(why) > 0 || form.question.Digest() != p.Question {
-		return n.abortedShares(q, attest.SharesBeforeOpening, string(sandbox.Conflict), "thresholds, descriptions or versions changed since it was planned")
-	}
-	rows, rule, err := n.sharedRows(ctx, form, q, p)
-	if err != nil {
-		return ended(attest.SharesBeforeOpening, err)
-	}
-	if rule != "" {
-		return n.abortedShares(q, attest.SharesBeforeOpening, string(sandbox.Withheld), rule)
-	}
-	cells, cert, opening, err := n.runShared(ctx, form, p, approval, rows)
-	if err != nil && opening {
-		return ended(attest.SharesOpening, err)
-	}
-	if err != nil {
-		return ended(attest.SharesBeforeOpening, err)
-	}
-	out := gated{record: func(tx *change) {
-		tx.record(attest.SharesComputed, "question/"+string(q.ID), attest.SharesComputedBody{Question: q.ID, Plan: q.Shared.Digest, Certificate: cert}, agency, unitsOf(q.Spec.Scenario))
-	}}
-	out.checked, err = egress.CheckShared(q.ID, form.answer(d, q, p, cells, params), params)
-	if err != nil {
-		out.cause = err.Error()
-		if egress.HardHit(err) {
-			out.hit = err
-		}
-		return out
-	}
-	out.uncertified = "it was computed over shares: nobody holds whom its cells are of, so that it was compared with no earlier answer"
-	return out
 }
 
 // runShared takes part and gives what opened, with the certificate; opening says whether outputs may have opened anywhere, whatever the error.
@@ -383,7 +247,7 @@ func (n *Node) sharedRows(ctx context.Context, form *sharedForm, q *questionReco
 		own.Input = v
 		rows, who, err := own.Read(ctx, n.mem, n.vault)
 		if errors.Is(err, sandbox.NotFound) || errors.Is(err, sandbox.Tampered) || errors.Is(err, sandbox.Expired) {
-			return nil, "a version of the domain's table that an earlier run was over can no longer be read, so that this one cannot be compared with it", nil
+			return nil, fmt.Sprintf("version %d of the domain's table, which an earlier run was over, can no longer be read, so that this one cannot be compared with it", v.Version), nil
 		}
 		if err != nil {
 			return nil, "", err
@@ -434,19 +298,32 @@ func differ(a, b map[sandbox.Pseudonym]string) (n int) {
 	return n
 }
 
-// sharedBefore lists the other versions of a dataset that runs over shares were over.
+// sharedBefore lists the other versions of a dataset that runs over shares were over, those that a stop ended included.
 func (n *Node) sharedBefore(ctx context.Context, in sandbox.InputVersion, but sandbox.QuestionID) (out []sandbox.InputVersion, err error) {
-	rows, err := n.docs.questions.List(ctx, listState(stateReview))
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range rows {
-		if r.Value.Shared == nil || r.Value.ID == but {
-			continue
+	for _, state := range []string{stateReview, stateComputing} {
+		rows, err := n.docs.questions.List(ctx, listState(state))
+		if err != nil {
+			return nil, err
 		}
-		for _, v := range r.Value.Inputs {
-			if v.Dataset == in.Dataset && v.Version != in.Version && !slices.Contains(out, v) {
-				out = append(out, v)
+		for _, r := range rows {
+			if r.Value.Shared == nil || r.Value.ID == but {
+				continue
+			}
+			if state == stateComputing {
+				p, err := mpc.ParsePlan(r.Value.Shared.Plan)
+				if err != nil {
+					return nil, err
+				}
+				if used, err := n.store.Counter(ctx, joinedOf(p.Job)); err != nil {
+					return nil, err
+				} else if used == 0 {
+					continue
+				}
+			}
+			for _, v := range r.Value.Inputs {
+				if v.Dataset == in.Dataset && v.Version != in.Version && !slices.Contains(out, v) {
+					out = append(out, v)
+				}
 			}
 		}
 	}

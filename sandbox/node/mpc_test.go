@@ -224,6 +224,15 @@ func uplift(sc sandbox.ScenarioID) query.Spec {
 // custodian's process once its links are open.
 func (o *house) runs(id sandbox.QuestionID, kill bool) (api.Question, [2]string) {
 	o.Helper()
+	q, said, err := o.ran(id, kill)
+	if err != nil {
+		o.Fatal(err)
+	}
+	return q, said
+}
+
+func (o *house) ran(id sandbox.QuestionID, kill bool) (api.Question, [2]string, error) {
+	o.Helper()
 	ctx := o.Context()
 	job, err := o.n.SharedJob(ctx, o.agency.Caller, id)
 	if err != nil {
@@ -234,7 +243,7 @@ func (o *house) runs(id sandbox.QuestionID, kill bool) (api.Question, [2]string)
 		o.Fatal(err)
 	}
 	o.write(string(id)+".plan", string(job.Plan))
-	o.write(string(id)+".question", string(job.Question))
+	o.write(string(id)+".question", string(job.Asked))
 	o.lists, o.addrs = nil, nil
 	for range 3 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -289,14 +298,11 @@ func (o *house) runs(id sandbox.QuestionID, kill bool) (api.Question, [2]string)
 		defer func() { o.n.cfg.Shares.Reach = reach }()
 	}
 	q, err := o.n.ComputeShared(ctx, o.agency.Caller, id, approval)
-	if err != nil {
-		o.Fatal(err)
-	}
 	for _, c := range cs {
 		wg.Go(func() { _ = c.Wait() })
 	}
 	wg.Wait()
-	return q, [2]string{said[0].String(), said[1].String()}
+	return q, [2]string{said[0].String(), said[1].String()}, err
 }
 
 // mortal is a transport that lets a peer die once the domain has both its links.
@@ -504,12 +510,18 @@ func TestNearlyTheSameTable(t *testing.T) {
 	if q, said := o.runs(o.asks(o.operator, uplift("sc-m")).ID, false); q.State != stateInReview {
 		t.Errorf("%s %s: %s", q.State, o.record(q.ID).Review.Cause, said[0])
 	}
-	// What was erased cannot be compared any more.
+	// What was erased cannot be compared any more: refused before it is charged, and withheld where it waited already.
+	o.tables("run-3b", 22)
+	waiting := o.asks(o.operator, uplift("sc-m"))
 	if _, err := o.n.EraseVersion(t.Context(), o.unit.Caller, "ds-s", 1, api.ErasureRequest{Reason: "its time is over"}); err != nil {
 		t.Fatal(err)
 	}
 	o.tables("run-4", 30)
-	q = o.unlinked(o.asks(o.operator, uplift("sc-m")).ID)
+	asked := o.asks(o.operator, uplift("sc-m"))
+	if asked.State != stateRefused || asked.Decision.Reasons[0].Code != codeSharesErased {
+		t.Errorf("%s %+v", asked.State, asked.Decision.Reasons)
+	}
+	q = o.unlinked(waiting.ID)
 	if rec := o.record(q.ID); q.State != stateWithheld || !strings.Contains(rec.Review.Cause, "can no longer be read") {
 		t.Errorf("%s %s", q.State, rec.Review.Cause)
 	}

@@ -106,6 +106,7 @@ type Node struct {
 	ledger   *egress.Ledger
 	sums     sums // over ciphertexts
 	scoring  sync.Mutex
+	sharing  sharing
 	// populations are the ledger's sealed entries; questionKey makes question ids.
 	populations *populations
 	questionKey []byte
@@ -265,6 +266,9 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err := n.recover(ctx); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
+	if err := n.checkShares(ctx); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
 	return n, nil
 }
 
@@ -400,6 +404,7 @@ func (n *Node) founded() error {
 
 // Close stops using the folder. It waits for the change in progress.
 func (n *Node) Close() error {
+	n.sharing.close()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var errs []error

@@ -75,6 +75,9 @@ func (n *Node) OpenPush(ctx context.Context, c api.Caller, o api.PushOpening) (a
 	if d.Unit != c.Party.ID {
 		return api.Push{}, pushError(op, sandbox.Denied, "a unit pushes to its own datasets only", "")
 	}
+	if n.outside(d.ID) {
+		return api.Push{}, pushError(op, sandbox.Conflict, "its rows stay with the zone that holds them", "register what is to be pushed as another dataset")
+	}
 	r, _, err := n.docs.pushes.Get(ctx, string(op.Stream.Run))
 	switch {
 	case err == nil:

@@ -199,6 +199,10 @@ func (n *Node) explain(ctx context.Context, c api.Caller, s query.Spec, class sa
 			}
 		}
 	}
+	if out.Decision, out.Shares, err = n.explainShares(ctx, f, d, out.Decision); err != nil {
+		return api.Explanation{}, err
+	}
+	decision = out.Decision
 	var text strings.Builder
 	for _, r := range decision.Reasons {
 		fmt.Fprintf(&text, "refused %s %s: %s (%s)\n  smallest change: %s\n", r.Code, r.Column, r.Rule, r.Article, r.Change)
@@ -206,6 +210,9 @@ func (n *Node) explain(ctx context.Context, c api.Caller, s query.Spec, class sa
 	text.WriteString(x.Text())
 	if d.Complete() && class == sandbox.ClassA {
 		text.WriteString(overCiphertexts(d))
+	}
+	if out.Shares != nil {
+		text.WriteString(out.Shares.Text())
 	}
 	out.Text = text.String()
 	return out, nil
@@ -226,6 +233,9 @@ func (n *Node) ask(ctx context.Context, c api.Caller, s query.Spec, class sandbo
 		return api.Question{}, err
 	}
 	decision, derived := n.decide(f, s, class)
+	if decision, _, err = n.explainShares(ctx, f, derived, decision); err != nil {
+		return api.Question{}, err
+	}
 	q := questionRecord{Asker: c.Identity.ID, Party: c.Party.ID, Spec: s, Decision: decision, Asked: at, State: stateRefused}
 	if !decision.Allow {
 		return n.refuse(ctx, c, q)
