@@ -60,7 +60,7 @@ type Output struct {
 const usage = `usage:
   opdomain-party key --keys DIR --passphrase-file F
   opdomain-party plan --draft F --question F --out DIR
-  opdomain-party approve --keys DIR --passphrase-file F --plan F --party ID --days N --out F
+  opdomain-party approve --keys DIR --passphrase-file F --plan F --question F --party ID --days N --out F
   opdomain-party run --keys DIR --passphrase-file F --plan F --question F --party ID --approval F --listen ADDR --address A --address B --address C
       --joined DIR --out F --certificate F [--table F --subject-key F [--ledger DIR --ledger-key F [--quota N]]], the ledger of a join alone
       of an inquiry instead of --table: --source DATASET=FILE or DATASET=vault:DIR … [--vault-keys DIR --vault-passphrase-file F]
@@ -99,7 +99,7 @@ func (a *Agent) Main(ctx context.Context, args []string) int {
 	}{
 		"key":     {a.key, []string{"keys", "passphrase-file"}},
 		"plan":    {a.plan, []string{"draft", "question", "out"}},
-		"approve": {a.approve, []string{"keys", "passphrase-file", "plan", "party", "days", "out"}},
+		"approve": {a.approve, []string{"keys", "passphrase-file", "plan", "question", "party", "days", "out"}},
 		"run":     {a.run, []string{"keys", "passphrase-file", "plan", "question", "party", "approval", "listen", "address", "joined", "out", "certificate"}},
 		"verify":  {a.verify, []string{"certificate", "at"}},
 		"explain": {a.explain, []string{"question"}},
@@ -315,6 +315,14 @@ func (a *Agent) approve(_ context.Context, f *flags) error {
 	if f.days < 1 || f.days > 366 {
 		return &sandbox.Error{Op: "party approve", Kind: sandbox.Invalid, Object: "--days", Detail: "1 to 366"}
 	}
+	if text, err = readFile(f.question); err != nil {
+		return err
+	}
+	words, err := Words(p, text, sandbox.PartyID(f.party))
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(a.Out, words) // before anything is signed
 	v, err := a.open(f)
 	if err != nil {
 		return err
@@ -328,7 +336,7 @@ func (a *Agent) approve(_ context.Context, f *flags) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(a.Out, p.Collusion())
+	fmt.Fprintln(a.Out, "\napproved 已批准:", f.out)
 	return create(f.out, out)
 }
 

@@ -4,7 +4,7 @@
 //
 //	key      make a key folder, for a party or an owner; prints the public point
 //	plan     check a draft of a plan and its question, write both in their one encoding, print the digest that owners sign
-//	approve  sign a plan for a party, as its owner
+//	approve  say in words what a plan and its question come to, then sign the plan for a party, as its owner
 //	run      take part, once, in a plan the owner signed for
 //	verify   check a certificate offline
 //	explain  say whether a question of the columnar engine runs over shares, what its plan says and what parties learn, or why not

@@ -4,8 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/mpc"
 	"github.com/opdomain/opdomain/mpc/agg"
+	"github.com/opdomain/opdomain/mpc/join"
 	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/sandbox"
 )
@@ -60,4 +67,130 @@ func (a *Agent) explain(_ context.Context, f *flags) error {
 		return &sandbox.Error{Op: "party explain", Kind: sandbox.Denied, Object: reasons[0].Code, Detail: reasons[0].Rule, Hint: reasons[0].Change}
 	}
 	return nil
+}
+
+// Words says to a party's owner, before it signs, what a plan and its question come to: what is asked, of which tables, what opens and to
+// whom, what each party learns, the model and what collusion reveals. Invalid where the question is not the plan's, or the party not one of it.
+func Words(p mpc.Plan, question []byte, self sandbox.PartyID) (string, error) {
+	q, err := parseJob(question)
+	if err != nil {
+		return "", err
+	}
+	if err := fits(p, q); err != nil {
+		return "", err
+	}
+	me := slices.IndexFunc(p.Parties, func(x mpc.Party) bool { return x.ID == self })
+	if me < 0 {
+		return "", &sandbox.Error{Op: "mpc: plan", Kind: sandbox.Invalid, Object: "party", Detail: "one of the plan's"}
+	}
+	var b strings.Builder
+	d := p.Digest()
+	fmt.Fprintf(&b, "plan 计算方案 %s, SM3 %x\n", p.Job, d)
+	fmt.Fprintf(&b, "  may be joined until %s, once; a run ends within %d seconds\n", p.Expires.Format(time.RFC3339), p.Seconds)
+	fmt.Fprintln(&b, "parties 参与方:")
+	for i, x := range p.Parties {
+		you := ""
+		if i == me {
+			you = ", for whom you sign"
+		}
+		k := sm.Sum(x.Key)
+		fmt.Fprintf(&b, "  %s (%s) of %s, owner %s, key %x%s\n", x.ID, x.Role, x.Organisation, x.Owner, k[:8], you)
+	}
+	fmt.Fprintln(&b, "tables 输入表:")
+	for i, in := range p.Inputs {
+		yours := ""
+		if in.Party == self {
+			yours = ": yours"
+		}
+		fmt.Fprintf(&b, "  %s of %s, padded to %d rows%s; %s\n", in.Name, in.Party, in.Rows, yours, q.table(i))
+	}
+	if q.inquiry != nil {
+		for _, h := range q.inquiry.Setting.Held {
+			if h.Pushed {
+				fmt.Fprintf(&b, "  dataset %s, up to %d rows, as shares that its unit pushed to all three\n", h.Dataset, h.Rows)
+			}
+		}
+	}
+	fmt.Fprintf(&b, "asked 所问:\n  %s\n", q.asks())
+	fmt.Fprintln(&b, "opens 公开的结果:")
+	for _, o := range p.Outputs {
+		to := "all three parties"
+		if o.Recipient != "" {
+			to = string(o.Recipient) + " alone"
+		}
+		fmt.Fprintf(&b, "  %s, %d numbers, to %s\n", o.Name, o.Rows, to)
+	}
+	fmt.Fprintln(&b, "each learns 各方知悉:")
+	for _, l := range q.learns(p) {
+		fmt.Fprintf(&b, "  %s\n", l)
+	}
+	for _, l := range p.Leakage() {
+		if l.Opened != "" {
+			fmt.Fprintf(&b, "  all: within %s: %s\n", l.Op, l.Opened)
+		}
+	}
+	fmt.Fprintln(&b, p.Collusion())
+	return b.String(), nil
+}
+
+// table says which columns of input i are shared.
+func (j *job) table(i int) string {
+	switch {
+	case j.inquiry != nil:
+		return "dataset " + string(sharedBy(j.inquiry.Setting.Held)[i].Dataset)
+	case j.join != nil:
+		t, side := j.join.Left, join.Left
+		if i == 1 {
+			t, side = j.join.Right, join.Right
+		}
+		return fmt.Sprintf("columns subject and group (%s)%s", quoted(t.Groups), strings.Join(append([]string{""}, j.join.Columns(side)...), ", "))
+	}
+	return fmt.Sprintf("columns subject, group (%s) and amount", quoted(j.agg.Groups))
+}
+
+// quoted writes labels, which are another's text, so that none passes for one of these lines.
+func quoted(labels []string) string {
+	out := make([]string, len(labels))
+	for i, l := range labels {
+		out[i] = strconv.Quote(l)
+	}
+	return strings.Join(out, ", ")
+}
+
+// asks says the question in a line.
+func (j *job) asks() string {
+	switch {
+	case j.inquiry != nil:
+		return "the question " + string(j.inquiry.Spec.Canonical())
+	case j.join != nil:
+		var names []string
+		for _, m := range j.join.Measures {
+			names = append(names, fmt.Sprintf("%s (%s of the %s table)", m.Name, m.Kind, m.Side))
+		}
+		r := j.join.Rules
+		who := "; people of the left table who are not in the right one are left out"
+		if j.join.Unmatched != "" {
+			who = fmt.Sprintf("; people of the left table who are not in the right one are %q", j.join.Unmatched)
+		}
+		return fmt.Sprintf("people of the left table, looked up in the right one: how many, and %s, by left group and right group%s; a group is shown where each cell has %d people at least, its %d largest hold at most %d%%, and the rest is %d%% of the largest at least",
+			strings.Join(names, ", "), who, r.MinSubjects, r.DominanceN, r.DominanceK, r.PPercent)
+	}
+	return "people, rows and the sum of amounts by group, over the owners' tables together"
+}
+
+// learns says what each party learns.
+func (j *job) learns(p mpc.Plan) (out []string) {
+	if j.join != nil {
+		for _, l := range j.join.Learns(p.Recipient()) {
+			out = append(out, fmt.Sprintf("%s: %s", p.Parties[l.Place].ID, l.What))
+		}
+		return out
+	}
+	out = append(out, "all: the sizes, the operators and the outputs that open to them")
+	if j.line != nil {
+		for _, l := range j.line.Learns() {
+			out = append(out, "all: "+l)
+		}
+	}
+	return out
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -10,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/mpc"
 	"github.com/opdomain/opdomain/mpc/agg"
 	"github.com/opdomain/opdomain/mpc/join"
+	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/sandbox"
 )
 
@@ -151,4 +154,47 @@ func FuzzJoinTable(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestWords: an owner is told what is asked, of which tables, what opens to whom and what collusion reveals; a question that is not the plan's
+// is refused, and a label cannot pass for a line.
+func TestWords(t *testing.T) {
+	q := loans
+	q.Left.Groups = []string{"farming", "re\ntail\u202e"}
+	p := mpc.Plan{Version: 1, Job: "job-1", Question: q.Digest(), Adversary: share.MaliciousAbort, Generator: share.AESGenerator, Operators: join.Operators(), Seconds: 60,
+		Expires: time.Now().UTC().Add(time.Hour).Truncate(time.Second)}
+	for i := range mpc.Parties {
+		x := mpc.Party{ID: sandbox.PartyID(fmt.Sprint("p", i)), Role: "zone", Organisation: sandbox.PartyID(fmt.Sprint("house", i)), Owner: "o"}
+		for _, k := range []*[]byte{&x.Key, &x.OwnerKey} {
+			key, err := sm.NewSigningKey(rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			*k = key.Public().Bytes()
+		}
+		p.Parties = append(p.Parties, x)
+	}
+	p.Inputs = []mpc.Input{{Name: "left", Party: "p0", Rows: 1024}, {Name: "right", Party: "p1", Rows: 1024}}
+	for name, rows := range q.Outputs() {
+		p.Outputs = append(p.Outputs, mpc.Output{Name: name, Rows: rows, Recipient: "p2"})
+	}
+	said, err := Words(p, q.Encode(), "p1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{fmt.Sprintf("%x", p.Digest()), "p1 (zone) of house1, owner o, key", "for whom you sign", "right of p1, padded to 1024 rows: yours; columns subject and group (\"subsidised\"), support",
+		"repaid (amount of the left table)", "10 people at least", "shown, 2 numbers, to p2 alone", "p0: sizes of the padded tables", "within sort: a uniformly random permutation",
+		"malicious with abort", "Any two of house0 (zone), house1 (zone), house2 (zone) together can read every input in full", "re\\ntail\\u202e"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q is not said in\n%s", want, said)
+		}
+	}
+	other := q
+	other.Rules.MinSubjects = 3
+	if _, err := Words(p, other.Encode(), "p1"); !errors.Is(err, sandbox.Invalid) || !strings.Contains(err.Error(), "the plan names the question's digest") {
+		t.Errorf("another question: %v", err)
+	}
+	if _, err := Words(p, q.Encode(), "p9"); !errors.Is(err, sandbox.Invalid) {
+		t.Errorf("another party: %v", err)
+	}
 }

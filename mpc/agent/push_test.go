@@ -103,7 +103,7 @@ func TestPushed(t *testing.T) {
 	// A party's file is for it alone, whole and of this plan.
 	listen, addresses := listeners(t)
 	p := o.plan.Parties[2]
-	o.do(0, "approve", "--keys", o.at("owner"+p.Role), "--passphrase-file", o.pass, "--plan", o.at("plan.json"), "--party", string(p.ID), "--days", "1", "--out", o.at("early"))
+	o.do(0, "approve", "--keys", o.at("owner"+p.Role), "--passphrase-file", o.pass, "--plan", o.at("plan.json"), "--question", o.at("question.json"), "--party", string(p.ID), "--days", "1", "--out", o.at("early"))
 	refused := func(status int, says string, flags ...string) {
 		t.Helper()
 		if said := o.do(status, append(append([]string{"run", "--keys", o.at("party" + p.Role), "--passphrase-file", o.pass, "--plan", o.at("plan.json"), "--question", o.at("question.json"), "--party", string(p.ID),

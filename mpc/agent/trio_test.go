@@ -111,7 +111,7 @@ func (o *trio) runs(want int, own [3][]string) {
 	var wait sync.WaitGroup
 	for i, p := range o.plan.Parties {
 		approval := o.at("approval" + p.Role)
-		o.do(0, "approve", "--keys", o.at("owner"+p.Role), "--passphrase-file", o.pass, "--plan", o.at("plan.json"), "--party", string(p.ID), "--days", "1", "--out", approval)
+		o.do(0, "approve", "--keys", o.at("owner"+p.Role), "--passphrase-file", o.pass, "--plan", o.at("plan.json"), "--question", o.at("question.json"), "--party", string(p.ID), "--days", "1", "--out", approval)
 		args := append([]string{"run", "--keys", o.at("party" + p.Role), "--passphrase-file", o.pass, "--plan", o.at("plan.json"), "--question", o.at("question.json"), "--party", string(p.ID),
 			"--approval", approval, "--listen", listen[i], "--joined", o.at("joined" + p.Role), "--out", o.at("out" + p.Role), "--certificate", o.at("certificate" + p.Role), "--subject-key", o.at("subject")}, addresses...)
 		wait.Go(func() { o.do(want, append(args, own[i]...)...) })

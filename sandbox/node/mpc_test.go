@@ -262,7 +262,7 @@ func (o *house) ran(id sandbox.QuestionID, kill bool) (api.Question, [2]string, 
 			return c
 		}
 		approval := o.at(string(id) + "." + zone + ".approval")
-		if err := party("approve", "--keys", o.at(zone+"-owner"), "--passphrase-file", o.at("pass"), "--plan", o.at(string(id)+".plan"), "--party", zone, "--days", "1", "--out", approval).Run(); err != nil {
+		if err := party("approve", "--keys", o.at(zone+"-owner"), "--passphrase-file", o.at("pass"), "--plan", o.at(string(id)+".plan"), "--question", o.at(string(id)+".question"), "--party", zone, "--days", "1", "--out", approval).Run(); err != nil {
 			o.Fatalf("%s: %s", zone, said[i].String())
 		}
 		args := []string{"run", "--keys", o.at(zone), "--passphrase-file", o.at("pass"), "--plan", o.at(string(id) + ".plan"), "--question", o.at(string(id) + ".question"), "--party", zone,
