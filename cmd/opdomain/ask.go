@@ -80,7 +80,7 @@ func (a *app) queryCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := a.show(got, func(w io.Writer) { printQuestion(w, got) }); err != nil {
+		if err := a.show(got, func(w io.Writer) { printQuestion(w, got); printShares(w, got.Shares) }); err != nil {
 			return err
 		}
 		if len(got.Decision.Reasons) > 0 {
@@ -102,7 +102,7 @@ func (a *app) queryCommand() *cobra.Command {
 	one := verb("show QUESTION", "Show where a question stands", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 		return get(a, func(s *session) (api.Question, error) {
 			return result[api.Question](s.api.GetQuestion(c.Context(), sandbox.QuestionID(args[0])))
-		}, printQuestion)
+		}, func(w io.Writer, q api.Question) { printQuestion(w, q); printShares(w, q.Shares) })
 	})
 	return group("query", "Ask questions (查询)", explain, ask, a.compileCommand(), list, one, a.claimCommand())
 }

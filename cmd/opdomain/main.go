@@ -68,6 +68,8 @@ type app struct {
 	json       bool
 	force      bool // files that exist may be written over
 
+	zones *sharesFile // with whom the served domain computes over shares; nil: nobody
+
 	files *parse.Parser // of XLSX, Parquet and Arrow IPC; nothing is started before the first of them
 
 	moduleMu sync.Mutex

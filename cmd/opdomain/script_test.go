@@ -58,7 +58,7 @@ func TestScripts(t *testing.T) {
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(e *testscript.Env) error {
 			var listeners []net.Listener // open together, so that the addresses differ
-			for _, name := range []string{"ADDR", "ADDR1", "ADDR2"} {
+			for _, name := range []string{"ADDR", "ADDR1", "ADDR2", "ADDR3"} {
 				l, err := net.Listen("tcp", "127.0.0.1:0")
 				if err != nil {
 					return err
@@ -171,7 +171,7 @@ func TestScripts(t *testing.T) {
 				ts.Setenv(args[2], all[len(all)-1][1])
 			},
 			"granted": granted, "patients": patients, "firms": firms, "fees": fees, "alike": alike,
-			"visits":  visits,
+			"visits": visits, "lent": lent,
 			"leaked":  leaked,
 			"plainly": plainly, "mutated": mutated,
 			// patient puts the person of the tables whom the demo enrols, and the number of a claim of theirs, into PATIENT and CLAIM.

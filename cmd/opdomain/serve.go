@@ -228,6 +228,7 @@ type opening struct {
 	jail      *jail.Launcher
 	gvisor    gvisorFlags
 	sums      node.SumLimits
+	shares    string // file of the zones it computes with; "": none
 }
 
 func (o *opening) flags(c *cobra.Command) {
@@ -237,6 +238,7 @@ func (o *opening) flags(c *cobra.Command) {
 	c.Flags().IntVar(&o.workers, "workers", 0, "compute questions in so many processes, which hold the keys of the columns asked for only; 0: in this process")
 	o.gvisor.flags(c)
 	sumFlags(c, &o.sums)
+	c.Flags().StringVar(&o.shares, "shares", "", "file that says with which zones questions are computed over shares, in this process whatever --workers says; opdomain mpc config sample prints one")
 	must(c.MarkFlagRequired("dir"))
 }
 
@@ -256,11 +258,18 @@ func (a *app) domain(ctx context.Context, o opening, m *api.Metrics) (*node.Node
 		}
 		by = &w
 	}
+	var zones *node.Shares
+	if o.shares != "" {
+		var err error
+		if a.zones, zones, err = readShares(o.shares); err != nil {
+			return nil, err
+		}
+	}
 	p, err := a.passphraseFor(o.dir)
 	if err != nil {
 		return nil, err
 	}
-	cfg := node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Steady: a.steady, Space: doctor.Space, Rand: a.rand, Metrics: m, Workers: by, Recorder: recorder(), Jail: o.jail, Sums: o.sums}
+	cfg := node.Config{Dir: o.dir, Passphrase: p, Now: a.now, Steady: a.steady, Space: doctor.Space, Rand: a.rand, Metrics: m, Workers: by, Recorder: recorder(), Jail: o.jail, Sums: o.sums, Shares: zones}
 	if cfg.Device, err = a.device(filepath.Join(o.dir, "keys"), p); err != nil {
 		return nil, err
 	}
@@ -269,7 +278,7 @@ func (a *app) domain(ctx context.Context, o opening, m *api.Metrics) (*node.Node
 	}
 	n, err := node.Open(ctx, cfg)
 	if err != nil {
-		return nil, err
+		return nil, inShares(o.shares, err)
 	}
 	if o.check {
 		if _, faults := n.Check(ctx); len(faults) > 0 {
@@ -366,6 +375,7 @@ func (a *app) serveCommand() *cobra.Command {
 		info, err := n.Domain(ctx)
 		if err == nil {
 			fmt.Fprintf(a.out, "serving domain %s (%s, %s) at %s; interrupt to stop\n", info.Domain, info.District, info.Hosting, strings.Join(append([]string{v.addr}, v.also...), " and "))
+			a.printZones(a.out)
 			if n.Waiting() {
 				fmt.Fprintln(a.out, "it takes no request until enough of its witnesses have answered that this is its newest state")
 			}

@@ -65,6 +65,7 @@ func (a *app) coreCommand() *cobra.Command {
 		tended := a.tend(ctx, n, log, stop)
 		info, err := n.Domain(ctx)
 		if err == nil {
+			a.printZones(a.err) // its first line of output is its last
 			fmt.Fprintf(a.out, "core of domain %s (%s, %s) at %s; interrupt to stop\n", info.Domain, info.District, info.Hosting, socket)
 			err = (&seam.Server{Core: k}).Run(ctx, l)
 		}
@@ -157,7 +158,7 @@ func (a *app) serveSplit(ctx context.Context, o opening, at address, front strin
 	// A child dies with the thread that started it: this one stays.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	for _, path := range []*string{&o.dir, &at.cert, &at.key, &at.pair} { // the children stand in another folder
+	for _, path := range []*string{&o.dir, &at.cert, &at.key, &at.pair, &o.shares} { // the children stand in another folder
 		if *path != "" {
 			if *path, err = filepath.Abs(*path); err != nil {
 				return err
@@ -207,6 +208,9 @@ func (a *app) serveSplit(ctx context.Context, o opening, at address, front strin
 	args = append(args, "--sum-begin", o.sums.Begin.String(), "--sum-step", o.sums.Step.String(), "--sum-wait", o.sums.Wait.String())
 	if o.workers != 0 {
 		args = append(args, "--workers", strconv.Itoa(o.workers))
+	}
+	if o.shares != "" { // the core reads it, as its own user
+		args = append(args, "--shares", o.shares)
 	}
 	for _, w := range o.witnesses {
 		url, path, _ := strings.Cut(w, "=")

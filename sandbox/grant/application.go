@@ -79,6 +79,10 @@ func bad(object, rule string) error {
 // Validate checks an application against the catalogue. The error names the field, dataset or column and the rule.
 // A list entry that no question could use is refused here, while it is cheap to correct.
 func (a *Application) Validate(in map[sandbox.DatasetID]catalog.Dataset) error {
+	return a.validate(in, nil)
+}
+
+func (a *Application) validate(in map[sandbox.DatasetID]catalog.Dataset, outside func(sandbox.DatasetID) bool) error {
 	for _, id := range []struct{ what, id string }{
 		{"scenario", string(a.ID)}, {"applicant", string(a.Applicant)}, {"operator", string(a.Operator)},
 		{"agency", string(a.Agency)}, {"purpose", a.Purpose},
@@ -137,7 +141,7 @@ func (a *Application) Validate(in map[sandbox.DatasetID]catalog.Dataset) error {
 	if err := a.validateModels(); err != nil {
 		return err
 	}
-	return a.validateList(in)
+	return a.validateList(in, outside)
 }
 
 // maxCustomers bounds what a scenario asks for of one model.
@@ -173,7 +177,7 @@ func (a *Application) Use(m sandbox.ModelID) (ModelUse, bool) {
 	return a.Models[i], true
 }
 
-func (a *Application) validateList(in map[sandbox.DatasetID]catalog.Dataset) error {
+func (a *Application) validateList(in map[sandbox.DatasetID]catalog.Dataset, outside func(sandbox.DatasetID) bool) error {
 	if len(a.List) == 0 || len(a.List) > MaxItems {
 		return bad("list", fmt.Sprintf("1 to %d datasets", MaxItems))
 	}
@@ -207,7 +211,7 @@ func (a *Application) validateList(in map[sandbox.DatasetID]catalog.Dataset) err
 			if !ok {
 				return bad(at, "a listed column is in the dataset")
 			}
-			if err := a.validateRule(at, r, &d, c, in); err != nil {
+			if err := a.validateRule(at, r, &d, c, in, outside != nil && outside(d.ID)); err != nil {
 				return err
 			}
 		}

@@ -10,9 +10,16 @@ import (
 )
 
 // validateRule checks one column's rule: that it is sound, that the column can be used so, and that its grade bears it.
-func (a *Application) validateRule(at string, r sandbox.ColumnRule, d *catalog.Dataset, c *catalog.Column, in map[sandbox.DatasetID]catalog.Dataset) error {
+func (a *Application) validateRule(at string, r sandbox.ColumnRule, d *catalog.Dataset, c *catalog.Column, in map[sandbox.DatasetID]catalog.Dataset, outside bool) error {
 	if c.Effective() == sandbox.Grade4 {
-		return bad(at, "a column of grade 4 leaves no engine in plain and cannot be listed")
+		if !outside {
+			return bad(at, "a column of grade 4 leaves no engine in plain and cannot be listed")
+		}
+		for _, u := range r.Uses {
+			if u != sandbox.UseJoin && u != sandbox.UseGroup && u != sandbox.UseAggregate {
+				return bad(at, "a column of grade 4 that stays with its party is listed for join, group and aggregate, which shares answer")
+			}
+		}
 	}
 	if err := a.validateUses(at, r, d, c); err != nil {
 		return err

@@ -475,6 +475,21 @@ func TestFileRefuses(t *testing.T) {
 	}
 	asksModel := application()
 	asksModel.Classes = append(asksModel.Classes, sandbox.ClassD)
+	// Of a dataset whose rows stay with a party that computes over shares, grade 4 is listed for what shares answer.
+	for use, ok := range map[sandbox.Use]bool{sandbox.UseAggregate: true, sandbox.UseConsent: false, sandbox.UseFilter: false} {
+		a := application()
+		a.List[1].Columns[0] = sandbox.ColumnRule{Column: "secret", Uses: []sandbox.Use{use}}
+		if use == sandbox.UseAggregate {
+			a.List[1].Columns[0].Funcs = []sandbox.MeasureFunc{sandbox.Count}
+		}
+		for _, claims := range []bool{true, false} {
+			away := *r
+			away.Outside = func(d sandbox.DatasetID) bool { return claims == (d == "claims") }
+			if _, err := away.File(a, partner, datasets(), start); (err == nil) != (ok && claims) {
+				t.Errorf("grade 4 for %s, outside %t: %v", use, claims, err)
+			}
+		}
+	}
 	if _, err := r.File(asksModel, partner, datasets(), start); err != nil {
 		t.Errorf("class D: %v", err)
 	}

@@ -35,8 +35,8 @@ func (s *Shares) Check() error {
 		return bad("reach", "links to the zones and the owners' keys")
 	case len(s.Outside) == 0:
 		return bad("outside", "one dataset at least that a zone holds")
-	case s.Valid < time.Minute || s.Valid > maxValid:
-		return bad("valid", "a minute to 366 days")
+	case s.Valid < time.Second || s.Valid > maxValid:
+		return bad("valid_seconds", "a second to 366 days")
 	}
 	for _, z := range s.Zones {
 		if z.Owner == s.Self.Owner {
@@ -73,7 +73,11 @@ func (s *Shares) trial(self mpc.Party) error {
 	}
 	p := mpc.Plan{Version: 1, Job: "trial", Question: hex.EncodeToString(make([]byte, sm.Size)), Adversary: s.Adversary, Generator: s.Generator, Operators: join.Operators(),
 		Parties: append([]mpc.Party{self}, s.Zones[:]...), Outputs: []mpc.Output{{Name: join.OutShown, Rows: 1, Recipient: self.ID}}, Expires: time.Unix(1<<30, 0).UTC(), Seconds: s.Seconds}
-	return p.Check()
+	var e *sandbox.Error
+	if errors.As(p.Check(), &e) {
+		return &sandbox.Error{Op: "shares", Kind: e.Kind, Object: e.Object, Detail: e.Detail}
+	}
+	return nil
 }
 
 // checkShares holds the configuration to the domain that opens with it.

@@ -30,6 +30,7 @@ func (n *Node) FileScenario(ctx context.Context, c api.Caller, a grant.Applicati
 	if err != nil {
 		return grant.Scenario{}, err
 	}
+	rules.Outside = n.outside
 	var ids []sandbox.DatasetID
 	for _, item := range a.List {
 		ids = append(ids, item.Dataset)

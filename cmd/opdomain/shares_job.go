@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/mpc"
+	"github.com/opdomain/opdomain/mpc/agent"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/api"
+)
+
+// printShares says how a question over shares is computed.
+func printShares(w io.Writer, t *api.SharesTerms) {
+	if t != nil {
+		fmt.Fprint(w, t.Text())
+	}
+}
+
+// Files of a job's folder, as opdomain-party takes them.
+const (
+	planFile     = "plan.json"
+	questionFile = "question.json"
+)
+
+func (a *app) jobCommand() *cobra.Command {
+	var out string
+	c := verb("job QUESTION", "Take a question's job: what the parties' owners approve and their parties run (多方计算任务)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+		s, err := a.connect()
+		if err != nil {
+			return err
+		}
+		j, err := result[api.SharesJob](s.api.GetSharesJob(c.Context(), sandbox.QuestionID(args[0])))
+		if err != nil {
+			return err
+		}
+		p, err := mpc.ParsePlan(j.Plan)
+		if err != nil {
+			return err
+		}
+		words, err := agent.Words(p, j.Asked, p.Parties[0].ID) // which holds the question to the plan
+		if err != nil {
+			return err
+		}
+		if out != "" {
+			if err := os.Mkdir(out, 0o700); err != nil {
+				return &sandbox.Error{Op: "mpc job", Kind: sandbox.Conflict, Object: out, Detail: "a new folder in one that is there"}
+			}
+			for name, b := range map[string][]byte{planFile: j.Plan, questionFile: j.Asked} {
+				if err := a.writeFile("mpc job", filepath.Join(out, name), func(w io.Writer) error { _, err := w.Write(b); return err }); err != nil {
+					return err
+				}
+			}
+		}
+		return a.show(j, func(w io.Writer) {
+			fmt.Fprintf(w, "%s  %s\n%s", j.Question, j.Stage, words)
+			switch {
+			case j.Stage == "expired":
+				fmt.Fprintln(w, "next 下一步: whoever asked asks the same question again: it is planned anew")
+			case j.Stage == "stopped":
+				fmt.Fprintf(w, "next 下一步: the domain stopped in the run; opdomain mpc run %s puts that on record, and the question is withheld\n", j.Question)
+			case j.Stage == "planned" && out != "":
+				fmt.Fprintf(w, "next 下一步: opdomain mpc approve --job %s --out FILE, by %s; send %s and %s to the others, whose owners run\n  opdomain-party approve --plan %s --question %s --party PARTY …\nthen all at once: opdomain-party run …, and opdomain mpc run %s --approval FILE\n",
+					out, p.Parties[0].Owner, planFile, questionFile, planFile, questionFile, j.Question)
+			}
+		})
+	})
+	c.Flags().StringVar(&out, "out", "", "new folder for plan.json and question.json, in the form that opdomain-party takes")
+	return c
+}
+
+func (a *app) approveJobCommand() *cobra.Command {
+	var job, out string
+	var days int
+	c := verb("approve", "Approve a job for the domain's party, as the agency's officer who owns it; says first what is approved (参与批准)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		if a.as == "" {
+			return usageError{invalid("--as", "the officer signs", "name the identity's folder, e.g. --as DIR/identities/agency")}
+		}
+		if days < 1 || days > 366 {
+			return usageError{invalid("--days", "1 to 366", "")}
+		}
+		var files [2][]byte
+		for i, name := range []string{planFile, questionFile} {
+			var err error
+			if files[i], err = a.readFile(filepath.Join(job, name)); err != nil {
+				return err
+			}
+		}
+		p, err := mpc.ParsePlan(files[0])
+		if err != nil {
+			return err
+		}
+		words, err := agent.Words(p, files[1], p.Parties[0].ID)
+		if err != nil {
+			return err
+		}
+		if err := a.writable("mpc approve", out); err != nil {
+			return err
+		}
+		id, err := a.identity()
+		if err != nil {
+			return err
+		}
+		self := p.Parties[0]
+		if id.ID != self.Owner || string(id.SignKey) != string(self.OwnerKey) {
+			return &sandbox.Error{Op: "mpc approve", Kind: sandbox.Denied, Object: string(id.ID), Detail: "the plan names another owner of the domain's party, or another key of it", Hint: "sign as " + string(self.Owner) + "; after a renewal of its keys the question is planned anew when its plan has expired"}
+		}
+		fmt.Fprint(a.out, words)
+		st, err := mpc.Approve(a.rand, id.keys.SigningKey(), p, self.ID, a.now(), a.now().AddDate(0, 0, days))
+		if err != nil {
+			return err
+		}
+		if err := a.writeFile("mpc approve", out, func(w io.Writer) error { return json.NewEncoder(w).Encode(st) }); err != nil {
+			return err
+		}
+		fmt.Fprintln(a.out, "\napproved 已批准:", out)
+		return nil
+	})
+	c.Flags().StringVar(&job, "job", "", "folder that mpc job wrote")
+	c.Flags().StringVar(&out, "out", "", "file for the approval")
+	c.Flags().IntVar(&days, "days", 7, "how long it stands")
+	must(c.MarkFlagRequired("job"))
+	must(c.MarkFlagRequired("out"))
+	return c
+}
+
+// askRunEvery is how often a run is asked for its end.
+const askRunEvery = 500 * time.Millisecond
+
+func (a *app) runJobCommand() *cobra.Command {
+	var approval string
+	var leave bool
+	c := verb("run QUESTION", "Have the domain take part in a question's run, once, and wait for its end (参与多方计算)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+		var st attest.Statement
+		if err := a.readJSON(approval, &st); err != nil {
+			return err
+		}
+		s, err := a.connect()
+		if err != nil {
+			return err
+		}
+		id := sandbox.QuestionID(args[0])
+		q, err := result[api.Question](s.api.RunSharesJob(c.Context(), id, st))
+		if err != nil {
+			return err
+		}
+		if q.State == "computing" && !leave {
+			fmt.Fprintln(a.err, "joined 已加入: waits for the other parties; interrupting this command does not end the run")
+			if q, err = a.ended(c.Context(), s, id); err != nil {
+				return err
+			}
+		}
+		if err := a.show(q, func(w io.Writer) { printQuestion(w, q) }); err != nil {
+			return err
+		}
+		if q.State == "withheld" {
+			return &sandbox.Error{Op: "mpc run", Kind: sandbox.Withheld, Object: string(id), Detail: "the run ended without an answer", Hint: "opdomain egress show " + string(id) + " tells the agency why; whoever asked sees one code"}
+		}
+		return nil
+	})
+	c.Flags().StringVar(&approval, "approval", "", "file of mpc approve")
+	c.Flags().BoolVar(&leave, "no-wait", false, "return once the domain has joined")
+	must(c.MarkFlagRequired("approval"))
+	return c
+}
+
+// ended waits until a question is no longer computed.
+func (a *app) ended(ctx context.Context, s *session, id sandbox.QuestionID) (api.Question, error) {
+	for {
+		if err := sleep(ctx, askRunEvery); err != nil {
+			return api.Question{}, err
+		}
+		q, err := result[api.Question](s.api.GetQuestion(ctx, id))
+		if err != nil || q.State != "computing" {
+			return q, err
+		}
+		j, err := result[api.SharesJob](s.api.GetSharesJob(ctx, id))
+		if sandbox.KindOf(err) == sandbox.Conflict && err != nil { // it ended between the two
+			continue
+		}
+		if err != nil {
+			return q, err
+		}
+		if j.Stage == "stopped" {
+			return q, &sandbox.Error{Op: "mpc run", Kind: sandbox.Unavailable, Object: string(id), Detail: "the domain stopped in the run, or could not submit it", Hint: "opdomain mpc run it again: it is put on record and withheld"}
+		}
+	}
+}
