@@ -22,6 +22,9 @@
 // protocol can close: who loses a receipt aborts while others have the outputs. A job that aborted is spent: another attempt is another
 // plan, approved anew.
 //
+// A domain that serves with zones (opdomain serve --shares) plans such runs for its questions and is the first party of each; the others run
+// opdomain-party.
+//
 // # What it does not do
 //
 // It does not decide what may leave: the domain's party gives them to the gate. Where
