@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -85,7 +86,7 @@ func (a *app) heSumCommand() *cobra.Command {
 	var first, next ordering
 	var labels []string
 	ask := verb("ask", "Ask a question over the ciphertexts of units that keep their rows (密态汇总)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
-		keys, err := fixed(labels)
+		keys, err := fixedLabels(labels)
 		if err != nil {
 			return err
 		}
@@ -97,7 +98,7 @@ func (a *app) heSumCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		got, err := result[api.Sum](s.api.AskSum(c.Context(), api.SumRequest{Spec: q, Keys: keys, Order: first.order()}))
+		got, err := result[api.Sum](s.api.AskSum(c.Context(), api.SumRequest{Spec: q, Keys: sumLabels(keys), Order: first.order()}))
 		if err != nil {
 			return err
 		}
@@ -146,16 +147,12 @@ the next one, with new keys, without it. What the gate reads goes before reviewe
 	return group("sum", "Questions over the ciphertexts of several units (密态汇总)", ask, list, show, again, end)
 }
 
-// fixed reads labels of dimensions.
-func fixed(labels []string) (out []api.SumLabels, err error) {
-	for _, l := range labels {
-		as, list, ok := strings.Cut(l, "=")
-		if !ok || as == "" || list == "" {
-			return nil, usageError{invalid("--labels", "AS=LABEL,LABEL…", "")}
-		}
-		out = append(out, api.SumLabels{As: as, Labels: strings.Split(list, ",")})
+// sumLabels is how labels of dimensions stand in a request.
+func sumLabels(keys spec.Keys) (out []api.SumLabels) {
+	for _, as := range slices.Sorted(maps.Keys(keys)) {
+		out = append(out, api.SumLabels{As: as, Labels: keys[as]})
 	}
-	return out, nil
+	return out
 }
 
 // offered is a plan that came from a domain, with what this unit makes of its question.
