@@ -14,7 +14,7 @@ import (
 // seen is a question as its asker sees it at a time.
 func (n *Node) seen(q questionRecord, at time.Time) api.Question {
 	out := api.Question{ID: q.ID, Scenario: q.Spec.Scenario, State: q.State, Decision: q.Decision, Release: q.Release, Asked: q.Asked}
-	if q.State == stateWithheld { // of a sum whose asker was shut out: no review of it is
+	if q.State == stateWithheld { // its asker was shut out in a run with others: no review of it is
 		out.Code = sandbox.CodeWithheld
 	}
 	if q.Shared != nil && q.State == stateComputing {

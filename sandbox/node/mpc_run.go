@@ -148,7 +148,15 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 		return api.Question{}, nil, err
 	}
 	if now.revoked {
-		return api.Question{}, nil, &sandbox.Error{Op: "shares", Kind: sandbox.Expired, Object: string(id), Detail: revokedAsker}
+		used, err := n.store.Counter(ctx, joinedOf(p.Job))
+		if err != nil {
+			return api.Question{}, nil, err
+		}
+		stage := attest.SharesBeforeOpening
+		if used > 0 {
+			stage = attest.SharesOpening
+		}
+		return api.Question{}, nil, n.orphaned(ctx, c, *q, n.abortedShares(q, stage, string(sandbox.Expired), revokedAsker).record)
 	}
 	first := true // durable before a link is made: a run that a stop ended is not joined again
 	if err := n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
@@ -223,14 +231,23 @@ func (n *Node) endShared(ctx context.Context, officer api.Caller, id sandbox.Que
 	if err != nil {
 		return err
 	}
-	if then.revoked { // nothing is submitted; how the run ended is evidence, by the officer who has it made
-		record := gate(&q, then).record
-		if err := n.change(ctx, officer.Identity.ID, func(_ context.Context, tx *change) error { record(tx); return nil }); err != nil {
-			return err
-		}
-		return &sandbox.Error{Op: "shares", Kind: sandbox.Expired, Object: string(id), Detail: revokedAsker}
+	if then.revoked {
+		return n.orphaned(ctx, officer, q, gate(&q, then).record)
 	}
 	return n.outgoing(ctx, then.by, &q, nil, then.params, func(context.Context) gated { return gate(&q, then) })
+}
+
+// orphaned ends a question whose asker was shut out: nothing is submitted, how its run ended is evidence by the officer who had it made, and it is
+// computing no more.
+func (n *Node) orphaned(ctx context.Context, officer api.Caller, q questionRecord, record func(*change)) error {
+	q.State = stateWithheld
+	if err := n.change(ctx, officer.Identity.ID, func(ctx context.Context, tx *change) error {
+		record(tx)
+		return n.saveQuestion(ctx, q)
+	}); err != nil {
+		return err
+	}
+	return &sandbox.Error{Op: "shares", Kind: sandbox.Expired, Object: string(q.ID), Detail: revokedAsker}
 }
 
 // sharedRights is what is decided of a planned question again: rules, grants, versions and who is shut out may have changed since.

@@ -113,7 +113,8 @@ func TestRightsAfterTheRun(t *testing.T) {
 		"shut out": {func(o *house) error {
 			return o.n.RevokeIdentity(o.Context(), o.agency.Caller, o.operator.Identity.ID, "left")
 		}, func(o *house, q api.Question, err error) bool {
-			return errors.Is(err, sandbox.Expired) && o.record(q.ID).Review == nil
+			rec := o.record(q.ID)
+			return errors.Is(err, sandbox.Expired) && rec.Review == nil && rec.State == stateWithheld
 		}},
 		"graded anew": {func(o *house) error {
 			set, rev, err := o.n.docs.datasets.Get(o.Context(), "ds-s")
@@ -145,6 +146,37 @@ func TestRightsAfterTheRun(t *testing.T) {
 				t.Errorf("evidence: %v", got)
 			}
 		})
+	}
+}
+
+// TestShutOutBeforeTheRun: of a question whose asker was shut out nothing runs, and it is computing no more.
+func TestShutOutBeforeTheRun(t *testing.T) {
+	o := newHouse(t, sandbox.P1)
+	o.tables("run-1", 0)
+	q := o.asks(o.operator, uplift("sc-m"))
+	job, err := o.n.SharedJob(t.Context(), o.agency.Caller, q.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := mpc.ParsePlan(job.Plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	approval, err := mpc.Approve(rand.Reader, o.agency.key, p, "domain-zone", o.n.now(), o.n.now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.n.RevokeIdentity(t.Context(), o.agency.Caller, o.operator.Identity.ID, "left"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.n.RunShared(t.Context(), o.agency.Caller, q.ID, approval); !errors.Is(err, sandbox.Expired) {
+		t.Errorf("it runs: %v", err)
+	}
+	if rec := o.record(q.ID); rec.State != stateWithheld || rec.Review != nil {
+		t.Errorf("it stands at %s", rec.State)
+	}
+	if got := o.bundled(); got[attest.SharesComputed] != 0 || got[attest.SharesAborted] != 1 {
+		t.Errorf("evidence: %v", got)
 	}
 }
 
