@@ -66,7 +66,8 @@ const usage = `usage:
       of an inquiry instead of --table: --source DATASET=FILE or DATASET=vault:DIR … [--vault-keys DIR --vault-passphrase-file F]
       and where a unit pushed shares of its rows: --pushed F
   opdomain-party card --keys DIR --passphrase-file F --party ID --out F
-  opdomain-party push --keys DIR --passphrase-file F --plan F --question F --source DATASET=FILE --subject-key F --card F --card F --card F --out DIR
+  opdomain-party push --keys DIR --passphrase-file F --plan F --question F --source DATASET=FILE --subject-key F --card F --card F --card F --out DIR --digest HEX
+      without --digest it says what is pushed and to what end, with the digest to name
   opdomain-party explain --question F
   opdomain-party verify --certificate F --at TIME
   opdomain-party psi plan, approve, run, audit, list, secret, certify        set intersection of two parties: psi --help
@@ -77,11 +78,11 @@ exit status: 0 done, 1 failed or aborted, 2 wrong usage, 3 refused before a link
 
 // flags are all flags of all verbs.
 type flags struct {
-	keys, passphrase, draft, question, plan, party, approval, listen, joined, out, certificate, table, subjectKey, at, ledger, ledgerKey, pushed string
-	vaultKeys, vaultPassphrase                                                                                                                   string
-	sources                                                                                                                                      list
-	addresses, cards                                                                                                                             list
-	days, quota                                                                                                                                  int
+	keys, passphrase, draft, question, plan, party, approval, listen, joined, out, certificate, table, subjectKey, at, ledger, ledgerKey, pushed, digest string
+	vaultKeys, vaultPassphrase                                                                                                                           string
+	sources                                                                                                                                              list
+	addresses, cards                                                                                                                                     list
+	days, quota                                                                                                                                          int
 }
 
 type list []string
@@ -126,7 +127,7 @@ func (a *Agent) Main(ctx context.Context, args []string) int {
 	set.SetOutput(io.Discard)
 	for name, at := range map[string]*string{"keys": &f.keys, "passphrase-file": &f.passphrase, "draft": &f.draft, "question": &f.question, "plan": &f.plan, "party": &f.party,
 		"approval": &f.approval, "listen": &f.listen, "joined": &f.joined, "out": &f.out, "certificate": &f.certificate, "table": &f.table, "subject-key": &f.subjectKey, "at": &f.at,
-		"ledger": &f.ledger, "ledger-key": &f.ledgerKey, "vault-keys": &f.vaultKeys, "vault-passphrase-file": &f.vaultPassphrase, "pushed": &f.pushed} {
+		"ledger": &f.ledger, "ledger-key": &f.ledgerKey, "vault-keys": &f.vaultKeys, "vault-passphrase-file": &f.vaultPassphrase, "pushed": &f.pushed, "digest": &f.digest} {
 		set.StringVar(at, name, "", "")
 	}
 	set.Var(&f.addresses, "address", "")
@@ -174,7 +175,7 @@ func (a *Agent) end(err error) int {
 }
 
 func (a *Agent) open(f *flags) (*keys.Vault, error) {
-	p, err := private(f.passphrase)
+	p, err := private(f.passphrase, keyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +183,7 @@ func (a *Agent) open(f *flags) (*keys.Vault, error) {
 }
 
 func (a *Agent) key(_ context.Context, f *flags) error {
-	p, err := private(f.passphrase)
+	p, err := private(f.passphrase, keyFile)
 	if err != nil {
 		return err
 	}
@@ -336,8 +337,11 @@ func (a *Agent) approve(_ context.Context, f *flags) error {
 	if err != nil {
 		return err
 	}
+	if err := create(f.out, out); err != nil {
+		return err
+	}
 	fmt.Fprintln(a.Out, "\napproved 已批准:", f.out)
-	return create(f.out, out)
+	return nil
 }
 
 // listen opens the party's listener; fd:N takes over one that the starting process opened.

@@ -98,7 +98,7 @@ func (a *Agent) lookupAsk(ctx context.Context, f *pairFlags) error {
 	if err := absent(f.out); err != nil {
 		return err
 	}
-	text, err := readFile(f.elements)
+	text, err := private(f.elements, 1<<20)
 	if err != nil {
 		return err
 	}

@@ -152,6 +152,16 @@ func (a *Agent) push(ctx context.Context, f *flags) error {
 	if !ok {
 		return deny("no rows of the question are pushed", "have the setting say of the dataset that it is pushed, with the key of its unit")
 	}
+	words, err := Words(p, text, "")
+	if err != nil {
+		return err
+	}
+	d := p.Digest()
+	digest := hex.EncodeToString(d[:])
+	fmt.Fprint(a.Out, words) // before anything is read or signed
+	if f.digest != digest {
+		return deny("a unit pushes for the plan whose digest it names", "read what is said above, then give --digest "+digest)
+	}
 	seals, err := readCards(f.cards, p)
 	if err != nil {
 		return err
@@ -181,8 +191,7 @@ func (a *Agent) push(ctx context.Context, f *flags) error {
 	if err != nil {
 		return err
 	}
-	d := p.Digest()
-	body := pushBody{Plan: hex.EncodeToString(d[:]), Dataset: set.ID, Rows: held.Rows, Columns: columns}
+	body := pushBody{Plan: digest, Dataset: set.ID, Rows: held.Rows, Columns: columns}
 	for k := range parts {
 		c := parts[k].commitment(k)
 		body.Commitments[k] = c[:]
@@ -196,10 +205,7 @@ func (a *Agent) push(ctx context.Context, f *flags) error {
 			return err
 		}
 	}
-	fmt.Fprintf(a.Out, "%s: %d rows of %s, padded to %d, %d columns, in %s for each party\n%s\n", p.Job, rows.Len(), set.ID, held.Rows, columns, f.out, p.Collusion())
-	for _, text := range q.line.Learns() {
-		fmt.Fprintln(a.Out, text)
-	}
+	fmt.Fprintf(a.Out, "\npushed 已推送: %s: %d rows of %s, padded to %d, %d columns, in %s for each party\n", p.Job, rows.Len(), set.ID, held.Rows, columns, f.out)
 	return nil
 }
 

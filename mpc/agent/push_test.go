@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,14 +11,16 @@ import (
 
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/mpc"
 	"github.com/opdomain/opdomain/mpc/agg"
 )
 
 // pushing is a trio with a unit that pushes its claims.
 type pushing struct {
 	*trio
-	q     agg.Inquiry
-	cards []string
+	q      agg.Inquiry
+	cards  []string
+	digest string
 }
 
 func newPushing(t *testing.T) *pushing {
@@ -28,6 +31,16 @@ func newPushing(t *testing.T) *pushing {
 		t.Fatalf("%d pushed, %d inputs", len(x.Pushed), len(x.Inputs))
 	}
 	o.planned()
+	text, err := os.ReadFile(o.at("plan.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := mpc.ParsePlan(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := p.Digest()
+	o.digest = hex.EncodeToString(d[:])
 	for _, p := range o.plan.Parties {
 		o.do(0, "card", "--keys", o.at("party"+p.Role), "--passphrase-file", o.pass, "--party", string(p.ID), "--out", o.at("card"+p.Role))
 		o.cards = append(o.cards, "--card", o.at("card"+p.Role))
@@ -43,7 +56,7 @@ func (o *pushing) push(status int, folder, dir string, cards ...string) string {
 		o.t.Fatal(err)
 	}
 	return o.do(status, append([]string{"push", "--keys", o.at(folder), "--passphrase-file", o.pass, "--plan", o.at("plan.json"), "--question", o.at("question.json"),
-		"--source", "ds-claims=" + o.at("claims.csv"), "--subject-key", o.at("subject"), "--out", o.at(dir)}, cards...)...)
+		"--source", "ds-claims=" + o.at("claims.csv"), "--subject-key", o.at("subject"), "--out", o.at(dir), "--digest", o.digest}, cards...)...)
 }
 
 // TestPushesDiffer: a unit that signed two pushes and gave the parties one of each is found when they compare their copies: all end, and none has
@@ -72,6 +85,17 @@ func TestPushed(t *testing.T) {
 	if said := push(0, "unit", "pushed", cards...); !strings.Contains(said, "120 rows of ds-claims, padded to 1024") || !strings.Contains(said, "Any two of") {
 		t.Error(said)
 	}
+	digest := o.digest
+	for _, wrong := range []string{"", strings.Repeat("ab", 32)} { // what is pushed, to what end, before anything is
+		o.digest = wrong
+		if said := push(3, "unit", "unread", cards...); !strings.Contains(said, "dataset ds-claims, up to 1024 rows, as shares that its unit pushed") || !strings.Contains(said, "Any two of") || !strings.Contains(said, "--digest "+digest) {
+			t.Error(said)
+		}
+		if left, err := os.ReadDir(o.at("unread")); err != nil || len(left) > 0 {
+			t.Errorf("%v, or something was written", err)
+		}
+	}
+	o.digest = digest
 	for name, c := range map[string]struct {
 		folder string
 		cards  []string

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -17,7 +18,10 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 )
 
-const maxTable = 64 << 20 // bytes of a table's file
+const (
+	maxTable = 64 << 20 // bytes of a table's file
+	keyFile  = 4096     // of a key's or a passphrase's
+)
 
 // readTable reads a party's own rows.
 func readTable(path string, groups []string, key []byte) ([]agg.Row, error) {
@@ -67,7 +71,7 @@ func rows(r io.Reader, name string, groups []string, key []byte) ([]agg.Row, err
 
 // readHex reads a key of 32 bytes from a file that nobody else may read.
 func readHex(path string) ([]byte, error) {
-	b, err := private(path)
+	b, err := private(path, keyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -79,21 +83,21 @@ func readHex(path string) ([]byte, error) {
 }
 
 // private reads a file that is its owner's alone.
-func private(path string) ([]byte, error) {
-	absent := &sandbox.Error{Op: "party: key", Kind: sandbox.NotFound, Object: path, Detail: "a small regular file that can be read"}
+func private(path string, most int64) ([]byte, error) {
+	absent := &sandbox.Error{Op: "party: key", Kind: sandbox.NotFound, Object: path, Detail: fmt.Sprintf("a regular file of at most %d bytes that can be read", most)}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, absent
 	}
 	defer f.Close()
 	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() || info.Size() > 4096 {
+	if err != nil || !info.Mode().IsRegular() || info.Size() > most {
 		return nil, absent
 	}
 	if info.Mode().Perm()&othersMay(path) != 0 {
 		return nil, &sandbox.Error{Op: "party: key", Kind: sandbox.Denied, Object: path, Detail: "others may read it or write to it", Hint: "chmod 600 " + path}
 	}
-	b, err := io.ReadAll(io.LimitReader(f, 4096))
+	b, err := io.ReadAll(io.LimitReader(f, most))
 	if err != nil {
 		return nil, absent
 	}

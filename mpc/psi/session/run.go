@@ -144,6 +144,9 @@ func (c *Certificate) Verify(at time.Time) error {
 	if err := c.Plan.Check(); err != nil {
 		return err
 	}
+	if !at.Before(c.Plan.Expires.Add(time.Duration(c.Plan.Seconds) * time.Second)) {
+		return bad("a job ends before its plan's time is over")
+	}
 	var hellos [2][]byte
 	var records [2]Record
 	for i, x := range c.Plan.Parties {

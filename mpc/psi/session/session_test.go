@@ -130,6 +130,10 @@ func TestRun(t *testing.T) {
 	if err != nil || bytes.Contains(text, []byte("number 5")) {
 		t.Error("a certificate holds an element")
 	}
+	over := c.plan.Expires.Add(patience)
+	if err := out[0].Certificate.Verify(over); !errors.Is(err, sandbox.Tampered) || !strings.Contains(err.Error(), "ends before its plan's time is over") {
+		t.Errorf("of a job after its plan's time: %v", err)
+	}
 	again, _, _, _ := c.run(t)
 	for name, change := range map[string]func(x *Certificate){
 		"another plan":         func(x *Certificate) { x.Plan.Job.Run = "run-2" },
