@@ -249,7 +249,8 @@ func (c *checker) sharesPlanned(b SharesPlannedBody) error {
 		q.shares.plans = before.plans + 1
 	}
 	return all(c.want(q.decided.Allow && q.decided.Engine == sandbox.MPC, sharesCheck, "of an allowed question that is computed over shares"),
-		c.want(before == nil || before.ended && !before.done && !before.opening, sharesCheck, "planned anew only after a plan that was aborted before an output opened"),
+		c.want(before == nil || !before.done && !before.opening, sharesCheck, "planned anew only after a plan that was aborted before an output opened"),
+		c.shown(before == nil || before.ended, sharesCheck, "planned anew only after a plan that was aborted before an output opened"), // how, an asker does not see
 		c.want(len(b.Plan) == sm.Size && len(b.Parties) == sharesParties, sharesCheck, "three parties under a plan's digest"))
 }
 

@@ -85,7 +85,8 @@ func (c *checker) sumPlanned(b SumPlannedBody) error {
 		return true
 	}
 	return all(c.want(q.decided.Allow && q.decided.Engine == sandbox.HE, sumCheck, "of an allowed question that is answered over ciphertexts"),
-		c.want(b.Epoch > 0 && (before == nil || before.ended && !before.done && b.Epoch > before.plan.Epoch), sumCheck, "a new epoch only after one that was aborted"),
+		c.want(b.Epoch > 0 && (before == nil || !before.done && b.Epoch > before.plan.Epoch), sumCheck, "a new epoch only after one that was aborted"),
+		c.shown(before == nil || before.ended, sumCheck, "a new epoch only after one that was aborted"), // how, an asker does not see
 		c.want(len(b.Plan) == sm.Size && (before == nil || !bytes.Equal(b.Plan, before.plan.Plan)), sumCheck, "under a plan of its own"),
 		c.want(len(b.Units) >= 3 && once(b.Units, nil) && once(b.Openers, b.Units) && 2*len(b.Openers) > len(b.Units), sumCheck, "three units, more than half of which open"))
 }

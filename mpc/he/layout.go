@@ -15,6 +15,7 @@ const (
 	MaxLabels   = 256     // of a histogram
 	MaxCells    = 1 << 16 // group keys
 	MaxRows     = 1 << 31 // of one unit
+	maxColumns  = 64      // a bit each says what is missing
 	maxInput    = 1 << 47 // size of one value, so that products of MaxRows of them fit
 )
 
@@ -179,8 +180,8 @@ func (l *Layout) check() []sandbox.Reason {
 	add := func(rule, change string) {
 		why = append(why, sandbox.Reason{Code: "he.layout", Rule: rule, Change: change})
 	}
-	if len(l.Cells) == 0 || len(l.Cells) > MaxCells || len(l.Measures) == 0 || len(l.Measures) > MaxMeasures || l.Columns < 0 || l.Columns > 256 {
-		add(fmt.Sprintf("a question has 1 to %d groups, 1 to %d measures and at most 256 columns", MaxCells, MaxMeasures), "ask it in parts")
+	if len(l.Cells) == 0 || len(l.Cells) > MaxCells || len(l.Measures) == 0 || len(l.Measures) > MaxMeasures || l.Columns < 0 || l.Columns > maxColumns {
+		add(fmt.Sprintf("a question has 1 to %d groups, 1 to %d measures and at most %d columns", MaxCells, MaxMeasures, maxColumns), "ask it in parts")
 		return why
 	}
 	seen := make(map[string]bool, len(l.Cells))

@@ -230,17 +230,19 @@ func (a BoundedAnswer) judge(x BoundedCell, p Params) (rules []string) {
 			rules = append(rules, rule)
 		}
 	}
-	counted, labelled := int64(-1), map[string]int64{}
+	counted, labelled := int64(0), map[string]int64{}
 	for m, o := range x.Outputs {
-		switch a.Measures[m].Func {
-		case sandbox.Count:
-			counted = o.Rows
-		case sandbox.Histogram:
+		if a.Measures[m].Func == sandbox.Histogram {
 			labelled[strings.TrimSuffix(a.Measures[m].Name, "."+a.Measures[m].Part)] += o.Rows
+		} else {
+			counted = max(counted, o.Rows)
 		}
 	}
-	for _, rows := range labelled { // beside a count it tells how many rows have no label, and nothing how many people those are
-		add(counted >= 0 && rows != counted, RuleFrequency)
+	for _, rows := range labelled {
+		counted = max(counted, rows)
+	}
+	for _, rows := range labelled { // beside what tells of more rows it tells how many have no label, and nothing how many people those are
+		add(rows != counted, RuleFrequency)
 	}
 	for m, o := range x.Outputs {
 		f := a.Measures[m].Func
@@ -251,7 +253,7 @@ func (a BoundedAnswer) judge(x BoundedCell, p Params) (rules []string) {
 			add(b.people < int64(p.MinSubjects), RuleFrequency)
 			add(degrees(f) && b.people < minDegrees, RuleDegrees)
 			add(b.units < minUnits, RuleUnits)
-			if !weighed(a.Measures[m]) || o.None {
+			if !weighed(a.Measures[m]) { // that there is no value tells as much as a value
 				continue
 			}
 			// The n largest of all are n times the largest at most, the two largest twice.

@@ -107,6 +107,8 @@ func TestBoundedSides(t *testing.T) {
 		"the second column's":        {sandbox.Covariance, func(o *BoundedOutput) { o.Sides[1].Tops[0] = 79000 }, RuleDominance},
 		"a divisor of one":           {sandbox.Ratio, func(o *BoundedOutput) { o.Sides[1].Tops[3] = 79000 }, RulePPercent},
 		"everybody adds the same":    {sandbox.Correlation, func(o *BoundedOutput) { o.Sides[1].Tops = []int64{500, 500, 500, 500} }, RuleAllEqual},
+		"no value: a divisor of 0":   {sandbox.Ratio, func(o *BoundedOutput) { o.None, o.Sides[1] = true, BoundedSide{0, make([]int64, 4)} }, RuleAllEqual},
+		"no value: one nearly all":   {sandbox.Correlation, func(o *BoundedOutput) { o.None, o.Sides[0].Tops[2] = true, 79000 }, RulePPercent},
 		"few people":                 {sandbox.Variance, func(o *BoundedOutput) { o.Subjects = []int64{9, 9, 9, 9} }, RuleDegrees},
 		"few people of a ratio":      {sandbox.Ratio, func(o *BoundedOutput) { o.Subjects = []int64{9, 9, 9, 9} }, RuleFrequency},
 	} {
@@ -138,6 +140,23 @@ func TestBoundedHistogram(t *testing.T) {
 		a.Cells[i].Outputs = append(a.Cells[i].Outputs[:1], a.Cells[i].Outputs[0], BoundedOutput{Subjects: make([]int64, 4), Tops: make([]int64, 4)})
 	}
 	if c, err := CheckBounded("q-1", a, boundedParams); err != nil || c.Published != 2 {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestBoundedHistogramRest: beside whatever else tells of more rows, labels that lack some say how many have none.
+func TestBoundedHistogramRest(t *testing.T) {
+	a := overCiphertexts()
+	a.Measures = []sandbox.Measure{{Name: "fee", Func: sandbox.Sum, Unit: "元", Scale: 2}, {Name: "visits.one", Func: sandbox.Histogram, Part: "one"}}
+	for i := range a.Cells {
+		o := a.Cells[i].Outputs
+		rows := o[0]
+		rows.Rows--
+		rows.Value, rows.Subjects = rows.Rows, []int64{rows.Subjects[0] - 1, rows.Subjects[1], rows.Subjects[2], rows.Subjects[3]}
+		a.Cells[i].Outputs = []BoundedOutput{o[1], rows}
+	}
+	c, err := CheckBounded("q-1", a, boundedParams)
+	if err != nil || c.Published != 0 || !slices.Contains(c.Cells[0].Rules, RuleFrequency) {
 		t.Errorf("%v", err)
 	}
 }

@@ -401,7 +401,7 @@ func (s *Sum) Open(ctx context.Context, contributions, shares []*he.Message) (ap
 	s.stop()
 	s.n.sums.release(s.q.ID)
 	s.owed = s.n.endedSum(s.q, attest.SumOpened, attest.SumOpenedBody{Question: s.q.ID, Plan: digest[:], Sum: result.Sum[:]})
-	return s.submitted(ctx, s.gated(result))
+	return s.submitted(ctx, s.gated(ctx, result))
 }
 
 // GiveUp withholds the question after an abort: nobody plans another epoch.
@@ -461,7 +461,7 @@ type sumEvidence struct {
 }
 
 // gated judges a result by the bounds that units state.
-func (s *Sum) gated(r *he.Result) gated {
+func (s *Sum) gated(ctx context.Context, r *he.Result) gated {
 	fail := func(err error) gated {
 		if egress.HardHit(err) {
 			return gated{cause: err.Error(), hit: err}
@@ -478,8 +478,12 @@ func (s *Sum) gated(r *he.Result) gated {
 	for _, o := range a.Outputs {
 		b.Measures = append(b.Measures, sandbox.Measure{Name: o.Name, Func: o.Func, Part: o.Part, Unit: o.Unit, Scale: o.Scale})
 	}
-	for _, u := range r.Units { // the recipient is the asker
-		b.Known = append(b.Known, u == s.c.Party.ID || slices.Contains(s.c.Party.Affiliates, u))
+	for _, u := range r.Units { // the recipient is the asker; affiliation holds both ways
+		unit, _, err := s.n.docs.parties.Get(ctx, string(u))
+		if err != nil {
+			return fail(err)
+		}
+		b.Known = append(b.Known, sandbox.Affiliated(s.c.Party, unit))
 	}
 	wide := &sandbox.Error{Op: "sum", Kind: sandbox.Withheld, Object: string(s.q.ID), Detail: "a total is beyond what a result holds"}
 	for _, g := range a.Groups {

@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -93,8 +94,13 @@ func (s *sums) all() (ids []sandbox.QuestionID) {
 	return ids
 }
 
+// stepTime bounds an engine's work in one of the gate's steps, which depends on the plan alone: one that hangs ends the epoch.
+const stepTime = 10 * time.Minute
+
 // carry takes the gate's first step of an epoch that just began; x is the caller's.
 func (n *Node) carry(ctx context.Context, x *carriedSum, s *Sum) error {
+	ctx, cancel := context.WithTimeout(ctx, stepTime)
+	defer cancel()
 	own, err := s.Commit(ctx)
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -132,6 +138,8 @@ func (x *carriedSum) messages(kind he.Kind) (out []*he.Message, err error) {
 // step is what the gate does once everybody has sent their message of a step; x is the caller's. What ends the epoch is on record and not the
 // caller's to see.
 func (n *Node) step(ctx context.Context, x *carriedSum) error {
+	ctx, cancel := context.WithTimeout(ctx, stepTime)
+	defer cancel()
 	s, kind, gate := x.sum, x.kind, len(x.plan.Units)
 	in, err := x.messages(kind)
 	if err != nil {
@@ -403,8 +411,8 @@ func (n *Node) endStaleSums(ctx context.Context) error {
 func (n *Node) eachSum(ctx context.Context, f func(questionRecord) error) error {
 	rows, err := n.docs.questions.List(ctx, store.Filter{State: stateComputing})
 	for _, r := range rows {
-		if r.Value.Sum != nil && err == nil {
-			err = f(r.Value)
+		if r.Value.Sum != nil { // one that fails holds up no other
+			err = errors.Join(err, f(r.Value))
 		}
 	}
 	return err

@@ -247,7 +247,7 @@ func TestCarriedSumRestart(t *testing.T) {
 	if err := o.n.RevokeIdentity(ctx, o.agency.Caller, "operator", "left"); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.n.endStaleSums(ctx); err != nil {
+	if err := o.n.Tend(ctx); err != nil {
 		t.Fatal(err)
 	}
 	rec, _, err := o.n.docs.questions.Get(ctx, string(id))
@@ -277,14 +277,14 @@ func TestCarriedSumEnds(t *testing.T) {
 		t.Errorf("with nobody left: %v", err)
 	}
 	o.later(71 * time.Hour)
-	if err := o.n.endStaleSums(ctx); err != nil {
+	if err := o.n.Tend(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if s, _ = o.n.Sum(ctx, o.agency.Caller, first.Question.ID); s.Question.State != stateComputing {
 		t.Errorf("before its time: %+v", s)
 	}
 	o.later(2 * time.Hour)
-	if err := o.n.endStaleSums(ctx); err != nil {
+	if err := o.n.Tend(ctx); err != nil {
 		t.Fatal(err)
 	}
 	rec, _, err := o.n.docs.questions.Get(ctx, string(first.Question.ID))

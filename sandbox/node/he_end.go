@@ -143,9 +143,13 @@ func (s *sums) release(q sandbox.QuestionID) {
 	delete(s.room, q)
 }
 
-// endedSum is how the end of an epoch goes on record.
+// endedSum is how the end of an epoch goes on record. Why one was aborted may follow from what a unit holds: not for who asked.
 func (n *Node) endedSum(q questionRecord, k attest.Kind, body any) func(*change) {
-	return func(tx *change) { tx.record(k, "question/"+string(q.ID), body, q.audiences()...) }
+	to := q.audiences()
+	if k == attest.SumAborted {
+		to = []audienceName{agency, unitsOf(q.Spec.Scenario)}
+	}
+	return func(tx *change) { tx.record(k, "question/"+string(q.ID), body, to...) }
 }
 
 // rights decides the question again: rules, grants, versions and who is shut out may have changed since it was asked. Denied or Expired where it

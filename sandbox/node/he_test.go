@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -189,7 +190,58 @@ func TestSumFromDecisionToReview(t *testing.T) {
 	if _, _, err := o.n.BeginSum(ctx, o.operator.Caller, o.order(0, 1)); !errors.Is(err, sandbox.Conflict) {
 		t.Errorf("the same question again: %v", err)
 	}
+	// Why an epoch ended may follow from what a unit holds: the agency has it on record, and who asked has not.
+	for who, want := range map[*seat]int{&o.operator: 0, &o.agency: 1} {
+		var b bytes.Buffer
+		if err := o.n.Bundle(ctx, who.Caller, &b); err != nil {
+			t.Fatal(err)
+		}
+		r, err := attest.VerifyBundle(bytes.NewReader(b.Bytes()), o.n.keys.SigningKey().Public())
+		if err != nil || r.Events[attest.SumAborted] != want || r.Events[attest.SumOpened] != 1 {
+			t.Errorf("%s: %v %v", who.Party.ID, r.Events, err)
+		}
+	}
 	o.audit()
+}
+
+// TestSumOfAffiliates: a unit that declares the asker its affiliate counts towards no threshold of a sum, nor does one that the asker declares.
+func TestSumOfAffiliates(t *testing.T) {
+	for name, declare := range map[string]func(o *summing) (id, affiliate sandbox.PartyID){
+		"the unit's word":  func(*summing) (sandbox.PartyID, sandbox.PartyID) { return "clinic-1", "operator" },
+		"the asker's word": func(*summing) (sandbox.PartyID, sandbox.PartyID) { return "operator", "clinic-1" },
+	} {
+		o := newSumming(t)
+		ctx := t.Context()
+		o.units = o.units[:3] // three are needed that are strangers
+		id, affiliate := declare(o)
+		p, rev, err := o.n.docs.parties.Get(ctx, string(id))
+		if err == nil {
+			p.Affiliates = append(p.Affiliates, affiliate)
+			_, err = o.n.docs.parties.Update(ctx, string(id), rev, "", "", p)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := o.begun(o.order(0, 1))
+		contributions := o.contributed(s)
+		q, err := s.Open(ctx, contributions, o.shares(contributions, 0, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec, _, err := o.n.docs.questions.Get(ctx, string(q.ID))
+		if err != nil || rec.Review == nil {
+			t.Fatal(err)
+		}
+		r, err := egress.DecodeResult(rec.Review.Result)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range r.Rows {
+			if !row.Suppressed {
+				t.Errorf("%s: a cell of two strangers leaves", name)
+			}
+		}
+	}
 }
 
 // TestSumFaults: a wrong share ends the epoch, on record; giving up withholds the question; and without an engine nothing begins.

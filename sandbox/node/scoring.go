@@ -37,6 +37,7 @@ type scoring struct {
 // back is under the asker's key and over its own inputs; so every refusal gives its reasons. What fails once it is counted counts as what
 // succeeds: it is never tried again under the same count.
 func (n *Node) Score(ctx context.Context, c api.Caller, id sandbox.ModelID, r api.ScoringRequest) (api.ScoringAnswer, error) {
+	waits := ctx // until it is counted
 	ctx = context.WithoutCancel(ctx)
 	s := &scoring{model: id, caller: c, asked: r, count: int64(len(r.Features)), at: n.now()}
 	if r.Batch {
@@ -65,6 +66,9 @@ func (n *Node) Score(ctx context.Context, c api.Caller, id sandbox.ModelID, r ap
 	}
 	n.scoring.Lock() // one at a time: an engine is several times what it is sent
 	defer n.scoring.Unlock()
+	if err := waits.Err(); err != nil { // who left meanwhile is not counted
+		return api.ScoringAnswer{}, &sandbox.Error{Op: "scoring", Kind: sandbox.Unavailable, Object: string(id), Detail: "whoever asked left while others were scored", Err: err}
+	}
 	// The engine comes first: where none starts, nothing is counted.
 	engine, stop, posture, err := n.engines()
 	if err != nil {

@@ -153,7 +153,8 @@ func (n *Node) GetScoringModel(ctx context.Context, c api.Caller, id sandbox.Mod
 	}
 	out := rec.shown()
 	out.Statement = &rec.Statement
-	if c.Party.Role != sandbox.Agency && c.Party.ID != rec.Owner || len(rec.Secret) == 0 {
+	reads := c.Party.ID == rec.Owner || c.Party.Role == sandbox.Agency && c.Identity.Duty == sandbox.Officer // who approves
+	if !reads || len(rec.Secret) == 0 {
 		return out, nil
 	}
 	key, err := sm.ParseEncryptKey(c.Identity.EncryptKey)

@@ -5,7 +5,7 @@
 // A question of one input is over rows that several units hold, each its own: filters, groupings and products of columns are taken at the
 // unit, on its rows alone, and the units' totals are added under encryption. The groups are public and the same at every unit before
 // anything is encrypted: all labels of registered bins, of bands, of bool columns and of enumerated texts, or labels that the caller
-// fixes. A row whose label is none of them stops its unit before it encrypts; it is never left out silently.
+// fixes. A row whose label is none of them counts nowhere, as under a filter: a unit that stopped for it would tell whoever fixed the labels that there is one.
 //
 // A question of two inputs that are joined by the person (Joined) is over products: each unit holds one input, adds up for each person on an
 // agreed list what a total takes of it, and the products of both are taken under encryption. How many people an output is of is exact

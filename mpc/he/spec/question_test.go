@@ -81,7 +81,7 @@ func TestStops(t *testing.T) {
 	}
 }
 
-// TestKeys fixes the labels of a public text: a row of another stops its unit, and says no label.
+// TestKeys fixes the labels of a public text: a row of another counts nowhere, and nothing shows that there is one.
 func TestKeys(t *testing.T) {
 	d := derived(t, query.Spec{Dimensions: []query.Dimension{{Column: "c.district", As: "district"}}, Measures: []query.Measure{{Func: sandbox.Sum, Column: "c.fee", As: "fee"}}})
 	q, why := spec.Compile(d, spec.Keys{"district": {"futian", "longhua"}})
@@ -102,7 +102,7 @@ func TestKeys(t *testing.T) {
 	if err := rows("longhua", 5); err != nil {
 		t.Error(err)
 	}
-	if err := rows("atlantis", 5); !errors.Is(err, sandbox.Invalid) || strings.Contains(err.Error(), "atlantis") {
+	if err := rows("atlantis", 5); err != nil {
 		t.Errorf("a row of no group: %v", err)
 	}
 	if err := rows("futian", 1<<47); !errors.Is(err, sandbox.TooLarge) {

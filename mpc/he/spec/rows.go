@@ -19,7 +19,7 @@ func (q *Question) Columns() (sandbox.DatasetID, []string) {
 	return in.Dataset, append(append([]string{}, in.Needed...), columnar.SubjectColumn)
 }
 
-// Partial adds a unit's rows up, and closes the reader. Invalid for a row of no group of the layout, TooLarge for a value of 2^47 or more,
+// Partial adds a unit's rows up, and closes the reader. A row of no group of the layout counts nowhere. TooLarge for a value of 2^47 or more,
 // Tampered for batches that are not what the catalogue describes; after an error there is nothing to contribute.
 func (q *Question) Partial(ctx context.Context, r batch.Reader) (*he.Partial, error) {
 	p, err := he.NewPartial(&q.Layout)
@@ -181,8 +181,8 @@ rows:
 				}
 				code = int32(d.points.score.Band(sum))
 			}
-			if code < 0 {
-				return fail(sandbox.Invalid, string(s.dataset), "a row's label is one of those fixed before encryption")
+			if code < 0 { // that there is one must not show: it counts nowhere, as under a filter for the labels
+				continue rows
 			}
 			cell = cell*len(d.labels) + int(code)
 		}
