@@ -16,7 +16,7 @@
 // digits that the owners exchange; the third party has none) before anything else. Errors name file, line and rule, never a field.
 //
 // A question with a left and a right table is a join (package join): its tables have group, subject and the measures of their side, and
-// pseudonyms are under a key of the plan. With a ledger (a folder and a key of the owner's own) an owner of a join lets so many jobs with one
+// pseudonyms are under a key of the plan, of the identifier's one form by the question's kind (join.Normal). With a ledger (a folder and a key of the owner's own) an owner of a join lets so many jobs with one
 // counterpart pass in thirty days, and none whose people are nearly those of an earlier one.
 //
 // An inquiry (agg.Inquiry: the question, descriptions, owners' rules, setting) takes a source for each dataset that a party holds: a CSV file with

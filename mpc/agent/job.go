@@ -17,6 +17,7 @@ import (
 	"github.com/opdomain/opdomain/mpc/psi"
 	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
 )
 
 // job is a question of one of the forms, with this party's own rows.
@@ -159,7 +160,7 @@ func (j *job) read(place int, path string, key []byte, p mpc.Plan) error {
 	}
 	defer f.Close()
 	side, t, _ := j.join.Table(place)
-	if j.joined, err = joinRows(f, path, t.Groups, j.join.Columns(side), k); err != nil {
+	if j.joined, err = joinRows(f, path, j.join.SubjectKind, t.Groups, j.join.Columns(side), k); err != nil {
 		return err
 	}
 	return j.join.Fits(place, j.joined)
@@ -200,8 +201,10 @@ func (j *job) result(o *Output, p mpc.Plan, opened map[string][]uint64) (n int, 
 	return len(o.Groups), err
 }
 
+const ruleSubject = "every row has a subject, in the form of the question's kind of identifiers"
+
 // joinRows parses an owner's table of a join: header, then a row a line.
-func joinRows(r io.Reader, name string, groups, columns []string, key []byte) ([]join.Row, error) {
+func joinRows(r io.Reader, name string, kind catalog.SubjectKind, groups, columns []string, key []byte) ([]join.Row, error) {
 	t := newTable(r, name, maxTable, "as many fields as the header, quotes closed")
 	if err := t.head("the columns are group, subject and the measures of this side, as the question names and orders them",
 		func(head []string) bool { return slices.Equal(head, append([]string{"group", "subject"}, columns...)) }); err != nil {
@@ -225,8 +228,9 @@ func joinRows(r io.Reader, name string, groups, columns []string, key []byte) ([
 		if x.Group < 0 {
 			return nil, t.bad("the group is one of the question's")
 		}
-		if rec[1] == "" {
-			return nil, t.bad("every row has a subject")
+		id, ok := join.Normal(kind, rec[1])
+		if !ok {
+			return nil, t.bad(ruleSubject)
 		}
 		for _, text := range rec[2:] {
 			n, err := strconv.ParseInt(text, 10, 64)
@@ -235,7 +239,7 @@ func joinRows(r io.Reader, name string, groups, columns []string, key []byte) ([
 			}
 			x.Values = append(x.Values, n)
 		}
-		mac.Rows(sum[:], 8, []int32{0, int32(len(rec[1]))}, []byte(rec[1]))
+		mac.Rows(sum[:], 8, []int32{0, int32(len(id))}, []byte(id))
 		x.Subject = binary.BigEndian.Uint64(sum[:]) >> (64 - join.SubjectBits)
 		out = append(out, x)
 	}
@@ -257,7 +261,7 @@ func PlainJoin(q join.Question, left, right, subjectKey string) ([]join.Cell, er
 		if err != nil {
 			return nil, err
 		}
-		tables[i], err = joinRows(f, path, t.Groups, q.Columns(side), k)
+		tables[i], err = joinRows(f, path, q.SubjectKind, t.Groups, q.Columns(side), k)
 		_ = f.Close()
 		if err != nil {
 			return nil, err
@@ -306,7 +310,7 @@ func (j *job) admit(f *flags, p mpc.Plan, place int, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	own, err := psiSet(f.table)
+	own, err := psiSet(f.table, j.join.SubjectKind)
 	if err != nil {
 		return err
 	}
@@ -336,8 +340,8 @@ func (j *job) admit(f *flags, p mpc.Plan, place int, now time.Time) error {
 	return nil
 }
 
-// psiSet is the set of a table's subjects as they stand in the file.
-func psiSet(path string) (psi.Set, error) {
+// psiSet is the set of a table's subjects, in the form that they are joined in: another spelling is not another person.
+func psiSet(path string, kind catalog.SubjectKind) (psi.Set, error) {
 	out := psi.Set{Offsets: []int32{0}}
 	f, err := openTable(path)
 	if err != nil {
@@ -356,7 +360,11 @@ func psiSet(path string) (psi.Set, error) {
 		if err != nil {
 			return out, err
 		}
-		out.Data = append(out.Data, rec[1]...)
+		id, ok := join.Normal(kind, rec[1])
+		if !ok {
+			return out, t.bad(ruleSubject)
+		}
+		out.Data = append(out.Data, id...)
 		out.Offsets = append(out.Offsets, int32(len(out.Data)))
 	}
 }

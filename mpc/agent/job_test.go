@@ -17,6 +17,7 @@ import (
 	"github.com/opdomain/opdomain/mpc/join"
 	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
 )
 
 var loans = join.Question{Version: 1, Left: join.Table{Owner: 0, Rows: 1024, Groups: groups}, Right: join.Table{Owner: 1, Rows: 1024, Groups: []string{"subsidised"}},
@@ -26,7 +27,7 @@ var loans = join.Question{Version: 1, Left: join.Table{Owner: 0, Rows: 1024, Gro
 // TestJoinTable: a side's table has its own measures; a fault names line and rule and never a field.
 func TestJoinTable(t *testing.T) {
 	columns := loans.Columns(join.Left)
-	got, err := joinRows(strings.NewReader("group,subject,repaid\nretail,anna,5\nfarming,anna,7\n"), "t", groups, columns, secret)
+	got, err := joinRows(strings.NewReader("group,subject,repaid\nretail,anna,5\nfarming,anna,7\n"), "t", "", groups, columns, secret)
 	if err != nil || len(got) != 2 || got[0].Group != 1 || got[1].Values[0] != 7 || got[0].Subject != got[1].Subject || got[0].Subject>>join.SubjectBits != 0 {
 		t.Fatalf("%v", err)
 	}
@@ -39,9 +40,48 @@ func TestJoinTable(t *testing.T) {
 		"group,subject,repaid\nretail,zeta,-5\n": "line 2: invalid: a measure",
 		"group,subject,repaid\nretail,zeta\n":    "line 2: invalid: as many fields",
 	} {
-		_, err := joinRows(strings.NewReader(text), "t", groups, columns, secret)
+		_, err := joinRows(strings.NewReader(text), "t", "", groups, columns, secret)
 		if !errors.Is(err, sandbox.Invalid) || !strings.Contains(err.Error(), rule) || strings.Contains(err.Error(), "zeta") {
 			t.Errorf("%q: %v, want %s", text, err, rule)
+		}
+	}
+}
+
+// TestOneFormOfSubjects: a person whose identifier is spelled in another way is the same person, of either kind; what is none of its kind is refused
+// by line and never by value.
+func TestOneFormOfSubjects(t *testing.T) {
+	for kind, forms := range map[catalog.SubjectKind][]string{"": {"anna", " anna", "anna\u3000"}, catalog.ResidentID: {"11010519491231002X", "11010519491231002x", " 110105 19491231 002X ", "11010519491231002Ｘ"}} {
+		text := "group,subject,repaid\n"
+		for _, id := range forms {
+			text += "retail," + id + ",5\n"
+		}
+		rows, err := joinRows(strings.NewReader(text), "t", kind, groups, []string{"repaid"}, secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, r := range rows {
+			if r.Subject != rows[0].Subject {
+				t.Errorf("%q: row %d is another person", kind, i)
+			}
+		}
+		path := filepath.Join(t.TempDir(), "t")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if set, err := psiSet(path, kind); err != nil || string(set.Data) != strings.Repeat(forms[0], len(forms)) {
+			t.Errorf("%q: the ledger has other people: %v", kind, err)
+		}
+	}
+	wrong := "group,subject,repaid\nretail,11010519491231002X,5\nretail,110105194912310021,5\n"
+	path := filepath.Join(t.TempDir(), "t")
+	if err := os.WriteFile(path, []byte(wrong), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := joinRows(strings.NewReader(wrong), path, catalog.ResidentID, groups, []string{"repaid"}, secret)
+	_, ledger := psiSet(path, catalog.ResidentID)
+	for _, err := range []error{err, ledger} {
+		if !errors.Is(err, sandbox.Invalid) || !strings.Contains(err.Error(), path+" line 3") || strings.Contains(err.Error(), "1949") {
+			t.Errorf("none of its kind: %v", err)
 		}
 	}
 }
@@ -144,7 +184,7 @@ func FuzzJoinTable(f *testing.F) {
 	f.Add("group,subject,repaid\nretail,anna,5\n")
 	f.Add("group,subject,repaid\n\"")
 	f.Fuzz(func(t *testing.T, text string) {
-		got, err := joinRows(strings.NewReader(text), "t", groups, []string{"repaid"}, secret)
+		got, err := joinRows(strings.NewReader(text), "t", "", groups, []string{"repaid"}, secret)
 		if err != nil && got != nil {
 			t.Fatal("rows with an error")
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
 )
 
 const (
@@ -73,6 +74,8 @@ type Question struct {
 	Unmatched string    `json:"unmatched,omitempty"` // label of left rows that find nobody; "" drops them
 	Measures  []Measure `json:"measures"`
 	Rules     Rules     `json:"rules"`
+
+	SubjectKind catalog.SubjectKind `json:"subject_kind,omitempty"` // of the identifiers of both tables; omitted: opaque
 }
 
 // Row (明细行) is a row of an owner: its group or kind, the person, a value for each of its side's measures but counts, in their order.
@@ -151,6 +154,8 @@ func (q Question) Check() error {
 		return invalid("min_subjects", "3 to 2^20")
 	case q.Rules.DominanceN < 1 || q.Rules.DominanceN > 2 || q.Rules.DominanceK < 1 || q.Rules.DominanceK > 99 || q.Rules.PPercent < 1 || q.Rules.PPercent > 100:
 		return invalid("rules", "n of 1 or 2, k of 1 to 99 percent, p of 1 to 100 percent")
+	case q.SubjectKind != "" && q.SubjectKind != catalog.ResidentID:
+		return invalid("subject_kind", "resident-id; opaque identifiers leave it out")
 	case q.Left.Owner == q.Right.Owner:
 		return invalid("owners", "two parties")
 	case len(q.Measures) > maxMeasures:

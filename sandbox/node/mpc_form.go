@@ -10,7 +10,6 @@ import (
 	"github.com/opdomain/opdomain/mpc/join"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
-	"github.com/opdomain/opdomain/sandbox/classify"
 	"github.com/opdomain/opdomain/sandbox/egress"
 	"github.com/opdomain/opdomain/sandbox/policy"
 	"github.com/opdomain/opdomain/sandbox/query"
@@ -63,9 +62,12 @@ func (n *Node) sharesForm(f policy.Facts, d query.Derivation) (*sharedForm, []sa
 				"have its unit list the column with the use \"join\"")
 		}
 	}
-	out.own = run.Shared{Dataset: own.Described, Normal: normal(own.Described.SubjectKind)}
+	out.own = run.Shared{Dataset: own.Described}
 	q := &out.question
 	q.Version = 1
+	if k := own.Described.SubjectKind; k != catalog.Opaque {
+		q.SubjectKind = k
+	}
 	q.Rules = join.Rules{MinSubjects: params.MinSubjects, DominanceN: params.DominanceN, DominanceK: params.DominanceK, PPercent: params.PPercent}
 	beyond := n.cfg.Shares.Outside[d.Inputs[0].Dataset]
 	if !out.outer {
@@ -180,17 +182,6 @@ func (out *sharedForm) measure(n *Node, d query.Derivation) (why []sandbox.Reaso
 		no("", "the gate counts the people of what opens of shares, so the question asks for them", "ask for subjects as well")
 	}
 	return why
-}
-
-// normal is the form of an identifier under which tables are joined: as pseudonyms are made at ingest.
-func normal(kind catalog.SubjectKind) func(string) (string, bool) {
-	if kind == catalog.ResidentID {
-		return classify.NormalizeResidentID
-	}
-	return func(id string) (string, bool) {
-		id = strings.TrimSpace(id)
-		return id, id != "" && len(id) <= 256
-	}
 }
 
 // answer gives what opened the gate's form.

@@ -190,7 +190,7 @@ func (o *house) tables(id sandbox.RunID, but int) {
 		}
 		for k := range 1 + p%2 {
 			amount, trade := int64(100000+311*p+k), p%3%2
-			fmt.Fprintf(&csv, "%s,%s,%d\n", []string{"farming", "retail"}[trade], name, amount)
+			fmt.Fprintf(&csv, "%s,%s \u3000,%d\n", []string{"farming", "retail"}[trade], name, amount) // likewise
 			o.left = append(o.left, join.Row{Group: trade, Subject: uint64(p), Values: []int64{amount}})
 		}
 	}

@@ -24,8 +24,7 @@ type Shared struct {
 	Groups  []string       // labels, as Labels gives them
 	Amounts []catalog.Column
 
-	Key    []byte                                // of the pseudonyms of this job
-	Normal func(id string) (one string, ok bool) // the form of an identifier that all parties use
+	Key []byte // of the pseudonyms of this job
 }
 
 // Labels gives the labels that a group column can have, false where they are not registered.
@@ -90,7 +89,7 @@ func (s *Shared) Read(ctx context.Context, mem memory.Allocator, v *vault.Vault)
 	columns := append([]catalog.Column{*subject, s.Group}, s.Amounts...)
 	var sum [8]byte
 	err = EachRow(ctx, mem, v, snap, columns, func(row []string, p sandbox.Pseudonym) error {
-		id, ok := s.Normal(row[0])
+		id, ok := join.Normal(s.Dataset.SubjectKind, row[0])
 		if !ok {
 			return bad(*subject, "every row has an identifier in the form of its kind")
 		}
