@@ -113,6 +113,11 @@ func Words(p mpc.Plan, question []byte, self sandbox.PartyID) (string, error) {
 		}
 	}
 	fmt.Fprintf(&b, "asked 所问:\n  %s\n", q.asks())
+	if q.join != nil && q.join.Named() {
+		fmt.Fprintf(&b, "  asked by %s under scenario %s, for the purpose %s\n", q.join.Asker, q.join.Scenario, q.join.Purpose)
+	} else if q.join != nil {
+		fmt.Fprintln(&b, "  it names no dataset, version, scenario, purpose or asker")
+	}
 	fmt.Fprintln(&b, "opens 公开的结果:")
 	for _, o := range p.Outputs {
 		to := "all three parties"
@@ -144,7 +149,11 @@ func (j *job) table(i int) string {
 		if i == 1 {
 			t, side = j.join.Right, join.Right
 		}
-		return fmt.Sprintf("columns subject and group (%s)%s", quoted(t.Groups), strings.Join(append([]string{""}, j.join.Columns(side)...), ", "))
+		of := ""
+		if j.join.Named() {
+			of = fmt.Sprintf("; of dataset %s, version %d", t.Dataset, t.Version)
+		}
+		return fmt.Sprintf("columns subject and group (%s)%s%s", quoted(t.Groups), strings.Join(append([]string{""}, j.join.Columns(side)...), ", "), of)
 	}
 	return fmt.Sprintf("columns subject, group (%s) and amount", quoted(j.agg.Groups))
 }

@@ -229,6 +229,21 @@ func TestWords(t *testing.T) {
 			t.Errorf("%q is not said in\n%s", want, said)
 		}
 	}
+	if !strings.Contains(said, "names no dataset") {
+		t.Error("what is not named is not said")
+	}
+	known := q
+	known.Left.Dataset, known.Left.Version, known.Right.Dataset, known.Right.Version, known.Scenario, known.Purpose, known.Asker = "ds-l", 3, "ds-s", 7, "sc-m", "planning", "operator"
+	under := p
+	under.Question = known.Digest()
+	if said, err = Words(under, known.Encode(), "p1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"left of p0, padded to 1024 rows; columns", "; of dataset ds-l, version 3\n", "; of dataset ds-s, version 7\n", "asked by operator under scenario sc-m, for the purpose planning\n"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q is not said in\n%s", want, said)
+		}
+	}
 	other := q
 	other.Rules.MinSubjects = 3
 	if _, err := Words(p, other.Encode(), "p1"); !errors.Is(err, sandbox.Invalid) || !strings.Contains(err.Error(), "the plan names the question's digest") {

@@ -7,6 +7,7 @@ import (
 	mrand "math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -105,7 +106,7 @@ var rules = Rules{MinSubjects: 3, DominanceN: 2, DominanceK: 90, PPercent: 10}
 func TestTwin(t *testing.T) {
 	shown, hidden := 0, 0
 	rapid.Check(t, func(r *rapid.T) {
-		q := Question{Version: 1, Left: Table{0, 60, []string{"a", "b"}[:rapid.IntRange(1, 2).Draw(r, "groups")]}, Right: Table{2, 24, []string{"x", "y"}[:rapid.IntRange(1, 2).Draw(r, "kinds")]},
+		q := Question{Version: 1, Left: Table{Owner: 0, Rows: 60, Groups: []string{"a", "b"}[:rapid.IntRange(1, 2).Draw(r, "groups")]}, Right: Table{Owner: 2, Rows: 24, Groups: []string{"x", "y"}[:rapid.IntRange(1, 2).Draw(r, "kinds")]},
 			Rules: Rules{MinSubjects: 3, DominanceN: rapid.IntRange(1, 2).Draw(r, "n"), DominanceK: rapid.IntRange(50, 99).Draw(r, "k"), PPercent: rapid.IntRange(1, 40).Draw(r, "p")}}
 		if rapid.Bool().Draw(r, "keep") {
 			q.Unmatched = "none"
@@ -171,7 +172,7 @@ func made(both, left, right int, seed uint64) (tables [3][]Row) {
 	return tables
 }
 
-var uplift = Question{Version: 1, Left: Table{1, 300, []string{"farming", "retail"}}, Right: Table{0, 200, []string{"subsidised"}}, Unmatched: "unsubsidised",
+var uplift = Question{Version: 1, Left: Table{Owner: 1, Rows: 300, Groups: []string{"farming", "retail"}}, Right: Table{Owner: 0, Rows: 200, Groups: []string{"subsidised"}}, Unmatched: "unsubsidised",
 	Measures: []Measure{{"repaid", Amount, Left}, {"defaulted", Flag, Left}, {"support", Amount, Right}}, Rules: Rules{MinSubjects: 10, DominanceN: 2, DominanceK: 90, PPercent: 10}}
 
 // TestNothingOfTheIntersection: two runs, one where nobody is in both tables and one where nearly all are, have the same operators, sizes,
@@ -217,7 +218,7 @@ func TestLearns(t *testing.T) {
 
 // TestTable: a table outside its declared range is refused by its owner before anything is shared, and all end.
 func TestTable(t *testing.T) {
-	q := Question{Version: 1, Left: Table{0, 2, []string{"a"}}, Right: Table{1, 2, []string{"x", "y"}}, Measures: []Measure{{"v", Amount, Left}, {"f", Flag, Right}}, Rules: rules}
+	q := Question{Version: 1, Left: Table{Owner: 0, Rows: 2, Groups: []string{"a"}}, Right: Table{Owner: 1, Rows: 2, Groups: []string{"x", "y"}}, Measures: []Measure{{"v", Amount, Left}, {"f", Flag, Right}}, Rules: rules}
 	ok := Row{0, 1, []int64{1}}
 	for name, tables := range map[string][3][]Row{
 		"negative": {{{0, 1, []int64{-1}}}}, "too much": {{{0, 1, []int64{MaxAmount}}, ok}}, "group": {{{1, 1, []int64{1}}}}, "pseudonym": {{{0, 1 << SubjectBits, []int64{1}}}},
@@ -244,6 +245,27 @@ func TestTable(t *testing.T) {
 	}
 }
 
+func named(q *Question) {
+	q.Left.Dataset, q.Left.Version, q.Right.Dataset, q.Right.Version = "ds-l", 1, "ds-s", 7
+	q.Scenario, q.Purpose, q.Asker = "sc", "planning", "operator"
+}
+
+// TestNamed: a question that names its datasets is read, and another version is another question; one that names none is encoded as before.
+func TestNamed(t *testing.T) {
+	q := uplift
+	named(&q)
+	again, err := ParseQuestion(q.Encode())
+	if err != nil || !again.Named() || uplift.Named() {
+		t.Fatal(err)
+	}
+	if again.Left.Version++; again.Digest() == q.Digest() {
+		t.Error("another version is the same question")
+	}
+	if text := string(uplift.Encode()); strings.Contains(text, "dataset") || strings.Contains(text, "asker") || strings.Contains(text, "subject_kind") {
+		t.Error(text)
+	}
+}
+
 // TestQuestion: what no question may be, and its one encoding.
 func TestQuestion(t *testing.T) {
 	if q, err := ParseQuestion(uplift.Encode()); err != nil || q.Digest() != uplift.Digest() || !Is(uplift.Encode()) || Is([]byte(`{"groups":[]}`)) {
@@ -255,7 +277,11 @@ func TestQuestion(t *testing.T) {
 		"p": func(q *Question) { q.Rules.PPercent = 0 }, "owner": func(q *Question) { q.Left.Owner = 3 }, "one owner": func(q *Question) { q.Right.Owner = q.Left.Owner },
 		"rows": func(q *Question) { q.Left.Rows = maxRows }, "label": func(q *Question) { q.Unmatched = q.Right.Groups[0] }, "count": func(q *Question) { q.Measures = []Measure{{"n", Count, Right}} },
 		"kind": func(q *Question) { q.Measures = []Measure{{"n", "mean", Left}} }, "name": func(q *Question) { q.Measures = []Measure{{"subject", Amount, Left}} },
-		"same name": func(q *Question) { q.Measures = []Measure{{"n", Amount, Left}, {"n", Flag, Left}} },
+		"same name":    func(q *Question) { q.Measures = []Measure{{"n", Amount, Left}, {"n", Flag, Left}} },
+		"subject kind": func(q *Question) { q.SubjectKind = "opaque" }, "one dataset": func(q *Question) { named(q); q.Right.Dataset, q.Right.Version = "", 0 },
+		"no version": func(q *Question) { named(q); q.Right.Version = 0 }, "version alone": func(q *Question) { q.Left.Version = 1 }, "the same dataset": func(q *Question) { named(q); q.Right.Dataset = q.Left.Dataset },
+		"dataset": func(q *Question) { named(q); q.Left.Dataset = "two\nlines" }, "no scenario": func(q *Question) { named(q); q.Scenario = "" }, "no purpose": func(q *Question) { named(q); q.Purpose = "" },
+		"no asker": func(q *Question) { named(q); q.Asker = "" }, "asker alone": func(q *Question) { q.Asker = "operator" },
 	} {
 		q, err := ParseQuestion(uplift.Encode())
 		if err != nil {
@@ -325,7 +351,7 @@ func TestRules(t *testing.T) {
 	} {
 		for at, place := range []string{"found", "found nowhere", "left over"} {
 			for _, unmatched := range []string{"", "none"} {
-				q := Question{Version: 1, Left: Table{0, 16, []string{"a"}}, Right: Table{1, 16, []string{"x"}}, Unmatched: unmatched, Measures: []Measure{{"v", c.kind, Left}}, Rules: rules}
+				q := Question{Version: 1, Left: Table{Owner: 0, Rows: 16, Groups: []string{"a"}}, Right: Table{Owner: 1, Rows: 16, Groups: []string{"x"}}, Unmatched: unmatched, Measures: []Measure{{"v", c.kind, Left}}, Rules: rules}
 				if place == "left over" {
 					q.Measures[0].Side = Right
 				}
@@ -364,7 +390,7 @@ func TestRules(t *testing.T) {
 // TestNobody: a kind that nobody of a group has leaves the group's other cells shown, and so does one that the right table does not have; a
 // group that is all of one kind is not shown.
 func TestNobody(t *testing.T) {
-	q := Question{Version: 1, Left: Table{0, 16, []string{"a", "b"}}, Right: Table{1, 32, []string{"x", "y", "z"}}, Unmatched: "none", Rules: rules}
+	q := Question{Version: 1, Left: Table{Owner: 0, Rows: 16, Groups: []string{"a", "b"}}, Right: Table{Owner: 1, Rows: 32, Groups: []string{"x", "y", "z"}}, Unmatched: "none", Rules: rules}
 	var tables [3][]Row
 	person := uint64(0)
 	add := func(times, group, kind int) {

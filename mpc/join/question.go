@@ -49,6 +49,9 @@ type Table struct {
 	Owner  int      `json:"owner"`  // place of the party in the plan
 	Rows   int      `json:"rows"`   // padded size
 	Groups []string `json:"groups"` // labels: of the left rows' groups, of the right people's kinds
+
+	Dataset sandbox.DatasetID `json:"dataset,omitempty"` // whose rows they are; named with its version, and for both tables
+	Version uint64            `json:"version,omitempty"` // from 1
 }
 
 // Measure (度量) is a sum over the people of a cell.
@@ -76,6 +79,11 @@ type Question struct {
 	Rules     Rules     `json:"rules"`
 
 	SubjectKind catalog.SubjectKind `json:"subject_kind,omitempty"` // of the identifiers of both tables; omitted: opaque
+
+	// What a domain asks names its datasets, and for what and whom it asks, so that an owner signs for nothing else; all or none.
+	Scenario sandbox.ScenarioID `json:"scenario,omitempty"`
+	Purpose  string             `json:"purpose,omitempty"`
+	Asker    sandbox.PartyID    `json:"asker,omitempty"`
 }
 
 // Row (明细行) is a row of an owner: its group or kind, the person, a value for each of its side's measures but counts, in their order.
@@ -154,14 +162,15 @@ func (q Question) Check() error {
 		return invalid("min_subjects", "3 to 2^20")
 	case q.Rules.DominanceN < 1 || q.Rules.DominanceN > 2 || q.Rules.DominanceK < 1 || q.Rules.DominanceK > 99 || q.Rules.PPercent < 1 || q.Rules.PPercent > 100:
 		return invalid("rules", "n of 1 or 2, k of 1 to 99 percent, p of 1 to 100 percent")
-	case q.SubjectKind != "" && q.SubjectKind != catalog.ResidentID:
-		return invalid("subject_kind", "resident-id; opaque identifiers leave it out")
 	case q.Left.Owner == q.Right.Owner:
 		return invalid("owners", "two parties")
 	case len(q.Measures) > maxMeasures:
 		return invalid("measures", "at most 8")
 	case len(q.Unmatched) > 64 || slices.Contains(q.Right.Groups, q.Unmatched):
 		return invalid("unmatched", "a label of at most 64 bytes, none of the right table's")
+	}
+	if err := q.checkSubject(); err != nil {
+		return err
 	}
 	for _, side := range []struct {
 		name string

@@ -107,7 +107,7 @@ func (n *Node) expiredShared(ctx context.Context, q *questionRecord) (bool, erro
 
 // planShared makes the plan of an accepted question, puts it on record and leaves the question to its parties. A plan before it has expired.
 func (n *Node) planShared(ctx context.Context, c api.Caller, f policy.Facts, d query.Derivation, q *questionRecord) error {
-	form, why := n.sharesForm(f, d)
+	form, why := n.sharesForm(f, n.fixed(d, q))
 	if len(why) > 0 {
 		return &sandbox.Error{Op: "query", Kind: sandbox.Internal, Object: string(q.ID), Detail: "a decided question has its form"}
 	}

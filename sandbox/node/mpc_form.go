@@ -83,6 +83,17 @@ func (n *Node) sharesForm(f policy.Facts, d query.Derivation) (*sharedForm, []sa
 	if out.outer {
 		q.Left, q.Right = join.Table{Owner: there, Rows: beyond.Rows}, join.Table{Owner: 0, Rows: rows}
 	}
+	for i, t := range []*join.Table{&q.Left, &q.Right} {
+		in := d.Inputs[i]
+		t.Dataset, t.Version = in.Dataset, f.Datasets[in.Dataset].Version
+		if in.Version != 0 && in.Version != t.Version {
+			if n.outside(in.Dataset) {
+				no(codeSharesForm, string(in.Dataset), "a dataset outside has the one version that its owner keeps", "ask without its version")
+			}
+			t.Version = in.Version
+		}
+	}
+	q.Scenario, q.Purpose, q.Asker = s.Scenario, s.Purpose, f.Asker.ID
 	if d.Inputs[1].Join == query.LeftJoin {
 		q.Unmatched = catalog.Missing
 	}
@@ -94,6 +105,19 @@ func (n *Node) sharesForm(f policy.Facts, d query.Derivation) (*sharedForm, []sa
 		}
 	}
 	return out, why
+}
+
+// fixed is a derivation over the versions that a question is answered over: the domain's own table may have had a push since.
+func (n *Node) fixed(d query.Derivation, q *questionRecord) query.Derivation {
+	d.Inputs = slices.Clone(d.Inputs)
+	for _, v := range n.inside(q.Inputs) {
+		for i := range d.Inputs {
+			if d.Inputs[i].Dataset == v.Dataset {
+				d.Inputs[i].Version = v.Version
+			}
+		}
+	}
+	return d
 }
 
 // alias gives the input of "alias.column" and the column.

@@ -183,7 +183,7 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 			return n.abortedShares(q, attest.SharesBeforeOpening, string(sandbox.Denied), now.refused), true
 		}
 		var why []sandbox.Reason
-		if form, why = n.sharesForm(now.facts, now.derived); len(why) > 0 || form.question.Digest() != p.Question {
+		if form, why = n.sharesForm(now.facts, n.fixed(now.derived, q)); len(why) > 0 || form.question.Digest() != p.Question {
 			return n.abortedShares(q, attest.SharesBeforeOpening, string(sandbox.Conflict), "thresholds, descriptions or versions changed since it was planned"), true
 		}
 		var rule string
