@@ -251,7 +251,7 @@ func (d *demoRun) prepare() (join.Question, error) {
 		Measures: []join.Measure{{Name: "loans", Kind: join.Count, Side: join.Left}, {Name: "repaid", Kind: join.Amount, Side: join.Left}, {Name: "defaulted", Kind: join.Flag, Side: join.Left},
 			{Name: "support", Kind: join.Amount, Side: join.Right}},
 		Rules: join.Rules{MinSubjects: demoRules.MinSubjects, DominanceN: demoRules.DominanceN, DominanceK: demoRules.DominanceK, PPercent: demoRules.PPercent}}
-	secret := make([]byte, 64)
+	secret := make([]byte, 128)
 	if _, err := io.ReadFull(d.a.rand, secret); err != nil {
 		return q, err
 	}
@@ -263,9 +263,14 @@ func (d *demoRun) prepare() (join.Question, error) {
 		p.Outputs = append(p.Outputs, mpc.Output{Name: out, Rows: outputs[out], Recipient: demoGate})
 	}
 	p.Inputs = []mpc.Input{{Name: "bank-table", Party: "bank", Rows: size}, {Name: "bureau-table", Party: "bureau", Rows: size}}
-	if err := errors.Join(d.write("passphrase", []byte(phrase)), d.write("subject.key", []byte(hex.EncodeToString(secret[32:]))), d.write("question.json", q.Encode()),
+	if err := errors.Join(d.write("passphrase", []byte(phrase)), d.write("subject.key", []byte(hex.EncodeToString(secret[32:64]))), d.write("question.json", q.Encode()),
 		demoTables(d.path("bank.csv"), d.path("bureau.csv"), d.people, d.seed)); err != nil {
 		return q, err
+	}
+	for i, role := range demoRoles[:2] { // each owner's key of its ledger is its own
+		if err := d.write(role+".ledger.key", []byte(hex.EncodeToString(secret[64+32*i:96+32*i]))); err != nil {
+			return q, err
+		}
 	}
 	var owners []*keys.File
 	for _, role := range demoRoles {
@@ -336,7 +341,8 @@ func (d *demoRun) party(ctx context.Context, q join.Question, i int, addrs []str
 		c.Args = append(c.Args, "--address", addr)
 	}
 	if _, _, owns := q.Table(i); owns {
-		c.Args = append(c.Args, "--table", d.path(role+".csv"), "--subject-key", d.path("subject.key"))
+		c.Args = append(c.Args, "--table", d.path(role+".csv"), "--subject-key", d.path("subject.key"),
+			"--ledger", d.path(role+".ledger"), "--ledger-key", d.path(role+".ledger.key"))
 	}
 	c.ExtraFiles, c.Stderr, c.WaitDelay = []*os.File{listener}, said, 10*time.Second
 	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }

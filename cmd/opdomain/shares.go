@@ -321,6 +321,7 @@ func (a *app) sharesConfigCommand() *cobra.Command {
                  address is what the zones dial, listen is bound while a run is made and at no other time
   zones          the two others, of other organisations: key and owner_key as opdomain-party key prints them
   outside        registered datasets whose rows a zone keeps: version from 1, as its owner counts, rows 1024 or 4096;
-                 subject_key is a file of 64 hex digits, nobody else's to read, that the dataset's owner has as well and the third zone has not`
+                 subject_key is a file of 64 hex digits, nobody else's to read, that the dataset's owner has as well and the third zone has not.
+                 The zone's party runs with --ledger and --ledger-key, folder and key file of its own: nobody else compares its table with earlier ones`
 	return c
 }

@@ -16,8 +16,9 @@
 // digits that the owners exchange; the third party has none) before anything else. Errors name file, line and rule, never a field.
 //
 // A question with a left and a right table is a join (package join): its tables have group, subject and the measures of their side, and
-// pseudonyms are under a key of the plan, of the identifier's one form by the question's kind (join.Normal). With a ledger (a folder and a key of the owner's own) an owner of a join lets so many jobs with one
-// counterpart pass in thirty days, and none whose people are nearly those of an earlier one.
+// pseudonyms are under a key of the plan, of the identifier's one form by the question's kind (join.Normal). An owner of a join's table keeps a ledger (a folder and a key of its own, without which run does
+// not join): it lets so many jobs with one counterpart pass in thirty days, and none whose people, or what they have in the table, are nearly
+// those of an earlier one. Exactly an earlier table passes.
 //
 // An inquiry (agg.Inquiry: the question, descriptions, owners' rules, setting) takes a source for each dataset that a party holds: a CSV file with
 // the described columns, or the folder of a sealed vault, its own or a domain's, under its folder of keys; nobody else has the folder open

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,7 +69,7 @@ func TestOneFormOfSubjects(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if set, err := psiSet(path, kind); err != nil || string(set.Data) != strings.Repeat(forms[0], len(forms)) {
+		if people, _, err := joinSets(path, kind); err != nil || string(people.Data) != forms[0] {
 			t.Errorf("%q: the ledger has other people: %v", kind, err)
 		}
 	}
@@ -78,7 +79,7 @@ func TestOneFormOfSubjects(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := joinRows(strings.NewReader(wrong), path, catalog.ResidentID, groups, []string{"repaid"}, secret)
-	_, ledger := psiSet(path, catalog.ResidentID)
+	_, _, ledger := joinSets(path, catalog.ResidentID)
 	for _, err := range []error{err, ledger} {
 		if !errors.Is(err, sandbox.Invalid) || !strings.Contains(err.Error(), path+" line 3") || strings.Contains(err.Error(), "1949") {
 			t.Errorf("none of its kind: %v", err)
@@ -104,8 +105,8 @@ func TestJobKey(t *testing.T) {
 	}
 }
 
-// TestLedger: a table that is nearly one of an earlier job is refused, whichever the question, and so is a job over the quota; another
-// table passes.
+// TestLedger: a table whose people, or what they have in it, are nearly those of an earlier job is refused, whichever the question, and so is a job
+// over the quota; exactly an earlier table passes in any order, and so does another. Without a ledger nothing does.
 func TestLedger(t *testing.T) {
 	dir := t.TempDir()
 	key := filepath.Join(dir, "key")
@@ -134,23 +135,43 @@ func TestLedger(t *testing.T) {
 	if err := admit(table("a", 0, 200), 2); err != nil {
 		t.Fatal(err)
 	}
-	for name, path := range map[string]string{"the same": table("b", 0, 200), "one fewer": table("c", 1, 200), "nine others": table("d", 9, 209)} {
-		if err := admit(path, 2); !errors.Is(err, sandbox.Denied) || !strings.Contains(err.Error(), "psi.near-repeat") {
+	text, err := os.ReadFile(filepath.Join(dir, "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	other := func(name string, lines []string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	turned := slices.Clone(lines)
+	slices.Reverse(turned[1:])
+	if err := admit(other("b", turned), 3); err != nil {
+		t.Errorf("the same in another order: %v", err)
+	}
+	changed := slices.Clone(lines)
+	changed[len(changed)-1] = "retail,person 199,7"
+	for name, path := range map[string]string{"one amount": other("b2", changed), "one row fewer": other("b3", lines[:len(lines)-1]), "one more": table("b4", 0, 201), "one fewer": table("c", 1, 200), "nine others": table("d", 9, 209)} {
+		if err := admit(path, 9); !errors.Is(err, sandbox.Denied) || !strings.Contains(err.Error(), "psi.near-repeat") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := admit(table("e", 100, 300), 2); err != nil {
+	if err := admit(table("e", 100, 300), 3); err != nil {
 		t.Errorf("others: %v", err)
 	}
-	if err := admit(table("f", 500, 700), 2); !errors.Is(err, sandbox.Denied) || !strings.Contains(err.Error(), "psi.jobs-quota") {
-		t.Errorf("a third job: %v", err)
+	if err := admit(table("f", 500, 700), 3); !errors.Is(err, sandbox.Denied) || !strings.Contains(err.Error(), "psi.jobs-quota") {
+		t.Errorf("a job over the quota: %v", err)
 	}
-	if err := (&job{join: &loans}).admit(&flags{}, p, 0, now); err != nil {
+	if err := (&job{join: &loans}).admit(&flags{}, p, 0, now); !errors.Is(err, errUsage) {
 		t.Errorf("without a ledger: %v", err)
 	}
 }
 
-// TestLedgerNotAsked: a ledger that would not be asked is wrong usage, also where the run would come to it.
+// TestLedgerNotAsked: a ledger that would not be asked is wrong usage, also where the run would come to it, and so is an owner of a join's table
+// without one.
 func TestLedgerNotAsked(t *testing.T) {
 	p := mpc.Plan{Job: "j", Parties: []mpc.Party{{ID: "bank"}, {ID: "bureau"}, {ID: "custodian"}}}
 	full := flags{ledger: "l", ledgerKey: "k", party: "bank"}
@@ -164,6 +185,8 @@ func TestLedgerNotAsked(t *testing.T) {
 		"groups":           {job{agg: &agg.Question{}}, func(*flags) {}, false},
 		"an inquiry":       {job{inquiry: &agg.Inquiry{}}, func(*flags) {}, false},
 		"no table":         {job{join: &loans}, func(f *flags) { f.party = "custodian" }, false},
+		"nor a ledger":     {job{join: &loans}, func(f *flags) { *f = flags{party: "custodian"} }, true},
+		"an owner without": {job{join: &loans}, func(f *flags) { *f = flags{party: "bureau"} }, false},
 		"no key":           {job{join: &loans}, func(f *flags) { f.ledgerKey = "" }, false},
 		"a key alone":      {job{join: &loans}, func(f *flags) { f.ledger = "" }, false},
 		"a quota alone":    {job{join: &loans}, func(f *flags) { f.ledger, f.ledgerKey, f.quota = "", "", 3 }, false},

@@ -24,6 +24,7 @@ const (
 	OfSet          Subject = "set"          // 求交集合: a set that goes into a job: who sees it says so, its owner or the agency that certifies
 	OfIntersection Subject = "intersection" // 交集: what a job found, where the judging side sees it
 	OfLookups      Subject = "lookups"      // 单条查询: single lookups, reserved in blocks
+	OfRows         Subject = "rows"         // 逐人记录: what a set's people have in a job's table; counted where the set is
 )
 
 // Limits (求交限额) of a ledger. Zero values refuse everything but Similarity, which must be above 0 and at most 1.
@@ -34,6 +35,7 @@ type Limits struct {
 	Window     time.Duration // 窗口
 	Similarity float64       // 近似重复: a set or intersection this like an earlier one is refused; the Jaccard index, of sketches where sets are large
 	Differ     int           // 差异下限: so is one that may differ from it in only so many elements on either side; 0 for none
+	Same       bool          // 原样放行: exactly an earlier one passes, where what it is asked with is compared by whom it belongs to
 }
 
 // like gives the similarity from which a set of n elements is too near an earlier one. What a sketch tells of a large set is no finer than 0.95.
@@ -72,6 +74,7 @@ type entry struct {
 	At      time.Time       `json:"at"`
 	Size    int64           `json:"size"`
 	Lowest  []uint64        `json:"lowest,omitempty"`
+	Sum     uint64          `json:"sum,omitempty"` // of all keyed hashes: a sketch alone cannot tell that two large sets are one
 }
 
 // OpenLedger reads a folder, made where there is none. key, of 16 bytes or more, is the sketches' and stays the same; files nil are the machine's.
@@ -143,14 +146,14 @@ func (l *Ledger) Head() [sm.Size]byte {
 // Conflict where the clock stands before the last entry. What a refusal for similarity says depends on data: it is for the owner of
 // the set and the agency, and an asker who does not own it gets sandbox.CodeWithheld instead.
 func (l *Ledger) Admit(partner sandbox.PartyID, subject Subject, s *Sketch, now time.Time) (sandbox.Decision, error) {
-	return l.admit(entry{Partner: partner, Subject: subject, At: now.UTC(), Size: int64(s.size), Lowest: s.lowest})
+	return l.admit(entry{Partner: partner, Subject: subject, At: now.UTC(), Size: int64(s.size), Lowest: s.lowest, Sum: s.sum})
 }
 
 // Would gives the decision that Admit would give, and writes nothing: for what comes before there is a peer to count a job with.
 func (l *Ledger) Would(partner sandbox.PartyID, subject Subject, s *Sketch, now time.Time) sandbox.Decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := l.reasons(&entry{Partner: partner, Subject: subject, At: now.UTC(), Size: int64(s.size), Lowest: s.lowest})
+	r := l.reasons(&entry{Partner: partner, Subject: subject, At: now.UTC(), Size: int64(s.size), Lowest: s.lowest, Sum: s.sum})
 	return sandbox.Decision{Allow: len(r) == 0, Reasons: r}
 }
 
@@ -163,7 +166,7 @@ func (l *Ledger) admit(e entry) (sandbox.Decision, error) {
 	if err := sandbox.CheckID("partner", string(e.Partner)); err != nil {
 		return sandbox.Decision{}, err
 	}
-	if e.Subject != OfSet && e.Subject != OfIntersection && e.Subject != OfLookups {
+	if e.Subject != OfSet && e.Subject != OfIntersection && e.Subject != OfLookups && e.Subject != OfRows {
 		return sandbox.Decision{}, &sandbox.Error{Op: "psi: ledger", Kind: sandbox.Invalid, Object: "subject", Detail: "one of the known subjects"}
 	}
 	l.mu.Lock()
@@ -190,11 +193,11 @@ func (l *Ledger) reasons(e *entry) (out []sandbox.Reason) {
 		out = append(out, sandbox.Reason{Code: "psi.set-too-large", Rule: "a set has at most as many elements as the limit says",
 			Change: fmt.Sprintf("a set of at most %d elements", l.limits.Set)})
 	}
+	counted := e.Subject == OfSet || e.Subject == OfLookups // the others are, where their set was
 	jobs, used := 0, int64(0)
 	var oldest time.Time
 	for _, old := range l.entries {
-		// What a job found is counted where its set was.
-		if old.Partner == e.Partner && old.Subject == e.Subject && e.Subject != OfIntersection && e.At.Sub(old.At) < l.limits.Window {
+		if old.Partner == e.Partner && old.Subject == e.Subject && counted && e.At.Sub(old.At) < l.limits.Window {
 			if jobs == 0 {
 				oldest = old.At
 			}
@@ -209,16 +212,19 @@ func (l *Ledger) reasons(e *entry) (out []sandbox.Reason) {
 	if e.Subject == OfSet && jobs >= l.limits.Jobs {
 		out = append(out, sandbox.Reason{Code: "psi.jobs-quota", Rule: "a partner's jobs in one window are within its quota", Change: later})
 	}
-	if e.Subject != OfIntersection && (e.Size > l.limits.Elements || used > l.limits.Elements-e.Size) {
+	if counted && (e.Size > l.limits.Elements || used > l.limits.Elements-e.Size) {
 		out = append(out, sandbox.Reason{Code: "psi.elements-quota", Rule: "a partner's elements in one window are within its quota",
 			Change: fmt.Sprintf("at most %d elements now, or %s", max(l.limits.Elements-used, 0), later)})
 	}
 	if e.Subject == OfLookups {
 		return out
 	}
-	s := Sketch{int(e.Size), e.Lowest}
+	s := Sketch{int(e.Size), e.Lowest, e.Sum}
 	for _, old := range l.entries {
-		if old.Subject == e.Subject && s.Similarity(&Sketch{int(old.Size), old.Lowest}) >= l.limits.like(int(e.Size)) {
+		if old.Subject != e.Subject || l.limits.Same && e.Sum != 0 && e.Sum == old.Sum && e.Size == old.Size && slices.Equal(e.Lowest, old.Lowest) {
+			continue
+		}
+		if s.Similarity(&Sketch{int(old.Size), old.Lowest, old.Sum}) >= l.limits.like(int(e.Size)) {
 			return append(out, sandbox.Reason{Code: "psi.near-repeat", Rule: "no set is nearly one that was asked about before: the difference of two answers is an answer about their difference",
 				Change: "the earlier result, or a set that differs in more elements"})
 		}

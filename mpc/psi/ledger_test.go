@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +32,43 @@ func codes(d sandbox.Decision) (out []string) {
 		out = append(out, r.Code)
 	}
 	return out
+}
+
+// TestLedgerSame: where exactly an earlier set passes, one that differs by one element does not, though it has the same size and sketch; another kind
+// is compared with its kind.
+func TestLedgerSame(t *testing.T) {
+	l := open(t, t.TempDir(), Limits{Set: 4000, Jobs: 9, Elements: 90000, Window: time.Hour, Similarity: 0.9, Same: true})
+	sketch := func(from, to int) *Sketch {
+		t.Helper()
+		k, err := l.Sketch(numbers(from, to))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	from := 0
+	for ; !slices.Equal(sketch(from, from+3000).lowest, sketch(from+1, from+3001).lowest); from++ {
+		if from == 50 { // four in nine are so
+			t.Fatal("no two sets of one sketch")
+		}
+	}
+	for i, c := range []struct {
+		subject  Subject
+		from, to int
+		want     string
+	}{
+		{OfSet, from, from + 3000, ""},
+		{OfSet, from, from + 3000, ""},
+		{OfSet, from + 1, from + 3001, "psi.near-repeat"},
+		{OfSet, from, from + 2999, "psi.near-repeat"},
+		{OfRows, from, from + 2999, ""},
+		{OfRows, from, from + 3000, "psi.near-repeat"},
+	} {
+		d, err := l.Admit("bank", c.subject, sketch(c.from, c.to), monday)
+		if got := strings.Join(codes(d), " "); err != nil || got != c.want {
+			t.Errorf("case %d: %q, not %q: %v", i, got, c.want, err)
+		}
+	}
 }
 
 func TestLedger(t *testing.T) {

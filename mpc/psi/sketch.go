@@ -14,6 +14,7 @@ const sketchSize = 1024
 type Sketch struct {
 	size   int
 	lowest []uint64
+	sum    uint64 // of all hashes, modulo 2^64
 }
 
 // Sketch makes the sketch of a set, each distinct element once.
@@ -32,6 +33,7 @@ func (s *Sketch) Size() int { return s.size }
 func (l *Ledger) sketch(set Set, rows []uint32) *Sketch {
 	var low highest
 	var data []byte
+	sum := uint64(0)
 	offsets := make([]int32, 0, batchSize+1)
 	hashes := make([]byte, 8*batchSize)
 	for from := 0; from < len(rows); from += batchSize {
@@ -44,6 +46,7 @@ func (l *Ledger) sketch(set Set, rows []uint32) *Sketch {
 		l.mac.Rows(hashes, 8, offsets, data)
 		for i := range to - from {
 			h := binary.BigEndian.Uint64(hashes[8*i:])
+			sum += h
 			if len(low) < sketchSize {
 				heap.Push(&low, h)
 			} else if h < low[0] {
@@ -53,7 +56,7 @@ func (l *Ledger) sketch(set Set, rows []uint32) *Sketch {
 		}
 	}
 	slices.Sort(low)
-	return &Sketch{len(rows), low}
+	return &Sketch{len(rows), low, sum}
 }
 
 // Similarity gives the Jaccard index: of the lowest hashes of both together, the part that both have. Two empty sets are alike.

@@ -91,6 +91,7 @@ func newHouse(t *testing.T, hosting sandbox.Hosting) *house {
 		}}
 	o.write("pass", "a long passphrase")
 	o.write("subject.key", strings.Repeat("5c", 32))
+	o.write("ledger.key", strings.Repeat("1e", 32))
 	for i, zone := range []sandbox.PartyID{"bank-zone", "custodian-zone"} {
 		p := mpc.Party{ID: zone, Role: string(zone), Organisation: zone + "-house", Owner: sandbox.IdentityID(zone + "-owner")}
 		for name, to := range map[string]*[]byte{string(zone): &p.Key, string(zone) + "-owner": &p.OwnerKey} {
@@ -271,7 +272,7 @@ func (o *house) ran(id sandbox.QuestionID, kill bool) (api.Question, [2]string, 
 			args = append(args, "--address", a)
 		}
 		if i == 0 {
-			args = append(args, "--table", o.at("loans.csv"), "--subject-key", o.at("subject.key"))
+			args = append(args, "--table", o.at("loans.csv"), "--subject-key", o.at("subject.key"), "--ledger", o.at("ledger"), "--ledger-key", o.at("ledger.key"))
 		}
 		cs[i] = party(args...)
 		f, err := o.lists[i+1].File()
