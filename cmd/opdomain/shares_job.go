@@ -66,9 +66,9 @@ func (a *app) jobCommand() *cobra.Command {
 			case j.Stage == "expired":
 				fmt.Fprintln(w, "next 下一步: whoever asked asks the same question again: it is planned anew")
 			case j.Stage == "stopped":
-				fmt.Fprintf(w, "next 下一步: the domain stopped in the run; opdomain mpc run %s puts that on record, and the question is withheld\n", j.Question)
+				fmt.Fprintf(w, "next 下一步: the domain is no longer in the run, and a plan is joined once; opdomain mpc run %s --approval FILE, or its next start, puts that on record, and the question is withheld\n", j.Question)
 			case j.Stage == "planned" && out != "":
-				fmt.Fprintf(w, "next 下一步: opdomain mpc approve --job %s --out FILE, by %s; send %s and %s to the others, whose owners run\n  opdomain-party approve --plan %s --question %s --party PARTY …\nthen all at once: opdomain-party run …, and opdomain mpc run %s --approval FILE\n",
+				fmt.Fprintf(w, "next 下一步: opdomain mpc approve --job %s --out FILE, by %s; send %s and %s to the others, whose owners run\n  opdomain-party approve --plan %s --question %s --party PARTY …\nthen all at once: opdomain-party run …, with --ledger and --ledger-key where the party owns a table, and opdomain mpc run %s --approval FILE\n",
 					out, p.Parties[0].Owner, planFile, questionFile, planFile, questionFile, j.Question)
 			}
 		})
@@ -190,7 +190,7 @@ func (a *app) ended(ctx context.Context, s *session, id sandbox.QuestionID) (api
 			return q, err
 		}
 		if j.Stage == "stopped" {
-			return q, &sandbox.Error{Op: "mpc run", Kind: sandbox.Unavailable, Object: string(id), Detail: "the domain stopped in the run, or could not submit it", Hint: "opdomain mpc run it again: it is put on record and withheld"}
+			return q, &sandbox.Error{Op: "mpc run", Kind: sandbox.Unavailable, Object: string(id), Detail: "the domain stopped in the run, or could not submit it", Hint: "opdomain mpc run " + string(id) + " --approval FILE, or the domain's next start, puts it on record, and it is withheld"}
 		}
 	}
 }

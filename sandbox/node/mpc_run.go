@@ -133,14 +133,17 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 	if err != nil {
 		return api.Question{}, nil, err
 	}
-	expired := !n.now().Before(p.Expires)
 	if again, err := n.expiredShared(ctx, q); err != nil {
 		return api.Question{}, nil, err
 	} else if again {
 		return api.Question{}, nil, &sandbox.Error{Op: "shares", Kind: sandbox.Expired, Object: string(id), Detail: "the plan expired before the domain joined it", Hint: "whoever asked asks the same question again: it is planned anew"}
 	}
-	// What was joined and expired since is put on record as aborted: nothing runs, so nobody approves.
-	if d, _ := mpc.Decide(p, p.Parties[0].ID, []attest.Statement{approval}, n.now()); !d.Allow && !expired {
+	used, err := n.store.Counter(ctx, joinedOf(p.Job))
+	if err != nil {
+		return api.Question{}, nil, err
+	}
+	// What was joined is put on record as aborted: nothing runs, so nobody approves.
+	if d, _ := mpc.Decide(p, p.Parties[0].ID, []attest.Statement{approval}, n.now()); !d.Allow && used == 0 {
 		return api.Question{}, nil, &sandbox.Error{Op: "shares", Kind: sandbox.Denied, Object: string(id), Detail: d.Reasons[0].Rule, Hint: d.Reasons[0].Change}
 	}
 	now, err := n.sharedRights(ctx, q)
@@ -148,10 +151,6 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 		return api.Question{}, nil, err
 	}
 	if now.revoked {
-		used, err := n.store.Counter(ctx, joinedOf(p.Job))
-		if err != nil {
-			return api.Question{}, nil, err
-		}
 		stage := attest.SharesBeforeOpening
 		if used > 0 {
 			stage = attest.SharesOpening
@@ -176,8 +175,8 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 	var form *sharedForm
 	var rows []join.Row
 	over := func() (ended gated, yes bool) {
-		if !first { // how far it came nobody knows
-			return n.abortedShares(q, attest.SharesOpening, string(sandbox.Conflict), "the domain stopped in the run, and a plan is joined once"), true
+		if !first {
+			return n.stoppedShares(q), true
 		}
 		if now.refused != "" {
 			return n.abortedShares(q, attest.SharesBeforeOpening, string(sandbox.Denied), now.refused), true
@@ -216,6 +215,52 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 	return n.seen(*q, n.now()), r, nil
 }
 
+// stoppedShares is the end of a run that the domain stopped in: how far it came nobody knows.
+func (n *Node) stoppedShares(q *questionRecord) gated {
+	return n.abortedShares(q, attest.SharesOpening, string(sandbox.Conflict), "the domain stopped in the run, and a plan is joined once")
+}
+
+// endStoppedShares puts the end of runs on record that the domain was in when it stopped: nobody waits for them any more. A domain that opens
+// without its zones leaves them to a start with them, since it does not know which rows are outside.
+func (n *Node) endStoppedShares(ctx context.Context) error {
+	if n.cfg.Shares == nil {
+		return nil
+	}
+	rows, err := n.docs.questions.List(ctx, listState(stateComputing))
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		q := r.Value
+		if q.Shared == nil || n.sharing.runs(q.ID) {
+			continue
+		}
+		p, err := mpc.ParsePlan(q.Shared.Plan)
+		if err != nil {
+			return err
+		}
+		if used, err := n.store.Counter(ctx, joinedOf(p.Job)); err != nil {
+			return err
+		} else if used == 0 {
+			continue
+		}
+		now, err := n.sharedRights(ctx, &q)
+		if err != nil {
+			return err
+		}
+		ended := n.stoppedShares(&q)
+		if now.revoked {
+			err = n.unsubmitted(ctx, domainIdentity, q, ended.record)
+		} else {
+			err = n.outgoing(ctx, now.by, &q, nil, now.params, func(context.Context) gated { return ended })
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // endShared judges the rights again and submits what the gate makes of a run that ended.
 func (n *Node) endShared(ctx context.Context, officer api.Caller, id sandbox.QuestionID, gate func(*questionRecord, sharedRights) gated) error {
 	n.asking.Lock()
@@ -240,14 +285,18 @@ func (n *Node) endShared(ctx context.Context, officer api.Caller, id sandbox.Que
 // orphaned ends a question whose asker was shut out: nothing is submitted, how its run ended is evidence by the officer who had it made, and it is
 // computing no more.
 func (n *Node) orphaned(ctx context.Context, officer api.Caller, q questionRecord, record func(*change)) error {
-	q.State = stateWithheld
-	if err := n.change(ctx, officer.Identity.ID, func(ctx context.Context, tx *change) error {
-		record(tx)
-		return n.saveQuestion(ctx, q)
-	}); err != nil {
+	if err := n.unsubmitted(ctx, officer.Identity.ID, q, record); err != nil {
 		return err
 	}
 	return &sandbox.Error{Op: "shares", Kind: sandbox.Expired, Object: string(q.ID), Detail: revokedAsker}
+}
+
+func (n *Node) unsubmitted(ctx context.Context, by sandbox.IdentityID, q questionRecord, record func(*change)) error {
+	q.State = stateWithheld
+	return n.change(ctx, by, func(ctx context.Context, tx *change) error {
+		record(tx)
+		return n.saveQuestion(ctx, q)
+	})
 }
 
 // sharedRights is what is decided of a planned question again: rules, grants, versions and who is shut out may have changed since.

@@ -180,6 +180,71 @@ func TestShutOutBeforeTheRun(t *testing.T) {
 	}
 }
 
+// TestStoppedInTheRun: a domain that starts again after a stop in a run puts its end on record before it takes a request: the asker sees the uniform
+// code, or nothing is submitted where it was shut out meanwhile; a question that nobody joined waits on. In a domain that goes on, an officer
+// ends it without an approval, since nothing runs.
+func TestStoppedInTheRun(t *testing.T) {
+	for _, shutOut := range []bool{false, true} {
+		o := newHouse(t, sandbox.P1)
+		o.tables("run-1", 0)
+		other := uplift("sc-m")
+		other.Measures = other.Measures[:3]
+		waiting, q := o.asks(o.operator, other), o.asks(o.operator, uplift("sc-m"))
+		joins := func(id sandbox.QuestionID) { // durable before a link is made
+			if _, err := o.n.store.Add(t.Context(), joinedOf(attest.SharesJob(id, 1)), 1, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		joins(q.ID)
+		if job, err := o.n.SharedJob(t.Context(), o.agency.Caller, q.ID); err != nil || job.Stage != stageStopped {
+			t.Fatalf("%s %v", job.Stage, err)
+		}
+		if shutOut {
+			if err := o.n.RevokeIdentity(t.Context(), o.agency.Caller, o.operator.Identity.ID, "left"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cfg := o.n.cfg
+		cfg.Metrics = api.NewMetrics()
+		if err := o.n.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if o.n, err = Open(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		rec := o.record(q.ID)
+		if shutOut {
+			if rec.State != stateWithheld || rec.Review != nil {
+				t.Errorf("its asker was shut out: %s", rec.State)
+			}
+		} else {
+			if rec.State != stateReview || rec.Review.Result != nil || !strings.Contains(rec.Review.Cause, "the domain stopped in the run") {
+				t.Errorf("it stands at %s", rec.State)
+			}
+			if seen, err := o.n.Question(t.Context(), o.operator.Caller, q.ID); err != nil || seen.State != stateWithheld || seen.Code != sandbox.CodeWithheld || seen.Shares != nil {
+				t.Errorf("the asker sees %+v, %v", seen, err)
+			}
+		}
+		if rec := o.record(waiting.ID); rec.State != stateComputing {
+			t.Errorf("what nobody joined is %s", rec.State)
+		}
+		if got := o.bundled(); got[attest.SharesAborted] != 1 || got[attest.SharesComputed] != 0 {
+			t.Errorf("evidence: %v", got)
+		}
+		if shutOut {
+			continue
+		}
+		if _, err := o.n.RunShared(t.Context(), o.agency.Caller, waiting.ID, attest.Statement{}); !errors.Is(err, sandbox.Denied) {
+			t.Errorf("what runs wants an approval: %v", err)
+		}
+		joins(waiting.ID)
+		if seen, err := o.n.RunShared(t.Context(), o.agency.Caller, waiting.ID, attest.Statement{}); err != nil || seen.State != stateWithheld {
+			t.Errorf("%s %v", seen.State, err)
+		}
+	}
+}
+
 // TestSharesConfigured: a domain does not open with a configuration that is wrong for it; each fault names its field.
 func TestSharesConfigured(t *testing.T) {
 	o := newHouse(t, sandbox.P1)

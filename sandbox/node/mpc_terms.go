@@ -176,7 +176,7 @@ const (
 	stagePlanned = "planned" // 待批准: its parties may approve and join
 	stageExpired = "expired" // 已过期: nobody joined in time; asked again it is planned anew
 	stageRunning = "running" // 计算中: the domain takes part now
-	stageStopped = "stopped" // 已中断: the domain joined and its end is not on record; run again it is withheld
+	stageStopped = "stopped" // 已中断: the domain joined and its end is not on record; run again, or at the next start, it is withheld
 )
 
 // SharedJob gives the agency a planned question's job; see api.Sharer.

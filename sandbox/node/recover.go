@@ -63,6 +63,9 @@ func (n *Node) takeOn(ctx context.Context) error {
 	if err := n.endLostSums(ctx); err != nil {
 		return err
 	}
+	if err := n.endStoppedShares(ctx); err != nil {
+		return err
+	}
 	waiting, err := n.docs.questions.List(ctx, listState(stateReview))
 	if err == nil {
 		n.queueAge(waiting)
