@@ -91,7 +91,7 @@ every operator of it does: what a row says by itself is taken at its unit, total
 domain's gate would not let out all the same is said beside it. With --out each question that runs, and that the gate lets out, is left in a new folder,
 as a sum over ciphertexts takes it.`
 	o.flags(c, "the questions that run")
-	c.Flags().StringArrayVar(&labels, "labels", nil, "AS=LABEL,LABEL…: the groups of a dimension whose column does not list its values; repeat for more")
+	c.Flags().StringArrayVar(&labels, "labels", nil, "AS=LABEL,LABEL…: the groups of a dimension whose column does not list its values; rows of others count nowhere; repeat for more")
 	c.Flags().IntVar(&units, "units", 5, "source units that contribute")
 	return c
 }

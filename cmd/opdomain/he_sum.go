@@ -116,7 +116,7 @@ the next one, with new keys, without it. What the gate reads goes before reviewe
 	f := ask.Flags()
 	f.StringVar(&from.spec, "spec", "", "JSON question, - for standard input")
 	from.textFlags(ask)
-	f.StringArrayVar(&labels, "labels", nil, "AS=LABEL,LABEL…: the groups of a dimension whose column does not list its values; repeat for more")
+	f.StringArrayVar(&labels, "labels", nil, "AS=LABEL,LABEL…: the groups of a dimension whose column does not list its values; rows of others count nowhere; repeat for more")
 	first.flags(ask)
 	ask.MarkFlagsOneRequired("spec", "sql", "sql-file")
 	ask.MarkFlagsMutuallyExclusive("spec", "sql", "sql-file")
