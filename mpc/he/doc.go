@@ -28,7 +28,8 @@
 // Security model: units follow the protocol, and any of them, with the carrier, may pool what they see, up to one less than the threshold
 // together with the gate. Beyond that, each message is signed for its plan, keys are committed to before they are shown, and four slots of
 // each ciphertext hold a one of every unit: dropped, late, repeated, replayed, mixed or wrong messages are an Abort with evidence. A unit
-// that lies about its own rows, or shifts its share by an encoding that leaves those four slots alone, changes the result unseen.
+// that lies about its own rows, or shifts its share by an encoding that leaves those four slots alone, changes the result, and what others state in it, unseen. A value of 2^47 or more
+// ends its unit's part, and that shows.
 //
 // # Scoring
 //
