@@ -176,7 +176,7 @@ func (p *heUnitProgram) run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, sandbox.Unavailable) && silent < looks:
+		case err != nil && !errors.Is(err, sandbox.Denied) && !errors.Is(err, sandbox.NotFound) && silent < looks: // a fault of the domain's, or of a clock, ends no epoch that goes on
 			silent, all = silent+1, nil
 		case err != nil:
 			return err

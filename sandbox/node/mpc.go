@@ -181,6 +181,11 @@ func (n *Node) abortedShares(q *questionRecord, stage, kind, rule string) gated 
 
 // runShared takes part and gives what opened, with the certificate; opening says whether outputs may have opened anywhere, whatever the error.
 func (n *Node) runShared(ctx context.Context, form *sharedForm, p mpc.Plan, approval attest.Statement, rows []join.Row) (cells []join.Cell, cert []byte, opening bool, err error) {
+	defer func() { // of a message that nobody foresaw: the run ends, and not the domain
+		if recover() != nil {
+			cells, cert, opening, err = nil, nil, true, &sandbox.Error{Op: "shares", Kind: sandbox.Internal, Object: string(p.Job), Detail: "a step of the protocol broke off"}
+		}
+	}()
 	t, end, err := n.cfg.Shares.Reach()
 	if err != nil {
 		return nil, nil, false, err

@@ -291,3 +291,33 @@ func TestSharesConfigured(t *testing.T) {
 	}
 	o.n, _ = Open(t.Context(), testConfig(o.dir)) // for the end of the test
 }
+
+// TestRunBreaksOff: what panics in a run ends it as an abort on record, and the domain goes on.
+func TestRunBreaksOff(t *testing.T) {
+	o := newHouse(t, sandbox.P1)
+	o.tables("run-1", 0)
+	q := o.asks(o.operator, uplift("sc-m"))
+	job, err := o.n.SharedJob(t.Context(), o.agency.Caller, q.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := mpc.ParsePlan(job.Plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	approval, err := mpc.Approve(rand.Reader, o.agency.key, p, "domain-zone", o.n.now(), o.n.now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.n.cfg.Shares.Reach = func() (wire.Transport, func() error, error) { panic("nobody foresaw it") }
+	if _, err := o.n.RunShared(t.Context(), o.agency.Caller, q.ID, approval); err != nil {
+		t.Fatal(err)
+	}
+	o.n.sharing.close()
+	if rec := o.record(q.ID); rec.State != stateReview || !strings.Contains(rec.Review.Cause, "a step of the protocol broke off") {
+		t.Errorf("it stands at %s", rec.State)
+	}
+	if got := o.bundled(); got[attest.SharesAborted] != 1 {
+		t.Errorf("evidence: %v", got)
+	}
+}
