@@ -368,23 +368,27 @@ func listen(addr string) (*wire.TCP, error) {
 	return wire.NewTCP(t), nil
 }
 
-func (a *Agent) run(ctx context.Context, f *flags) error {
+// readPlanned reads a plan and the question that it is for, as text too.
+func readPlanned(f *flags) (p mpc.Plan, question []byte, q *job, err error) {
 	text, err := readFile(f.plan)
 	if err != nil {
-		return err
+		return p, nil, nil, err
 	}
-	p, err := mpc.ParsePlan(text)
+	if p, err = mpc.ParsePlan(text); err != nil {
+		return p, nil, nil, err
+	}
+	if question, err = readFile(f.question); err != nil {
+		return p, nil, nil, err
+	}
+	if q, err = parseJob(question); err != nil {
+		return p, nil, nil, err
+	}
+	return p, question, q, fits(p, q)
+}
+
+func (a *Agent) run(ctx context.Context, f *flags) error {
+	p, _, q, err := readPlanned(f)
 	if err != nil {
-		return err
-	}
-	if text, err = readFile(f.question); err != nil {
-		return err
-	}
-	q, err := parseJob(text)
-	if err != nil {
-		return err
-	}
-	if err := fits(p, q); err != nil {
 		return err
 	}
 	if err := q.keeps(f, p); err != nil {
@@ -393,7 +397,8 @@ func (a *Agent) run(ctx context.Context, f *flags) error {
 	if len(f.addresses) != mpc.Parties {
 		return &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--address", Detail: "one for each party, in the plan's order", Err: errUsage}
 	}
-	if text, err = readFile(f.approval); err != nil {
+	text, err := readFile(f.approval)
+	if err != nil {
 		return err
 	}
 	var s attest.Statement

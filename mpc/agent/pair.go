@@ -178,6 +178,9 @@ func (a *Agent) pairApprove(_ context.Context, f *pairFlags) error {
 	if f.days < 1 || f.days > 366 {
 		return &sandbox.Error{Op: "party approve", Kind: sandbox.Invalid, Object: "--days", Detail: "1 to 366", Err: errUsage}
 	}
+	for _, line := range p.Explain() { // before anything is signed
+		fmt.Fprintln(a.Out, line)
+	}
 	v, err := a.vault(f)
 	if err != nil {
 		return err
@@ -190,9 +193,6 @@ func (a *Agent) pairApprove(_ context.Context, f *pairFlags) error {
 	out, err := json.Marshal(s)
 	if err != nil {
 		return err
-	}
-	for _, line := range p.Explain() {
-		fmt.Fprintln(a.Out, line)
 	}
 	return create(f.out, out)
 }

@@ -121,22 +121,8 @@ func (x part) commitment(k int) [sm.Size]byte {
 
 // push splits what the question needs of the own rows and writes a file for each party.
 func (a *Agent) push(ctx context.Context, f *flags) error {
-	text, err := readFile(f.plan)
+	p, question, q, err := readPlanned(f)
 	if err != nil {
-		return err
-	}
-	p, err := mpc.ParsePlan(text)
-	if err != nil {
-		return err
-	}
-	if text, err = readFile(f.question); err != nil {
-		return err
-	}
-	q, err := parseJob(text)
-	if err != nil {
-		return err
-	}
-	if err := fits(p, q); err != nil {
 		return err
 	}
 	deny := func(rule, hint string) error {
@@ -152,7 +138,7 @@ func (a *Agent) push(ctx context.Context, f *flags) error {
 	if !ok {
 		return deny("no rows of the question are pushed", "have the setting say of the dataset that it is pushed, with the key of its unit")
 	}
-	words, err := Words(p, text, "")
+	words, err := Words(p, question, "")
 	if err != nil {
 		return err
 	}
