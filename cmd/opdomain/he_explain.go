@@ -13,6 +13,7 @@ import (
 	"github.com/opdomain/opdomain/mpc/he"
 	"github.com/opdomain/opdomain/mpc/he/spec"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/egress"
 	"github.com/opdomain/opdomain/sandbox/query"
 	"github.com/opdomain/opdomain/sandbox/query/sql"
 )
@@ -144,12 +145,8 @@ func heExplainJoined(d query.Derivation, keys spec.Keys) heExplained {
 func heRefuses(d query.Derivation) string {
 	var out []string
 	for _, m := range d.Spec.Measures {
-		switch m.Func {
-		case sandbox.Count, sandbox.Sum, sandbox.Mean, sandbox.Histogram, sandbox.Dot, sandbox.Ratio, sandbox.Variance, sandbox.StdDev, sandbox.Covariance, sandbox.Correlation:
-		default:
-			if !slices.Contains(out, string(m.Func)) {
-				out = append(out, string(m.Func))
-			}
+		if !egress.Boundable(m.Func) && !slices.Contains(out, string(m.Func)) {
+			out = append(out, string(m.Func))
 		}
 	}
 	if len(d.Holdings()) > 0 {

@@ -77,7 +77,7 @@ func CheckBounded(question sandbox.QuestionID, a BoundedAnswer, p Params) (*Chec
 	if err := a.whole(); err != nil {
 		return nil, err
 	}
-	if slices.ContainsFunc(a.Measures, func(m sandbox.Measure) bool { return !boundable(m.Func) }) {
+	if slices.ContainsFunc(a.Measures, func(m sandbox.Measure) bool { return !Boundable(m.Func) }) {
 		return withheld("of a measure nothing says on how few people it rests", "ask counts, sums, means, histograms, dot products, ratios, variances or correlations")
 	}
 	if len(a.Cells) > MaxRows {
@@ -142,7 +142,8 @@ func CheckBounded(question sandbox.QuestionID, a BoundedAnswer, p Params) (*Chec
 	return c, nil
 }
 
-func boundable(f sandbox.MeasureFunc) bool {
+// Boundable says whether CheckBounded judges a function (可按界限判定的函数).
+func Boundable(f sandbox.MeasureFunc) bool {
 	switch f {
 	case sandbox.Count, sandbox.Sum, sandbox.Mean, sandbox.Histogram, sandbox.Dot:
 		return true

@@ -165,9 +165,7 @@ func unpushed(d query.Derivation, in map[sandbox.DatasetID]catalog.Dataset) ([]s
 // unbounded refuses what the gate does not judge by bounds, before anything is charged.
 func unbounded(d query.Derivation) (why []sandbox.Reason) {
 	for _, m := range d.Spec.Measures {
-		switch m.Func {
-		case sandbox.Count, sandbox.Sum, sandbox.Mean, sandbox.Histogram, sandbox.Dot, sandbox.Ratio, sandbox.Variance, sandbox.StdDev, sandbox.Covariance, sandbox.Correlation:
-		default:
+		if !egress.Boundable(m.Func) {
 			why = append(why, sandbox.Reason{Code: "he.evidence", Column: m.Column, Rule: "of units that do not compare their people nothing says on how few the " + string(m.Func) + " rests",
 				Article: articleModel, Change: "ask counts, sums, means, histograms, dot products, ratios, variances or correlations over ciphertexts, or the mpc engine"})
 		}
