@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 // classesByRow gives the class of each row, "" where a goal suppresses it.
@@ -58,7 +59,7 @@ func (p *plainTable) together(g Goal, releases ...[]string) bool {
 // or says that there is none.
 func TestEarlierLaw(t *testing.T) {
 	refused, other := 0, 0
-	rapid.Check(t, func(rt *rapid.T) {
+	sandboxtest.Until(t, func() bool { return refused > 0 }, func(rt *rapid.T) {
 		secret := rapid.Bool().Draw(rt, "secret")
 		p := drawTable(rt, secret, false)
 		table := p.table(t)
@@ -105,9 +106,6 @@ func TestEarlierLaw(t *testing.T) {
 			other++
 		}
 	})
-	if refused == 0 {
-		t.Error("no case in which only the earlier release stands against a new one")
-	}
 	t.Logf("%d refused for an earlier release, %d other optima", refused, other)
 }
 

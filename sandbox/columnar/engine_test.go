@@ -18,6 +18,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/query"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 func visits() catalog.Dataset {
@@ -141,7 +142,7 @@ func same(got, want *sandbox.Answer) {
 
 func TestEngineEqualsOracle(t *testing.T) {
 	cells := 0
-	rapid.Check(t, func(t *rapid.T) {
+	sandboxtest.Until(t, func() bool { return cells > 0 }, func(t *rapid.T) {
 		tables, s := genTables(t), genSpec(t)
 		want := oracle(s, tables)
 		for range 2 { // two cuts into batches, one answer
@@ -162,9 +163,6 @@ func TestEngineEqualsOracle(t *testing.T) {
 			cells += len(a.Cells)
 		}
 	})
-	if cells == 0 {
-		t.Error("no drawn question had a cell")
-	}
 }
 
 // TestManyPieces crosses piece and table boundaries: thousands of rows, subjects and public labels.

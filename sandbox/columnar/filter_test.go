@@ -13,12 +13,13 @@ import (
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/columnar/vector"
 	"github.com/opdomain/opdomain/sandbox/query"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 // Conditions on values keep the rows that looking at their labels keeps.
 func TestFilterTerms(t *testing.T) {
 	compared := 0
-	rapid.Check(t, func(t *rapid.T) {
+	sandboxtest.Until(t, func() bool { return compared > 0 }, func(t *rapid.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
 		n := rapid.IntRange(1, 300).Draw(t, "rows")
 		b := &inputBatch{rows: n, cols: make([]column, 1)}
@@ -141,7 +142,4 @@ func TestFilterTerms(t *testing.T) {
 			}
 		}
 	})
-	if !t.Failed() && compared == 0 {
-		t.Error("no filter became a condition on values")
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/opdomain/opdomain/attest/durable/crashfs"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 	"github.com/opdomain/opdomain/sandbox/vault"
 )
 
@@ -91,7 +92,7 @@ func (r *codedReader) Close() error {
 func TestSpilledEqualsInMemory(t *testing.T) {
 	var made atomic.Int64
 	joined := 0
-	rapid.Check(t, func(t *rapid.T) {
+	sandboxtest.Until(t, func() bool { return made.Load() > 0 && joined > 0 }, func(t *rapid.T) {
 		tables, s := genTables(t), genSpec(t)
 		n := len(tables["visits"].rows)
 		cuts := rapid.SliceOfN(rapid.IntRange(0, n), 0, 4).Draw(t, "cuts")
@@ -136,8 +137,5 @@ func TestSpilledEqualsInMemory(t *testing.T) {
 			t.Fatalf("%d bytes, %d readers and %d files left", mem.CurrentAlloc(), readers.Load(), left.Load())
 		}
 	})
-	if made.Load() == 0 || joined == 0 {
-		t.Error("nothing was spilled")
-	}
 	t.Logf("%d files in %d questions with joins", made.Load(), joined)
 }

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 // solvable says, by rational arithmetic, whether equations over n unknowns have one value for unknown j: whether every
@@ -63,7 +64,7 @@ func solvable(equations [][]uint64, n, j int) bool {
 // For any table with some cells published: no cell that breaks a rule follows from the margins that may be published.
 func TestNoUnsafeCellFollowsFromTheMargins(t *testing.T) {
 	tight := 0
-	rapid.Check(t, func(t *rapid.T) {
+	sandboxtest.Until(t, func() bool { return tight > 0 }, func(t *rapid.T) {
 		a := table(t).answer()
 		c, err := Check("q-1", a, limits)
 		if err != nil {
@@ -107,15 +108,12 @@ func TestNoUnsafeCellFollowsFromTheMargins(t *testing.T) {
 		}
 		tight++
 	})
-	if tight == 0 {
-		t.Error("no table was checked")
-	}
 }
 
 // Every primary cell of a published table is open by what its rules ask, in the view of contributors too.
 func TestIntervalsAreWideEnough(t *testing.T) {
 	cells := 0
-	rapid.Check(t, func(t *rapid.T) {
+	sandboxtest.Until(t, func() bool { return cells > 0 }, func(t *rapid.T) {
 		c, err := Check("q-1", table(t).answer(), limits)
 		if err != nil {
 			t.Fatal(err)
@@ -135,9 +133,6 @@ func TestIntervalsAreWideEnough(t *testing.T) {
 			t.Fatalf("suppression %+v of %d cells", s, c.Suppressed)
 		}
 	})
-	if cells == 0 {
-		t.Error("no interval was checked")
-	}
 }
 
 // Together two groups pass every rule, and still the total gives the larger one within a hair: the other's amounts are small.

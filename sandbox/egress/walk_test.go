@@ -12,6 +12,7 @@ import (
 
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 // walker plays a review by random hands and keeps, apart from the review, what it knows of who decided what.
@@ -215,60 +216,52 @@ func (w *walker) authorised() bool {
 func TestNothingLeavesWithoutAuthority(tb *testing.T) {
 	var steps, releases, byTemplate, conflicts atomic.Int64
 	some := func() bool { return releases.Load() >= 10 && byTemplate.Load() > 0 && conflicts.Load() > 0 }
-	for range 50 { // a short walk may come to nothing
-		rapid.Check(tb, func(t *rapid.T) {
-			w := &walker{tb: tb, now: now, policy: "policy/1", shut: map[sandbox.IdentityID]bool{}, past: map[sandbox.IdentityID]bool{}, fine: rapid.IntRange(0, 3).Draw(t, "fine") > 0}
-			if rapid.Bool().Draw(t, "template") {
-				w.template = &Template{StandingTemplate: attest.StandingTemplate{ID: "t-1", Scenario: "sc", Spec: Digest([]byte("q")), Recipient: asker.ID, Budget: rapid.IntRange(1, 2).Draw(t, "budget"),
-					Slot: 60, Policy: "policy/1", Expires: now.AddDate(0, 0, 9)}, By: lead.ID}
-			}
-			w.submit(t, nil)
-			if w.auto && rapid.Bool().Draw(t, "slot") {
-				w.now = w.r.Slot
-			}
-			for range rapid.IntRange(1, 60).Draw(t, "steps") {
-				steps.Add(1)
-				switch rapid.SampledFrom([]string{"vote", "vote", "vote", "act", "act", "release", "release", "clock", "policy", "shut", "stop"}).Draw(t, "what") {
-				case "vote":
-					w.vote(t)
-				case "act":
-					w.act(t)
-				case "release":
-					if w.release(t) {
-						releases.Add(1)
-						if w.auto {
-							byTemplate.Add(1)
-						}
-					}
-				case "clock": // jumps, mostly a little, sometimes far
-					w.now = w.now.Add(time.Duration(rapid.SampledFrom([]int{1, 5, 30, 60, 120, 3600, 40 * 3600, 200 * 3600}).Draw(t, "jump")) * time.Second)
-				case "policy":
-					if rapid.IntRange(0, 5).Draw(t, "changes") == 0 {
-						w.policy = rapid.SampledFrom([]string{"policy/1", "policy/2"}).Draw(t, "policy")
-					}
-				case "shut":
-					if who, _ := w.person(t); rapid.IntRange(0, 3).Draw(t, "shuts") == 0 {
-						w.shut[who.ID] = true
-					}
-				case "stop":
-					if w.template != nil && rapid.IntRange(0, 5).Draw(t, "stops") == 0 {
-						stopped, err := w.template.Stop(attest.TemplateStop{Template: "t-1", Reason: "because"}, lead, agency, w.now)
-						if err == nil {
-							*w.template, w.stopped = stopped, true
-						}
-					}
-				}
-				if w.r.State == Conflicted {
-					conflicts.Add(1)
-				}
-			}
-		})
-		if some() || tb.Failed() {
-			break
+	sandboxtest.Until(tb, some, func(t *rapid.T) {
+		w := &walker{tb: tb, now: now, policy: "policy/1", shut: map[sandbox.IdentityID]bool{}, past: map[sandbox.IdentityID]bool{}, fine: rapid.IntRange(0, 3).Draw(t, "fine") > 0}
+		if rapid.Bool().Draw(t, "template") {
+			w.template = &Template{StandingTemplate: attest.StandingTemplate{ID: "t-1", Scenario: "sc", Spec: Digest([]byte("q")), Recipient: asker.ID, Budget: rapid.IntRange(1, 2).Draw(t, "budget"),
+				Slot: 60, Policy: "policy/1", Expires: now.AddDate(0, 0, 9)}, By: lead.ID}
 		}
-	}
+		w.submit(t, nil)
+		if w.auto && rapid.Bool().Draw(t, "slot") {
+			w.now = w.r.Slot
+		}
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			steps.Add(1)
+			switch rapid.SampledFrom([]string{"vote", "vote", "vote", "act", "act", "release", "release", "clock", "policy", "shut", "stop"}).Draw(t, "what") {
+			case "vote":
+				w.vote(t)
+			case "act":
+				w.act(t)
+			case "release":
+				if w.release(t) {
+					releases.Add(1)
+					if w.auto {
+						byTemplate.Add(1)
+					}
+				}
+			case "clock": // jumps, mostly a little, sometimes far
+				w.now = w.now.Add(time.Duration(rapid.SampledFrom([]int{1, 5, 30, 60, 120, 3600, 40 * 3600, 200 * 3600}).Draw(t, "jump")) * time.Second)
+			case "policy":
+				if rapid.IntRange(0, 5).Draw(t, "changes") == 0 {
+					w.policy = rapid.SampledFrom([]string{"policy/1", "policy/2"}).Draw(t, "policy")
+				}
+			case "shut":
+				if who, _ := w.person(t); rapid.IntRange(0, 3).Draw(t, "shuts") == 0 {
+					w.shut[who.ID] = true
+				}
+			case "stop":
+				if w.template != nil && rapid.IntRange(0, 5).Draw(t, "stops") == 0 {
+					stopped, err := w.template.Stop(attest.TemplateStop{Template: "t-1", Reason: "because"}, lead, agency, w.now)
+					if err == nil {
+						*w.template, w.stopped = stopped, true
+					}
+				}
+			}
+			if w.r.State == Conflicted {
+				conflicts.Add(1)
+			}
+		}
+	})
 	tb.Logf("%d steps, %d releases, %d of them by template, %d steps in conflict; without authority 0", steps.Load(), releases.Load(), byTemplate.Load(), conflicts.Load())
-	if !some() {
-		tb.Error("the walk comes to nothing")
-	}
 }

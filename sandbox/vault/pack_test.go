@@ -19,6 +19,7 @@ import (
 	"github.com/opdomain/opdomain/attest/durable"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 // packable makes a column of a type by name, of few values in a narrow range.
@@ -90,7 +91,7 @@ func spelled(a arrow.Array) arrow.Array {
 func TestPack(t *testing.T) {
 	packed := map[string]int{}
 	p := packer{}
-	rapid.Check(t, func(r *rapid.T) {
+	sandboxtest.Until(t, func() bool { return len(packed) == 4 }, func(r *rapid.T) {
 		kind := rapid.SampledFrom([]string{"text", "int", "day", "subject"}).Draw(r, "kind")
 		nulls := kind != "subject" && rapid.Bool().Draw(r, "nulls")
 		f := packable(kind, nulls)
@@ -151,11 +152,6 @@ func TestPack(t *testing.T) {
 			got.Release()
 		}
 	})
-	for _, kind := range []string{"text", "int", "day", "subject"} {
-		if packed[kind] == 0 {
-			t.Errorf("no column of %s was packed", kind)
-		}
-	}
 }
 
 // packedSeeds are packed columns of every form and width.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 // within says whether every value of a column lies in what is told of it.
@@ -86,7 +87,7 @@ func TestSelect(t *testing.T) {
 		t.Fatalf("%d batches", len(whole))
 	}
 	told := 0
-	rapid.Check(t, func(r *rapid.T) {
+	sandboxtest.Until(t, func() bool { return told > 0 }, func(r *rapid.T) {
 		columns := rapid.SliceOfNDistinct(rapid.SampledFrom(everyColumn), 1, -1, rapid.ID[string]).Draw(r, "columns")
 		drop := rapid.SliceOfN(rapid.Bool(), len(sizes), len(sizes)).Draw(r, "left out")
 		rows := rapid.SampledFrom([]int64{1, 900, 1 << 40}).Draw(r, "part")
@@ -156,9 +157,6 @@ func TestSelect(t *testing.T) {
 			r.Fatalf("%d batches came, %d were left in", len(got), len(want))
 		}
 	})
-	if told == 0 {
-		t.Error("nothing was told of any batch")
-	}
 }
 
 // TestSelectOpensLess: chunks of batches that are left out are not opened: changed, they are not missed.

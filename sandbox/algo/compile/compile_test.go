@@ -14,6 +14,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/algo/dryrun"
 	"github.com/opdomain/opdomain/sandbox/egress"
 	"github.com/opdomain/opdomain/sandbox/query"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 // drawn draws programs over claims and persons.
@@ -183,7 +184,7 @@ var limits = egress.Params{MinSubjects: 10, DominanceN: 2, DominanceK: 85, PPerc
 // TestProgramEqualsReference: what the compiled questions give on the domain's engine is what the Program says, row by row.
 func TestProgramEqualsReference(t *testing.T) {
 	asked, refused, cells := 0, map[string]int{}, 0
-	rapid.Check(t, func(t *rapid.T) {
+	sandboxtest.Until(t, func() bool { return asked >= 20 && cells > 0 }, func(t *rapid.T) {
 		b, err := algo.Record("drawn", program(t))
 		if err != nil {
 			t.Fatal(err)
@@ -230,9 +231,6 @@ func TestProgramEqualsReference(t *testing.T) {
 		cells += len(want.Rows)
 	})
 	t.Logf("%d programs, %d groups, refused %v", asked, cells, refused)
-	if asked < 20 || cells == 0 {
-		t.Errorf("%d programs asked, %d groups", asked, cells)
-	}
 }
 
 // compiled compiles a Program over a made catalogue.
