@@ -97,9 +97,27 @@ func (s *sums) all() (ids []sandbox.QuestionID) {
 // stepTime bounds an engine's work in one of the gate's steps, which depends on the plan alone: one that hangs ends the epoch.
 const stepTime = 10 * time.Minute
 
+func (s *sums) work(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.stepTime > 0 {
+		return context.WithTimeout(ctx, s.stepTime)
+	}
+	return context.WithTimeout(ctx, stepTime)
+}
+
+// broke is deferred: a fault of the domain ends the epoch and nothing else. What was read by then is TendSums' to withhold.
+func (s *Sum) broke(ctx context.Context, err *error) {
+	if recover() == nil { // what it says may hold values
+		return
+	}
+	if *err = sumError(sandbox.Internal, s.q.ID, "the gate takes its step", ""); !s.read {
+		_ = s.failed(ctx, *err)
+	}
+}
+
 // carry takes the gate's first step of an epoch that just began; x is the caller's.
-func (n *Node) carry(ctx context.Context, x *carriedSum, s *Sum) error {
-	ctx, cancel := context.WithTimeout(ctx, stepTime)
+func (n *Node) carry(ctx context.Context, x *carriedSum, s *Sum) (err error) {
+	defer s.broke(ctx, &err)
+	ctx, cancel := n.sums.work(ctx)
 	defer cancel()
 	own, err := s.Commit(ctx)
 	x.mu.Lock()
@@ -137,10 +155,11 @@ func (x *carriedSum) messages(kind he.Kind) (out []*he.Message, err error) {
 
 // step is what the gate does once everybody has sent their message of a step; x is the caller's. What ends the epoch is on record and not the
 // caller's to see.
-func (n *Node) step(ctx context.Context, x *carriedSum) error {
-	ctx, cancel := context.WithTimeout(ctx, stepTime)
-	defer cancel()
+func (n *Node) step(ctx context.Context, x *carriedSum) (err error) {
 	s, kind, gate := x.sum, x.kind, len(x.plan.Units)
+	defer s.broke(ctx, &err)
+	ctx, cancel := n.sums.work(ctx)
+	defer cancel()
 	in, err := x.messages(kind)
 	if err != nil {
 		return err
@@ -184,8 +203,10 @@ func (n *Node) TakeSumMessage(ctx context.Context, c api.Caller, at api.SumAddre
 	take := func(then func()) (api.Sum, error) { // the caller has mu, and gives it up
 		x.stepping = true
 		x.mu.Unlock()
-		then()
-		n.sums.settled(at.Question, x)
+		func() {
+			defer n.sums.settled(at.Question, x)
+			then()
+		}()
 		return n.Sum(ctx, c, at.Question)
 	}
 	x.mu.Lock()

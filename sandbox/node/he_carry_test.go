@@ -434,3 +434,70 @@ func TestCarriedSumReadOnce(t *testing.T) {
 	o.steps(attest.SumPlanned, attest.SumShared, attest.SumShared, attest.SumShared, attest.SumOpened)
 	o.audit()
 }
+
+// faulty is an engine that first does something else at one operation.
+type faulty struct {
+	he.Engine
+	at      he.Op
+	instead func(context.Context) error
+	once    *sync.Once
+}
+
+func (e faulty) Do(ctx context.Context, op he.Op, args ...[]byte) (out [][]byte, err error) {
+	if op == e.at {
+		e.once.Do(func() { err = e.instead(ctx) })
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e.Engine.Do(ctx, op, args...)
+}
+
+// TestCarriedSumFaults: an engine that hangs, and a fault of the domain's own, in the making of the key and at the opening: the epoch ends on record, the
+// domain lives, and another epoch comes to the end.
+func TestCarriedSumFaults(t *testing.T) {
+	for name, c := range map[string]struct {
+		at      he.Op
+		instead func(context.Context) error
+		steps   []attest.Kind // before the second epoch
+	}{
+		"a fault at the beginning": {he.OpNewShare, func(context.Context) error { panic("a fault") }, []attest.Kind{attest.SumPlanned, attest.SumAborted}},
+		"a key that hangs":         {he.OpPublicKey, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, []attest.Kind{attest.SumPlanned, attest.SumAborted}},
+		"a fault at the opening":   {he.OpOpen, func(context.Context) error { panic("a fault") }, []attest.Kind{attest.SumPlanned, attest.SumShared, attest.SumShared, attest.SumShared, attest.SumAborted}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newCarrying(t)
+			ctx, once := t.Context(), &sync.Once{}
+			o.n.cfg.Engines = func() (he.Engine, func(), [sm.Size]byte, error) {
+				return faulty{he.NewLocal(rand.Reader), c.at, c.instead, once}, func() {}, sm.Sum([]byte("a test's own process")), nil
+			}
+			got, err := o.n.AskSum(ctx, o.operator.Caller, o.request(0, 1, 2))
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := got.Question.ID
+			if c.at != he.OpNewShare {
+				o.n.sums.stepTime = 3 * time.Second
+				o.play(id, "", 0)
+				o.n.sums.stepTime = 0
+			}
+			s, err := o.n.Sum(ctx, o.agency.Caller, id)
+			if err != nil || !s.Aborted || s.Cause == "" || s.Question.State != stateComputing {
+				t.Fatalf("%+v %v", s, err)
+			}
+			o.steps(c.steps...)
+			if s, err = o.n.BeginSumEpoch(ctx, o.operator.Caller, id, api.SumOrder{}); err != nil || s.Epoch != 2 {
+				t.Fatalf("%+v %v", s, err)
+			}
+			for i, err := range o.play(id, "", 0) {
+				if err != nil {
+					t.Errorf("unit %d: %v", i, err)
+				}
+			}
+			if rec, _, err := o.n.docs.questions.Get(ctx, string(id)); err != nil || rec.Review == nil || rec.Review.State == egress.Withheld {
+				t.Errorf("%+v %v", rec.Review, err)
+			}
+			o.audit()
+		})
+	}
+}

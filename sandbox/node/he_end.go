@@ -83,6 +83,8 @@ type sums struct {
 	of   *he.Ledger
 	room map[sandbox.QuestionID]int64       // what the messages of an epoch take at most
 	live map[sandbox.QuestionID]*carriedSum // those whose messages the domain carries
+
+	stepTime time.Duration // 0: the constant of that name; a test has less
 }
 
 // ledger opens the ledger on first use; Node.Close closes it.
