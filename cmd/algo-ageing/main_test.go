@@ -17,6 +17,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/algo/dryrun"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 func catalogue(t *testing.T) (*algo.Graph, *algo.Types, dryrun.Made) {
@@ -129,14 +130,7 @@ func TestEqualsReference(t *testing.T) {
 
 // TestOnSynthea asks it about patients that Synthea made, their county for a street.
 func TestOnSynthea(t *testing.T) {
-	path := filepath.Join(os.Getenv("OPDOMAIN_DATA"), "synthea", "patients.csv")
-	if _, err := os.Stat(path); os.Getenv("OPDOMAIN_DATA") == "" || err != nil {
-		if os.Getenv("OPDOMAIN_REQUIRE") == "all" {
-			t.Fatal("OPDOMAIN_DATA names no folder with synthea, and OPDOMAIN_REQUIRE=all")
-		}
-		t.Skip("SKIPPED ALOUD: OPDOMAIN_DATA names no folder with synthea; no real table was computed")
-	}
-	f, err := os.Open(path)
+	f, err := os.Open(filepath.Join(sandboxtest.Data(t, "synthea", "no real table was computed"), "patients.csv"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox/algo/dryrun"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 // claim is a row of the plain reference.
@@ -181,13 +182,7 @@ func TestEqualsReference(t *testing.T) {
 
 // TestOnSynthea asks it about encounters and patients that Synthea made, by reasons grouped as the demo's map groups diagnoses.
 func TestOnSynthea(t *testing.T) {
-	dir := filepath.Join(os.Getenv("OPDOMAIN_DATA"), "synthea")
-	if _, err := os.Stat(dir); os.Getenv("OPDOMAIN_DATA") == "" || err != nil {
-		if os.Getenv("OPDOMAIN_REQUIRE") == "all" {
-			t.Fatal("OPDOMAIN_DATA names no folder with synthea, and OPDOMAIN_REQUIRE=all")
-		}
-		t.Skip("SKIPPED ALOUD: OPDOMAIN_DATA names no folder with synthea; no real table was computed")
-	}
+	dir := sandboxtest.Data(t, "synthea", "no real table was computed")
 	g, types := recorded(t)
 	m := aged(dryrun.Catalogue(g, types, nil))
 	set := m.Sets["ds-claims"]

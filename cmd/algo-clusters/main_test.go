@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/opdomain/opdomain/sandbox/algo/opaque"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 // plain finds clusters by the distance of every pair: dense places joined until nothing changes; border points are of the least cluster that reaches them.
@@ -134,12 +135,9 @@ func TestClusters(t *testing.T) {
 
 // TestOrganisations finds clusters among places that nobody here made.
 func TestOrganisations(t *testing.T) {
-	f, err := os.Open(filepath.Join(os.Getenv("OPDOMAIN_DATA"), "synthea", "organizations.csv"))
-	if os.Getenv("OPDOMAIN_DATA") == "" || err != nil {
-		if os.Getenv("OPDOMAIN_REQUIRE") == "all" {
-			t.Fatal("OPDOMAIN_DATA has no organisations, and OPDOMAIN_REQUIRE=all wants them")
-		}
-		t.Skip("SKIPPED ALOUD: OPDOMAIN_DATA has no organisations; made firms were clustered all the same")
+	f, err := os.Open(filepath.Join(sandboxtest.Data(t, "synthea", "made firms were clustered all the same"), "organizations.csv"))
+	if err != nil {
+		t.Fatal(err)
 	}
 	defer f.Close()
 	rows, err := csv.NewReader(f).ReadAll()

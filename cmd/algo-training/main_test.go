@@ -2,8 +2,6 @@ package main
 
 import (
 	"encoding/csv"
-	"errors"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -15,6 +13,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/algo/dryrun"
 	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 // newton is a plain logistic regression: x has a leading 1.
@@ -134,13 +133,7 @@ func TestTraining(t *testing.T) {
 
 // TestAdult does the same on people that nobody here made.
 func TestAdult(t *testing.T) {
-	f, err := os.Open(filepath.Join(os.Getenv("OPDOMAIN_DATA"), "adult", "adult.csv"))
-	if os.Getenv("OPDOMAIN_DATA") == "" || errors.Is(err, fs.ErrNotExist) {
-		if os.Getenv("OPDOMAIN_REQUIRE") == "all" {
-			t.Fatal("OPDOMAIN_DATA names no folder with adult, and OPDOMAIN_REQUIRE=all wants it")
-		}
-		t.Skip("SKIPPED ALOUD: OPDOMAIN_DATA names no folder with adult; no real table was trained on")
-	}
+	f, err := os.Open(filepath.Join(sandboxtest.Data(t, "adult", "no real table was trained on"), "adult.csv"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/text/encoding/simplifiedchinese"
 
 	"github.com/opdomain/opdomain/sandbox/classify"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 // TestClassifyEncodings gives the same findings in UTF-8, GB 18030 declared and GB 18030 detected.
@@ -156,14 +157,7 @@ func TestVerbsFindTheSame(t *testing.T) {
 // TestClassifyRealTables: in foreign tables that nobody here wrote there is no Chinese identifier; names, places and numbers of
 // persons are told by their headers and forms. What is found beyond the list is a false finding.
 func TestClassifyRealTables(t *testing.T) {
-	root := os.Getenv("OPDOMAIN_DATA")
-	dir := filepath.Join(root, "synthea")
-	if _, err := os.Stat(dir); root == "" || err != nil {
-		if os.Getenv("OPDOMAIN_REQUIRE") == "all" {
-			t.Fatal("OPDOMAIN_DATA names no folder with synthea, and OPDOMAIN_REQUIRE=all")
-		}
-		t.Skip("SKIPPED ALOUD: OPDOMAIN_DATA names no folder with synthea; no real table was classified")
-	}
+	dir := sandboxtest.Data(t, "synthea", "no real table was classified")
 	tables, err := filepath.Glob(filepath.Join(dir, "*.csv"))
 	if err != nil || len(tables) < 8 {
 		t.Fatalf("%d tables: %v", len(tables), err)

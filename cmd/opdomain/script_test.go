@@ -20,6 +20,7 @@ import (
 
 	"github.com/opdomain/opdomain/benchmarks/datagen"
 	"github.com/opdomain/opdomain/sandbox/jail"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 // TestMain lets scripts run the command line as a process of its own.
@@ -291,14 +292,7 @@ func softHSM() (tool, module string) {
 
 // TestStoryOnRealClaims plays the story on real claims that nobody here wrote.
 func TestStoryOnRealClaims(t *testing.T) {
-	root := os.Getenv("OPDOMAIN_DATA")
-	dir := filepath.Join(root, "synthea")
-	if _, err := os.Stat(dir); root == "" || err != nil {
-		if os.Getenv("OPDOMAIN_REQUIRE") == "all" {
-			t.Fatal("OPDOMAIN_DATA names no folder with synthea, and OPDOMAIN_REQUIRE=all")
-		}
-		t.Skip("SKIPPED ALOUD: OPDOMAIN_DATA names no folder with synthea; the story on real claims was not played")
-	}
+	dir := sandboxtest.Data(t, "synthea", "the story on real claims was not played")
 	code, out, errOut := opdomain(t, "demo", "--data", dir)
 	if code != 0 {
 		t.Fatalf("exit %d\n%s\n%s", code, out, errOut)

@@ -16,22 +16,13 @@ import (
 	"github.com/opdomain/opdomain/connectors"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
-// tables gives the folder of real claims, or says aloud that it is absent; OPDOMAIN_REQUIRE=all makes that a failure.
+// tables gives the folder of real claims.
 func tables(t *testing.T) string {
 	t.Helper()
-	dir := filepath.Join(os.Getenv("OPDOMAIN_DATA"), "synthea")
-	if os.Getenv("OPDOMAIN_DATA") != "" {
-		if _, err := os.Stat(dir); err == nil {
-			return dir
-		}
-	}
-	if os.Getenv("OPDOMAIN_REQUIRE") == "all" {
-		t.Fatal("OPDOMAIN_DATA names no folder with synthea, and OPDOMAIN_REQUIRE=all wants it")
-	}
-	t.Skip("SKIPPED ALOUD: OPDOMAIN_DATA names no folder with synthea; real claims were not read")
-	return ""
+	return sandboxtest.Data(t, "synthea", "real claims were not read")
 }
 
 // real is one table of the real claims: its description, its mapping and the row count of an independent reading.

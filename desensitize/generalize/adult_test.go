@@ -12,22 +12,14 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
-// adultDir gives the folder of the reference table, or says aloud that it is absent; OPDOMAIN_REQUIRE=all makes that a failure.
+// adultDir gives the folder of the reference table.
 func adultDir(t testing.TB) string {
 	t.Helper()
-	dir := filepath.Join(os.Getenv("OPDOMAIN_DATA"), "adult")
-	if os.Getenv("OPDOMAIN_DATA") != "" {
-		if _, err := os.Stat(dir); err == nil {
-			return dir
-		}
-	}
-	if os.Getenv("OPDOMAIN_REQUIRE") == "all" {
-		t.Fatal("OPDOMAIN_DATA names no folder with adult, and OPDOMAIN_REQUIRE=all wants it")
-	}
-	t.Skip("SKIPPED ALOUD: OPDOMAIN_DATA names no folder with adult; the anchors of k-anonymity were not held")
-	return ""
+	return sandboxtest.Data(t, "adult", "the anchors of k-anonymity were not held")
 }
 
 // record makes one of text columns; "" is missing.

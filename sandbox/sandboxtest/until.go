@@ -1,4 +1,3 @@
-// Package sandboxtest is what tests of several packages share (测试公用件). It is imported by tests alone.
 package sandboxtest
 
 import (
@@ -11,8 +10,8 @@ import (
 const rounds = 50
 
 // Until checks a property on random draws, and goes on in whole rounds until met says that the draws were of every kind that the test is about:
-// a test that counts what it saw then fails where nothing of the kind can be drawn, and not because a round was unlucky. met is false at
-// first and stays true once it is.
+// a test that counts what it saw then fails where nothing of the kind can be drawn, and not because a round was unlucky. met is asked
+// after each round.
 func Until(t *testing.T, met func() bool, prop func(*rapid.T)) {
 	t.Helper()
 	for range rounds {

@@ -18,6 +18,7 @@ import (
 	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/attest/keys/keystest"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 const pin = "246813"
@@ -26,10 +27,7 @@ const pin = "246813"
 func softHSM(t *testing.T) (*Module, string) {
 	t.Helper()
 	missing := func(what string) {
-		if os.Getenv("OPDOMAIN_REQUIRE") == "all" {
-			t.Fatalf("%s is needed: apt-get install softhsm2", what)
-		}
-		t.Skipf("NOT TESTED: %s is absent; apt-get install softhsm2 to test the PKCS#11 driver", what)
+		sandboxtest.Missing(t, what+" is absent (apt-get install softhsm2); the PKCS#11 driver was not tested")
 	}
 	var lib string
 	for _, p := range []string{os.Getenv("SOFTHSM2_MODULE"), "/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so", "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so"} {

@@ -8,18 +8,16 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
-// adultRows gives the reference table, or says aloud that it is absent; OPDOMAIN_REQUIRE=all makes that a failure.
+// adultRows gives the reference table.
 func adultRows(t testing.TB) (header []string, rows [][]string) {
 	t.Helper()
-	path := filepath.Join(os.Getenv("OPDOMAIN_DATA"), "adult", "adult.csv")
-	f, err := os.Open(path)
-	if os.Getenv("OPDOMAIN_DATA") == "" || err != nil {
-		if os.Getenv("OPDOMAIN_REQUIRE") == "all" {
-			t.Fatal("OPDOMAIN_DATA names no folder with adult, and OPDOMAIN_REQUIRE=all wants it")
-		}
-		t.Skip("SKIPPED ALOUD: OPDOMAIN_DATA names no folder with adult; models of real people were not judged")
+	f, err := os.Open(filepath.Join(sandboxtest.Data(t, "adult", "models of real people were not judged"), "adult.csv"))
+	if err != nil {
+		t.Fatal(err)
 	}
 	defer f.Close()
 	r := csv.NewReader(f)
