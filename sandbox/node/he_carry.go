@@ -98,8 +98,8 @@ func (s *sums) all() (ids []sandbox.QuestionID) {
 const stepTime = 10 * time.Minute
 
 func (s *sums) work(ctx context.Context) (context.Context, context.CancelFunc) {
-	if s.stepTime > 0 {
-		return context.WithTimeout(ctx, s.stepTime)
+	if s.bound != nil {
+		return s.bound(ctx)
 	}
 	return context.WithTimeout(ctx, stepTime)
 }

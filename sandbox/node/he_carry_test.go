@@ -456,18 +456,23 @@ func (e faulty) Do(ctx context.Context, op he.Op, args ...[]byte) (out [][]byte,
 // TestCarriedSumFaults: an engine that hangs, and a fault of the domain's own, in the making of the key and at the opening: the epoch ends on record, the
 // domain lives, and another epoch comes to the end.
 func TestCarriedSumFaults(t *testing.T) {
+	var late context.CancelFunc
 	for name, c := range map[string]struct {
 		at      he.Op
 		instead func(context.Context) error
 		steps   []attest.Kind // before the second epoch
 	}{
 		"a fault at the beginning": {he.OpNewShare, func(context.Context) error { panic("a fault") }, []attest.Kind{attest.SumPlanned, attest.SumAborted}},
-		"a key that hangs":         {he.OpPublicKey, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, []attest.Kind{attest.SumPlanned, attest.SumAborted}},
+		"a key that hangs":         {he.OpPublicKey, func(ctx context.Context) error { late(); <-ctx.Done(); return ctx.Err() }, []attest.Kind{attest.SumPlanned, attest.SumAborted}},
 		"a fault at the opening":   {he.OpOpen, func(context.Context) error { panic("a fault") }, []attest.Kind{attest.SumPlanned, attest.SumShared, attest.SumShared, attest.SumShared, attest.SumAborted}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newCarrying(t)
 			ctx, once := t.Context(), &sync.Once{}
+			o.n.sums.bound = func(ctx context.Context) (context.Context, context.CancelFunc) {
+				ctx, late = context.WithCancel(ctx) // one step is taken at a time
+				return ctx, late
+			}
 			o.n.cfg.Engines = func() (he.Engine, func(), [sm.Size]byte, error) {
 				return faulty{he.NewLocal(rand.Reader), c.at, c.instead, once}, func() {}, sm.Sum([]byte("a test's own process")), nil
 			}
@@ -477,9 +482,7 @@ func TestCarriedSumFaults(t *testing.T) {
 			}
 			id := got.Question.ID
 			if c.at != he.OpNewShare {
-				o.n.sums.stepTime = 3 * time.Second
 				o.play(id, "", 0)
-				o.n.sums.stepTime = 0
 			}
 			s, err := o.n.Sum(ctx, o.agency.Caller, id)
 			if err != nil || !s.Aborted || s.Cause == "" || s.Question.State != stateComputing {

@@ -84,7 +84,7 @@ type sums struct {
 	room map[sandbox.QuestionID]int64       // what the messages of an epoch take at most
 	live map[sandbox.QuestionID]*carriedSum // those whose messages the domain carries
 
-	stepTime time.Duration // 0: the constant of that name; a test has less
+	bound func(context.Context) (context.Context, context.CancelFunc) // nil: stepTime; a test ends a step when it likes
 }
 
 // ledger opens the ledger on first use; Node.Close closes it.
