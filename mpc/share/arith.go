@@ -144,55 +144,58 @@ func (e *Engine) Input(owner int, values []uint64, rows int) Vec {
 	return out
 }
 
-// InputSum is Input and Sum in one, for a column that nobody needs afterwards: no party holds more of it than two message parts.
-func (e *Engine) InputSum(owner int, values []uint64, rows int) Vec {
-	ok := owner >= 0 && owner < 3 && rows >= 0 && rows <= MaxRows && (e.me != owner && values == nil || e.me == owner && len(values) == rows)
-	sum := newVec(1)
-	if !e.begin(OpInput, ok, rows) {
-		return sum
+// InputSums is Input and Sum in one for a column of each party that nobody needs afterwards: rows says how many values each has, 0 for none, and
+// values are this party's own. All three share at once, in one round; no party holds more of another's column than two message parts.
+func (e *Engine) InputSums(values []uint64, rows [3]int) (sums [3]Vec) {
+	for i := range sums {
+		sums[i] = newVec(1)
 	}
-	tag := e.step()
+	var tags [3]uint32
+	for owner, n := range rows {
+		if !e.begin(OpInput, n >= 0 && (owner != e.me || len(values) == n), n) {
+			return sums
+		}
+		tags[owner] = e.step()
+	}
 	e.rounds++
-	switch e.me {
-	case owner:
-		at := e.reserve(e.prev, rows)
-		for lo := 0; lo < rows && e.err == nil; lo += chunk {
-			hi := min(lo+chunk, rows)
+	own, from, far := e.me, e.before(), e.after() // whose values are this party's, arrive, and are masked by what it can generate
+	at, mask := e.reserve(e.prev, rows[own]), e.reserve(e.next, rows[far])
+	buf := make([]uint64, 2*chunk)
+	part := func(lo int) []uint64 { return buf[lo/chunk%2*chunk:][:min(chunk, rows[from]-lo)] }
+	var waits [2]func()
+	expect := func(lo int) {
+		if lo < rows[from] {
+			waits[lo/chunk%2] = e.post(from, tags[from], part(lo))
+		}
+	}
+	expect(0)
+	for lo := 0; lo < max(rows[0], rows[1], rows[2]); lo += chunk {
+		expect(lo + chunk) // before anything is sent: who sends never waits for one who sends
+		if hi := min(lo+chunk, rows[own]); lo < hi && e.err == nil {
 			d := e.f1[:hi-lo]
 			for k := lo; k < hi; k += piece {
 				end := min(k+piece, hi)
 				r := e.f0[:end-k]
 				e.prev.fill(r, at+uint64(k/2))
 				a, b := divide(d[k-lo:end-lo], values[k:end], r)
-				sum.a[0], sum.b[0] = sum.a[0]+a, sum.b[0]+b
+				sums[own].a[0], sums[own].b[0] = sums[own].a[0]+a, sums[own].b[0]+b
 			}
-			e.send(e.after(), tag, d)
+			e.send(far, tags[own], d)
 		}
-	case (owner + 1) % 3:
-		// The next part arrives while this one is summed.
-		bufs := [2][]uint64{e.f0, e.f1}
-		part := func(lo int) []uint64 { return bufs[lo/chunk%2][:min(chunk, rows-lo)] }
-		var waits [2]func()
-		for lo := 0; lo < rows; lo += chunk {
-			if lo == 0 {
-				waits[0] = e.post(owner, tag, part(0))
+		if hi := min(lo+chunk, rows[far]); e.err == nil {
+			for k := lo; k < hi; k += piece {
+				r := e.f0[:min(piece, hi-k)]
+				e.next.fill(r, mask+uint64(k/2))
+				sums[far].b[0] += total(r)
 			}
-			if lo+chunk < rows {
-				waits[(lo/chunk+1)%2] = e.post(owner, tag, part(lo+chunk))
-			}
+		}
+		if lo < rows[from] {
 			if waits[lo/chunk%2](); e.err == nil {
-				sum.a[0] += total(part(lo))
+				sums[from].a[0] += total(part(lo))
 			}
-		}
-	default:
-		at := e.reserve(e.next, rows)
-		for lo := 0; lo < rows && e.err == nil; lo += piece {
-			r := e.f0[:min(piece, rows-lo)]
-			e.next.fill(r, at+uint64(lo/2))
-			sum.b[0] += total(r)
 		}
 	}
-	return sum
+	return sums
 }
 
 // Mul gives x·y modulo 2^64, row by row: 8 bytes a row and party, one round.

@@ -74,18 +74,28 @@ var twins = []twin{
 		return []uint64{s}
 	}, false},
 	{"input and sum", func(e *Engine, o *Opener, x, _ Vec, _, _ Words) ([]uint64, error) {
-		v := make([]uint64, x.Len())
+		rows := [3]int{x.Len(), x.Len() / 2, 2*x.Len() + 1}
+		v := make([]uint64, rows[e.me])
 		for i := range v {
-			v[i] = uint64(i) << 50
+			v[i] = uint64(i+e.me) << 50
 		}
-		sums := Concat(e.InputSum(0, mine(e, 0, v), len(v)), e.InputSum(2, mine(e, 2, v), len(v)), e.Sum(x))
-		return o.Open(sums)
+		none := e.InputSums(nil, [3]int{})
+		some := e.InputSums(v, rows)
+		two := e.InputSums(v[:len(v)*int(bit(e.me != 1))], [3]int{rows[0], 0, rows[2]})
+		return o.Open(Concat(some[0], some[1], some[2], two[0], two[1], two[2], none[0], e.Sum(x)))
 	}, func(x, _ []uint64) []uint64 {
-		var s, v uint64
-		for i := range x {
-			s, v = s+x[i], v+uint64(i)<<50
+		sum := func(party, rows int) (s uint64) {
+			for i := range rows {
+				s += uint64(i+party) << 50
+			}
+			return s
 		}
-		return []uint64{v, v, s}
+		n, s := len(x), uint64(0)
+		for _, v := range x {
+			s += v
+		}
+		a, b, c := sum(0, n), sum(1, n/2), sum(2, 2*n+1)
+		return []uint64{a, b, c, a, 0, c, 0, s}
 	}, false},
 	{"mul", func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) { return o.Open(e.Mul(x, y)) }, rowwise(func(x, y uint64) uint64 { return x * y }), false},
 	{"mul of mul", func(e *Engine, o *Opener, x, y Vec, _, _ Words) ([]uint64, error) {
