@@ -185,7 +185,7 @@ func TestJointRunRefuses(t *testing.T) {
 
 	// A key share that is not the one committed to, on either side.
 	_, partner := o.revealed()
-	otherGate, otherPartner := other.revealed()
+	_, otherPartner := other.revealed()
 	mixed, err := sign(rand.Reader, o.signs[0], KeyShare, o.plan.Digest(), jointPartner, otherPartner.Parts[0])
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +207,7 @@ func TestJointRunRefuses(t *testing.T) {
 
 	// A model of another size ends nothing; ciphertexts that repeat do.
 	other.begin()
-	otherGate, otherPartner = other.revealed()
+	otherGate, otherPartner := other.revealed()
 	if averages, _, err = other.gate.Encrypt(ctx, otherPartner, groups); err != nil {
 		t.Fatal(err)
 	}
