@@ -40,7 +40,8 @@ type questionTrail struct {
 	decided  QuestionDecidedBody
 	computed bool
 	inputs   []sandbox.InputVersion
-	sum      *sumTrail // of one that is answered over ciphertexts
+	sum      *sumTrail   // of one that is answered over ciphertexts
+	joint    *jointTrail // of a run of a partner's model
 	checked  *EgressCheckedBody
 	votes    []vote // of the round
 	review   reviewTrail

@@ -174,6 +174,14 @@ func (e Event) open() (any, error) {
 		body = new(SumOpenedBody)
 	case SumAborted:
 		body = new(SumAbortedBody)
+	case JointPlanned:
+		body = new(JointPlannedBody)
+	case JointShared:
+		body = new(JointSharedBody)
+	case JointOpened:
+		body = new(JointOpenedBody)
+	case JointAborted:
+		body = new(JointAbortedBody)
 	case ReviewMoved:
 		body = new(ReviewMovedBody)
 	case ReviewOpened:

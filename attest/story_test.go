@@ -273,6 +273,8 @@ func (c *cast) play(t testing.TB, steps []step) *Recorder {
 				b = AlgorithmApprovedBody{Statement: st}
 			case AlgorithmWithdrawn:
 				b = AlgorithmWithdrawnBody{Statement: st}
+			case JointPlanned:
+				b = JointPlannedBody{Question: "q-j", Statement: st, Plan: digest("plan"), Engine: digest("e"), Run: int64(s.nth), Runs: 2}
 			case ScoringModelFiled:
 				d := sm.Sum(st.Body)
 				c.filing = d[:]

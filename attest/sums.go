@@ -134,6 +134,9 @@ func (c *checker) sumAborted(b SumAbortedBody) error {
 
 // sumBefore holds the answer of a question over ciphertexts to a sum that ended, and what passes to one that was opened.
 func (c *checker) sumBefore(q *questionTrail, passes bool) error {
+	if q.joint != nil {
+		return c.jointBefore(q, passes)
+	}
 	if q.decided.Engine != sandbox.HE {
 		return nil
 	}

@@ -309,6 +309,14 @@ func (c *checker) replay(i uint64, e Event, body any) error {
 		return c.sumOpened(*b)
 	case *SumAbortedBody:
 		return c.sumAborted(*b)
+	case *JointPlannedBody:
+		return c.jointPlanned(e, *b)
+	case *JointSharedBody:
+		return c.jointShared(*b)
+	case *JointOpenedBody:
+		return c.jointOpened(*b)
+	case *JointAbortedBody:
+		return c.jointAborted(*b)
 	case *ReviewMovedBody:
 		return c.moved(e, *b)
 	case *ReviewOpenedBody:

@@ -263,7 +263,7 @@ func (a *audience) question(e attest.Event) bool {
 	switch {
 	case consent != "" && a.consents[consent]:
 		return true
-	case e.Kind == attest.EgressChecked || e.Kind == attest.SharesComputed || e.Kind == attest.SharesAborted || e.Kind == attest.SumAborted: // how a run ended depends on data
+	case e.Kind == attest.EgressChecked || e.Kind == attest.SharesComputed || e.Kind == attest.SharesAborted || e.Kind == attest.SumAborted || e.Kind == attest.JointAborted: // how a run ended depends on data
 		return q.unit
 	case e.Kind == attest.ReviewVoted || e.Kind == attest.ReviewOpened:
 		if blind(e, a.reviews) {
