@@ -36,7 +36,10 @@ const (
 	Logistic    MeasureFunc = "logistic"    // 逻辑回归: maximum likelihood, likewise
 )
 
-// MeasureFuncs lists every function in a fixed order.
+// Score (保密模型评分) is what a partner's secret linear model makes of a group's averages. No question asks it: it stands in the results of such runs alone.
+const Score MeasureFunc = "score"
+
+// MeasureFuncs lists every function that a question may ask in a fixed order.
 var MeasureFuncs = []MeasureFunc{Count, Subjects, Sum, Mean, Plain, Distinct, Variance, StdDev, Min, Max, Quantile, Histogram,
 	Covariance, Correlation, Ratio, Dot, Linear, Logistic}
 

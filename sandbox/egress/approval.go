@@ -96,6 +96,27 @@ func (r Review) Release(now time.Time, p Present) (Review, Approval, error) {
 	return r, a, nil
 }
 
+// Standing gives the authority that a result was released under, where it still holds: it was not revoked, what it was approved under is in force,
+// nobody who approved it was shut out since, and it has not expired.
+func (r Review) Standing(now time.Time, p Present) (Approval, error) {
+	fail := func(k sandbox.Kind, rule string) (Approval, error) {
+		return Approval{}, &sandbox.Error{Op: "egress: standing", Kind: k, Object: string(r.Question), Detail: rule}
+	}
+	switch {
+	case r.State != Released:
+		return fail(sandbox.Denied, "a result that was released, and not revoked")
+	case !now.Before(r.Expires):
+		return fail(sandbox.Expired, "its approval has not expired")
+	case p.Policy != r.Policy:
+		return fail(sandbox.Conflict, "the policy is the one that it was checked under")
+	case p.Revoked == nil || slices.ContainsFunc(r.Votes, func(v Vote) bool { return p.Revoked(v.By) }) ||
+		slices.ContainsFunc(r.Acts, func(x Act) bool { return x.Move == Endorse && x.Round == r.Round && p.Revoked(x.By) }):
+		return fail(sandbox.Denied, "nobody who approved it was shut out since")
+	}
+	r.State = Releasing // as it was when it left
+	return r.approval(now)
+}
+
 // approval gives the authority of two approving votes, or of a template. What Cast checked of each vote is held against the review
 // once more: a review comes back from where it was kept.
 func (r Review) approval(now time.Time) (Approval, error) {

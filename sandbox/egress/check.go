@@ -45,7 +45,8 @@ type Checked struct {
 	params Params
 	digest []byte // of Result as Check wrote it
 
-	shared json.RawMessage // of an answer computed over shares: its evidence
+	shared json.RawMessage    // of an answer that was not computed in plain: its evidence
+	of     sandbox.QuestionID // of scores: the result that they are made of
 
 	linked    int // earlier cells in the audit
 	intervals [][]CellInterval

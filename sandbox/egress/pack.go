@@ -88,6 +88,7 @@ var ruleWords = map[string][2]string{
 	RuleBits:      {"信息量超过上限", "its values could tell more bits than a result may"},
 	FlagClass:     {"类别泄露：某一行或列几乎全部属于同一类", "class disclosure: one category holds nearly everybody of a line"},
 	FlagMissing:   {"缺失值较多且结果未注明", "many rows without a value, which the result does not say"},
+	FlagScored:    {"由合作方保密模型算出，域内无人见过其权重", "made by a partner's secret model, whose weights nobody here has seen"},
 	FlagFaults:    {"逐主体算法对部分主体失败，其未计入任何单元格", "subjects for whom the Map failed; they are in no cell"},
 }
 

@@ -16,6 +16,7 @@ import (
 type Result struct {
 	Format     string             `json:"format"`
 	Question   sandbox.QuestionID `json:"question"`
+	Of         sandbox.QuestionID `json:"of,omitempty"` // of scores: the result that they are made of
 	Dimensions []string           `json:"dimensions"`
 	LabelUnits []string           `json:"labelUnits,omitempty"` // per dimension, where one has labels that are amounts in a unit
 	Measures   []sandbox.Measure  `json:"measures"`
@@ -66,7 +67,7 @@ const (
 // encode writes the outgoing bytes.
 func (c *Checked) encode(question sandbox.QuestionID) ([]byte, error) {
 	a := c.answer
-	r := Result{Format: formatResult, Question: question, Dimensions: slices.Clone(a.Dimensions), Measures: slices.Clone(a.Measures), Rows: []ResultRow{}}
+	r := Result{Format: formatResult, Question: question, Of: c.of, Dimensions: slices.Clone(a.Dimensions), Measures: slices.Clone(a.Measures), Rows: []ResultRow{}}
 	if r.Dimensions == nil {
 		r.Dimensions = []string{}
 	}
