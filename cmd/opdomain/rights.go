@@ -57,6 +57,9 @@ func printList(w io.Writer, s grant.Scenario) {
 	for _, m := range s.Models {
 		fmt.Fprintf(w, "  model 评分模型 %s: %d customers a day, %d in all\n", m.Model, m.PerDay, m.Total)
 	}
+	if s.PartnerRuns > 0 {
+		fmt.Fprintf(w, "  runs of parties' secret models 保密模型运行: %d in all\n", s.PartnerRuns)
+	}
 }
 
 func (a *app) grantCommand() *cobra.Command {

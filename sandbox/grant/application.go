@@ -17,6 +17,7 @@ const (
 	MaxItems   = 64   // datasets in a data list
 	MaxParties = 16   // partners, and insurers, of one scenario
 	MaxModels  = 16   // scoring models of one scenario
+	MaxRuns    = 1000 // runs of secret models of one scenario
 	MaxText    = 4096 // bytes of one free text
 )
 
@@ -51,6 +52,9 @@ type Application struct {
 	Classes     []sandbox.Class    `json:"classes"` // 出域类别 asked for: A, B, D, E, F
 	Terms       Terms              `json:"terms"`
 	Models      []ModelUse         `json:"models,omitempty"` // 密态评分模型: beside the data list
+
+	// PartnerRuns (保密模型运行次数) is how often operator and partners, all together, run secret models of their own over approved results; 0: never.
+	PartnerRuns int64 `json:"partner_runs,omitempty"`
 }
 
 // ModelUse (模型使用) lets operator, partners and insurers of a scenario have customers of their own scored by an approved model of the
@@ -140,6 +144,9 @@ func (a *Application) validate(in map[sandbox.DatasetID]catalog.Dataset, outside
 	}
 	if err := a.validateModels(); err != nil {
 		return err
+	}
+	if a.PartnerRuns < 0 || a.PartnerRuns > MaxRuns || a.PartnerRuns > 0 && !slices.Contains(a.Classes, sandbox.ClassA) {
+		return bad("partner_runs", fmt.Sprintf("0 to %d runs, of a scenario that asks for class A", MaxRuns))
 	}
 	return a.validateList(in, outside)
 }
