@@ -181,5 +181,6 @@ func routes() map[string]access {
 		"GET /v1/invoices/{invoice}":                             billed,
 	}
 	maps.Copy(table, sumRoutes(asked))
+	maps.Copy(table, jointRoutes(asked))
 	return table
 }

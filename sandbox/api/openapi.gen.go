@@ -123,6 +123,9 @@ type Invoice = bill.Invoice
 // InvoiceID defines model for InvoiceID.
 type InvoiceID = sandbox.InvoiceID
 
+// JointRun (保密模型运行申请) is a party's word for one run of its secret model over averages of an approved result
+type JointRun = attest.JointRun
+
 // ModelID defines model for ModelID.
 type ModelID = sandbox.ModelID
 
@@ -271,6 +274,12 @@ type RevokeIdentityJSONRequestBody = RevocationRequest
 
 // IssueInvoiceJSONRequestBody defines body for IssueInvoice for application/json ContentType.
 type IssueInvoiceJSONRequestBody = InvoiceRequest
+
+// AskJointJSONRequestBody defines body for AskJoint for application/json ContentType.
+type AskJointJSONRequestBody = Statement
+
+// ExplainJointJSONRequestBody defines body for ExplainJoint for application/json ContentType.
+type ExplainJointJSONRequestBody = JointRun
 
 // FileScoringModelJSONRequestBody defines body for FileScoringModel for application/json ContentType.
 type FileScoringModelJSONRequestBody = ScoringFiling
@@ -798,6 +807,61 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/invoices/{invoice} (the `GetInvoice` operationId).
 	GetInvoice(ctx context.Context, invoice InvoiceID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListJoints 保密模型运行列表: runs of secret models that concern the caller
+	//
+	// Corresponds with GET /v1/joints (the `ListJoints` operationId).
+	ListJoints(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AskJointWithBody 保密模型运行申请: a signed run of the caller's secret model over an approved result, context opdomain/joint-run/v1; decided before any key is drawn
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/joints (the `AskJoint` operationId).
+	AskJointWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AskJoint 保密模型运行申请: a signed run of the caller's secret model over an approved result, context opdomain/joint-run/v1; decided before any key is drawn
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/joints (the `AskJoint` operationId).
+	AskJoint(ctx context.Context, body AskJointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ExplainJointWithBody 保密模型运行说明: the decision and who would see what, without charge
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/joints/explain (the `ExplainJoint` operationId).
+	ExplainJointWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ExplainJoint 保密模型运行说明: the decision and who would see what, without charge
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/joints/explain (the `ExplainJoint` operationId).
+	ExplainJoint(ctx context.Context, body ExplainJointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EndJoint 放弃保密模型运行: the question is withheld
+	//
+	// Corresponds with DELETE /v1/joints/{question} (the `EndJoint` operationId).
+	EndJoint(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetJoint 保密模型运行状态: the plan, and what it waits for
+	//
+	// Corresponds with GET /v1/joints/{question} (the `GetJoint` operationId).
+	GetJoint(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetJointMessage 取协议消息: the gate's message of a step
+	//
+	// Corresponds with GET /v1/joints/{question}/messages/{kind} (the `GetJointMessage` operationId).
+	GetJointMessage(ctx context.Context, question QuestionID, kind int, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutJointMessageWithBody 提交协议消息: the caller's own message of the step, signed for the plan; at most as long as the plan has it
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /v1/joints/{question}/messages/{kind} (the `PutJointMessage` operationId).
+	PutJointMessageWithBody(ctx context.Context, question QuestionID, kind int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListScoringModels 密态评分模型列表
 	//
@@ -2256,6 +2320,151 @@ func (c *Client) IssueInvoice(ctx context.Context, body IssueInvoiceJSONRequestB
 // Corresponds with GET /v1/invoices/{invoice} (the `GetInvoice` operationId).
 func (c *Client) GetInvoice(ctx context.Context, invoice InvoiceID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetInvoiceRequest(c.Server, invoice)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListJoints 保密模型运行列表: runs of secret models that concern the caller
+//
+// Corresponds with GET /v1/joints (the `ListJoints` operationId).
+func (c *Client) ListJoints(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListJointsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AskJointWithBody 保密模型运行申请: a signed run of the caller's secret model over an approved result, context opdomain/joint-run/v1; decided before any key is drawn
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/joints (the `AskJoint` operationId).
+func (c *Client) AskJointWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAskJointRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AskJoint 保密模型运行申请: a signed run of the caller's secret model over an approved result, context opdomain/joint-run/v1; decided before any key is drawn
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/joints (the `AskJoint` operationId).
+func (c *Client) AskJoint(ctx context.Context, body AskJointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAskJointRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExplainJointWithBody 保密模型运行说明: the decision and who would see what, without charge
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/joints/explain (the `ExplainJoint` operationId).
+func (c *Client) ExplainJointWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExplainJointRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExplainJoint 保密模型运行说明: the decision and who would see what, without charge
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/joints/explain (the `ExplainJoint` operationId).
+func (c *Client) ExplainJoint(ctx context.Context, body ExplainJointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExplainJointRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EndJoint 放弃保密模型运行: the question is withheld
+//
+// Corresponds with DELETE /v1/joints/{question} (the `EndJoint` operationId).
+func (c *Client) EndJoint(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEndJointRequest(c.Server, question)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetJoint 保密模型运行状态: the plan, and what it waits for
+//
+// Corresponds with GET /v1/joints/{question} (the `GetJoint` operationId).
+func (c *Client) GetJoint(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetJointRequest(c.Server, question)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetJointMessage 取协议消息: the gate's message of a step
+//
+// Corresponds with GET /v1/joints/{question}/messages/{kind} (the `GetJointMessage` operationId).
+func (c *Client) GetJointMessage(ctx context.Context, question QuestionID, kind int, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetJointMessageRequest(c.Server, question, kind)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutJointMessageWithBody 提交协议消息: the caller's own message of the step, signed for the plan; at most as long as the plan has it
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /v1/joints/{question}/messages/{kind} (the `PutJointMessage` operationId).
+func (c *Client) PutJointMessageWithBody(ctx context.Context, question QuestionID, kind int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutJointMessageRequestWithBody(c.Server, question, kind, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5140,6 +5349,265 @@ func NewGetInvoiceRequest(server string, invoice InvoiceID) (*http.Request, erro
 	return req, nil
 }
 
+// NewListJointsRequest constructs an http.Request for the ListJoints method
+func NewListJointsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/joints")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAskJointRequest calls the generic AskJoint builder with application/json body
+func NewAskJointRequest(server string, body AskJointJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAskJointRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewAskJointRequestWithBody constructs an http.Request for the AskJoint method, with any body, and a specified content type
+func NewAskJointRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/joints")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewExplainJointRequest calls the generic ExplainJoint builder with application/json body
+func NewExplainJointRequest(server string, body ExplainJointJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewExplainJointRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewExplainJointRequestWithBody constructs an http.Request for the ExplainJoint method, with any body, and a specified content type
+func NewExplainJointRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/joints/explain")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewEndJointRequest constructs an http.Request for the EndJoint method
+func NewEndJointRequest(server string, question QuestionID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "question", question, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/joints/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetJointRequest constructs an http.Request for the GetJoint method
+func NewGetJointRequest(server string, question QuestionID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "question", question, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/joints/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetJointMessageRequest constructs an http.Request for the GetJointMessage method
+func NewGetJointMessageRequest(server string, question QuestionID, kind int) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "question", question, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "kind", kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/joints/%s/messages/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPutJointMessageRequestWithBody constructs an http.Request for the PutJointMessage method, with any body, and a specified content type
+func NewPutJointMessageRequestWithBody(server string, question QuestionID, kind int, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "question", question, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "kind", kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/joints/%s/messages/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewListScoringModelsRequest constructs an http.Request for the ListScoringModels method
 func NewListScoringModelsRequest(server string) (*http.Request, error) {
 	var err error
@@ -7543,6 +8011,69 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/invoices/{invoice} (the `GetInvoice` operationId).
 	GetInvoiceWithResponse(ctx context.Context, invoice InvoiceID, reqEditors ...RequestEditorFn) (*GetInvoiceResponse, error)
+
+	// ListJointsWithResponse 保密模型运行列表: runs of secret models that concern the caller
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/joints (the `ListJoints` operationId).
+	ListJointsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListJointsResponse, error)
+
+	// AskJointWithBodyWithResponse 保密模型运行申请: a signed run of the caller's secret model over an approved result, context opdomain/joint-run/v1; decided before any key is drawn
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/joints (the `AskJoint` operationId).
+	AskJointWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AskJointResponse, error)
+
+	// AskJointWithResponse 保密模型运行申请: a signed run of the caller's secret model over an approved result, context opdomain/joint-run/v1; decided before any key is drawn
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/joints (the `AskJoint` operationId).
+	AskJointWithResponse(ctx context.Context, body AskJointJSONRequestBody, reqEditors ...RequestEditorFn) (*AskJointResponse, error)
+
+	// ExplainJointWithBodyWithResponse 保密模型运行说明: the decision and who would see what, without charge
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/joints/explain (the `ExplainJoint` operationId).
+	ExplainJointWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExplainJointResponse, error)
+
+	// ExplainJointWithResponse 保密模型运行说明: the decision and who would see what, without charge
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/joints/explain (the `ExplainJoint` operationId).
+	ExplainJointWithResponse(ctx context.Context, body ExplainJointJSONRequestBody, reqEditors ...RequestEditorFn) (*ExplainJointResponse, error)
+
+	// EndJointWithResponse 放弃保密模型运行: the question is withheld
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/joints/{question} (the `EndJoint` operationId).
+	EndJointWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*EndJointResponse, error)
+
+	// GetJointWithResponse 保密模型运行状态: the plan, and what it waits for
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/joints/{question} (the `GetJoint` operationId).
+	GetJointWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*GetJointResponse, error)
+
+	// GetJointMessageWithResponse 取协议消息: the gate's message of a step
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/joints/{question}/messages/{kind} (the `GetJointMessage` operationId).
+	GetJointMessageWithResponse(ctx context.Context, question QuestionID, kind int, reqEditors ...RequestEditorFn) (*GetJointMessageResponse, error)
+
+	// PutJointMessageWithBodyWithResponse 提交协议消息: the caller's own message of the step, signed for the plan; at most as long as the plan has it
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/joints/{question}/messages/{kind} (the `PutJointMessage` operationId).
+	PutJointMessageWithBodyWithResponse(ctx context.Context, question QuestionID, kind int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutJointMessageResponse, error)
 
 	// ListScoringModelsWithResponse 密态评分模型列表
 	//
@@ -10038,6 +10569,335 @@ func (r GetInvoiceResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetInvoiceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListJointsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Joint
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListJointsResponse) GetJSON200() *[]Joint {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListJointsResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListJointsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListJointsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListJointsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListJointsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AskJointResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Joint
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r AskJointResponse) GetJSON201() *Joint {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AskJointResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AskJointResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AskJointResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AskJointResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AskJointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ExplainJointResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *JointExplanation
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ExplainJointResponse) GetJSON200() *JointExplanation {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ExplainJointResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ExplainJointResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ExplainJointResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ExplainJointResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ExplainJointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type EndJointResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Joint
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r EndJointResponse) GetJSON200() *Joint {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r EndJointResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r EndJointResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EndJointResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EndJointResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EndJointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetJointResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Joint
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetJointResponse) GetJSON200() *Joint {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetJointResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetJointResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetJointResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetJointResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetJointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetJointMessageResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetJointMessageResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetJointMessageResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetJointMessageResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetJointMessageResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetJointMessageResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PutJointMessageResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Joint
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PutJointMessageResponse) GetJSON200() *Joint {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PutJointMessageResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PutJointMessageResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutJointMessageResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutJointMessageResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutJointMessageResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -13264,6 +14124,123 @@ func (c *ClientWithResponses) GetInvoiceWithResponse(ctx context.Context, invoic
 	return ParseGetInvoiceResponse(rsp)
 }
 
+// ListJointsWithResponse 保密模型运行列表: runs of secret models that concern the caller
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/joints (the `ListJoints` operationId).
+func (c *ClientWithResponses) ListJointsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListJointsResponse, error) {
+	rsp, err := c.ListJoints(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListJointsResponse(rsp)
+}
+
+// AskJointWithBodyWithResponse 保密模型运行申请: a signed run of the caller's secret model over an approved result, context opdomain/joint-run/v1; decided before any key is drawn
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/joints (the `AskJoint` operationId).
+func (c *ClientWithResponses) AskJointWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AskJointResponse, error) {
+	rsp, err := c.AskJointWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAskJointResponse(rsp)
+}
+
+// AskJointWithResponse 保密模型运行申请: a signed run of the caller's secret model over an approved result, context opdomain/joint-run/v1; decided before any key is drawn
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/joints (the `AskJoint` operationId).
+func (c *ClientWithResponses) AskJointWithResponse(ctx context.Context, body AskJointJSONRequestBody, reqEditors ...RequestEditorFn) (*AskJointResponse, error) {
+	rsp, err := c.AskJoint(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAskJointResponse(rsp)
+}
+
+// ExplainJointWithBodyWithResponse 保密模型运行说明: the decision and who would see what, without charge
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/joints/explain (the `ExplainJoint` operationId).
+func (c *ClientWithResponses) ExplainJointWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExplainJointResponse, error) {
+	rsp, err := c.ExplainJointWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExplainJointResponse(rsp)
+}
+
+// ExplainJointWithResponse 保密模型运行说明: the decision and who would see what, without charge
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/joints/explain (the `ExplainJoint` operationId).
+func (c *ClientWithResponses) ExplainJointWithResponse(ctx context.Context, body ExplainJointJSONRequestBody, reqEditors ...RequestEditorFn) (*ExplainJointResponse, error) {
+	rsp, err := c.ExplainJoint(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExplainJointResponse(rsp)
+}
+
+// EndJointWithResponse 放弃保密模型运行: the question is withheld
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/joints/{question} (the `EndJoint` operationId).
+func (c *ClientWithResponses) EndJointWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*EndJointResponse, error) {
+	rsp, err := c.EndJoint(ctx, question, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEndJointResponse(rsp)
+}
+
+// GetJointWithResponse 保密模型运行状态: the plan, and what it waits for
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/joints/{question} (the `GetJoint` operationId).
+func (c *ClientWithResponses) GetJointWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*GetJointResponse, error) {
+	rsp, err := c.GetJoint(ctx, question, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetJointResponse(rsp)
+}
+
+// GetJointMessageWithResponse 取协议消息: the gate's message of a step
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/joints/{question}/messages/{kind} (the `GetJointMessage` operationId).
+func (c *ClientWithResponses) GetJointMessageWithResponse(ctx context.Context, question QuestionID, kind int, reqEditors ...RequestEditorFn) (*GetJointMessageResponse, error) {
+	rsp, err := c.GetJointMessage(ctx, question, kind, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetJointMessageResponse(rsp)
+}
+
+// PutJointMessageWithBodyWithResponse 提交协议消息: the caller's own message of the step, signed for the plan; at most as long as the plan has it
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/joints/{question}/messages/{kind} (the `PutJointMessage` operationId).
+func (c *ClientWithResponses) PutJointMessageWithBodyWithResponse(ctx context.Context, question QuestionID, kind int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutJointMessageResponse, error) {
+	rsp, err := c.PutJointMessageWithBody(ctx, question, kind, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutJointMessageResponse(rsp)
+}
+
 // ListScoringModelsWithResponse 密态评分模型列表
 //
 // Returns a wrapper object for the known response body format(s).
@@ -15589,6 +16566,230 @@ func ParseGetInvoiceResponse(rsp *http.Response) (*GetInvoiceResponse, error) {
 	return response, nil
 }
 
+// ParseListJointsResponse parses an HTTP response from a ListJointsWithResponse call
+func ParseListJointsResponse(rsp *http.Response) (*ListJointsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListJointsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Joint
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAskJointResponse parses an HTTP response from a AskJointWithResponse call
+func ParseAskJointResponse(rsp *http.Response) (*AskJointResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AskJointResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Joint
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseExplainJointResponse parses an HTTP response from a ExplainJointWithResponse call
+func ParseExplainJointResponse(rsp *http.Response) (*ExplainJointResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ExplainJointResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest JointExplanation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseEndJointResponse parses an HTTP response from a EndJointWithResponse call
+func ParseEndJointResponse(rsp *http.Response) (*EndJointResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EndJointResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Joint
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetJointResponse parses an HTTP response from a GetJointWithResponse call
+func ParseGetJointResponse(rsp *http.Response) (*GetJointResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetJointResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Joint
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetJointMessageResponse parses an HTTP response from a GetJointMessageWithResponse call
+func ParseGetJointMessageResponse(rsp *http.Response) (*GetJointMessageResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetJointMessageResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePutJointMessageResponse parses an HTTP response from a PutJointMessageWithResponse call
+func ParsePutJointMessageResponse(rsp *http.Response) (*PutJointMessageResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutJointMessageResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Joint
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListScoringModelsResponse parses an HTTP response from a ListScoringModelsWithResponse call
 func ParseListScoringModelsResponse(rsp *http.Response) (*ListScoringModelsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -17385,6 +18586,27 @@ type ServerInterface interface {
 	// GetInvoice 账单
 	// (GET /v1/invoices/{invoice})
 	GetInvoice(w http.ResponseWriter, r *http.Request, invoice InvoiceID)
+	// ListJoints 保密模型运行列表: runs of secret models that concern the caller
+	// (GET /v1/joints)
+	ListJoints(w http.ResponseWriter, r *http.Request)
+	// AskJoint 保密模型运行申请: a signed run of the caller's secret model over an approved result, context opdomain/joint-run/v1; decided before any key is drawn
+	// (POST /v1/joints)
+	AskJoint(w http.ResponseWriter, r *http.Request)
+	// ExplainJoint 保密模型运行说明: the decision and who would see what, without charge
+	// (POST /v1/joints/explain)
+	ExplainJoint(w http.ResponseWriter, r *http.Request)
+	// EndJoint 放弃保密模型运行: the question is withheld
+	// (DELETE /v1/joints/{question})
+	EndJoint(w http.ResponseWriter, r *http.Request, question QuestionID)
+	// GetJoint 保密模型运行状态: the plan, and what it waits for
+	// (GET /v1/joints/{question})
+	GetJoint(w http.ResponseWriter, r *http.Request, question QuestionID)
+	// GetJointMessage 取协议消息: the gate's message of a step
+	// (GET /v1/joints/{question}/messages/{kind})
+	GetJointMessage(w http.ResponseWriter, r *http.Request, question QuestionID, kind int)
+	// PutJointMessage 提交协议消息: the caller's own message of the step, signed for the plan; at most as long as the plan has it
+	// (PUT /v1/joints/{question}/messages/{kind})
+	PutJointMessage(w http.ResponseWriter, r *http.Request, question QuestionID, kind int)
 	// ListScoringModels 密态评分模型列表
 	// (GET /v1/models)
 	ListScoringModels(w http.ResponseWriter, r *http.Request)
@@ -18489,6 +19711,170 @@ func (siw *ServerInterfaceWrapper) GetInvoice(w http.ResponseWriter, r *http.Req
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetInvoice(w, r, invoice)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListJoints operation middleware
+func (siw *ServerInterfaceWrapper) ListJoints(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListJoints(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AskJoint operation middleware
+func (siw *ServerInterfaceWrapper) AskJoint(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AskJoint(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ExplainJoint operation middleware
+func (siw *ServerInterfaceWrapper) ExplainJoint(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ExplainJoint(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// EndJoint operation middleware
+func (siw *ServerInterfaceWrapper) EndJoint(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "question" -------------
+	var question QuestionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "question", r.PathValue("question"), &question, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "question", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.EndJoint(w, r, question)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetJoint operation middleware
+func (siw *ServerInterfaceWrapper) GetJoint(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "question" -------------
+	var question QuestionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "question", r.PathValue("question"), &question, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "question", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetJoint(w, r, question)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetJointMessage operation middleware
+func (siw *ServerInterfaceWrapper) GetJointMessage(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "question" -------------
+	var question QuestionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "question", r.PathValue("question"), &question, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "question", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "kind" -------------
+	var kind int
+
+	err = runtime.BindStyledParameterWithOptions("simple", "kind", r.PathValue("kind"), &kind, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "kind", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetJointMessage(w, r, question, kind)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PutJointMessage operation middleware
+func (siw *ServerInterfaceWrapper) PutJointMessage(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "question" -------------
+	var question QuestionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "question", r.PathValue("question"), &question, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "question", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "kind" -------------
+	var kind int
+
+	err = runtime.BindStyledParameterWithOptions("simple", "kind", r.PathValue("kind"), &kind, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "kind", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PutJointMessage(w, r, question, kind)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -19789,6 +21175,13 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/sums/{question}/leave", wrapper.LeaveSum)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/v1/sums/{question}/epochs/{epoch}/messages/{kind}", wrapper.PutSumMessage)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/sums/{question}/epochs/{epoch}/messages/{kind}/{from}", wrapper.GetSumMessage)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/joints", wrapper.ListJoints)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/joints", wrapper.AskJoint)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/joints/explain", wrapper.ExplainJoint)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/v1/joints/{question}", wrapper.EndJoint)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/joints/{question}", wrapper.GetJoint)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/joints/{question}/messages/{kind}", wrapper.GetJointMessage)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/v1/joints/{question}/messages/{kind}", wrapper.PutJointMessage)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/models", wrapper.ListScoringModels)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/models", wrapper.FileScoringModel)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/models/{model}", wrapper.GetScoringModel)
