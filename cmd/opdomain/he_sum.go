@@ -373,6 +373,7 @@ func tendSums(ctx context.Context, n *node.Node) <-chan struct{} {
 		defer close(done)
 		for sleep(ctx, sumEvery) == nil {
 			n.TendSums(ctx)
+			n.TendJoints(ctx)
 		}
 	}()
 	return done

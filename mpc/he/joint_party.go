@@ -241,6 +241,9 @@ func (p *JointPartner) Apply(ctx context.Context, share, averages *Message, m *M
 			return nil, fail(sandbox.Invalid, "model", "has the ranges of the plan")
 		}
 	}
+	if why := m.Check(); len(why) > 0 { // before the other's part is taken: nothing of the run ends with it
+		return nil, &Refused{why}
+	}
 	if err := p.step(Contribution, Contribution, averages); err != nil {
 		return nil, err
 	}

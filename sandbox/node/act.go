@@ -157,6 +157,9 @@ func (n *Node) resubmit(ctx context.Context, c api.Caller, id sandbox.QuestionID
 	if _, err := q.Review.Do(a, e, at); err != nil { // before anything is computed
 		return err
 	}
+	if q.Joint != nil {
+		return &sandbox.Error{Op: "resubmit", Kind: sandbox.Denied, Object: string(id), Detail: "scores are read once, and the key is gone", Hint: "withdraw it, and run the model over another result"}
+	}
 	if q.Leave != nil {
 		return n.resubmitDataset(ctx, c, &q, st, at)
 	}
@@ -236,10 +239,16 @@ func (n *Node) present(ctx context.Context, q *questionRecord) (egress.Present, 
 	return p, nil
 }
 
+const sourceGone = "the result that the scores are made of does not stand any more 所依据的结果已失效: withdraw it"
+
 const policyChanged = "the policy has changed since the result was checked 审核规则已变更: resubmit it"
 
 func (n *Node) lapse(tx *change, q *questionRecord, st *attest.Statement) error {
-	next, err := q.Review.Lapse(policyChanged)
+	return n.lapsed(tx, q, st, policyChanged)
+}
+
+func (n *Node) lapsed(tx *change, q *questionRecord, st *attest.Statement, reason string) error {
+	next, err := q.Review.Lapse(reason)
 	if err != nil {
 		return err
 	}
@@ -343,7 +352,7 @@ func measured(s query.Spec, m query.Measure) string {
 // templateFor finds the template that may release an answer, and draws whether it is reviewed afterwards. The draw is keyed, so that
 // nobody tells before.
 func (n *Node) templateFor(ctx context.Context, tx *change, q *questionRecord, sub *egress.Submission) (*egress.Template, error) {
-	if q.Decision.Class != sandbox.ClassA || q.Map != nil {
+	if q.Decision.Class != sandbox.ClassA || q.Map != nil || q.Joint != nil {
 		return nil, nil // reviewers, always
 	}
 	rows, err := n.docs.templates.List(ctx, store.Filter{Owner: string(q.Spec.Scenario)})

@@ -40,6 +40,9 @@ type leavingRecord struct {
 
 // canonical is what makes two questions of an asker over the same versions the same.
 func (q *questionRecord) canonical() []byte {
+	if q.Joint != nil {
+		return q.Joint.canonical()
+	}
 	if q.Opaque != nil {
 		return q.Opaque.canonical(q.Spec.Scenario)
 	}

@@ -105,6 +105,7 @@ type Node struct {
 	intake   *ingest.Intake
 	ledger   *egress.Ledger
 	sums     sums // over ciphertexts
+	joints   joints
 	scoring  sync.Mutex
 	sharing  sharing
 	// populations are the ledger's sealed entries; questionKey makes question ids.
@@ -405,6 +406,7 @@ func (n *Node) founded() error {
 // Close stops using the folder. It waits for the change in progress.
 func (n *Node) Close() error {
 	n.sharing.close()
+	n.joints.close()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var errs []error

@@ -60,6 +60,7 @@ type questionRecord struct {
 	Opaque *opaqueRecord `json:",omitempty"` // of an Opaque algorithm: which, over what, instead of a question
 	Shared *sharedRecord `json:",omitempty"` // what it is computed by over shares
 	Sum    *sumRecord    `json:",omitempty"` // what it is computed by over ciphertexts
+	Joint  *jointRecord  `json:",omitempty"` // of a run of a secret model: over which result, instead of a question
 
 	First  *attest.Statement    `json:",omitempty"` // the round's first vote, until the second opens it
 	Ledger []sandbox.QuestionID `json:",omitempty"` // names of its entries in the ledger; none: of the time when its id was the one
@@ -67,7 +68,7 @@ type questionRecord struct {
 
 // entries are the names of what the ledger holds of a question. What was never before anybody has none.
 func (q *questionRecord) entries() []sandbox.QuestionID {
-	if len(q.Ledger) == 0 && q.Review != nil && len(q.Review.Digest) > 0 && q.Shared == nil && q.Sum == nil { // of what opened of shares or ciphertexts nobody has one
+	if len(q.Ledger) == 0 && q.Review != nil && len(q.Review.Digest) > 0 && q.Shared == nil && q.Sum == nil && q.Joint == nil { // of what opened of shares or ciphertexts nobody has one
 		return []sandbox.QuestionID{q.ID}
 	}
 	return q.Ledger

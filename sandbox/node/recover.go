@@ -63,6 +63,9 @@ func (n *Node) takeOn(ctx context.Context) error {
 	if err := n.endLostSums(ctx); err != nil {
 		return err
 	}
+	if err := n.endLostJoints(ctx); err != nil {
+		return err
+	}
 	if err := n.endStoppedShares(ctx); err != nil {
 		return err
 	}

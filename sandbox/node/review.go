@@ -227,6 +227,11 @@ func (n *Node) deliver(ctx context.Context, tx *change, q *questionRecord, to sa
 	if present.Policy != q.Review.Policy {
 		return false, n.lapse(tx, q, st)
 	}
+	if stands, err := n.standsOn(ctx, q, tx.at); err != nil {
+		return false, err
+	} else if !stands {
+		return false, n.lapsed(tx, q, st, sourceGone)
+	}
 	next, approval, err := q.Review.Release(tx.at, present)
 	if err != nil {
 		return false, err

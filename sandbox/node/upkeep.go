@@ -149,6 +149,7 @@ func (n *Node) Tend(ctx context.Context) error {
 	if err == nil {
 		n.cfg.Metrics.Overdue(len(late))
 	}
+	n.TendJoints(ctx)
 	return errors.Join(err, n.EndStalePushes(ctx), n.renewList(ctx), n.arriveAll(ctx), n.endStaleSums(ctx), n.witness(ctx))
 }
 
