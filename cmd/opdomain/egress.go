@@ -59,6 +59,10 @@ func printPack(w io.Writer, b json.RawMessage) {
 	if p.Uncertified != "" {
 		fmt.Fprintf(w, "  not certified 未穷尽: %s\n", p.Uncertified)
 	}
+	for _, f := range p.Flags {
+		zh, en := egress.RuleWords(f.Rule)
+		fmt.Fprintf(w, "  judge this 须判断: %s · %s (%d places, at most %d per mille)\n", zh, en, f.Places, f.Worst)
+	}
 	for _, x := range p.Items {
 		verdict := "held 符合"
 		if !x.Pass {

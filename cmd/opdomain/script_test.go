@@ -175,6 +175,7 @@ func TestScripts(t *testing.T) {
 			"visits": visits, "lent": lent,
 			"leaked":  leaked,
 			"plainly": plainly, "mutated": mutated,
+			"stays": stays, "modelled": modelled, "halfway": halfway, "strangersKey": strangersKey, "releasesOf": releasesOf,
 			// patient puts the person of the tables whom the demo enrols, and the number of a claim of theirs, into PATIENT and CLAIM.
 			"patient": func(ts *testscript.TestScript, _ bool, args []string) {
 				s, err := loadStory("district")

@@ -40,6 +40,9 @@ func printTable(w io.Writer, r egress.Result, limit int) {
 			head[d] += " (" + unit + ")"
 		}
 	}
+	if r.Of != "" {
+		fmt.Fprintf(w, "scores of a secret model, made of the result of %s 依据结果\n", r.Of)
+	}
 	for _, m := range r.Measures {
 		name := m.Name
 		if m.Unit != "" {

@@ -183,6 +183,9 @@ func (v *view) table(res egress.Result) {
 		if m.Unit != "" {
 			head += " (" + m.Unit + ")"
 		}
+		if res.Of != "" { // scores name what they are made of
+			head += " · " + string(res.Of)
+		}
 		v.Head = append(v.Head, head)
 	}
 	for _, r := range res.Rows {
