@@ -197,7 +197,6 @@ func (g *JointGate) Open(ctx context.Context, scores *Message, before func(diges
 	if err := g.step(Share, Share, scores); err != nil {
 		return nil, 0, err
 	}
-	g.next = lastKind + 1
 	if before != nil {
 		if err := before(scores.digest()); err != nil {
 			return nil, 0, g.abort(Share, nil, err)
@@ -250,7 +249,6 @@ func (p *JointPartner) Apply(ctx context.Context, share, averages *Message, m *M
 	if err := p.agree(ctx, share); err != nil {
 		return nil, err
 	}
-	p.next = lastKind + 1
 	var parts [][]byte
 	seen := map[[sm.Size]byte]bool{}
 	for _, ct := range averages.Parts {

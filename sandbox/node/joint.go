@@ -82,7 +82,7 @@ func (n *Node) standingResult(ctx context.Context, id sandbox.QuestionID, scenar
 	if s.approval, err = q.Review.Standing(at, present); err != nil {
 		return nil, nil
 	}
-	if s.result, err = egress.DecodeResult(q.Review.Result); err != nil || s.result.Of != "" {
+	if s.result, err = egress.DecodeResult(q.Review.Result); err != nil {
 		return nil, nil
 	}
 	if err := n.standing(ctx, q.Inputs); err != nil {

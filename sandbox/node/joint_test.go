@@ -63,7 +63,7 @@ func newBank(t *testing.T) *bank {
 		who.Request = d[:]
 	}
 	o.areas("run-1")
-	o.scenario("sc-j", 4)
+	o.scenario("sc-j", 5)
 	o.of = o.averages("sc-j", "visits", "cost")
 	return o
 }
@@ -335,7 +335,7 @@ func (o *bank) bundled(who seat) (map[attest.Kind]int, string) {
 func TestJointFromStatementToRelease(t *testing.T) {
 	o, ctx := newBank(t), t.Context()
 	x, err := o.n.ExplainJoint(ctx, o.partner.Caller, o.run(nil))
-	if err != nil || !x.Decision.Allow || !strings.Contains(x.Text, "3 scores of averages that differ determine a model of 2 weights") || !strings.Contains(x.Text, "one of 4 runs") {
+	if err != nil || !x.Decision.Allow || !strings.Contains(x.Text, "3 scores of averages that differ determine a model of 2 weights") || !strings.Contains(x.Text, "one of 5 runs") {
 		t.Fatalf("%+v %v %s", x.Decision, err, x.Text)
 	}
 	s := o.begins(nil)
@@ -433,9 +433,6 @@ func TestJointFromStatementToRelease(t *testing.T) {
 	})
 	if j, err := o.asksRun(scores); err != nil || !slices.Equal(codesOfDecision(j.Question.Decision), []string{policy.CodeJointResult}) {
 		t.Errorf("%+v %v", j.Question.Decision, err)
-	}
-	if _, err := o.n.Act(ctx, o.partner.Caller, s.id, o.partner.says(t, attest.ContextReviewAct, attest.ReviewAct{Question: s.id, State: "released", Act: "resubmit", At: o.n.now()})); err == nil {
-		t.Error("scores are resubmitted")
 	}
 	for _, e := range []any{out, rec.Joint, s} {
 		if text := fmt.Sprintf("%v", e); strings.Contains(text, "21415926") {
@@ -567,8 +564,12 @@ func (s *side) ends(name string, stage string, member sandbox.PartyID, kind sand
 	if _, err := s.sends(s.last); sandbox.KindOf(err) != sandbox.Conflict {
 		s.o.Errorf("%s: a message is taken after the end: %v", name, err)
 	}
-	s.o.bundled(s.o.agency)
-	s.o.bundled(s.o.partner)
+	if kinds, _ := s.o.bundled(s.o.agency); kinds[attest.JointAborted] == 0 {
+		s.o.Errorf("%s: the agency's bundle has no end", name)
+	}
+	if kinds, _ := s.o.bundled(s.o.partner); kinds[attest.JointAborted] > 0 {
+		s.o.Errorf("%s: the asker's bundle says why it ended", name)
+	}
 }
 
 // TestJointCheats: what is not of the run is refused and ends nothing; a partner that deviates ends it, with evidence, and nothing is read.
@@ -750,11 +751,20 @@ func TestJointEnds(t *testing.T) {
 	o.clock()
 	s.ends("and another", "gate", "", sandbox.Unavailable)
 
-	// Scores whose source is revoked before they leave go back; a run over it ends at its next step.
+	// Of two runs of a party over a result that go on at once, one is opened: the other ends at its next step. Scores whose source is revoked before they
+	// leave go back, and a run over it ends.
+	beside := o.begins(nil)
+	beside.must(beside.p.Commitment(), nil)
+	theirs, err := beside.p.Reveal(beside.fetches(he.Commitment))
+	if err != nil {
+		t.Fatal(err)
+	}
 	s = o.begins(nil)
 	if j := s.must(s.applied(), nil); j.Question.State != stateInReview {
 		t.Fatal(j.Question.State)
 	}
+	beside.must(theirs, nil)
+	beside.ends("beside an opened one", "gate", "", sandbox.Denied)
 	// The operator's own run over the result goes on beside it.
 	own := o.partner
 	o.partner = o.operator
@@ -779,12 +789,20 @@ func TestJointEnds(t *testing.T) {
 	if q, err := o.n.Question(ctx, o.partner.Caller, s.id); err != nil || q.State != stateReturned || q.Comment != sourceGone || q.Release != "" {
 		t.Errorf("%+v %v", q, err)
 	}
+	again := attest.ReviewAct{Question: s.id, State: string(egress.Returned), Act: "resubmit", At: o.n.now()}
+	if _, err := o.n.Act(ctx, o.partner.Caller, s.id, o.partner.says(t, attest.ContextReviewAct, again)); sandbox.KindOf(err) != sandbox.Denied || !strings.Contains(err.Error(), "scores are read once") {
+		t.Errorf("resubmitted: %v", err)
+	}
+	again.Act = "withdraw"
+	if _, err := o.n.Act(ctx, o.partner.Caller, s.id, o.partner.says(t, attest.ContextReviewAct, again)); err != nil {
+		t.Errorf("withdrawn: %v", err)
+	}
 }
 
 // TestJointShutOut: a party whose identity is revoked in a run gets nothing of it, and the runs that were agreed on are all there are.
 func TestJointShutOut(t *testing.T) {
 	o, ctx := newBank(t), t.Context()
-	for range 3 {
+	for range 4 {
 		s := o.begins(nil)
 		if _, err := o.n.EndJoint(ctx, o.agency.Caller, s.id); err != nil {
 			t.Fatal(err)
@@ -792,7 +810,7 @@ func TestJointShutOut(t *testing.T) {
 	}
 	s := o.begins(nil)
 	if j, err := o.asksRun(o.run(nil)); err != nil || !slices.Equal(codesOfDecision(j.Question.Decision), []string{policy.CodeJointTotal}) {
-		t.Errorf("a fifth run: %+v %v", j.Question.Decision, err)
+		t.Errorf("a sixth run: %+v %v", j.Question.Decision, err)
 	}
 	s.must(s.p.Commitment(), nil)
 	if err := o.n.RevokeIdentity(ctx, o.agency.Caller, "bank", "r"); err != nil {
