@@ -45,8 +45,14 @@
 //
 // Joint goes the other way: a partner's linear model over the domain's data, under a key that gate and partner have together. The domain
 // encrypts average features of groups that may leave, which package released alone takes out of a result that the gate checked or that was
-// approved; the partner applies its weights and shares the opening of what it made; the gate reads and decides. The domain learns no
-// weight but what scores say, the partner nothing before the gate has decided.
+// approved; the partner applies its weights and shares the opening of what it made; the gate reads and decides. JointPlan fixes one run, JointGate and
+// JointPartner are its sides: messages signed for the plan, keys committed to before they are shown, all scores read or none, once.
+//
+// The domain learns no weight but what scores say: with more scores than features, of averages that differ, that is all of them, and a domain that
+// deviates may encrypt what it likes in each ciphertext, of which there are as many as the partner agreed to answer. The partner learns nothing before
+// the gate has decided but whether the gate could read: groups are padded to the number it answers, averages beyond its ranges count as their ends. A
+// partner that deviates has the gate read another function of averages that may leave, or of the gate's part of this run's key, within the span and the
+// decimals of a score. That the weights it committed to were used nothing proves: who is shown weights and salt recomputes it from the averages.
 //
 // # What is ours and not the library's
 //
@@ -84,8 +90,15 @@
 // customers scored, each counted and metered before anything is computed, in an engine in the jail that ends with the request. ScoreOne counts
 // a customer. Score counts BatchCustomers, however many an asker says are in it, since nothing shows how many there are.
 //
-// Products, spec.CompileJoined and Joint are a library, with demos: no node leads to them, and whoever calls them answers for who asks, and for
-// bringing what the gate reads of Joint before reviewers.
+// It runs a party's secret model (保密模型): a scenario says how often, policy.DecideJoint over which released result and with which of its means and ratios.
+//
+//	party       opdomain he partner explain, run, list, show, end   its model stays with it; signs features, ranges, groups, decimals, a commitment
+//	domain      decides at each step, encrypts, puts the party's shares on record before it reads, brings scores before reviewers as a result of class A
+//
+// A run is counted and charged when it begins, however it ends; a party has one opened run over a result. What stopped with the domain is ended on
+// record at its next start. Scores are released while the result that they are made of stands.
+//
+// Products and spec.CompileJoined are a library, with demos: no node leads to them, and whoever calls them answers for who asks.
 //
 // # The adapter's process
 //

@@ -21,7 +21,7 @@ import (
 // The gate reads one coefficient, which a partner that deviates may have made of the averages in another way than by one model, or of a few
 // coefficients of the gate's part of the key: of averages that may leave, and of a key that protects nothing else.
 
-// Joint (联合密钥一方) is the gate's or the partner's side of one such key. Steps: NewJoint, Reveal, Agree; then the gate's Encrypt and Open, the
+// Joint (联合密钥一方) is the gate's or the partner's side of one such key, without the messages that JointGate and JointPartner sign. Steps: NewJoint, Reveal, Agree; then the gate's Encrypt and Open, the
 // partner's Apply. A failure ends it for good: the next try is a new key. Not safe for concurrent use.
 type Joint struct {
 	e       Engine

@@ -516,6 +516,15 @@ func TestJointRefusals(t *testing.T) {
 	if used, err := o.n.store.Counter(ctx, jointsOf(sc.Grant.ID)); err != nil || used != 0 {
 		t.Errorf("%d counted, %v", used, err)
 	}
+	// A statement begins one run.
+	o.clock()
+	st := o.partner.says(t, attest.ContextJointRun, o.run(nil))
+	if j, err := o.n.AskJoint(ctx, o.partner.Caller, st); err != nil || j.Question.State != stateComputing {
+		t.Fatalf("%+v %v", j.Question, err)
+	}
+	if _, err := o.n.AskJoint(ctx, o.partner.Caller, st); sandbox.KindOf(err) != sandbox.Conflict || !strings.Contains(err.Error(), "a statement begins one run") {
+		t.Errorf("the same statement again: %v", err)
+	}
 	// What the agency revoked, and what expired, is used no more.
 	if _, err := o.n.Act(ctx, o.agency.Caller, o.of, o.agency.says(t, attest.ContextReviewAct, attest.ReviewAct{Question: o.of, State: "released", Result: o.record(o.of).Review.Digest, Act: "revoke", Reason: "r", At: o.n.now()})); err != nil {
 		t.Fatal(err)

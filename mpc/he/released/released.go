@@ -1,5 +1,5 @@
 // Package released takes the averages that a partner's secret model runs over (合作方保密模型的输入) out of results that the gate passed: the numbers
-// that would leave, as they would leave, of groups that would leave. he.Joint encrypts nothing else. 依据: THREATS 4 of the design: whatever the
+// that would leave, as they would leave, of groups that would leave. he.Joint encrypts nothing else; a domain's node takes them out of released results. 依据: THREATS 4 of the design: whatever the
 // weights are, what they make of what may leave is made of what may leave.
 //
 // Errors are *sandbox.Error: Denied for a result that was not approved, or altered since it was checked; Invalid for one that has not the features.
