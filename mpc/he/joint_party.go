@@ -71,6 +71,9 @@ func (p *jointParty) message(kind Kind, parts ...[]byte) (*Message, error) {
 // abort ends the run: nothing opens under its key any more.
 func (p *jointParty) abort(stage Kind, m *Message, err error) error {
 	a := &Abort{Plan: p.digest, Epoch: 1, Stage: stage, Err: err}
+	if k := sandbox.KindOf(err); k == sandbox.Unavailable || k == sandbox.Internal { // one's own engine
+		m = nil
+	}
 	if m != nil {
 		a.Message, a.Member = m.digest(), p.Plan.Partner.ID
 		if p.gate == (m.From == jointGate) { // of one's own, the other is not at fault

@@ -138,7 +138,8 @@ func (x *jointRun) waitFor(kind he.Kind, own *he.Message) {
 
 // begin draws the gate's part of the key. A run that cannot go on ends here. Callers hold asking.
 func (x *jointRun) begin(ctx context.Context, e he.Engine, s *jointSource) {
-	ctx, cancel := context.WithTimeout(ctx, stepTime)
+	defer x.broke(ctx)
+	ctx, cancel := x.n.sums.work(ctx)
 	defer cancel()
 	groups, _, err := s.groups(x.q.Joint.Run, x.n.now())
 	if err == nil && (len(groups) == 0 || len(groups) > x.plan.Groups) { // it was counted and charged: how many groups there are is not for the asker
@@ -152,6 +153,18 @@ func (x *jointRun) begin(ctx context.Context, e he.Engine, s *jointSource) {
 		return
 	}
 	x.waitFor(he.Commitment, x.gate.Commitment())
+}
+
+// broke is deferred: a fault of the domain ends the run and nothing else. What was read by then is withheld.
+func (x *jointRun) broke(ctx context.Context) {
+	if recover() == nil { // what it says may hold values
+		return
+	}
+	if x.found != nil {
+		x.found = &gated{cause: "gate: the gate takes its step"}
+		return
+	}
+	x.fail(ctx, jointError(sandbox.Internal, x.q.ID, "the gate takes its step", ""))
 }
 
 // rights decides a run again, and finds its source: what it rests on may have changed since it was asked. Denied or Expired where it would not be
@@ -318,7 +331,8 @@ func (x *jointRun) received(kind he.Kind, digest [sm.Size]byte, body io.Reader) 
 
 // step takes the gate's step: what ends the run is on record and not the asker's to see. Callers hold asking and the claim.
 func (x *jointRun) step(ctx context.Context, kind he.Kind, m *he.Message) {
-	ctx, cancel := context.WithTimeout(ctx, stepTime)
+	defer x.broke(ctx)
+	ctx, cancel := x.n.sums.work(ctx)
 	defer cancel()
 	switch kind {
 	case he.Commitment:

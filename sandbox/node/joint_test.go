@@ -835,3 +835,62 @@ func TestJointShutOut(t *testing.T) {
 	}
 	o.bundled(o.agency)
 }
+
+// faultyOp is an engine that fails at one operation: it panics, or hangs until it is told to stop.
+type faultyOp struct {
+	he.Engine
+	at    he.Op
+	hangs func() // ends the step's time; nil: it panics
+}
+
+func (f faultyOp) Do(ctx context.Context, op he.Op, args ...[]byte) ([][]byte, error) {
+	if op == f.at && f.hangs == nil {
+		panic("a fault of the domain")
+	}
+	if op == f.at {
+		f.hangs()
+		<-ctx.Done()
+		return nil, &sandbox.Error{Op: "he", Kind: sandbox.Unavailable, Object: "engine", Detail: "its process runs"}
+	}
+	return f.Engine.Do(ctx, op, args...)
+}
+
+// TestJointFaults: a fault in a step, and an engine that hangs, end the run on record; the domain lives, and the next run comes to its end.
+func TestJointFaults(t *testing.T) {
+	o := newBank(t)
+	engine := func(f faultyOp) {
+		f.Engine = he.NewLocal(rand.Reader)
+		o.n.cfg.Engines = func() (he.Engine, func(), [sm.Size]byte, error) { return f, func() {}, sm.Sum([]byte("p")), nil }
+	}
+	engine(faultyOp{at: he.OpNewShare})
+	j, err := o.asksRun(o.run(nil))
+	if err != nil || j.Question.State != stateWithheld {
+		t.Fatalf("%+v %v", j.Question, err)
+	}
+	if _, b := o.events(j.Question.ID); b.Kind != sandbox.Internal {
+		t.Errorf("%+v", b)
+	}
+	engine(faultyOp{at: he.OpEncryptFor})
+	s := o.begins(nil)
+	s.must(s.p.Commitment(), nil)
+	s.must(s.p.Reveal(s.fetches(he.Commitment)))
+	s.ends("a fault", "gate", "", sandbox.Internal)
+	var over context.CancelFunc
+	o.n.sums.bound = func(ctx context.Context) (context.Context, context.CancelFunc) {
+		ctx, over = context.WithCancel(ctx)
+		return ctx, over
+	}
+	engine(faultyOp{at: he.OpOpenOne, hangs: func() { over() }})
+	s = o.begins(nil)
+	s.must(s.applied(), nil)
+	o.n.sums.bound = nil
+	s.ends("an engine that hangs", "share", "", sandbox.Unavailable)
+	own := o.partner
+	o.partner = o.operator
+	o.clock()
+	s = o.begins(nil)
+	if j := s.must(s.applied(), nil); j.Question.State != stateInReview {
+		t.Errorf("after them: %s", j.Question.State)
+	}
+	o.partner = own
+}
