@@ -228,7 +228,7 @@ you 模型方        ciphertexts that open with the gate only; no average, and n
                   which is made of averages that were approved to leave for %s; before that, whether the gate could read the scores
 domain, agency and owning units 域与实施机构、数源单位
                   features, ranges, the commitment, scores; they have the averages. %d scores of averages that differ determine a model of %d weights and a bias up to
-                  the scores' decimals, and a domain that deviates may encrypt what it likes in each of the %d ciphertexts
+                  the scores' decimals, for whoever else has both too, and a domain that deviates may encrypt what it likes in each of the %d ciphertexts
 other reviewers 其他审核方   the scores as they would leave, and rule names
 others 其他人       nothing; evidence names features, ranges, groups and the commitment, no weight and no score
 counts 计数        one of %d runs of the grant, %d of its bits, one question; also where the run is aborted. A party has one opened run over a result
@@ -244,58 +244,67 @@ func (n *Node) AskJoint(ctx context.Context, c api.Caller, st attest.Statement) 
 	if err := formed(r); err != nil {
 		return api.Joint{}, err
 	}
+	x, begin, out, err := n.beginJoint(ctx, c, r, st)
+	if x == nil {
+		return out, err
+	}
+	defer n.joints.settled(x)
+	x.take(context.WithoutCancel(ctx), begin)
+	return n.jointSeen(c, x.q), nil
+}
+
+// beginJoint decides a run and puts it on record. There is none where the decision is a refusal.
+func (n *Node) beginJoint(ctx context.Context, c api.Caller, r attest.JointRun, st attest.Statement) (x *jointRun, begin func() error, out api.Joint, err error) {
 	n.asking.Lock()
 	defer n.asking.Unlock()
+	no := func(err error) (*jointRun, func() error, api.Joint, error) { return nil, nil, api.Joint{}, err }
 	at := n.now()
 	id := sm.HMAC(n.questionKey, sm.Frame([]byte("joint"), []byte(c.Identity.ID), st.Body))
 	q := questionRecord{ID: sandbox.QuestionID("q-" + hex.EncodeToString(id[:10])), Asker: c.Identity.ID, Party: c.Party.ID, Spec: query.Spec{Scenario: r.Scenario, Purpose: r.Purpose},
 		Asked: at, State: stateRefused, Joint: &jointRecord{Run: r, Planned: attest.JointPlannedBody{Statement: st}}}
 	if _, _, err := n.docs.questions.Get(ctx, string(q.ID)); err == nil {
-		return api.Joint{}, jointError(sandbox.Conflict, q.ID, "a statement begins one run", "sign another: opdomain he partner run")
+		return no(jointError(sandbox.Conflict, q.ID, "a statement begins one run", "sign another: opdomain he partner run"))
 	} else if !errors.Is(err, sandbox.NotFound) {
-		return api.Joint{}, err
+		return no(err)
 	}
 	if r.At.After(at.Add(grant.Skew)) || r.At.Before(at.Add(-time.Hour)) {
-		return api.Joint{}, jointError(sandbox.Invalid, q.ID, "a statement is dated within the last hour", "check the clock, and sign it again")
+		return no(jointError(sandbox.Invalid, q.ID, "a statement is dated within the last hour", "check the clock, and sign it again"))
 	}
 	var s *jointSource
-	var err error
 	if q.Decision, s, err = n.decideJoint(ctx, c, r, at); err != nil {
-		return api.Joint{}, err
+		return no(err)
 	}
 	if !q.Decision.Allow {
 		refused, err := n.refuse(ctx, c, q)
-		out := n.jointSeen(c, q)
+		out = n.jointSeen(c, q)
 		out.Question = refused
-		return out, err
+		return nil, nil, out, err
 	}
 	plan, err := n.jointPlan(c, q, st)
 	if err != nil {
-		return api.Joint{}, err
+		return no(err)
 	}
 	if q.Joint.Plan, err = plan.Encode(); err != nil {
-		return api.Joint{}, err
+		return no(err)
 	}
 	if err := n.sums.admit(q.ID, plan.Peak(), n.cfg.Sums); err != nil {
-		return api.Joint{}, err
+		return no(err)
 	}
 	engine, stop, posture, err := n.engines() // where none starts, nothing is counted and nothing is on record
 	if err != nil {
 		n.sums.release(q.ID)
-		return api.Joint{}, err
+		return no(err)
 	}
 	digest := plan.Digest()
 	q.Inputs, q.Joint.Planned = s.q.Inputs, attest.JointPlannedBody{Question: q.ID, Statement: st, Plan: digest[:], Engine: posture[:], Runs: s.sc.PartnerRuns}
 	if err := n.acceptJoint(ctx, c, s.sc, &q); err != nil {
 		stop()
 		n.sums.release(q.ID)
-		return api.Joint{}, err
+		return no(err)
 	}
-	x := &jointRun{n: n, c: c, q: q, plan: plan, stop: stop, params: s.params, stepping: true, taken: map[he.Kind][sm.Size]byte{}, held: map[he.Kind][]byte{}}
+	x = &jointRun{n: n, c: c, q: q, plan: plan, stop: stop, params: s.params, stepping: true, taken: map[he.Kind][sm.Size]byte{}, held: map[he.Kind][]byte{}}
 	n.joints.put(x)
-	x.begin(context.WithoutCancel(ctx), engine, s)
-	n.joints.settled(x)
-	return n.jointSeen(c, x.q), nil
+	return x, func() error { return x.begin(context.WithoutCancel(ctx), engine, s) }, api.Joint{}, nil
 }
 
 // jointPlan makes the plan of a run over enrolled keys.

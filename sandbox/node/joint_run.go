@@ -136,9 +136,8 @@ func (x *jointRun) waitFor(kind he.Kind, own *he.Message) {
 	x.kind, x.due = kind, x.n.now().Add(x.n.cfg.Sums.or().Step)
 }
 
-// begin draws the gate's part of the key. A run that cannot go on ends here. Callers hold asking.
-func (x *jointRun) begin(ctx context.Context, e he.Engine, s *jointSource) {
-	defer x.broke(ctx)
+// begin draws the gate's part of the key.
+func (x *jointRun) begin(ctx context.Context, e he.Engine, s *jointSource) error {
 	ctx, cancel := x.n.sums.work(ctx)
 	defer cancel()
 	groups, _, err := s.groups(x.q.Joint.Run, x.n.now())
@@ -149,22 +148,33 @@ func (x *jointRun) begin(ctx context.Context, e he.Engine, s *jointSource) {
 		x.gate, err = he.NewJointGate(ctx, he.JointConfig{Plan: x.plan, Engine: e, Sign: x.n.keys.SigningKey(), Rand: x.n.cfg.Rand})
 	}
 	if err != nil {
-		x.fail(ctx, err)
-		return
+		return err
 	}
 	x.waitFor(he.Commitment, x.gate.Commitment())
+	return nil
 }
 
-// broke is deferred: a fault of the domain ends the run and nothing else. What was read by then is withheld.
-func (x *jointRun) broke(ctx context.Context) {
-	if recover() == nil { // what it says may hold values
-		return
+// take takes a step of the gate's. What ends the run is on record and not the asker's to see. A fault of the domain ends the run and nothing else; what
+// was read by then is withheld. Callers have the claim, and do not hold asking: an engine that hangs holds up no question.
+func (x *jointRun) take(ctx context.Context, step func() error) {
+	err := func() (err error) {
+		defer func() {
+			if recover() == nil { // what it says may hold values
+				return
+			}
+			if x.found != nil {
+				x.found = &gated{cause: "gate: the gate takes its step"}
+				return
+			}
+			err = jointError(sandbox.Internal, x.q.ID, "the gate takes its step", "")
+		}()
+		return step()
+	}()
+	if err != nil {
+		x.n.asking.Lock()
+		defer x.n.asking.Unlock()
+		x.fail(ctx, err)
 	}
-	if x.found != nil {
-		x.found = &gated{cause: "gate: the gate takes its step"}
-		return
-	}
-	x.fail(ctx, jointError(sandbox.Internal, x.q.ID, "the gate takes its step", ""))
 }
 
 // rights decides a run again, and finds its source: what it rests on may have changed since it was asked. Denied or Expired where it would not be
@@ -297,14 +307,12 @@ func (n *Node) TakeJointMessage(ctx context.Context, c api.Caller, id sandbox.Qu
 	x.taken[k], x.stepping = m.Digest(), true
 	x.mu.Unlock()
 	defer n.joints.settled(x)
-	n.asking.Lock()
-	defer n.asking.Unlock()
-	if again {
-		err := &he.Abort{Plan: x.plan.Digest(), Epoch: 1, Stage: k, Member: x.plan.Partner.ID, Message: m.Digest(), Err: &sandbox.Error{Op: "he", Kind: sandbox.Conflict, Object: k.String(), Detail: "comes once"}}
-		x.fail(ctx, err)
-	} else {
-		x.step(ctx, k, m)
-	}
+	x.take(ctx, func() error {
+		if again {
+			return &he.Abort{Plan: x.plan.Digest(), Epoch: 1, Stage: k, Member: x.plan.Partner.ID, Message: m.Digest(), Err: &sandbox.Error{Op: "he", Kind: sandbox.Conflict, Object: k.String(), Detail: "comes once"}}
+		}
+		return x.step(ctx, k, m)
+	})
 	return n.jointSeen(c, x.q), nil
 }
 
@@ -329,31 +337,25 @@ func (x *jointRun) received(kind he.Kind, digest [sm.Size]byte, body io.Reader) 
 	return m, err
 }
 
-// step takes the gate's step: what ends the run is on record and not the asker's to see. Callers hold asking and the claim.
-func (x *jointRun) step(ctx context.Context, kind he.Kind, m *he.Message) {
-	defer x.broke(ctx)
+// step is the gate's for a message.
+func (x *jointRun) step(ctx context.Context, kind he.Kind, m *he.Message) error {
 	ctx, cancel := x.n.sums.work(ctx)
 	defer cancel()
 	switch kind {
 	case he.Commitment:
 		own, err := x.gate.Reveal(m)
-		if err != nil {
-			x.fail(ctx, err)
-			return
+		if err == nil {
+			x.waitFor(he.KeyShare, own)
 		}
-		x.waitFor(he.KeyShare, own)
+		return err
 	case he.KeyShare:
 		own, err := x.encrypt(ctx, m)
-		if err != nil {
-			x.fail(ctx, err)
-			return
+		if err == nil {
+			x.waitFor(he.Share, own)
 		}
-		x.waitFor(he.Share, own)
-	case he.Share:
-		if err := x.open(ctx, m); err != nil {
-			x.fail(ctx, err)
-		}
+		return err
 	}
+	return x.open(ctx, m)
 }
 
 // encrypt encrypts the averages of each group, of a run that is still allowed, over a result that still stands.
@@ -373,6 +375,8 @@ func (x *jointRun) encrypt(ctx context.Context, share *he.Message) (*he.Message,
 
 // open puts the partner's shares on record, counts the run as an opened one, reads the scores and submits them.
 func (x *jointRun) open(ctx context.Context, m *he.Message) error {
+	x.n.asking.Lock() // no answer that is asked meanwhile is submitted between the decision and this
+	defer x.n.asking.Unlock()
 	s, err := x.rights(ctx)
 	if err != nil {
 		return err
