@@ -63,7 +63,7 @@ const usage = `usage:
   opdomain-party approve --keys DIR --passphrase-file F --plan F --question F --party ID --days N --out F
   opdomain-party run --keys DIR --passphrase-file F --plan F --question F --party ID --approval F --listen ADDR --address A --address B --address C
       --joined DIR --out F --certificate F [--table F --subject-key F]
-      of an owner of a table of a join, who compares it with its earlier ones: --ledger DIR --ledger-key F [--quota JOBS]
+      of an owner of a table of a join or of rows of an inquiry, who compares them with earlier ones: --ledger DIR --ledger-key F [--quota JOBS]
       of an inquiry instead of --table: --source DATASET=FILE or DATASET=vault:DIR … [--vault-keys DIR --vault-passphrase-file F]
       and where a unit pushed shares of its rows: --pushed F
   opdomain-party card --keys DIR --passphrase-file F --party ID --out F

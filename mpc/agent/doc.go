@@ -22,8 +22,9 @@
 //
 // An inquiry (agg.Inquiry: the question, descriptions, owners' rules, setting) takes a source for each dataset that a party holds: a CSV file with
 // the described columns, or the folder of a sealed vault, its own or a domain's, under its folder of keys; nobody else has the folder open
-// meanwhile. Only the columns that the question needs are opened, and the one that identifies people, whose values become pseudonyms of 16
-// bytes under a key of the plan.
+// meanwhile. Only the columns that the question needs are opened, and the one that identifies people, whose values, in the one form of their
+// dataset's kind, become pseudonyms of 16 bytes under a key of the plan. Its owner keeps a ledger as one of a join does: of the rows that pass
+// the question's filters, their people, and apart by column what these have in it, are exactly those of an earlier job or differ in enough people.
 //
 // A unit that is no party pushes (推送份额): it splits its rows for one plan, signs the split, and seals to each party the parts that are its own; no
 // party ever has a row, and two together have all. The question names the unit's key, so that owners approve whose rows they are; a

@@ -113,10 +113,17 @@ func Words(p mpc.Plan, question []byte, self sandbox.PartyID) (string, error) {
 		}
 	}
 	fmt.Fprintf(&b, "asked 所问:\n  %s\n", q.asks())
-	if q.join != nil && q.join.Named() {
+	switch {
+	case q.join != nil && q.join.Named():
 		fmt.Fprintf(&b, "  asked by %s under scenario %s, for the purpose %s\n", q.join.Asker, q.join.Scenario, q.join.Purpose)
-	} else if q.join != nil {
+	case q.join != nil:
 		fmt.Fprintln(&b, "  it names no dataset, version, scenario, purpose or asker")
+	case q.inquiry != nil:
+		asker := "nobody in particular"
+		if q.inquiry.Asker != "" {
+			asker = strconv.Quote(string(q.inquiry.Asker))
+		}
+		fmt.Fprintf(&b, "  asked by %s under scenario %q, for the purpose %q\n", asker, string(q.inquiry.Spec.Scenario), q.inquiry.Spec.Purpose)
 	}
 	fmt.Fprintln(&b, "opens 公开的结果:")
 	for _, o := range p.Outputs {
@@ -135,7 +142,7 @@ func Words(p mpc.Plan, question []byte, self sandbox.PartyID) (string, error) {
 			fmt.Fprintf(&b, "  all: within %s: %s\n", l.Op, l.Opened)
 		}
 	}
-	if q.join != nil { // the domain does so by the versions it has, every other owner by its ledger
+	if q.join != nil || q.inquiry != nil { // the domain does so by the versions it has, every other owner by its ledger
 		fmt.Fprintln(&b, "near-repeats 近似重复: each owner's own program compares its own table with those of its earlier jobs, and joins over none that is nearly one of them; nobody compares it for the owner, so a zone's ledger and its key stay the same for every job")
 	}
 	fmt.Fprintln(&b, p.Collusion())
@@ -146,7 +153,7 @@ func Words(p mpc.Plan, question []byte, self sandbox.PartyID) (string, error) {
 func (j *job) table(i int) string {
 	switch {
 	case j.inquiry != nil:
-		return "dataset " + string(sharedBy(j.inquiry.Setting.Held)[i].Dataset)
+		return j.inquiryTable(sharedBy(j.inquiry.Setting.Held)[i].Dataset)
 	case j.join != nil:
 		t, side := j.join.Left, join.Left
 		if i == 1 {
@@ -159,6 +166,32 @@ func (j *job) table(i int) string {
 		return fmt.Sprintf("columns subject and group (%s)%s%s", quoted(t.Groups), strings.Join(append([]string{""}, j.join.Columns(side)...), ", "), of)
 	}
 	return fmt.Sprintf("columns subject, group (%s) and amount", quoted(j.agg.Groups))
+}
+
+// inquiryTable says of which version of a dataset rows go in, which of its columns are used, and which of its rows its owner leaves out before it
+// shares any.
+func (j *job) inquiryTable(id sandbox.DatasetID) string {
+	out := []string{"of dataset " + strconv.Quote(string(id))}
+	for i, in := range j.inquiry.Spec.Inputs {
+		if in.Dataset != id {
+			continue
+		}
+		version := "the version that its owner has"
+		if in.Version > 0 {
+			version = fmt.Sprintf("version %d", in.Version)
+		}
+		out = append(out, version+", columns "+quoted(j.line.Columns(i)))
+		for _, f := range j.inquiry.Spec.Filters {
+			if name, column, _ := strings.Cut(f.Column, "."); name == in.Alias {
+				which := "only rows"
+				if f.Not {
+					which = "no row"
+				}
+				out = append(out, fmt.Sprintf("%s whose %s is %s", which, strconv.Quote(column), quoted(f.In)))
+			}
+		}
+	}
+	return strings.Join(out, "; ")
 }
 
 // quoted writes labels, which are another's text, so that none passes for one of these lines.
@@ -199,11 +232,11 @@ func (j *job) learns(p mpc.Plan) (out []string) {
 		}
 		return out
 	}
-	out = append(out, "all: the sizes, the operators and the outputs that open to them")
 	if j.line != nil {
-		for _, l := range j.line.Learns() {
-			out = append(out, "all: "+l)
+		for i, l := range j.line.LearnsEach(p.Recipient()) {
+			out = append(out, fmt.Sprintf("%s: %s", p.Parties[i].ID, l))
 		}
+		return out
 	}
-	return out
+	return append(out, "all: the sizes, the operators and the outputs that open to them")
 }

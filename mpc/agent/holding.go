@@ -38,7 +38,7 @@ func (a *Agent) Open(ctx context.Context, h Holding, set catalog.Dataset, column
 	if err != nil {
 		return nil, err
 	}
-	return pseudonymous(r, set, columns, key)
+	return agg.Pseudonymous(r, set, columns, key, nil)
 }
 
 // Check says whether a holding is there, before anybody waits for it.

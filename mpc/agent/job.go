@@ -6,17 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"maps"
 	"slices"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/mpc"
 	"github.com/opdomain/opdomain/mpc/agg"
 	"github.com/opdomain/opdomain/mpc/join"
-	"github.com/opdomain/opdomain/mpc/psi"
 	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
@@ -32,6 +28,7 @@ type job struct {
 	rows   []agg.Row
 	joined []join.Row
 	own    agg.Own
+	names  map[int][]string // by input of a line: whose its rows are, in the form they are joined in
 	pushed agg.Pushed
 }
 
@@ -270,142 +267,4 @@ func PlainJoin(q join.Question, left, right, subjectKey string) ([]join.Cell, er
 		}
 	}
 	return q.Plain(tables[0], tables[1])
-}
-
-// Quota of an owner's table with one counterpart.
-const (
-	defaultJobs = 12
-	window      = 30 * 24 * time.Hour
-)
-
-// ledgerUsage is how a ledger that is missing, or would not be asked, is told.
-func ledgerUsage(rule, hint string) error {
-	return &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--ledger", Detail: rule, Hint: hint, Err: errUsage}
-}
-
-func noLedger() error {
-	return ledgerUsage("who owns a table of a join keeps a ledger: nobody else sees whether its people are nearly those of an earlier job, whose answers would differ by the few who are not",
-		"--ledger DIR --ledger-key F: a folder and a file of 64 hex digits of the owner's own, the same for every job over its tables")
-}
-
-// keeps holds a run to its ledger: an owner of a join's table has one, with its key. Anywhere else nothing would be compared, and who named one
-// would think it was.
-func (j *job) keeps(f *flags, p mpc.Plan) error {
-	owns := j.join != nil && slices.ContainsFunc([]int{j.join.Left.Owner, j.join.Right.Owner}, func(o int) bool { return string(p.Parties[o].ID) == f.party })
-	none := f.ledger == "" && f.ledgerKey == "" && f.quota == 0
-	switch {
-	case none && !owns:
-		return nil
-	case none:
-		return noLedger()
-	case f.ledger == "" || f.ledgerKey == "" || f.quota < 0:
-		return ledgerUsage("a ledger comes with its key, and a quota of at least one job with both", "")
-	case j.join == nil:
-		return ledgerUsage("a ledger compares the people of a join's tables, and this question is none", "leave --ledger, --ledger-key and --quota out, or ask it as a join")
-	case !owns:
-		return ledgerUsage("a ledger is of a party that has a table", "leave --ledger, --ledger-key and --quota out")
-	}
-	return nil
-}
-
-// admit asks the owner's ledger of a join: how many jobs with the other owner, and whether the people of the own table, or what they have in it,
-// are nearly those of an earlier job. The difference of two answers would be an answer about the few who differ. Exactly an earlier table
-// passes: another question over it differs by nobody on this side, and the other owner compares its own.
-func (j *job) admit(f *flags, p mpc.Plan, place int, now time.Time) error {
-	if j.join == nil {
-		return j.keeps(f, p)
-	}
-	if f.ledger == "" {
-		return noLedger()
-	}
-	people, rows, err := joinSets(f.table, j.join.SubjectKind)
-	if err != nil {
-		return err
-	}
-	jobs := f.quota
-	if jobs == 0 {
-		jobs = defaultJobs
-	}
-	l, unlock, err := openLedger(f.ledger, f.ledgerKey, psi.Limits{Set: 1 << 14, Jobs: jobs, Elements: int64(jobs) << 14, Window: window, Similarity: 1, Differ: j.join.Rules.MinSubjects, Same: true})
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	other := p.Parties[j.join.Left.Owner].ID
-	if place == j.join.Left.Owner {
-		other = p.Parties[j.join.Right.Owner].ID
-	}
-	refused := func(d sandbox.Decision) error {
-		if d.Allow {
-			return nil
-		}
-		return &sandbox.Error{Op: "party run", Kind: sandbox.Denied, Object: string(p.Job), Detail: d.Reasons[0].Code + ": " + d.Reasons[0].Rule, Hint: d.Reasons[0].Change}
-	}
-	set, err := l.Sketch(people)
-	if err != nil {
-		return err
-	}
-	// Nothing is written of a job that is refused; rows before people, so that no job is counted whose rows are not there to compare with.
-	if err := refused(l.Would(other, psi.OfSet, set, now)); err != nil {
-		return err
-	}
-	sketch, err := l.Sketch(rows)
-	if err != nil {
-		return err
-	}
-	for _, x := range []struct {
-		of psi.Subject
-		s  *psi.Sketch
-	}{{psi.OfRows, sketch}, {psi.OfSet, set}} {
-		d, err := l.Admit(other, x.of, x.s, now)
-		if err != nil {
-			return err
-		}
-		if err := refused(d); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// joinSets are a table's people in the form that they are joined in, since another spelling is not another person, and of each what its rows come
-// to, whatever their order.
-func joinSets(path string, kind catalog.SubjectKind) (people, rows psi.Set, err error) {
-	people, rows = psi.Set{Offsets: []int32{0}}, psi.Set{Offsets: []int32{0}}
-	add := func(s *psi.Set, b []byte) {
-		s.Data = append(s.Data, b...)
-		s.Offsets = append(s.Offsets, int32(len(s.Data)))
-	}
-	f, err := openTable(path)
-	if err != nil {
-		return people, rows, err
-	}
-	defer f.Close()
-	t := newTable(f, path, maxTable, "a table as the question names it")
-	if err := t.head("a table as the question names it", func(names []string) bool { return len(names) > 1 }); err != nil {
-		return people, rows, err
-	}
-	of := map[string][]string{}
-	for {
-		rec, err := t.next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return people, rows, err
-		}
-		who, ok := join.Normal(kind, rec[1])
-		if !ok {
-			return people, rows, t.bad(ruleSubject)
-		}
-		who = strings.Clone(who)
-		of[who] = append(of[who], quoted(slices.Delete(slices.Clone(rec), 1, 2)))
-	}
-	for _, who := range slices.Sorted(maps.Keys(of)) {
-		slices.Sort(of[who])
-		d := sm.Sum([]byte(quoted(append([]string{who}, of[who]...))))
-		add(&people, []byte(who))
-		add(&rows, d[:])
-	}
-	return people, rows, nil
 }

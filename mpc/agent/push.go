@@ -165,7 +165,7 @@ func (a *Agent) push(ctx context.Context, f *flags) error {
 		return err
 	}
 	defer t.vaults.close()
-	rows, err := t.read(ctx, 0, held.Rows)
+	rows, _, err := t.read(ctx, 0, held.Rows)
 	if err != nil {
 		return err
 	}

@@ -2,18 +2,13 @@ package agent
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
 
-	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/opdomain/opdomain/attest/keys"
-	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/connectors/file"
 	"github.com/opdomain/opdomain/mpc"
 	"github.com/opdomain/opdomain/mpc/agg"
@@ -36,12 +31,12 @@ func (a *Agent) sources(ctx context.Context, f *flags, q *job, place int, p mpc.
 		return err
 	}
 	defer t.vaults.close()
-	q.own = agg.Own{}
+	q.own, q.names = agg.Own{}, map[int][]string{}
 	for i := range q.line.Inputs() {
 		if !q.line.Holds(place, i) {
 			continue
 		}
-		if q.own[i], err = t.read(ctx, i, q.line.Room(place, i)); err != nil {
+		if q.own[i], q.names[i], err = t.read(ctx, i, q.line.Room(place, i)); err != nil {
 			return err
 		}
 	}
@@ -79,19 +74,18 @@ func (a *Agent) inputs(f *flags, l *agg.Line, p mpc.Plan) (*inputs, error) {
 	return t, err
 }
 
-// read gives the rows of input i, at most so many.
-func (t *inputs) read(ctx context.Context, i, room int) (*agg.Rows, error) {
+// read gives the rows of input i, at most so many, and by row whose they are, in the form that people are joined in.
+func (t *inputs) read(ctx context.Context, i, room int) (rows *agg.Rows, names []string, err error) {
 	set, columns := t.line.Inputs()[i], t.line.Columns(i)
 	path, ok := t.at[set.ID]
 	if !ok {
-		return nil, sourceUsage("a source for each dataset that the setting says is held here: " + string(set.ID))
+		return nil, nil, sourceUsage("a source for each dataset that the setting says is held here: " + string(set.ID))
 	}
 	var r batch.Reader
-	var err error
 	if dir, sealed := strings.CutPrefix(path, vaultSource); sealed {
 		if t.vaults == nil {
 			if t.vaults, err = t.a.vaults(t.f); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 		r, err = t.vaults.read(ctx, t.a, dir, set, t.line.Version(i), columns)
@@ -99,12 +93,25 @@ func (t *inputs) read(ctx context.Context, i, room int) (*agg.Rows, error) {
 		r, err = openFile(ctx, path, set, columns)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if r, err = pseudonymous(r, set, columns, t.key); err != nil {
-		return nil, err
+	known := map[string]string{}
+	normal := func(kind catalog.SubjectKind, id string) (string, bool) {
+		id, ok := join.Normal(kind, id)
+		if ok {
+			if _, seen := known[id]; !seen {
+				id = strings.Clone(id) // the batch goes
+				known[id] = id
+			}
+			names = append(names, known[id])
+		}
+		return id, ok
 	}
-	return agg.ReadRows(ctx, r, set, columns, room)
+	if r, err = agg.Pseudonymous(r, set, columns, t.key, normal); err != nil {
+		return nil, nil, err
+	}
+	rows, err = agg.ReadRows(ctx, r, set, columns, room)
+	return rows, names, err
 }
 
 // wanted lists the described columns that are read: those of the question and the subject's.
@@ -173,82 +180,4 @@ func (v *vaults) read(ctx context.Context, a *Agent, dir string, set catalog.Dat
 		names = append(names, c.Name)
 	}
 	return sealed.Scan(ctx, memory.NewGoAllocator(), s, names)
-}
-
-// renamed gives the batches of a reader with pseudonyms in place of the column that identifies people.
-type renamed struct {
-	batch.Reader
-	set    catalog.Dataset
-	id     int
-	at     []int
-	schema *arrow.Schema
-	mac    *sm.MAC
-	row    int
-}
-
-func pseudonymous(r batch.Reader, set catalog.Dataset, columns []string, key []byte) (batch.Reader, error) {
-	bad := func(column, rule string) (batch.Reader, error) {
-		return nil, errors.Join(&sandbox.Error{Op: "party: table", Kind: sandbox.Invalid, Object: string(set.ID) + "." + column, Detail: rule}, r.Close())
-	}
-	mac, err := sm.NewMAC(key)
-	if err != nil {
-		return nil, errors.Join(err, r.Close())
-	}
-	x := &renamed{Reader: r, set: set, mac: mac}
-	fields := []arrow.Field{{Name: agg.SubjectColumn, Type: &arrow.FixedSizeBinaryType{ByteWidth: 16}}}
-	at := r.Schema().FieldIndices(set.Subject)
-	if len(at) != 1 || r.Schema().Field(at[0]).Type.ID() != arrow.STRING {
-		return bad(set.Subject, "the column that identifies people is a text, there once")
-	}
-	x.id = at[0]
-	for _, name := range columns {
-		at := r.Schema().FieldIndices(name)
-		if len(at) != 1 {
-			return bad(name, "the table has each column that the question needs once")
-		}
-		x.at = append(x.at, at[0])
-		fields = append(fields, r.Schema().Field(at[0]))
-	}
-	x.schema = arrow.NewSchema(fields, nil)
-	return x, nil
-}
-
-// Schema gives pseudonyms, then the columns asked for.
-func (x *renamed) Schema() *arrow.Schema { return x.schema }
-
-// Next gives the next batch. Invalid, by its row, for a row that is about nobody.
-func (x *renamed) Next(ctx context.Context) (arrow.Record, error) {
-	rec, err := x.Reader.Next(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer rec.Release()
-	ids, ok := rec.Column(x.id).(*array.String)
-	n := int(rec.NumRows())
-	for i := range n {
-		if !ok || ids.IsNull(i) || ids.ValueLen(i) == 0 {
-			return nil, &sandbox.Error{Op: "party: table", Kind: sandbox.Invalid, Object: fmt.Sprintf("%s row %d", x.set.ID, x.row+i+1), Detail: "every row has a subject"}
-		}
-	}
-	x.row += n
-	names := make([]byte, 16*n)
-	if n > 0 {
-		ends := slices.Clone(ids.ValueOffsets())
-		for i := range ends { // the bytes begin with those of the first row
-			ends[i] -= ids.ValueOffsets()[0]
-		}
-		x.mac.Rows(names, 16, ends, ids.ValueBytes())
-	}
-	b := array.NewFixedSizeBinaryBuilder(memory.NewGoAllocator(), &arrow.FixedSizeBinaryType{ByteWidth: 16})
-	defer b.Release()
-	for i := range n {
-		b.Append(names[16*i : 16*i+16])
-	}
-	who := b.NewArray()
-	defer who.Release()
-	cols := []arrow.Array{who}
-	for _, at := range x.at {
-		cols = append(cols, rec.Column(at))
-	}
-	return array.NewRecord(x.schema, cols, int64(n)), nil
 }

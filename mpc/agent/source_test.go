@@ -21,6 +21,7 @@ import (
 	"github.com/opdomain/opdomain/connectors/file"
 	"github.com/opdomain/opdomain/mpc"
 	"github.com/opdomain/opdomain/mpc/agg"
+	"github.com/opdomain/opdomain/mpc/join"
 	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
@@ -170,7 +171,7 @@ func plainly(t *testing.T, q agg.Inquiry, claims, persons string) *sandbox.Answe
 		if err != nil {
 			return nil, err
 		}
-		return pseudonymous(r, set, columns[:len(columns)-1], secret)
+		return agg.Pseudonymous(r, set, columns[:len(columns)-1], secret, join.Normal)
 	}, columnar.Limits{})
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -114,12 +115,20 @@ func (o *trio) runs(want int, own [3][]string) {
 		o.do(0, "approve", "--keys", o.at("owner"+p.Role), "--passphrase-file", o.pass, "--plan", o.at("plan.json"), "--question", o.at("question.json"), "--party", string(p.ID), "--days", "1", "--out", approval)
 		args := append([]string{"run", "--keys", o.at("party" + p.Role), "--passphrase-file", o.pass, "--plan", o.at("plan.json"), "--question", o.at("question.json"), "--party", string(p.ID),
 			"--approval", approval, "--listen", listen[i], "--joined", o.at("joined" + p.Role), "--out", o.at("out" + p.Role), "--certificate", o.at("certificate" + p.Role), "--subject-key", o.at("subject")}, addresses...)
+		if o.owns(p.ID) {
+			args = append(args, "--ledger", o.at("ledger"+p.Role), "--ledger-key", o.at("subject"))
+		}
 		wait.Go(func() { o.do(want, append(args, own[i]...)...) })
 	}
 	wait.Wait()
 	if o.t.Failed() {
 		o.t.FailNow()
 	}
+}
+
+// owns says whether a party brings rows.
+func (o *trio) owns(id sandbox.PartyID) bool {
+	return slices.ContainsFunc(o.plan.Inputs, func(in mpc.Input) bool { return in.Party == id })
 }
 
 // listeners opens three, and gives them as --listen takes them, and the flags of their addresses.

@@ -38,6 +38,9 @@
 // degrees of freedom. Secondary suppression and comparison with earlier releases need more than a bit for a cell; they are the gate's, and a
 // result of this package goes to people.
 //
+// Between two lines over the same rows nothing is compared here. An owner compares what it brings with what it brought before (Passing,
+// Contributed); who plans lines sees to it that two over shared rows are over the same cells, as the domain does (sandbox/node).
+//
 // Under the model "malicious with abort" a party that deviates in any step ends the run before a bit opens; what an owner shares remains its
 // own word, ranges and keys that stand once included. Plain is a Question over plain rows; a Line's oracle is the columnar engine.
 package agg

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
+	"strings"
 
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
@@ -93,4 +95,29 @@ func (l *Line) Learns() []string {
 		}
 	}
 	return []string{where, opens, "whether an owner's rows pass its own checks: the run ends where they do not"}
+}
+
+// LearnsEach (各方所知) is Learns by place, for a plan whose outputs open to one party, or to all where recipient is -1.
+func (l *Line) LearnsEach(recipient int) []string {
+	all := l.Learns()
+	var sizes []string
+	holds := [3]bool{}
+	for _, h := range l.s.Held {
+		sizes = append(sizes, fmt.Sprintf("%s %d", h.Dataset, h.Rows))
+		holds[h.Party] = holds[h.Party] || !h.Pushed
+	}
+	out := make([]string, 3)
+	for i := range out {
+		says := []string{"the question and the registered sizes (" + strings.Join(sizes, ", ") + "); " + all[0]}
+		if recipient < 0 || i == recipient {
+			says = append(says, all[1])
+		} else {
+			says = append(says, "no output in the run: of what is released later, an owner can take its own rows off")
+		}
+		if says = append(says, all[2]); !holds[i] {
+			says = append(says, "it has no rows, and no key of the pseudonyms")
+		}
+		out[i] = strings.Join(says, "; ")
+	}
+	return out
 }

@@ -1,6 +1,7 @@
 package agg
 
 import (
+	"math"
 	"math/big"
 	"slices"
 
@@ -45,6 +46,27 @@ func (l *Line) Outputs() []sandbox.Measure {
 // Sizes gives the plan's outputs: their names and rows.
 func (l *Line) Sizes() map[string]int {
 	return map[string]int{OutShown: l.cells, OutListed: l.cells, OutValues: l.cells * l.Values()}
+}
+
+// Bounds gives the largest magnitude of each output, and whether it may be below zero: counts by the registered sizes, what is divided or a root
+// by its 64 bits.
+func (l *Line) Bounds() (most []int64, signed []bool) {
+	rows := int64(l.shared) // a row finds one row at most; of a join at one owner they are as many as are registered, or its run ends
+	for i := range l.outputs {
+		switch o := &l.outputs[i]; o.Func {
+		case sandbox.Count, sandbox.Subjects, sandbox.Histogram:
+			most, signed = append(most, rows), append(signed, false)
+		case sandbox.Distinct:
+			most, signed = append(most, int64(max(len(o.labels), 1))), append(signed, false)
+		case sandbox.Correlation:
+			most, signed = append(most, 1_000_000), append(signed, true)
+		case sandbox.Variance, sandbox.StdDev:
+			most, signed = append(most, math.MaxInt64), append(signed, false)
+		default:
+			most, signed = append(most, math.MaxInt64), append(signed, true)
+		}
+	}
+	return most, signed
 }
 
 // labelsOf gives the labels of cell i.
@@ -190,6 +212,9 @@ func nearestRoot(a, b *big.Int) *big.Int {
 	}
 	return r
 }
+
+// Thresholds gives what cells are held to: the setting's, made stricter by the owners' rules.
+func (l *Line) Thresholds() Thresholds { return l.s.Thresholds }
 
 // Inputs gives the datasets of the line's inputs.
 func (l *Line) Inputs() []catalog.Dataset {

@@ -42,6 +42,9 @@ func (*Rows) GoString() string { return "rows(redacted)" }
 // Len gives the number of rows.
 func (r *Rows) Len() int { return r.n }
 
+// Subjects gives whose each row is.
+func (r *Rows) Subjects() []sandbox.Pseudonym { return r.subjects }
+
 // ReadRows reads the named columns of a described dataset, and its pseudonyms, and closes the reader. TooLarge beyond max rows, Tampered
 // where a column is not as described; errors name dataset, column and rule, never a value.
 func ReadRows(ctx context.Context, r batch.Reader, set catalog.Dataset, columns []string, max int) (rows *Rows, err error) {
