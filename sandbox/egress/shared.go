@@ -2,6 +2,7 @@ package egress
 
 import (
 	"encoding/json"
+	"math"
 	"slices"
 	"strings"
 
@@ -24,12 +25,13 @@ type SharedCell struct {
 }
 
 // SharedAnswer (分享统计结果) is what opened of a computation over shares. Cells are sorted by Labels and are all that the question has, whether or
-// not anybody is in them.
+// not anybody is in them, but for those that may be shown and that its conditions, which were decided over shares too, do not list.
 type SharedAnswer struct {
 	Dimensions []string
 	LabelUnits []string
 	Measures   []sandbox.Measure
-	Bounds     []int64 // per measure: the largest value that the protocol can give
+	Bounds     []int64 // per measure: the largest magnitude that the protocol can give
+	Signed     []bool  // per measure: a value may be below zero; nil: none may
 	People     int     // the measure that counts people
 	Shown      sandbox.Shown
 	Cells      []SharedCell
@@ -44,11 +46,10 @@ func (SharedAnswer) String() string { return "shared answer(redacted)" }
 // GoString keeps cell values out of %#v.
 func (SharedAnswer) GoString() string { return "shared answer(redacted)" }
 
-// held says whether cells that passed the rules have passed p: no threshold is looser. With q of 100 the p/q rule is p%, which is what is
-// decided over shares.
+// held says whether cells that passed the rules have passed p: no threshold is looser.
 func (a SharedAnswer) held(p Params) bool {
 	r := a.Rules
-	return r.MinSubjects >= p.MinSubjects && r.DominanceN >= p.DominanceN && r.DominanceK <= p.DominanceK && r.PPercent >= p.PPercent && p.prior() == 100
+	return r.MinSubjects >= p.MinSubjects && r.DominanceN >= p.DominanceN && r.DominanceK <= p.DominanceK && r.PPercent >= p.PPercent && r.prior() <= p.prior()
 }
 
 // CheckShared is Check for an answer of which nobody holds the evidence: frequency, dominance, p% and equality were decided over shares, as
@@ -122,7 +123,7 @@ func (a SharedAnswer) whole() error {
 		return &sandbox.Error{Op: "egress", Kind: sandbox.Invalid, Object: "answer", Detail: rule}
 	}
 	switch {
-	case len(a.Measures) == 0 || len(a.Inputs) == 0 || len(a.Bounds) != len(a.Measures):
+	case len(a.Measures) == 0 || len(a.Inputs) == 0 || len(a.Bounds) != len(a.Measures) || a.Signed != nil && len(a.Signed) != len(a.Measures):
 		return bad("an answer has measures with their bounds, and input versions")
 	case a.People < 0 || a.People >= len(a.Measures) || a.Measures[a.People].Func != sandbox.Subjects:
 		return bad("one measure counts people")
@@ -132,8 +133,8 @@ func (a SharedAnswer) whole() error {
 		return bad("the rules that were decided over shares protect somebody")
 	}
 	for i, m := range a.Measures {
-		if m.Func != sandbox.Subjects && m.Func != sandbox.Count && m.Func != sandbox.Sum || a.Bounds[i] < 1 {
-			return bad("people, counts and sums only, each with a bound")
+		if !overSharesHeld(m.Func) || a.Bounds[i] < 1 {
+			return bad("measures whose rules are decided over shares, each with a bound")
 		}
 	}
 	for i, x := range a.Cells {
@@ -153,7 +154,7 @@ func (a SharedAnswer) whole() error {
 			return bad("a cell whose bit is set has a number for each measure")
 		}
 		for m, v := range x.Values {
-			if v < 0 || v > a.Bounds[m] {
+			if v > a.Bounds[m] || v < 0 && (!a.signed(m) || v < -a.Bounds[m]) {
 				return bad("numbers are within the protocol's bounds")
 			}
 		}
@@ -164,6 +165,18 @@ func (a SharedAnswer) whole() error {
 	return nil
 }
 
+// overSharesHeld says whether the rules for a function are decided over shares: of the others nobody would have asked.
+func overSharesHeld(f sandbox.MeasureFunc) bool {
+	switch f {
+	case sandbox.Subjects, sandbox.Count, sandbox.Sum, sandbox.Mean, sandbox.Ratio, sandbox.Dot, sandbox.Histogram, sandbox.Distinct, sandbox.Quantile,
+		sandbox.Variance, sandbox.StdDev, sandbox.Covariance, sandbox.Correlation:
+		return true
+	}
+	return false
+}
+
+func (a SharedAnswer) signed(m int) bool { return a.Signed != nil && a.Signed[m] }
+
 // capacity counts what the values may tell by their bounds alone: there are no contributions to count by.
 func (a SharedAnswer) capacity(c *Checked) scan.MilliBits {
 	total := scan.Log2(3)
@@ -171,7 +184,14 @@ func (a SharedAnswer) capacity(c *Checked) scan.MilliBits {
 		total += scan.Log2(2)
 		for m := range a.Measures {
 			if !c.hidden[i] {
-				total += scan.Log2(uint64(a.Bounds[m]) + 3)
+				levels := uint64(a.Bounds[m]) + 1
+				if a.signed(m) {
+					levels += uint64(a.Bounds[m])
+				}
+				if levels < math.MaxUint64-2 {
+					levels += 2
+				}
+				total += scan.Log2(levels)
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package egress
 import (
 	"bytes"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -47,21 +48,56 @@ func TestShared(t *testing.T) {
 	}
 }
 
+// TestSharedMeasures: of every function whose rules are decided over shares a value leaves as from the engine: below zero where it may be, a quantile
+// in two digits, none where there is none; a prior that was held to more strictly passes.
+func TestSharedMeasures(t *testing.T) {
+	a := overShares()
+	a.Measures = append(a.Measures, sandbox.Measure{Name: "mean", Func: sandbox.Mean}, sandbox.Measure{Name: "median", Func: sandbox.Quantile}, sandbox.Measure{Name: "r", Func: sandbox.Correlation, Scale: 6})
+	a.Bounds, a.Signed = append(a.Bounds, math.MaxInt64, math.MaxInt64, 1_000_000), []bool{false, false, true, true, true}
+	a.Rules.Prior = 50
+	for i := range a.Cells {
+		if a.Cells[i].Shown {
+			a.Cells[i].Values = append(a.Cells[i].Values, -7, 12345, -999_999)
+		}
+	}
+	a.Cells[0].None = []bool{false, false, false, false, true}
+	p := a.Rules
+	p.Prior = 60
+	c, err := CheckShared("q-1", a, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := DecodeResult(c.Result)
+	if err != nil || *r.Rows[1].Values[2] != -7 || *r.Rows[1].Values[3] != 12000 || *r.Rows[1].Values[4] != -999_999 || r.Rows[0].Values[4] != nil {
+		t.Errorf("%v", err)
+	}
+	plain := overShares()
+	less, err := CheckShared("q-1", plain, plain.Rules)
+	if err != nil || c.MilliBits < less.MilliBits+2*64_000 {
+		t.Errorf("%d bits, %v", c.MilliBits, err)
+	}
+}
+
 // TestSharedRefused: an answer that was held to less than the gate asks, or that no run gives, does not come before reviewers.
 func TestSharedRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*SharedAnswer, *Params)
 		kind   sandbox.Kind
 	}{
-		"fewer people":        {func(_ *SharedAnswer, p *Params) { p.MinSubjects = 11 }, sandbox.Withheld},
-		"more dominant":       {func(_ *SharedAnswer, p *Params) { p.DominanceN = 3 }, sandbox.Withheld},
-		"share":               {func(_ *SharedAnswer, p *Params) { p.DominanceK = 80 }, sandbox.Withheld},
-		"p":                   {func(_ *SharedAnswer, p *Params) { p.PPercent = 15 }, sandbox.Withheld},
-		"prior":               {func(_ *SharedAnswer, p *Params) { p.Prior = 50 }, sandbox.Withheld},
-		"bits":                {func(_ *SharedAnswer, p *Params) { p.MaxBits = 100 }, sandbox.Withheld},
-		"identifier":          {func(a *SharedAnswer, _ *Params) { a.Cells[3].Labels = []string{"retail", "电话 13800138000"} }, sandbox.Withheld},
-		"no people":           {func(a *SharedAnswer, _ *Params) { a.People = 1 }, sandbox.Invalid},
-		"a mean":              {func(a *SharedAnswer, _ *Params) { a.Measures[1].Func = sandbox.Mean }, sandbox.Invalid},
+		"fewer people":  {func(_ *SharedAnswer, p *Params) { p.MinSubjects = 11 }, sandbox.Withheld},
+		"more dominant": {func(_ *SharedAnswer, p *Params) { p.DominanceN = 3 }, sandbox.Withheld},
+		"share":         {func(_ *SharedAnswer, p *Params) { p.DominanceK = 80 }, sandbox.Withheld},
+		"p":             {func(_ *SharedAnswer, p *Params) { p.PPercent = 15 }, sandbox.Withheld},
+		"prior":         {func(_ *SharedAnswer, p *Params) { p.Prior = 50 }, sandbox.Withheld},
+		"bits":          {func(_ *SharedAnswer, p *Params) { p.MaxBits = 100 }, sandbox.Withheld},
+		"identifier":    {func(a *SharedAnswer, _ *Params) { a.Cells[3].Labels = []string{"retail", "电话 13800138000"} }, sandbox.Withheld},
+		"no people":     {func(a *SharedAnswer, _ *Params) { a.People = 1 }, sandbox.Invalid},
+		"a least value": {func(a *SharedAnswer, _ *Params) { a.Measures[1].Func = sandbox.Min }, sandbox.Invalid},
+		"a regression":  {func(a *SharedAnswer, _ *Params) { a.Measures[1].Func = sandbox.Linear }, sandbox.Invalid},
+		"signs":         {func(a *SharedAnswer, _ *Params) { a.Signed = []bool{true} }, sandbox.Invalid},
+		"far below zero": {func(a *SharedAnswer, _ *Params) {
+			a.Signed, a.Cells[0].Values[1] = []bool{false, true}, -1<<50-1
+		}, sandbox.Invalid},
 		"hidden with numbers": {func(a *SharedAnswer, _ *Params) { a.Cells[3].Values = []int64{3, 1} }, sandbox.Invalid},
 		"few and shown":       {func(a *SharedAnswer, _ *Params) { a.Cells[0].Values[0] = 9 }, sandbox.Invalid},
 		"over its bound":      {func(a *SharedAnswer, _ *Params) { a.Cells[0].Values[0] = 1<<14 + 1 }, sandbox.Invalid},
