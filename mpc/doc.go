@@ -22,8 +22,8 @@
 // protocol can close: who loses a receipt aborts while others have the outputs. A job that aborted is spent: another attempt is another
 // plan, approved anew.
 //
-// A domain that serves with zones (opdomain serve --shares) plans such runs for its questions and is the first party of each; the others run
-// opdomain-party.
+// A domain that serves with zones (opdomain serve --shares) plans such runs for its questions, as joins or inquiries, and is the first party of each; the others
+// run opdomain-party.
 //
 // # What it does not do
 //

@@ -16,10 +16,11 @@ import (
 	shares "github.com/opdomain/opdomain/mpc/share"
 )
 
-// lent SUBSIDIES LOANS writes a unit's table of subsidies and a bank's table of loans of 120 people: half of them are in the first, four in five
-// in the second. The same every time.
+// lent SUBSIDIES LOANS ROWS writes a unit's table of subsidies and a bank's table of loans of 120 people, in the form of a join and as described: half
+// of them are in the first, four in five in the second. The same every time.
 func lent(ts *testscript.TestScript, _ bool, args []string) {
-	var here, there strings.Builder
+	var here, there, rows strings.Builder
+	rows.WriteString("who,trade,repaid\n")
 	here.WriteString("who,kind,support\n")
 	there.WriteString("group,subject,repaid\n")
 	for p := range 120 {
@@ -30,11 +31,14 @@ func lent(ts *testscript.TestScript, _ bool, args []string) {
 			continue
 		}
 		for k := range 1 + p%2 {
-			fmt.Fprintf(&there, "%s,person %d,%d\n", []string{"farming", "retail"}[p%3%2], p, 100000+311*p+k)
+			amount := 100000 + 311*p + k
+			fmt.Fprintf(&there, "%s,person %d,%d\n", []string{"farming", "retail"}[p%3%2], p, amount)
+			fmt.Fprintf(&rows, "person %d,%s,%d.%02d\n", p, []string{"F1", "R1"}[p%3%2], amount/100, amount%100)
 		}
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(here.String()), 0o600))
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(there.String()), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(rows.String()), 0o600))
 }
 
 // TestSharesFile: what is wrong with a configuration is told by file, field and rule, and a faulty one is never read as another.

@@ -11,6 +11,19 @@
 // learns before keys open explains itself; anything that depends on data is one uniform code, paid from the bit budget.
 // Failure of any layer refuses; no switch weakens a check.
 //
+// # Over shares
+//
+// A question with a dataset whose rows a zone keeps (Shares) is planned for three parties, the domain the first of them, to which alone outputs
+// open. One that fits a join of two tables by person (mpc/join: people, counts and sums by one grouping of each) is one: there a group is shown
+// whole or not at all. Any other, with filters, means, moments, quantiles, conditions on cells, other joins or larger tables, is an inquiry
+// (mpc/agg), or is refused by the line's reasons: each owner filters its own rows before it shares them, and each cell is judged on its own. Zones
+// are told the columns that the question uses and nothing of how many rows the domain has.
+//
+// Nobody holds whom a cell that opened is of, so that what can be compared is compared before: once an inquiry has opened over a version of a
+// dataset outside, or is to open where anything has, questions over it are over the same rows in the same cells, or over rows that a filter
+// keeps apart; what the domain's own table comes to is that of an earlier run or differs in enough people; each zone's ledger says so of its own.
+// The result is flagged: only people release it.
+//
 // It does not parse requests or check their signatures (sandbox/api does) and holds no rule of its own: rules live in
 // grant, consent, policy, egress.
 package node

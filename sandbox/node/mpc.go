@@ -3,16 +3,13 @@ package node
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/mpc"
+	"github.com/opdomain/opdomain/mpc/agg"
 	"github.com/opdomain/opdomain/mpc/join"
 	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/mpc/wire"
@@ -54,6 +51,7 @@ type sharedRecord struct {
 	Question []byte
 	Digest   []byte // of the plan
 	Plans    int    // how many there were, this one included
+	Unopened bool   `json:",omitempty"` // its run ended before an output can have opened to anybody
 }
 
 // Codes of refusals of a question over shares, before any key opens.
@@ -63,6 +61,7 @@ const (
 	codeSharesSize = "shares.size" // 超出多方计算规模
 
 	codeSharesErased = "shares.erased" // 历次多方计算不可比对
+	codeSharesBeside = "shares.beside" // 与历次多方计算交叉
 
 	articleShares = "JR/T 0196-2020 多方安全计算金融应用技术规范; 龙华区实施方案 九(一) 原始数据不出域、数据可用不可见"
 )
@@ -120,24 +119,15 @@ func (n *Node) planShared(ctx context.Context, c api.Caller, f policy.Facts, d q
 	if q.Shared != nil {
 		plans += max(q.Shared.Plans, 1)
 	}
-	p := mpc.Plan{Version: 1, Job: attest.SharesJob(q.ID, plans), Question: form.question.Digest(), Adversary: cfg.Adversary, Generator: cfg.Generator, Operators: join.Operators(),
-		Parties: append([]mpc.Party{self}, cfg.Zones[:]...), Expires: n.now().Add(cfg.Valid).UTC().Truncate(time.Second), Seconds: cfg.Seconds}
-	for _, side := range []struct {
-		name string
-		t    join.Table
-	}{{"left", form.question.Left}, {"right", form.question.Right}} {
-		p.Inputs = append(p.Inputs, mpc.Input{Name: side.name, Party: p.Parties[side.t.Owner].ID, Rows: side.t.Rows})
-	}
-	outputs := form.question.Outputs()
-	for _, name := range slices.Sorted(maps.Keys(outputs)) {
-		p.Outputs = append(p.Outputs, mpc.Output{Name: name, Rows: outputs[name], Recipient: self.ID})
-	}
+	p := mpc.Plan{Version: 1, Job: attest.SharesJob(q.ID, plans), Adversary: cfg.Adversary, Generator: cfg.Generator, Parties: append([]mpc.Party{self}, cfg.Zones[:]...),
+		Expires: n.now().Add(cfg.Valid).UTC().Truncate(time.Second), Seconds: cfg.Seconds}
+	form.fill(&p, self.ID)
 	if err := p.Check(); err != nil {
 		return err
 	}
 	digest := p.Digest()
 	next := *q
-	next.Shared = &sharedRecord{Plan: p.Encode(), Question: form.question.Encode(), Digest: digest[:], Plans: plans}
+	next.Shared = &sharedRecord{Plan: p.Encode(), Question: form.encode(), Digest: digest[:], Plans: plans}
 	body := attest.SharesPlannedBody{Question: q.ID, Plan: digest[:], Model: string(p.Adversary)}
 	for _, x := range p.Parties {
 		body.Parties = append(body.Parties, x.ID)
@@ -175,15 +165,25 @@ func sharedOf(d sandbox.DatasetID) string { return "shared." + string(d) }
 // abortedShares is the end of a run without an output of the domain's; stage says whether any may have opened.
 func (n *Node) abortedShares(q *questionRecord, stage, kind, rule string) gated {
 	return gated{cause: "not computed over shares: " + rule, record: func(tx *change) {
+		ended := *q.Shared
+		ended.Unopened = stage == attest.SharesBeforeOpening
+		q.Shared = &ended
 		tx.record(attest.SharesAborted, "question/"+string(q.ID), attest.SharesAbortedBody{Question: q.ID, Plan: q.Shared.Digest, Stage: stage, Kind: kind, Rule: rule}, agency, unitsOf(q.Spec.Scenario))
 	}}
 }
 
-// runShared takes part and gives what opened, with the certificate; opening says whether outputs may have opened anywhere, whatever the error.
-func (n *Node) runShared(ctx context.Context, form *sharedForm, p mpc.Plan, approval attest.Statement, rows []join.Row) (cells []join.Cell, cert []byte, opening bool, err error) {
+// sharedRows are the domain's own rows of a run, of either form.
+type sharedRows struct {
+	join []join.Row
+	line agg.Own
+}
+
+// runShared takes part and gives what opened in the gate's form, and the certificate; opening says whether outputs may have opened anywhere, whatever
+// the error.
+func (n *Node) runShared(ctx context.Context, form *sharedForm, p mpc.Plan, approval attest.Statement, rows sharedRows) (opened map[string][]uint64, cert []byte, opening bool, err error) {
 	defer func() { // of a message that nobody foresaw: the run ends, and not the domain
 		if recover() != nil {
-			cells, cert, opening, err = nil, nil, true, &sandbox.Error{Op: "shares", Kind: sandbox.Internal, Object: string(p.Job), Detail: "a step of the protocol broke off"}
+			opened, cert, opening, err = nil, nil, true, &sandbox.Error{Op: "shares", Kind: sandbox.Internal, Object: string(p.Job), Detail: "a step of the protocol broke off"}
 		}
 	}()
 	t, end, err := n.cfg.Shares.Reach()
@@ -197,15 +197,16 @@ func (n *Node) runShared(ctx context.Context, form *sharedForm, p mpc.Plan, appr
 		return nil, nil, false, err
 	}
 	defer func() { _ = s.Close() }()
-	columns, err := join.Run(s.Engine(), form.question, s.Place(), rows)
+	var columns map[string]share.Vec
+	if form.line != nil {
+		columns, err = form.line.Run(s.Engine(), s.Place(), rows.line, nil)
+	} else {
+		columns, err = join.Run(s.Engine(), form.question, s.Place(), rows.join)
+	}
 	if err != nil {
 		return nil, nil, false, err
 	}
 	res, err := s.Reveal(columns)
-	if err != nil {
-		return nil, nil, s.Opening(), err
-	}
-	cells, err = form.question.Read(res.Outputs)
 	if err != nil {
 		return nil, nil, s.Opening(), err
 	}
@@ -216,7 +217,7 @@ func (n *Node) runShared(ctx context.Context, form *sharedForm, p mpc.Plan, appr
 	if _, err := attest.CheckShares(cert, n.now()); err != nil {
 		return nil, nil, s.Opening(), err
 	}
-	return cells, cert, true, nil
+	return res.Outputs, cert, true, nil
 }
 
 // once lets a run be joined that ComputeShared has counted.
@@ -224,47 +225,44 @@ type once struct{}
 
 func (once) Take(sandbox.RunID, [sm.Size]byte) error { return nil }
 
-// sharedRows reads the domain's table, and gives the rule by which it may not be run: an earlier run was over nearly the same one, or over
-// one that can no longer be compared.
-func (n *Node) sharedRows(ctx context.Context, form *sharedForm, q *questionRecord, p mpc.Plan) ([]join.Row, string, error) {
+// ownRows reads the domain's tables, and gives the rule by which the question may not be run: an earlier one was over others of nearly the same
+// rows, or over some that can no longer be compared.
+func (n *Node) ownRows(ctx context.Context, form *sharedForm, q *questionRecord, p mpc.Plan, min int) (rows sharedRows, rule string, err error) {
+	if why, err := n.beside(ctx, form, q.Spec, q.Inputs, q.Party, q.ID); err != nil || why != nil {
+		if why != nil {
+			rule = why.Rule
+		}
+		return rows, rule, err
+	}
+	inputs := n.mine(form, q.Inputs)
+	if len(inputs) == 0 {
+		return rows, "", nil
+	}
 	owners, err := n.cfg.Shares.SubjectKey(n.beyond(q))
 	if err != nil {
-		return nil, "", err
+		return rows, "", err
 	}
-	own := form.own
-	if own.Key, err = join.SubjectKey(owners, p.Digest()); err != nil {
-		return nil, "", err
-	}
-	own.Input = n.inside(q.Inputs)[0]
-	rows, who, err := own.Read(ctx, n.mem, n.vault)
+	key, err := join.SubjectKey(owners, p.Digest())
 	if err != nil {
-		return nil, "", err
+		return rows, "", err
 	}
-	if err := form.question.Fits(0, rows); err != nil {
-		return nil, "", err
+	if form.line != nil {
+		rows.line, err = n.lineRows(ctx, form, inputs, key)
+	} else {
+		own := form.own
+		own.Key, own.Input = key, n.inside(q.Inputs)[0]
+		if rows.join, err = own.Read(ctx, n.mem, n.vault); err == nil {
+			err = form.question.Fits(0, rows.join)
+		}
 	}
-	now := perPerson(rows, who)
-	earlier, err := n.sharedBefore(ctx, own.Input, q.ID)
 	if err != nil {
-		return nil, "", err
+		return rows, "", err
 	}
-	for _, v := range earlier {
-		own.Input = v
-		rows, who, err := own.Read(ctx, n.mem, n.vault)
-		if errors.Is(err, sandbox.NotFound) || errors.Is(err, sandbox.Tampered) || errors.Is(err, sandbox.Expired) {
-			return nil, fmt.Sprintf("version %d of the domain's table, which an earlier run was over, can no longer be read, so that this one cannot be compared with it", v.Version), nil
-		}
-		if err != nil {
-			return nil, "", err
-		}
-		if d := differ(now, perPerson(rows, who)); d > 0 && d < form.question.Rules.MinSubjects {
-			return nil, "the domain's table differs from that of an earlier run in too few people", nil
-		}
-	}
-	return rows, "", nil
+	rule, err = n.ownRepeats(ctx, form, q, inputs, key, min)
+	return rows, rule, err
 }
 
-// beyond is the dataset of a question that is outside.
+// beyond is the dataset of a question that is outside; where there are several, their key is one.
 func (n *Node) beyond(q *questionRecord) sandbox.DatasetID {
 	for _, in := range q.Inputs {
 		if n.outside(in.Dataset) {
@@ -272,67 +270,6 @@ func (n *Node) beyond(q *questionRecord) sandbox.DatasetID {
 		}
 	}
 	return ""
-}
-
-// perPerson is what a person's rows come to, whatever their order.
-func perPerson(rows []join.Row, who []sandbox.Pseudonym) map[sandbox.Pseudonym]string {
-	all := map[sandbox.Pseudonym][]string{}
-	for i, r := range rows {
-		all[who[i]] = append(all[who[i]], fmt.Sprint(r.Group, r.Values))
-	}
-	out := make(map[sandbox.Pseudonym]string, len(all))
-	for p, x := range all {
-		slices.Sort(x)
-		out[p] = strings.Join(x, ";")
-	}
-	return out
-}
-
-// differ counts the people whose rows are others.
-func differ(a, b map[sandbox.Pseudonym]string) (n int) {
-	for p, x := range a {
-		if y, ok := b[p]; !ok || x != y {
-			n++
-		}
-	}
-	for p := range b {
-		if _, ok := a[p]; !ok {
-			n++
-		}
-	}
-	return n
-}
-
-// sharedBefore lists the other versions of a dataset that runs over shares were over, those that a stop ended included.
-func (n *Node) sharedBefore(ctx context.Context, in sandbox.InputVersion, but sandbox.QuestionID) (out []sandbox.InputVersion, err error) {
-	for _, state := range []string{stateReview, stateComputing} {
-		rows, err := n.docs.questions.List(ctx, listState(state))
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range rows {
-			if r.Value.Shared == nil || r.Value.ID == but {
-				continue
-			}
-			if state == stateComputing {
-				p, err := mpc.ParsePlan(r.Value.Shared.Plan)
-				if err != nil {
-					return nil, err
-				}
-				if used, err := n.store.Counter(ctx, joinedOf(p.Job)); err != nil {
-					return nil, err
-				} else if used == 0 {
-					continue
-				}
-			}
-			for _, v := range r.Value.Inputs {
-				if v.Dataset == in.Dataset && v.Version != in.Version && !slices.Contains(out, v) {
-					out = append(out, v)
-				}
-			}
-		}
-	}
-	return out, nil
 }
 
 // leftOverShares says whether one of the datasets was in a run over shares: the ledger does not know whom what opened is of.

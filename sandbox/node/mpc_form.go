@@ -1,12 +1,12 @@
 package node
 
 import (
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/opdomain/opdomain/mpc"
+	"github.com/opdomain/opdomain/mpc/agg"
 	"github.com/opdomain/opdomain/mpc/join"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
@@ -16,16 +16,29 @@ import (
 	"github.com/opdomain/opdomain/sandbox/run"
 )
 
-// sharedForm is a question as the protocol has it, with what is needed around it.
+// sharedForm is a question as the protocol has it, with what is needed around it: a join of two tables (mpc/join), or an inquiry (mpc/agg).
 type sharedForm struct {
 	question join.Question
-	own      run.Shared // the domain's table
-	place    []int      // by output of the question's: -1 people, else the measure
-	outer    bool       // the domain's table is the right one
+	own      run.Shared // of a join: the domain's table
+	place    []int      // of a join, by output of the question's: -1 people, else the measure
+	outer    bool       // of a join: the domain's table is the right one
+
+	inquiry *agg.Inquiry // nil: a join
+	line    *agg.Line    // of it
+	people  int          // likewise: the output that counts people
 }
 
-// sharesForm makes the protocol's question of a derived one, or says why there is none. Both follow from descriptions.
+// sharesForm makes the protocol's question of a derived one, or says why there is none. Both follow from descriptions. A question that fits a join
+// is one: there a group is shown whole or not at all, and who is left over counts too, while an inquiry judges each cell on its own.
 func (n *Node) sharesForm(f policy.Facts, d query.Derivation) (*sharedForm, []sandbox.Reason) {
+	if form, why := n.joinForm(f, d); len(why) == 0 {
+		return form, nil
+	}
+	return n.lineForm(f, d)
+}
+
+// joinForm makes a join of a derived question.
+func (n *Node) joinForm(f policy.Facts, d query.Derivation) (*sharedForm, []sandbox.Reason) {
 	var why []sandbox.Reason
 	no := func(code, column, rule, change string) {
 		why = append(why, sandbox.Reason{Code: code, Column: column, Rule: rule, Article: articleShares, Change: change})
@@ -55,13 +68,7 @@ func (n *Node) sharesForm(f policy.Facts, d query.Derivation) (*sharedForm, []sa
 	if out.outer {
 		own = d.Inputs[1]
 	}
-	if sc := f.Scenarios[s.Scenario]; sc != nil {
-		item, _ := sc.Item(own.Dataset)
-		if r, ok := item.Rule(own.Described.Subject); !ok || !r.Allows(sandbox.UseJoin) {
-			no(codeSharesJoin, string(own.Dataset)+"."+own.Described.Subject, "the domain opens the identifiers of its table to share them under the job's key, which their owner's list allows",
-				"have its unit list the column with the use \"join\"")
-		}
-	}
+	why = append(why, joinable(f, s.Scenario, own)...)
 	out.own = run.Shared{Dataset: own.Described}
 	q := &out.question
 	q.Version = 1
@@ -105,6 +112,20 @@ func (n *Node) sharesForm(f policy.Facts, d query.Derivation) (*sharedForm, []sa
 		}
 	}
 	return out, why
+}
+
+// joinable refuses an input of the domain's whose owner does not let its identifiers be joined: the domain opens them to share them.
+func joinable(f policy.Facts, id sandbox.ScenarioID, own query.DerivedInput) []sandbox.Reason {
+	sc := f.Scenarios[id]
+	if sc == nil {
+		return nil
+	}
+	item, _ := sc.Item(own.Dataset)
+	if r, ok := item.Rule(own.Described.Subject); ok && r.Allows(sandbox.UseJoin) {
+		return nil
+	}
+	return []sandbox.Reason{{Code: codeSharesJoin, Column: string(own.Dataset) + "." + own.Described.Subject, Article: articleShares,
+		Rule: "the domain opens the identifiers of its table to share them under the job's key, which their owner's list allows", Change: "have its unit list the column with the use \"join\""}}
 }
 
 // fixed is a derivation over the versions that a question is answered over: the domain's own table may have had a push since.
@@ -208,11 +229,21 @@ func (out *sharedForm) measure(n *Node, d query.Derivation) (why []sandbox.Reaso
 	return why
 }
 
-// answer gives what opened the gate's form.
-func (form *sharedForm) answer(d query.Derivation, q *questionRecord, p mpc.Plan, cells []join.Cell, params egress.Params) egress.SharedAnswer {
+// read gives what opened the gate's form.
+func (form *sharedForm) read(d query.Derivation, q *questionRecord, p mpc.Plan, opened map[string][]uint64) (egress.SharedAnswer, error) {
+	if form.line != nil {
+		cells, err := form.line.Read(opened)
+		return form.lineAnswer(d, q, p, cells), err
+	}
+	cells, err := form.question.Read(opened)
+	return form.answer(d, q, p, cells), err
+}
+
+// answer is read of a join.
+func (form *sharedForm) answer(d query.Derivation, q *questionRecord, p mpc.Plan, cells []join.Cell) egress.SharedAnswer {
 	a := egress.SharedAnswer{Inputs: q.Inputs, Rules: egress.Params{MinSubjects: form.question.Rules.MinSubjects, DominanceN: form.question.Rules.DominanceN,
 		DominanceK: form.question.Rules.DominanceK, PPercent: form.question.Rules.PPercent},
-		Evidence: map[string]any{"plan": hex.EncodeToString(q.Shared.Digest), "model": p.Adversary, "collusion": p.Collusion(), "learns": form.question.Learns(p.Recipient()), "leakage": p.Leakage()}}
+		Evidence: form.evidence(q, p)}
 	bounds := form.question.Bounds()
 	for i, o := range d.Outputs() {
 		a.Measures = append(a.Measures, sandbox.Measure{Name: o.Name, Func: o.Func, Unit: o.Unit, Scale: o.Scale})

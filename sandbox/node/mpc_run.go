@@ -10,7 +10,6 @@ import (
 
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/mpc"
-	"github.com/opdomain/opdomain/mpc/join"
 	"github.com/opdomain/opdomain/mpc/wire"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
@@ -173,7 +172,7 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 		return api.Question{}, nil, err
 	}
 	var form *sharedForm
-	var rows []join.Row
+	var rows sharedRows
 	over := func() (ended gated, yes bool) {
 		if !first {
 			return n.stoppedShares(q), true
@@ -182,12 +181,12 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 			return n.abortedShares(q, attest.SharesBeforeOpening, string(sandbox.Denied), now.refused), true
 		}
 		var why []sandbox.Reason
-		if form, why = n.sharesForm(now.facts, n.fixed(now.derived, q)); len(why) > 0 || form.question.Digest() != p.Question {
+		if form, why = n.sharesForm(now.facts, n.fixed(now.derived, q)); len(why) > 0 || form.digest() != p.Question {
 			return n.abortedShares(q, attest.SharesBeforeOpening, string(sandbox.Conflict), "thresholds, descriptions or versions changed since it was planned"), true
 		}
 		var rule string
 		var err error
-		if rows, rule, err = n.sharedRows(ctx, form, q, p); err != nil {
+		if rows, rule, err = n.ownRows(ctx, form, q, p, now.params.MinSubjects); err != nil {
 			return n.failedShares(q, attest.SharesBeforeOpening, err), true
 		}
 		return n.abortedShares(q, attest.SharesBeforeOpening, string(sandbox.Withheld), rule), rule != ""
@@ -200,7 +199,7 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 	}
 	go func() {
 		defer n.sharing.end(r)
-		cells, cert, opening, err := n.runShared(running, form, p, approval, rows) // without the lock: questions are asked and computed meanwhile
+		opened, cert, opening, err := n.runShared(running, form, p, approval, rows) // without the lock: questions are asked and computed meanwhile
 		r.err = n.endShared(context.WithoutCancel(running), c, id, func(q *questionRecord, then sharedRights) gated {
 			stage := attest.SharesBeforeOpening
 			if opening {
@@ -209,7 +208,7 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 			if err != nil {
 				return n.failedShares(q, stage, err)
 			}
-			return n.gateShared(form, now, then, q, p, cells, cert)
+			return n.gateShared(form, now, then, q, p, opened, cert)
 		})
 	}()
 	return n.seen(*q, n.now()), r, nil
@@ -347,7 +346,7 @@ func (n *Node) failedShares(q *questionRecord, stage string, err error) gated {
 
 // gateShared gives the gate what opened, under what was decided when the domain joined and under what holds now. The certificate goes on
 // record whatever the gate says.
-func (n *Node) gateShared(form *sharedForm, joined, then sharedRights, q *questionRecord, p mpc.Plan, cells []join.Cell, cert []byte) gated {
+func (n *Node) gateShared(form *sharedForm, joined, then sharedRights, q *questionRecord, p mpc.Plan, opened map[string][]uint64, cert []byte) gated {
 	out := gated{record: func(tx *change) {
 		tx.record(attest.SharesComputed, "question/"+string(q.ID), attest.SharesComputedBody{Question: q.ID, Plan: q.Shared.Digest, Certificate: cert}, agency, unitsOf(q.Spec.Scenario))
 	}}
@@ -356,8 +355,11 @@ func (n *Node) gateShared(form *sharedForm, joined, then sharedRights, q *questi
 		return out
 	}
 	params := joined.params.Stricter(then.params)
-	var err error
-	if out.checked, err = egress.CheckShared(q.ID, form.answer(joined.derived, q, p, cells, params), params); err != nil {
+	answer, err := form.read(joined.derived, q, p, opened)
+	if err == nil {
+		out.checked, err = egress.CheckShared(q.ID, answer, params)
+	}
+	if err != nil {
 		out.cause = err.Error()
 		if egress.HardHit(err) {
 			out.hit = err

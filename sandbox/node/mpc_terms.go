@@ -21,8 +21,8 @@ import (
 // maxValid bounds how long a plan may be approved and joined.
 const maxValid = 366 * 24 * time.Hour
 
-// maxOutside bounds a table outside in rows: with the domain's, padded too, a join has 2^14 at most.
-const maxOutside = 1 << 12
+// maxOutside bounds a table outside in rows. Of more than 4096 no join is made, whose tables have 2^14 together, but an inquiry.
+const maxOutside = maxShared
 
 // Check says whether questions can be computed so by any domain: Invalid, naming the field and the rule. What depends on the domain, its datasets
 // and its officers is checked when it opens.
@@ -53,7 +53,7 @@ func (s *Shares) Check() error {
 		case b.Version < 1:
 			return bad(at+" version", "from 1, as its owner counts")
 		case !slices.Contains(mpc.Buckets, b.Rows) || b.Rows > maxOutside:
-			return bad(at+" rows", "a registered size: 1024 or 4096")
+			return bad(at+" rows", "a registered size: 1024, 4096, 16384, 65536, 262144 or 1048576")
 		}
 	}
 	return s.trial(s.Self)
@@ -132,11 +132,11 @@ func (n *Node) sharesSelf(ctx context.Context) (mpc.Party, error) {
 
 // terms says in data, for asker, agency and owners, how a question over shares is computed. Everything follows from configuration and
 // descriptions.
-func terms(p mpc.Plan, q join.Question) *api.SharesTerms {
-	out := &api.SharesTerms{Model: string(p.Adversary), Collusion: p.Collusion(), Expires: p.Expires, Seconds: p.Seconds}
-	learns := q.Learns(p.Recipient())
+func terms(p mpc.Plan, form *sharedForm) *api.SharesTerms {
+	out := &api.SharesTerms{Form: form.name(), Model: string(p.Adversary), Collusion: p.Collusion(), Expires: p.Expires, Seconds: p.Seconds}
+	learns := form.learns(p.Recipient())
 	for i, x := range p.Parties {
-		out.Parties = append(out.Parties, api.SharesParty{Party: x.ID, Role: x.Role, Organisation: x.Organisation, Owner: x.Owner, Learns: learns[i].What})
+		out.Parties = append(out.Parties, api.SharesParty{Party: x.ID, Role: x.Role, Organisation: x.Organisation, Owner: x.Owner, Learns: learns[i]})
 	}
 	for _, l := range p.Leakage() {
 		if l.Opened != "" {
@@ -152,11 +152,11 @@ func (r *sharedRecord) terms() (*api.SharesTerms, error) {
 	if err != nil {
 		return nil, err
 	}
-	q, err := join.ParseQuestion(r.Question)
+	form, err := parseForm(r.Question)
 	if err != nil {
 		return nil, err
 	}
-	return terms(p, q), nil
+	return terms(p, form), nil
 }
 
 // wouldShare are the terms of a question that would be planned now.
@@ -166,9 +166,9 @@ func (n *Node) wouldShare(ctx context.Context, form *sharedForm) (*api.SharesTer
 		return nil, err
 	}
 	s := n.cfg.Shares
-	p := mpc.Plan{Adversary: s.Adversary, Generator: s.Generator, Operators: join.Operators(), Parties: append([]mpc.Party{self}, s.Zones[:]...),
-		Outputs: []mpc.Output{{Name: join.OutShown, Rows: 1, Recipient: self.ID}}, Seconds: s.Seconds}
-	return terms(p, form.question), nil
+	p := mpc.Plan{Adversary: s.Adversary, Generator: s.Generator, Parties: append([]mpc.Party{self}, s.Zones[:]...), Seconds: s.Seconds}
+	form.fill(&p, self.ID)
+	return terms(p, form), nil
 }
 
 // Stages of a planned question, as the agency sees them.
@@ -218,23 +218,47 @@ func (n *Node) explainShares(ctx context.Context, f policy.Facts, d query.Deriva
 	if len(why) > 0 {
 		return decision, nil, nil // refused already
 	}
-	at := f.Datasets[form.own.Dataset.ID]
-	earlier, err := n.sharedBefore(ctx, sandbox.InputVersion{Dataset: at.ID, Version: at.Version}, "")
+	refuse := func(r sandbox.Reason) (sandbox.Decision, *api.SharesTerms, error) {
+		decision.Allow, decision.Reasons = false, append(decision.Reasons, r)
+		return decision, nil, nil
+	}
+	var inputs []sandbox.InputVersion
+	for _, in := range d.Inputs {
+		v := sandbox.InputVersion{Dataset: in.Dataset, Version: in.Version}
+		if n.outside(in.Dataset) || v.Version == 0 {
+			v.Version = f.Datasets[in.Dataset].Version
+		}
+		inputs = append(inputs, v)
+	}
+	crossed, err := n.beside(ctx, form, d.Spec, inputs, f.Asker.ID, "")
 	if err != nil {
 		return decision, nil, err
 	}
-	for _, v := range earlier {
-		err := n.standing(ctx, []sandbox.InputVersion{v})
-		if err == nil {
-			continue
+	if crossed != nil {
+		return refuse(*crossed)
+	}
+	earlier, err := n.joinedShares(ctx, "")
+	if err != nil {
+		return decision, nil, err
+	}
+	for _, in := range n.mine(form, inputs) {
+		for _, r := range earlier {
+			for _, v := range r.Inputs {
+				if v.Dataset != in.dataset.ID || v.Version == in.version {
+					continue
+				}
+				err := n.standing(ctx, []sandbox.InputVersion{v})
+				if err == nil {
+					continue
+				}
+				if !errors.Is(err, sandbox.Expired) {
+					return decision, nil, err
+				}
+				return refuse(sandbox.Reason{Code: codeSharesErased, Column: string(v.Dataset), Article: articleShares,
+					Rule:   fmt.Sprintf("a run over shares is compared with every earlier one of the same table, and version %d, which one was over, was erased", v.Version),
+					Change: "ask over another dataset: this one is not compared any more, so that it answers nothing more over shares"})
+			}
 		}
-		if !errors.Is(err, sandbox.Expired) {
-			return decision, nil, err
-		}
-		decision.Allow, decision.Reasons = false, append(decision.Reasons, sandbox.Reason{Code: codeSharesErased, Column: string(at.ID), Article: articleShares,
-			Rule:   fmt.Sprintf("a run over shares is compared with every earlier one of the same table, and version %d, which one was over, was erased", v.Version),
-			Change: "ask over another dataset: this one is not compared any more, so that it answers nothing more over shares"})
-		return decision, nil, nil
 	}
 	t, err := n.wouldShare(ctx, form)
 	return decision, t, err

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/mpc"
 	"github.com/opdomain/opdomain/mpc/agent"
+	"github.com/opdomain/opdomain/mpc/agg"
 	"github.com/opdomain/opdomain/mpc/join"
 	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/mpc/wire"
@@ -51,13 +53,15 @@ var codeBin = []catalog.Group{{Label: "farming", Codes: []string{"F1", "F2"}}, {
 
 var subsidies = catalog.Dataset{ID: "ds-s", Unit: "unit", Title: "subsidies", Frequency: catalog.Monthly, Subject: "who", SubjectKind: catalog.Opaque,
 	Columns: []catalog.Column{{Name: "who", Title: "who", Range: "any", Type: catalog.Text, Grade: 3, Personal: true}, {Name: "kind", Title: "kind", Range: "codes", Type: catalog.Text, Grade: 2},
-		{Name: "support", Title: "support", Range: "any", Type: catalog.Money, Unit: "元", Grade: 3}},
-	Bins: []catalog.Bin{{ID: "kinds", Column: "kind", Kind: catalog.Codes, Groups: []catalog.Group{{Label: "subsidised", Codes: []string{"S"}}}}}}
+		{Name: "support", Title: "support", Range: "any", Type: catalog.Money, Unit: "元", Grade: 3}, {Name: "level", Title: "level", Range: "any", Type: catalog.Int, Unit: "级", Grade: 2, Nullable: true}},
+	Bins: []catalog.Bin{{ID: "kinds", Column: "kind", Kind: catalog.Codes, Groups: []catalog.Group{{Label: "subsidised", Codes: []string{"S"}}}},
+		{ID: "levels", Column: "level", Kind: catalog.Amount, Edges: []int64{2, 9}}}}
 
 var loans = catalog.Dataset{ID: "ds-l", Unit: "bank", Title: "loans", Frequency: catalog.Monthly, Subject: "who", SubjectKind: catalog.Opaque,
 	Columns: []catalog.Column{{Name: "who", Title: "who", Range: "any", Type: catalog.Text, Grade: 3, Personal: true}, {Name: "trade", Title: "trade", Range: "codes", Type: catalog.Text, Grade: 3},
-		{Name: "repaid", Title: "repaid", Range: "any", Type: catalog.Money, Unit: "元", Grade: 3}},
-	Bins: []catalog.Bin{{ID: "trades", Column: "trade", Kind: catalog.Codes, Groups: codeBin}}}
+		{Name: "repaid", Title: "repaid", Range: "any", Type: catalog.Money, Unit: "元", Grade: 3, Values: "[0,9999.99]"}, {Name: "branch", Title: "branch", Range: "codes", Type: catalog.Text, Grade: 3}},
+	Bins: []catalog.Bin{{ID: "trades", Column: "trade", Kind: catalog.Codes, Groups: codeBin},
+		{ID: "branches", Column: "branch", Kind: catalog.Codes, Groups: []catalog.Group{{Label: "north", Codes: []string{"N1", "N2"}}, {Label: "south", Codes: []string{"S1"}}}}}}
 
 // house is an office with a bank that keeps its loans, and the zones of a computation over shares: the domain's, the bank's, a custodian's.
 type house struct {
@@ -132,13 +136,14 @@ func (o *house) write(name, text string) {
 func (o *house) granted(id sandbox.ScenarioID, joins bool) {
 	o.Helper()
 	ctx := o.Context()
-	sum := []sandbox.MeasureFunc{sandbox.Sum, sandbox.Mean}
-	mine := sandbox.ListItem{Dataset: "ds-s", Columns: []sandbox.ColumnRule{{Column: "kind", Uses: []sandbox.Use{sandbox.UseGroup}}, {Column: "support", Uses: []sandbox.Use{sandbox.UseAggregate}, Funcs: sum}}}
+	sum := []sandbox.MeasureFunc{sandbox.Sum, sandbox.Mean, sandbox.Variance, sandbox.Quantile, sandbox.Correlation, sandbox.Max}
+	mine := sandbox.ListItem{Dataset: "ds-s", Columns: []sandbox.ColumnRule{{Column: "kind", Uses: []sandbox.Use{sandbox.UseGroup}}, {Column: "support", Uses: []sandbox.Use{sandbox.UseAggregate}, Funcs: sum},
+		{Column: "level", Uses: []sandbox.Use{sandbox.UseFilter, sandbox.UseGroup}}}}
 	if joins {
 		mine.Columns = append(mine.Columns, sandbox.ColumnRule{Column: "who", Uses: []sandbox.Use{sandbox.UseJoin}})
 	}
 	its := sandbox.ListItem{Dataset: "ds-l", Columns: []sandbox.ColumnRule{{Column: "who", Uses: []sandbox.Use{sandbox.UseJoin}}, {Column: "trade", Uses: []sandbox.Use{sandbox.UseGroup}},
-		{Column: "repaid", Uses: []sandbox.Use{sandbox.UseAggregate}, Funcs: sum}}}
+		{Column: "repaid", Uses: []sandbox.Use{sandbox.UseAggregate}, Funcs: sum}, {Column: "branch", Uses: []sandbox.Use{sandbox.UseFilter, sandbox.UseGroup}}}}
 	s, err := o.n.FileScenario(ctx, o.operator.Caller, grant.Application{ID: id, Title: "t", Applicant: "operator", Operator: "operator", Agency: "agency", Purpose: "planning", Description: "d",
 		List: []sandbox.ListItem{mine, its}, TermMonths: 12, Classes: []sandbox.Class{sandbox.ClassA}, Terms: grant.Terms{Calling: "c", Fees: grant.Fees{Standard: "s", Method: "m"}, Supervision: "s", Secrecy: "s"}})
 	for _, who := range []struct {
@@ -181,6 +186,7 @@ func (o *house) tables(id sandbox.RunID, but int) {
 			b.Field(0).(*array.StringBuilder).Append(" " + name) // joined in the form of its kind
 			b.Field(1).(*array.StringBuilder).Append("S")
 			b.Field(2).(*array.Int64Builder).Append(int64(50000 + 137*p))
+			b.Field(3).AppendNull()
 			var ps sandbox.Pseudonym
 			copy(ps[:], fmt.Sprintf("s%015d", p))
 			who = append(who, ps)
@@ -198,6 +204,13 @@ func (o *house) tables(id sandbox.RunID, but int) {
 	o.write("loans.csv", csv.String())
 	rec := b.NewRecord()
 	defer rec.Release()
+	o.commits(id, set, rec, who)
+}
+
+// commits writes a version of the subsidies.
+func (o *house) commits(id sandbox.RunID, set catalog.Dataset, rec arrow.Record, who []sandbox.Pseudonym) {
+	o.Helper()
+	ctx := o.Context()
 	w, err := o.n.vault.Begin(ctx, set.Unit, "ds-s", id, batch.Schema(set), 3)
 	if err == nil {
 		err = w.Write(ctx, rec, who)
@@ -272,7 +285,11 @@ func (o *house) ran(id sandbox.QuestionID, kill bool) (api.Question, [2]string, 
 			args = append(args, "--address", a)
 		}
 		if i == 0 {
-			args = append(args, "--table", o.at("loans.csv"), "--subject-key", o.at("subject.key"), "--ledger", o.at("ledger"), "--ledger-key", o.at("ledger.key"))
+			table := []string{"--table", o.at("loans.csv")}
+			if agg.IsInquiry(job.Asked) {
+				table = []string{"--source", "ds-l=" + o.at("loans.rows.csv")}
+			}
+			args = append(append(args, table...), "--subject-key", o.at("subject.key"), "--ledger", o.at("ledger"), "--ledger-key", o.at("ledger.key"))
 		}
 		cs[i] = party(args...)
 		f, err := o.lists[i+1].File()
@@ -601,13 +618,12 @@ func TestRefusedOverShares(t *testing.T) {
 		change func(*query.Spec)
 		code   string
 	}{
-		"no people":     {func(s *query.Spec) { s.Measures = s.Measures[:1] }, codeSharesForm},
-		"a mean":        {func(s *query.Spec) { s.Measures[0].Func = sandbox.Mean }, codeSharesForm},
-		"one dimension": {func(s *query.Spec) { s.Dimensions = s.Dimensions[:1] }, codeSharesForm},
-		"alone": {func(s *query.Spec) {
-			s.Inputs, s.Dimensions, s.Measures = s.Inputs[:1], s.Dimensions[:1], s.Measures[:2]
-		}, codeSharesForm},
-		"selects cells":    {func(s *query.Spec) { s.Having = []query.Having{{Measure: "people", AtLeast: 20}} }, codeSharesForm},
+		"no people":           {func(s *query.Spec) { s.Measures = s.Measures[:1] }, codeSharesForm},
+		"a largest value":     {func(s *query.Spec) { s.Measures[0].Func = sandbox.Max }, "mpc.operator"},
+		"an undeclared range": {func(s *query.Spec) { s.Measures[3].Func = sandbox.Variance }, codeSharesForm},
+		"ordered by a mean": {func(s *query.Spec) {
+			s.Measures[0].Func, s.Top = sandbox.Mean, &query.Top{By: "repaid", K: 2}
+		}, "mpc.top"},
 		"not to be joined": {func(s *query.Spec) { s.Scenario = "sc-n" }, policy.CodeColumn},
 	} {
 		s := uplift("sc-m")

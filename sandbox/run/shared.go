@@ -68,27 +68,27 @@ func (s *Shared) label(v string) string {
 	return out
 }
 
-// Read gives the rows, and whose each is. A missing amount adds nothing. Invalid where an identifier or a value has no place in the
+// Read gives the rows. A missing amount adds nothing. Invalid where an identifier or a value has no place in the
 // protocol; it names the column, never a value.
-func (s *Shared) Read(ctx context.Context, mem memory.Allocator, v *vault.Vault) (rows []join.Row, who []sandbox.Pseudonym, err error) {
+func (s *Shared) Read(ctx context.Context, mem memory.Allocator, v *vault.Vault) (rows []join.Row, err error) {
 	snap, err := v.Snapshot(s.Input.Dataset, s.Input.Version)
 	if err != nil {
-		return nil, nil, missing(s.Input, err)
+		return nil, missing(s.Input, err)
 	}
 	subject, ok := s.Dataset.Column(s.Dataset.Subject)
 	if !ok {
-		return nil, nil, &sandbox.Error{Op: "run: shared", Kind: sandbox.Internal, Object: string(s.Dataset.ID), Detail: "a dataset has its subject column"}
+		return nil, &sandbox.Error{Op: "run: shared", Kind: sandbox.Internal, Object: string(s.Dataset.ID), Detail: "a dataset has its subject column"}
 	}
 	mac, err := sm.NewMAC(s.Key)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	bad := func(c catalog.Column, rule string) error {
 		return &sandbox.Error{Op: "run: shared", Kind: sandbox.Invalid, Object: string(s.Dataset.ID) + "." + c.Name, Detail: rule}
 	}
 	columns := append([]catalog.Column{*subject, s.Group}, s.Amounts...)
 	var sum [8]byte
-	err = EachRow(ctx, mem, v, snap, columns, func(row []string, p sandbox.Pseudonym) error {
+	err = EachRow(ctx, mem, v, snap, columns, func(row []string, _ sandbox.Pseudonym) error {
 		id, ok := join.Normal(s.Dataset.SubjectKind, row[0])
 		if !ok {
 			return bad(*subject, "every row has an identifier in the form of its kind")
@@ -106,10 +106,10 @@ func (s *Shared) Read(ctx context.Context, mem memory.Allocator, v *vault.Vault)
 		}
 		mac.Rows(sum[:], 8, []int32{0, int32(len(id))}, []byte(id))
 		x.Subject = binary.BigEndian.Uint64(sum[:]) >> (64 - join.SubjectBits)
-		rows, who = append(rows, x), append(who, p)
+		rows = append(rows, x)
 		return nil
 	})
-	return rows, who, err
+	return rows, err
 }
 
 // decimals are those a column's values print with.
