@@ -38,6 +38,12 @@
 // degrees of freedom. Secondary suppression and comparison with earlier releases need more than a bit for a cell; they are the gate's, and a
 // result of this package goes to people.
 //
+// A line whose setting says so (Setting.Whole) and that joins over shares shows a group of the scanned input whole or not at all, as package join
+// does: by what is shown less its own rows an owner would learn the rest. Its cells that anybody is in pass, and so do those whom the joins and
+// the filters on what is joined leave out; of each group of a joined input some are left whom nobody looked up, and they pass; and where it
+// follows from what is joined who is in a cell there are two parts at least that anybody is in. Parts left over are held to the rules for
+// people and for columns of their own input, not to those for a value that is no total. A line without it judges each cell on its own.
+//
 // Between two lines over the same rows nothing is compared here. An owner compares what it brings with what it brought before (Passing,
 // Contributed); who plans lines sees to it that two over shared rows are over the same cells, as the domain does (sandbox/node).
 //

@@ -28,7 +28,7 @@ type sides struct{ above, below []share.Vec }
 // in has one too; these rows are brought out at the end, in the order of cells.
 func (x *running) group(t *block) *totals {
 	l, e := x.l, x.e
-	n, g := t.cell.Len(), l.cells
+	n, g := t.cell.Len(), l.all()
 	cells, number := make([]uint64, g), make([]uint64, n+g)
 	for i := range cells {
 		cells[i], number[n+i] = uint64(i), uint64(i+1)

@@ -94,6 +94,9 @@ func (l *Line) Learns() []string {
 			opens += "; of " + o.Name + " the covariance and both variances, each times n·(n-1)"
 		}
 	}
+	if len(l.left) > 0 {
+		opens += "; cells of one group of the scanned rows' own columns open together or not at all, those whom joins leave out counted"
+	}
 	return []string{where, opens, "whether an owner's rows pass its own checks: the run ends where they do not"}
 }
 

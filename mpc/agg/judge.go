@@ -18,19 +18,33 @@ type rules struct {
 	x     *running
 	pairs [][2]share.Vec
 	signs []uint64
+	holds []about // by pair
+	about about
 }
 
-func (r *rules) constant(v int) share.Vec { return r.x.constant(r.x.l.cells, int64(v)) }
+// about says of whom a rule asks, in a line that shows whole groups: the columns of one input, which people have who are in it.
+type about struct {
+	input int
+	cells bool // it is not applied to those left over
+}
+
+const (
+	everybody = -1 // a rule about people
+	several   = -2 // columns of several inputs
+)
+
+func (r *rules) constant(v int) share.Vec { return r.x.constant(r.x.l.all(), int64(v)) }
 
 // less is broken where a < b.
 func (r *rules) less(a, b share.Vec) {
-	r.pairs, r.signs = append(r.pairs, [2]share.Vec{a, b}), append(r.signs, 1)
+	r.pairs, r.signs, r.holds = append(r.pairs, [2]share.Vec{a, b}), append(r.signs, 1), append(r.holds, r.about)
 }
 
 // few is broken where 0 < a < k.
 func (r *rules) few(a share.Vec, k int) {
 	r.less(a, r.constant(k))
-	r.pairs, r.signs = append(r.pairs, [2]share.Vec{a, r.constant(1)}), append(r.signs, ^uint64(0))
+	r.less(a, r.constant(1))
+	r.signs[len(r.signs)-1] = ^uint64(0)
 }
 
 // judge says for each cell, as 0 or 1, whether the gate's primary rules let it leave: frequency, dominance, p-percent, all equal, and degrees of
@@ -43,9 +57,11 @@ func (x *running) judge(c *totals) share.Vec {
 	if prior == 0 {
 		prior = 100
 	}
+	r.about = about{input: everybody}
 	r.less(c.people, r.constant(k))
 	var equal []int // terms of which not everybody may add the same
 	weigh := func(term int, everybody, unequal bool) {
+		r.about = about{input: l.inputOf(term)}
 		w := c.adds[term]
 		tops := w.first
 		if t.DominanceN == 2 {
@@ -73,6 +89,7 @@ func (x *running) judge(c *totals) share.Vec {
 				if !slices.ContainsFunc(l.outputs, func(o output) bool { return o.Func == sandbox.Count }) {
 					left = e.Sub(c.terms[0], c.terms[o.rows])
 				}
+				r.about = about{input: l.inputOf(o.part), cells: true}
 				r.few(left, k)
 			}
 		case sandbox.Sum, sandbox.Mean, sandbox.Dot:
@@ -83,11 +100,15 @@ func (x *running) judge(c *totals) share.Vec {
 		case sandbox.Quantile, sandbox.Variance, sandbox.StdDev, sandbox.Covariance, sandbox.Correlation:
 			weigh(o.part, false, true)
 		}
+		r.about = about{input: several, cells: true}
+		if o.Func != sandbox.Subjects {
+			r.about.input = l.inputOf(o.part)
+		}
 		x.thin(r, c, i)
 	}
-	broken := x.constant(l.cells, 0)
+	broken := x.constant(l.all(), 0)
 	for i, v := range x.lessAll(r.pairs) {
-		broken = e.Add(broken, e.Scale(v, r.signs[i]))
+		broken = e.Add(broken, e.Scale(x.applies(v, r.holds[i]), r.signs[i]))
 	}
 	// Everybody adds the same, or nobody anything: the largest times how many is the sum, and all have one sign.
 	var same [][2]share.Vec
@@ -98,7 +119,8 @@ func (x *running) judge(c *totals) share.Vec {
 			[2]share.Vec{e.Sub(w.sum, c.terms[term]), one}, [2]share.Vec{e.Add(w.sum, c.terms[term]), one})
 	}
 	for flags := x.lessAll(same); len(flags) > 0; flags = flags[3:] {
-		broken = e.Add(broken, e.Mul(flags[0], e.Add(flags[1], flags[2])))
+		broken = e.Add(broken, x.applies(e.Mul(flags[0], e.Add(flags[1], flags[2])), about{input: l.inputOf(equal[0])}))
+		equal = equal[1:]
 	}
 	return x.zero([]share.Vec{broken})[0]
 }

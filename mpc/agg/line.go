@@ -38,6 +38,11 @@ type Setting struct {
 	Bits       map[string]int      `json:"bits,omitempty"`   // "dataset.column": magnitudes are below 2^bits; moments of wider values are rounded
 	Thresholds Thresholds          `json:"thresholds"`
 	Adversary  share.Adversary     `json:"adversary"`
+
+	// Whole shows a group of a line that joins over shares whole or not at all, as a join of two tables does (整组公开): its cells that anybody is in
+	// pass, and so do those of its people whom the joins and the filters on what is joined leave out, and those joined whom nobody looked up. An
+	// owner takes its own rows off what is shown. Where owners have whole rows it asks nothing.
+	Whole bool `json:"whole,omitempty"`
 }
 
 // Bounds of one line.
@@ -64,6 +69,7 @@ type Line struct {
 	terms     []term
 	dims      []dimension
 	cells     int
+	left      []leftOver // behind the cells
 	joins     []join
 	quantiles []quantile
 	outputs   []output
@@ -135,7 +141,7 @@ func Compile(d query.Derivation, s Setting) (*Line, []sandbox.Reason) {
 		c.refuse("mpc.derivation", "", "an engine runs accepted questions only", "derive the question first")
 		return nil, c.reasons
 	}
-	for _, step := range []func(){c.rules, c.held, c.join, c.grouping, c.measures, c.selection, c.sizes} {
+	for _, step := range []func(){c.rules, c.held, c.join, c.grouping, c.leftOvers, c.measures, c.selection, c.sizes} {
 		if step(); len(c.reasons) > 0 {
 			return nil, c.reasons
 		}

@@ -256,7 +256,7 @@ func (o *output) numbers() int {
 
 // sizes bounds what is shared so that nothing wraps, and what opens.
 func (c *compiling) sizes() {
-	total := c.cells
+	total := c.all()
 	for i := range c.d.Inputs {
 		for _, h := range c.parts(i) {
 			total += h.Rows
@@ -296,7 +296,7 @@ func (c *compiling) sizes() {
 	}
 	for k := range c.quantiles {
 		q := &c.quantiles[k]
-		q.bits = min(q.bits, c.features[q.value].bits, 60-log2(c.cells+1))
+		q.bits = min(q.bits, c.features[q.value].bits, 60-log2(c.all()+1))
 		limit(q.value, q.bits)
 	}
 	for _, f := range c.features {

@@ -102,7 +102,7 @@ func (o *owner) whole(size int) ([][]uint64, error) {
 		out[c] = make([]uint64, size)
 	}
 	for row := range out[0] {
-		out[0][row] = uint64(l.cells)
+		out[0][row] = uint64(l.all())
 	}
 	type pair struct{ cell, subject int64 }
 	places := map[pair]int{}

@@ -29,7 +29,8 @@ func (l *Line) Run(e *share.Engine, me int, own Own, pushed Pushed) (map[string]
 		return nil, err
 	}
 	x := &running{l, e}
-	shown := x.judge(c)
+	shown := x.wholly(c, x.judge(c))
+	c = l.cut(c)
 	values := x.values(c)
 	listed := x.listed(c, values, shown)
 	keep := e.Mul(shown, listed)
@@ -194,33 +195,20 @@ func (x *running) joinedRows(mine map[int][][]uint64, me int, pushed Pushed) (bl
 		}
 	}
 	place(0, cols[2:])
+	rest := &unpaired{present: live}
 	for _, j := range l.joins {
-		live, subject = x.join(j, live, subject, features, x.input(j.input, mine[j.input], me), place)
+		live, subject = x.join(j, live, subject, features, x.input(j.input, mine[j.input], me), place, rest)
 	}
 	n := live.Len()
 	t := block{subject: subject, cell: x.constant(n, 0)}
-	for _, d := range l.dims {
-		code := share.Vec{}
-		if d.score == nil {
-			code = features[d.of]
-		} else {
-			sum := x.constant(n, d.score.Base)
-			for _, k := range d.parts {
-				sum = e.Add(sum, features[k])
-			}
-			var pairs [][2]share.Vec
-			for _, edge := range d.score.Edges {
-				pairs = append(pairs, [2]share.Vec{sum, x.constant(n, edge)})
-			}
-			code = x.constant(n, int64(len(pairs)))
-			for _, below := range x.lessAll(pairs) {
-				code = e.Sub(code, below)
-			}
-		}
-		t.cell = e.Add(t.cell, e.Scale(code, uint64(d.stride)))
+	codes := make([]share.Vec, len(l.dims))
+	for i := range l.dims {
+		codes[i] = x.code(&l.dims[i], features)
+		t.cell = e.Add(t.cell, e.Scale(codes[i], uint64(l.dims[i].stride)))
 	}
-	// A row that does not count goes behind all cells.
-	t.cell = e.Shift(e.Mul(live, e.Shift(t.cell, -uint64(l.cells))), uint64(l.cells))
+	// A row that does not count goes behind all cells, or to those of its group that are left over.
+	t.cell = e.Shift(e.Mul(live, e.Shift(t.cell, -uint64(l.all()))), uint64(l.all()))
+	t.cell = x.leaveOver(t.cell, live, rest, codes)
 	for _, m := range l.terms {
 		switch {
 		case m.made:
@@ -245,10 +233,31 @@ func (x *running) joinedRows(mine map[int][][]uint64, me int, pushed Pushed) (bl
 	return t, nil
 }
 
+// code gives the code of a grouping for each row.
+func (x *running) code(d *dimension, features []share.Vec) share.Vec {
+	if d.score == nil {
+		return features[d.of]
+	}
+	n := features[d.parts[0]].Len()
+	sum := x.constant(n, d.score.Base)
+	for _, k := range d.parts {
+		sum = x.e.Add(sum, features[k])
+	}
+	var pairs [][2]share.Vec
+	for _, edge := range d.score.Edges {
+		pairs = append(pairs, [2]share.Vec{sum, x.constant(n, edge)})
+	}
+	code := x.constant(n, int64(len(pairs)))
+	for _, below := range x.lessAll(pairs) {
+		code = x.e.Sub(code, below)
+	}
+	return code
+}
+
 // join finds for each row the one row of an input whose key is its own. All rows are put in the order of keys, the looked-up row before
 // those that look for it, and what it has runs down its segment. How many find a partner, and who, is told to nobody; the rows of both
 // sides stay, those of the other side counting nowhere.
-func (x *running) join(j join, live, subject share.Vec, features []share.Vec, right []share.Vec, place func(int, []share.Vec)) (share.Vec, share.Vec) {
+func (x *running) join(j join, live, subject share.Vec, features []share.Vec, right []share.Vec, place func(int, []share.Vec), rest *unpaired) (share.Vec, share.Vec) {
 	l, e := x.l, x.e
 	n, m := live.Len(), right[0].Len()
 	side := e.Bits(share.Concat(e.Scale(right[1], 2), e.Shift(e.Scale(features[j.leftKey], 2), 1)))
@@ -264,6 +273,8 @@ func (x *running) join(j join, live, subject share.Vec, features []share.Vec, ri
 	for _, k := range have {
 		cols = append(cols, share.Concat(none, features[k]))
 	}
+	kept := len(cols)
+	cols = append(cols, rest.columns(x, m, right[1])...)
 	first := len(cols)
 	for c, v := range right {
 		if c != 1 {
@@ -288,7 +299,8 @@ func (x *running) join(j join, live, subject share.Vec, features []share.Vec, ri
 	if j.left && j.keepsMisses {
 		keep = e.Add(keep, x.not(found))
 	}
-	return e.Mul(live, keep), subject
+	live = e.Mul(live, keep)
+	return live, x.unpair(j, rest, t.Vecs[kept:first], found, live, subject, same, features)
 }
 
 // sameAsBefore says for each row whether its word is that of the row before it; the first row's is not.
@@ -309,7 +321,7 @@ func (x *running) order(t *block, first quantile) {
 	v, there := t.orders[at][0], t.orders[at][1]
 	width := uint(first.bits) + 2
 	key := e.Add(e.Scale(t.cell, 1<<width), e.Add(e.Scale(x.not(there), 1<<(width-1)), e.Shift(v, 1<<first.bits)))
-	sorted, moved := e.Arrange(e.Bits(key), int(width)+bits.Len(uint(l.cells)), share.Table{Vecs: t.all()})
+	sorted, moved := e.Arrange(e.Bits(key), int(width)+bits.Len(uint(l.all())), share.Table{Vecs: t.all()})
 	t.set(moved.Vecs)
 	v, there = t.orders[at][0], t.orders[at][1]
 	same := e.Vec(x.sameAsBefore(e.ShiftRight(sorted, width)))
