@@ -25,7 +25,7 @@ type Sharer interface {
 // SharesTerms (多方计算说明) says how a question is computed over shares: by whom, under which model, what collusion reveals. Nothing in it
 // depends on data.
 type SharesTerms struct {
-	Form      string        `json:"form"` // join: a group is shown whole or not at all; inquiry: each cell is judged on its own
+	Form      string        `json:"form"` // join, of two tables; or inquiry
 	Model     string        `json:"model"`
 	Collusion string        `json:"collusion"`
 	Parties   []SharesParty `json:"parties"`           // in the plan's order, the domain first
@@ -60,7 +60,7 @@ func (t *SharesTerms) Text() string {
 	fmt.Fprintf(&b, "computed over shares 多方计算: the rows of one dataset never come here; three parties compute together, and nobody sees a row of another\n")
 	form := "join 受控关联统计: people of the first dataset are looked up in the second one; a group is shown whole or not at all, and those left over count too"
 	if t.Form == "inquiry" {
-		form = "inquiry 多方询问: each owner filters its own rows before it shares them; each cell is judged on its own, by the gate's rules for one cell; a later question over the same rows is over the same cells"
+		form = "inquiry 多方询问: each owner filters its own rows before it shares them; of what is joined over shares a group is shown whole or not at all, and those left over count too; a later question over the same rows is over the same cells"
 	}
 	fmt.Fprintf(&b, "  form 形式: %s\n", form)
 	for _, p := range t.Parties {

@@ -29,7 +29,7 @@ type sharedForm struct {
 }
 
 // sharesForm makes the protocol's question of a derived one, or says why there is none. Both follow from descriptions. A question that fits a join
-// is one: there a group is shown whole or not at all, and who is left over counts too, while an inquiry judges each cell on its own.
+// is one: it costs less, and two joins need not be over the same cells.
 func (n *Node) sharesForm(f policy.Facts, d query.Derivation) (*sharedForm, []sandbox.Reason) {
 	if form, why := n.joinForm(f, d); len(why) == 0 {
 		return form, nil

@@ -38,7 +38,7 @@ func (n *Node) lineForm(f policy.Facts, d query.Derivation) (*sharedForm, []sand
 	}
 	why = append(why, policy.Held(f, d, func(id sandbox.DatasetID) bool { return !n.outside(id) })...)
 	p := n.thresholds(d)
-	q := &agg.Inquiry{Asker: f.Asker.ID, Setting: agg.Setting{Adversary: n.cfg.Shares.Adversary, Bits: map[string]int{},
+	q := &agg.Inquiry{Asker: f.Asker.ID, Setting: agg.Setting{Adversary: n.cfg.Shares.Adversary, Whole: true, Bits: map[string]int{},
 		Thresholds: agg.Thresholds{MinSubjects: p.MinSubjects, DominanceN: p.DominanceN, DominanceK: p.DominanceK, PPercent: p.PPercent, Prior: p.Prior}}}
 	for i, in := range d.Inputs {
 		version := f.Datasets[in.Dataset].Version

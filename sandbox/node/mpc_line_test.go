@@ -193,7 +193,7 @@ func TestInquiryOverShares(t *testing.T) {
 		t.Fatalf("%v: %s", err, x.Text)
 	}
 	for _, want := range []string{"form 形式: inquiry", "each owner filters its own rows before it shares them", "custodian-zone-house, approved by custodian-zone-owner; it learns the question and the registered sizes (ds-l 1024, ds-s 1024)",
-		"no output in the run", "of spread how many rows it is over", "together can read every input in full", "within sort"} {
+		"no output in the run", "of spread how many rows it is over", "open together or not at all", "together can read every input in full", "within sort"} {
 		if !strings.Contains(x.Text, want) {
 			t.Errorf("%q is not explained in\n%s", want, x.Text)
 		}
