@@ -136,6 +136,20 @@ func (a *app) approveJobCommand() *cobra.Command {
 	return c
 }
 
+func (a *app) cancelJobCommand() *cobra.Command {
+	return verb("cancel QUESTION", "Withdraw a planned question that the domain has not joined, as its asker or the agency; asked again it is charged again (撤销多方计算)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+		s, err := a.connect()
+		if err != nil {
+			return err
+		}
+		q, err := result[api.Question](s.api.EndSharesJob(c.Context(), sandbox.QuestionID(args[0])))
+		if err != nil {
+			return err
+		}
+		return a.show(q, func(w io.Writer) { printQuestion(w, q) })
+	})
+}
+
 // askRunEvery is how often a run is asked for its end.
 const askRunEvery = 500 * time.Millisecond
 

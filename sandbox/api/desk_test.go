@@ -433,3 +433,7 @@ func (d *desk) SharedJob(_ context.Context, c Caller, _ sandbox.QuestionID) (Sha
 func (d *desk) RunShared(_ context.Context, c Caller, _ sandbox.QuestionID, _ attest.Statement) (Question, error) {
 	return Question{}, d.note("RunShared", c)
 }
+
+func (d *desk) EndShared(_ context.Context, c Caller, _ sandbox.QuestionID) (Question, error) {
+	return Question{}, d.note("EndShared", c)
+}

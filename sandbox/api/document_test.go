@@ -131,6 +131,7 @@ func TestSeparationOfDuties(t *testing.T) {
 		"POST /v1/models/{model}/scores":             {sandbox.Operator, sandbox.Partner, sandbox.Insurer},
 		"GET /v1/questions/{question}/shares":        {sandbox.Agency},
 		"POST /v1/questions/{question}/shares":       {sandbox.Agency},
+		"DELETE /v1/questions/{question}/shares":     {sandbox.Agency, sandbox.Operator, sandbox.Partner},
 	} {
 		for _, role := range roles {
 			if got := may(pattern, role); got != slices.Contains(only, role) {

@@ -1041,6 +1041,11 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/questions/{question} (the `GetQuestion` operationId).
 	GetQuestion(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// EndSharesJob 撤销多方计算: a planned question that nobody joined is withdrawn; its asker's party and the agency may
+	//
+	// Corresponds with DELETE /v1/questions/{question}/shares (the `EndSharesJob` operationId).
+	EndSharesJob(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetSharesJob 多方计算任务: plan and question of what waits for its parties, and what each of them learns
 	//
 	// Corresponds with GET /v1/questions/{question}/shares (the `GetSharesJob` operationId).
@@ -2923,6 +2928,21 @@ func (c *Client) CompileQuestion(ctx context.Context, body CompileQuestionJSONRe
 // Corresponds with GET /v1/questions/{question} (the `GetQuestion` operationId).
 func (c *Client) GetQuestion(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetQuestionRequest(c.Server, question)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EndSharesJob 撤销多方计算: a planned question that nobody joined is withdrawn; its asker's party and the agency may
+//
+// Corresponds with DELETE /v1/questions/{question}/shares (the `EndSharesJob` operationId).
+func (c *Client) EndSharesJob(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEndSharesJobRequest(c.Server, question)
 	if err != nil {
 		return nil, err
 	}
@@ -6296,6 +6316,40 @@ func NewGetQuestionRequest(server string, question QuestionID) (*http.Request, e
 	return req, nil
 }
 
+// NewEndSharesJobRequest constructs an http.Request for the EndSharesJob method
+func NewEndSharesJobRequest(server string, question QuestionID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "question", question, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/questions/%s/shares", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewGetSharesJobRequest constructs an http.Request for the GetSharesJob method
 func NewGetSharesJobRequest(server string, question QuestionID) (*http.Request, error) {
 	var err error
@@ -8270,6 +8324,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/questions/{question} (the `GetQuestion` operationId).
 	GetQuestionWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*GetQuestionResponse, error)
+
+	// EndSharesJobWithResponse 撤销多方计算: a planned question that nobody joined is withdrawn; its asker's party and the agency may
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/questions/{question}/shares (the `EndSharesJob` operationId).
+	EndSharesJobWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*EndSharesJobResponse, error)
 
 	// GetSharesJobWithResponse 多方计算任务: plan and question of what waits for its parties, and what each of them learns
 	//
@@ -11809,6 +11870,54 @@ func (r GetQuestionResponse) ContentType() string {
 	return ""
 }
 
+type EndSharesJobResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Question
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r EndSharesJobResponse) GetJSON200() *Question {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r EndSharesJobResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r EndSharesJobResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EndSharesJobResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EndSharesJobResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EndSharesJobResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetSharesJobResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -14603,6 +14712,19 @@ func (c *ClientWithResponses) GetQuestionWithResponse(ctx context.Context, quest
 		return nil, err
 	}
 	return ParseGetQuestionResponse(rsp)
+}
+
+// EndSharesJobWithResponse 撤销多方计算: a planned question that nobody joined is withdrawn; its asker's party and the agency may
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/questions/{question}/shares (the `EndSharesJob` operationId).
+func (c *ClientWithResponses) EndSharesJobWithResponse(ctx context.Context, question QuestionID, reqEditors ...RequestEditorFn) (*EndSharesJobResponse, error) {
+	rsp, err := c.EndSharesJob(ctx, question, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEndSharesJobResponse(rsp)
 }
 
 // GetSharesJobWithResponse 多方计算任务: plan and question of what waits for its parties, and what each of them learns
@@ -17413,6 +17535,39 @@ func ParseGetQuestionResponse(rsp *http.Response) (*GetQuestionResponse, error) 
 	return response, nil
 }
 
+// ParseEndSharesJobResponse parses an HTTP response from a EndSharesJobWithResponse call
+func ParseEndSharesJobResponse(rsp *http.Response) (*EndSharesJobResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EndSharesJobResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Question
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetSharesJobResponse parses an HTTP response from a GetSharesJobWithResponse call
 func ParseGetSharesJobResponse(rsp *http.Response) (*GetSharesJobResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -18664,6 +18819,9 @@ type ServerInterface interface {
 	// GetQuestion 查询
 	// (GET /v1/questions/{question})
 	GetQuestion(w http.ResponseWriter, r *http.Request, question QuestionID)
+	// EndSharesJob 撤销多方计算: a planned question that nobody joined is withdrawn; its asker's party and the agency may
+	// (DELETE /v1/questions/{question}/shares)
+	EndSharesJob(w http.ResponseWriter, r *http.Request, question QuestionID)
 	// GetSharesJob 多方计算任务: plan and question of what waits for its parties, and what each of them learns
 	// (GET /v1/questions/{question}/shares)
 	GetSharesJob(w http.ResponseWriter, r *http.Request, question QuestionID)
@@ -20246,6 +20404,32 @@ func (siw *ServerInterfaceWrapper) GetQuestion(w http.ResponseWriter, r *http.Re
 	handler.ServeHTTP(w, r)
 }
 
+// EndSharesJob operation middleware
+func (siw *ServerInterfaceWrapper) EndSharesJob(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "question" -------------
+	var question QuestionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "question", r.PathValue("question"), &question, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "question", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.EndSharesJob(w, r, question)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetSharesJob operation middleware
 func (siw *ServerInterfaceWrapper) GetSharesJob(w http.ResponseWriter, r *http.Request) {
 
@@ -21150,6 +21334,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/questions", wrapper.ListQuestions)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/questions", wrapper.AskQuestion)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/questions/{question}", wrapper.GetQuestion)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/v1/questions/{question}/shares", wrapper.EndSharesJob)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/questions/{question}/shares", wrapper.GetSharesJob)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/questions/{question}/shares", wrapper.RunSharesJob)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/claims", wrapper.AskClaim)

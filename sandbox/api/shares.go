@@ -20,6 +20,8 @@ type Sharer interface {
 	// joined: the question stays in computing until the run has ended, by its deadline at the latest. Denied without the approval, Expired for a
 	// plan nobody joined in time, Conflict while another run is made.
 	RunShared(ctx context.Context, c Caller, id sandbox.QuestionID, approval attest.Statement) (Question, error)
+	// EndShared withdraws a planned question that the domain has not joined. Its asker's party and the agency may; Conflict for any other question.
+	EndShared(ctx context.Context, c Caller, id sandbox.QuestionID) (Question, error)
 }
 
 // SharesTerms (多方计算说明) says how a question is computed over shares: by whom, under which model, what collusion reveals. Nothing in it
@@ -60,7 +62,7 @@ func (t *SharesTerms) Text() string {
 	fmt.Fprintf(&b, "computed over shares 多方计算: the rows of one dataset never come here; three parties compute together, and nobody sees a row of another\n")
 	form := "join 受控关联统计: people of the first dataset are looked up in the second one; a group is shown whole or not at all, and those left over count too"
 	if t.Form == "inquiry" {
-		form = "inquiry 多方询问: each owner filters its own rows before it shares them; of what is joined over shares a group is shown whole or not at all, and those left over count too; a later question over the same rows is over the same cells"
+		form = "inquiry 多方询问: each owner filters its own rows before it shares them; of what is joined over shares a group is shown whole or not at all, and those left over count too; a dataset that is looked up has one row a key, or the run ends; a later question over the same rows is over the same cells"
 	}
 	fmt.Fprintf(&b, "  form 形式: %s\n", form)
 	for _, p := range t.Parties {
@@ -97,5 +99,14 @@ func (o operations) RunSharesJob(w http.ResponseWriter, r *http.Request, id Ques
 			return Question{}, noShares()
 		}
 		return o.sharer.RunShared(ctx, c, id, s)
+	})
+}
+
+func (o operations) EndSharesJob(w http.ResponseWriter, r *http.Request, id QuestionID) {
+	find(o, w, r, "question", id, func(ctx context.Context, c Caller, id QuestionID) (Question, error) {
+		if o.sharer == nil {
+			return Question{}, noShares()
+		}
+		return o.sharer.EndShared(ctx, c, id)
 	})
 }

@@ -214,6 +214,51 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 	return n.seen(*q, n.now()), r, nil
 }
 
+// EndShared (撤销多方计算) withdraws a planned question before the domain joins its run: on record, by whom. What was charged stays charged; asked again
+// it is another question. See api.Sharer.
+func (n *Node) EndShared(ctx context.Context, c api.Caller, id sandbox.QuestionID) (api.Question, error) {
+	n.asking.Lock()
+	defer n.asking.Unlock()
+	q, _, err := n.docs.questions.Get(ctx, string(id))
+	if err == nil && c.Party.Role != sandbox.Agency && c.Party.ID != q.Party { // others are not told that it is there
+		err = &sandbox.Error{Op: "shares", Kind: sandbox.NotFound, Object: string(id)}
+	}
+	if err != nil {
+		return api.Question{}, err
+	}
+	conflict := func(rule string) error {
+		return &sandbox.Error{Op: "shares", Kind: sandbox.Conflict, Object: string(id), Detail: rule, Hint: "opdomain query show " + string(id)}
+	}
+	if q.Shared == nil || q.State != stateComputing {
+		return api.Question{}, conflict("a question over shares that was not run yet")
+	}
+	p, err := mpc.ParsePlan(q.Shared.Plan)
+	if err != nil {
+		return api.Question{}, err
+	}
+	if used, err := n.store.Counter(ctx, joinedOf(p.Job)); err != nil {
+		return api.Question{}, err
+	} else if used > 0 || n.sharing.runs(id) {
+		return api.Question{}, conflict("what the domain has joined runs to its end")
+	}
+	by := "its asker's party"
+	if c.Party.ID != q.Party {
+		by = "the agency"
+	}
+	next := q
+	next.State = stateWithdrawn
+	err = n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
+		q = next
+		n.abortedShares(&q, attest.SharesBeforeOpening, string(sandbox.Conflict), "the question was withdrawn by "+by).record(tx)
+		return n.saveQuestion(ctx, q)
+	})
+	if err != nil {
+		return api.Question{}, err
+	}
+	n.cfg.Metrics.Job("question", stateWithdrawn)
+	return n.seen(q, n.now()), nil
+}
+
 // stoppedShares is the end of a run that the domain stopped in: how far it came nobody knows.
 func (n *Node) stoppedShares(q *questionRecord) gated {
 	return n.abortedShares(q, attest.SharesOpening, string(sandbox.Conflict), "the domain stopped in the run, and a plan is joined once")

@@ -320,6 +320,9 @@ func (n *Node) identify(ctx context.Context, q *questionRecord, at time.Time) (*
 			return nil, err
 		}
 		if prior.Review == nil {
+			if prior.State == stateWithdrawn { // before its parties computed it
+				continue
+			}
 			return &prior, nil
 		}
 		if state := prior.Review.At(at).State; state != egress.Expired && state != egress.Withdrawn {
