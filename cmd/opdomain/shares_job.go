@@ -62,6 +62,9 @@ func (a *app) jobCommand() *cobra.Command {
 		}
 		return a.show(j, func(w io.Writer) {
 			fmt.Fprintf(w, "%s  %s\n%s", j.Question, j.Stage, words)
+			if j.Terms.Form == "inquiry" {
+				fmt.Fprintln(w, "beside 交叉: once it has opened, other questions over this version of a dataset outside are over the same rows in the same cells, or over rows that a filter keeps apart; any others are refused")
+			}
 			switch {
 			case j.Stage == "expired":
 				fmt.Fprintln(w, "next 下一步: whoever asked asks the same question again: it is planned anew")

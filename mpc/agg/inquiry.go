@@ -118,7 +118,7 @@ func (l *Line) LearnsEach(recipient int) []string {
 			says = append(says, "no output in the run: of what is released later, an owner can take its own rows off")
 		}
 		if says = append(says, all[2]); !holds[i] {
-			says = append(says, "it has no rows, and no key of the pseudonyms")
+			says = append(says, "it has no rows")
 		}
 		out[i] = strings.Join(says, "; ")
 	}

@@ -119,3 +119,16 @@ func TestSharedRefused(t *testing.T) {
 		t.Error("without thresholds")
 	}
 }
+
+// TestSharedNothingListed: an answer of which the conditions list no cell is a result without rows, as from the engine.
+func TestSharedNothingListed(t *testing.T) {
+	a := overShares()
+	a.Cells, a.Shown = nil, sandbox.Shown{AtLeast: []sandbox.Least{{Measure: "people", Value: 1000}}}
+	c, err := CheckShared("q-1", a, a.Rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := DecodeResult(c.Result); err != nil || len(r.Rows) != 0 || c.Published != 0 {
+		t.Errorf("%v", err)
+	}
+}

@@ -178,23 +178,28 @@ type sharedRows struct {
 	line agg.Own
 }
 
-// runShared takes part and gives what opened in the gate's form, and the certificate; opening says whether outputs may have opened anywhere, whatever
-// the error.
-func (n *Node) runShared(ctx context.Context, form *sharedForm, p mpc.Plan, approval attest.Statement, rows sharedRows) (opened map[string][]uint64, cert []byte, opening bool, err error) {
+// sharedCells are what opened of a run, of either form.
+type sharedCells struct {
+	join []join.Cell
+	line []agg.Cell
+}
+
+// runShared takes part and gives what opened, with the certificate; opening says whether outputs may have opened anywhere, whatever the error.
+func (n *Node) runShared(ctx context.Context, form *sharedForm, p mpc.Plan, approval attest.Statement, rows sharedRows) (cells sharedCells, cert []byte, opening bool, err error) {
 	defer func() { // of a message that nobody foresaw: the run ends, and not the domain
 		if recover() != nil {
-			opened, cert, opening, err = nil, nil, true, &sandbox.Error{Op: "shares", Kind: sandbox.Internal, Object: string(p.Job), Detail: "a step of the protocol broke off"}
+			cells, cert, opening, err = sharedCells{}, nil, true, &sandbox.Error{Op: "shares", Kind: sandbox.Internal, Object: string(p.Job), Detail: "a step of the protocol broke off"}
 		}
 	}()
 	t, end, err := n.cfg.Shares.Reach()
 	if err != nil {
-		return nil, nil, false, err
+		return cells, nil, false, err
 	}
 	defer func() { _ = end() }()
 	s, err := mpc.Join(ctx, mpc.Config{Plan: p, Self: p.Parties[0].ID, Key: n.keys.SigningKey(), Approvals: []attest.Statement{approval}, Transport: t, Once: once{}, Rand: n.cfg.Rand, Now: n.now,
 		Clock: n.cfg.Shares.Clock})
 	if err != nil {
-		return nil, nil, false, err
+		return cells, nil, false, err
 	}
 	defer func() { _ = s.Close() }()
 	var columns map[string]share.Vec
@@ -204,20 +209,28 @@ func (n *Node) runShared(ctx context.Context, form *sharedForm, p mpc.Plan, appr
 		columns, err = join.Run(s.Engine(), form.question, s.Place(), rows.join)
 	}
 	if err != nil {
-		return nil, nil, false, err
+		return cells, nil, false, err
 	}
 	res, err := s.Reveal(columns)
 	if err != nil {
-		return nil, nil, s.Opening(), err
+		return cells, nil, s.Opening(), err
+	}
+	if form.line != nil {
+		cells.line, err = form.line.Read(res.Outputs)
+	} else {
+		cells.join, err = form.question.Read(res.Outputs)
+	}
+	if err != nil {
+		return sharedCells{}, nil, s.Opening(), err
 	}
 	cert, err = json.Marshal(res.Certificate)
 	if err != nil {
-		return nil, nil, s.Opening(), err
+		return sharedCells{}, nil, s.Opening(), err
 	}
 	if _, err := attest.CheckShares(cert, n.now()); err != nil {
-		return nil, nil, s.Opening(), err
+		return sharedCells{}, nil, s.Opening(), err
 	}
-	return res.Outputs, cert, true, nil
+	return cells, cert, true, nil
 }
 
 // once lets a run be joined that ComputeShared has counted.

@@ -83,6 +83,26 @@ func TestSharesWithdrawn(t *testing.T) {
 	}
 }
 
+// TestBothOutside: two zones' datasets are joined with the domain as a party that has no rows; where the owners' keys differ the question is refused.
+func TestBothOutside(t *testing.T) {
+	o := newHouse(t, sandbox.P1)
+	l := o.lends("run-1", 400, nil)
+	o.write("subsidies.rows.csv", l.subsidies)
+	o.n.cfg.Shares.Outside["ds-s"] = Beyond{Zone: "custodian-zone", Version: 1, Rows: 1 << 10}
+	s := filtered("sc-m")
+	s.Measures = s.Measures[:4]
+	q, said := o.runs(o.asks(o.operator, s).ID, false)
+	if q.State != stateInReview {
+		t.Fatalf("%s: %s\n%s", q.State, o.record(q.ID).Review.Cause, strings.Join(said[:], "\n"))
+	}
+	l.same(q.ID, s, 2)
+	o.n.cfg.Shares.SubjectKey = func(d sandbox.DatasetID) ([]byte, error) { return []byte(string(d) + strings.Repeat("k", 28)), nil }
+	s.Measures = s.Measures[:3]
+	if q := o.asks(o.operator, s); q.State != stateRefused || q.Decision.Reasons[0].Code != codeSharesJoin {
+		t.Errorf("%s %+v", q.State, q.Decision.Reasons)
+	}
+}
+
 // TestAloneOverShares: a dataset that stays outside answers alone, over shares, with a filter, and shows the first cells by an order that was
 // decided over shares too.
 func TestAloneOverShares(t *testing.T) {

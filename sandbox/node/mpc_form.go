@@ -229,18 +229,15 @@ func (out *sharedForm) measure(n *Node, d query.Derivation) (why []sandbox.Reaso
 	return why
 }
 
-// read gives what opened the gate's form.
-func (form *sharedForm) read(d query.Derivation, q *questionRecord, p mpc.Plan, opened map[string][]uint64) (egress.SharedAnswer, error) {
+// answer gives what opened the gate's form.
+func (form *sharedForm) answer(d query.Derivation, q *questionRecord, p mpc.Plan, cells sharedCells) egress.SharedAnswer {
 	if form.line != nil {
-		cells, err := form.line.Read(opened)
-		return form.lineAnswer(d, q, p, cells), err
+		return form.lineAnswer(d, q, p, cells.line)
 	}
-	cells, err := form.question.Read(opened)
-	return form.answer(d, q, p, cells), err
+	return form.joinAnswer(d, q, p, cells.join)
 }
 
-// answer is read of a join.
-func (form *sharedForm) answer(d query.Derivation, q *questionRecord, p mpc.Plan, cells []join.Cell) egress.SharedAnswer {
+func (form *sharedForm) joinAnswer(d query.Derivation, q *questionRecord, p mpc.Plan, cells []join.Cell) egress.SharedAnswer {
 	a := egress.SharedAnswer{Inputs: q.Inputs, Rules: egress.Params{MinSubjects: form.question.Rules.MinSubjects, DominanceN: form.question.Rules.DominanceN,
 		DominanceK: form.question.Rules.DominanceK, PPercent: form.question.Rules.PPercent},
 		Evidence: form.evidence(q, p)}

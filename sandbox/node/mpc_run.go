@@ -199,7 +199,7 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 	}
 	go func() {
 		defer n.sharing.end(r)
-		opened, cert, opening, err := n.runShared(running, form, p, approval, rows) // without the lock: questions are asked and computed meanwhile
+		cells, cert, opening, err := n.runShared(running, form, p, approval, rows) // without the lock: questions are asked and computed meanwhile
 		r.err = n.endShared(context.WithoutCancel(running), c, id, func(q *questionRecord, then sharedRights) gated {
 			stage := attest.SharesBeforeOpening
 			if opening {
@@ -208,7 +208,7 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 			if err != nil {
 				return n.failedShares(q, stage, err)
 			}
-			return n.gateShared(form, now, then, q, p, opened, cert)
+			return n.gateShared(form, now, then, q, p, cells, cert)
 		})
 	}()
 	return n.seen(*q, n.now()), r, nil
@@ -391,7 +391,7 @@ func (n *Node) failedShares(q *questionRecord, stage string, err error) gated {
 
 // gateShared gives the gate what opened, under what was decided when the domain joined and under what holds now. The certificate goes on
 // record whatever the gate says.
-func (n *Node) gateShared(form *sharedForm, joined, then sharedRights, q *questionRecord, p mpc.Plan, opened map[string][]uint64, cert []byte) gated {
+func (n *Node) gateShared(form *sharedForm, joined, then sharedRights, q *questionRecord, p mpc.Plan, cells sharedCells, cert []byte) gated {
 	out := gated{record: func(tx *change) {
 		tx.record(attest.SharesComputed, "question/"+string(q.ID), attest.SharesComputedBody{Question: q.ID, Plan: q.Shared.Digest, Certificate: cert}, agency, unitsOf(q.Spec.Scenario))
 	}}
@@ -400,11 +400,8 @@ func (n *Node) gateShared(form *sharedForm, joined, then sharedRights, q *questi
 		return out
 	}
 	params := joined.params.Stricter(then.params)
-	answer, err := form.read(joined.derived, q, p, opened)
-	if err == nil {
-		out.checked, err = egress.CheckShared(q.ID, answer, params)
-	}
-	if err != nil {
+	var err error
+	if out.checked, err = egress.CheckShared(q.ID, form.answer(joined.derived, q, p, cells), params); err != nil {
 		out.cause = err.Error()
 		if egress.HardHit(err) {
 			out.hit = err

@@ -291,6 +291,9 @@ func (o *house) ran(id sandbox.QuestionID, kill bool) (api.Question, [2]string, 
 			}
 			args = append(append(args, table...), "--subject-key", o.at("subject.key"), "--ledger", o.at("ledger"), "--ledger-key", o.at("ledger.key"))
 		}
+		if o.n.outside("ds-s") && i == 1 {
+			args = append(args, "--source", "ds-s="+o.at("subsidies.rows.csv"), "--subject-key", o.at("subject.key"), "--ledger", o.at("ledger2"), "--ledger-key", o.at("ledger.key"))
+		}
 		cs[i] = party(args...)
 		f, err := o.lists[i+1].File()
 		if err != nil {
