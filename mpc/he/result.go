@@ -23,6 +23,7 @@ type Output struct {
 	SubjectsAtMost  int64      // Σ n_i
 	TopAtMost       *big.Int   // Σ top-1_i: the largest of each may be one person
 	Contributing    int        // units with a subject
+	Differ          bool       // 已知不全相同: of a joined total, of which Subjects and Tops have one entry, of both holders together: who adds something at least, and at most how much. To no column that is weighed all of them surely add the same
 }
 
 // Weighed (权衡列) is what a column's values come to in an output whose value is no total.

@@ -27,6 +27,8 @@ type BoundedOutput struct {
 
 	// Sides are the columns of a spread or a ratio, one or two, as dominance weighs them; none where Value is the total of what is weighed.
 	Sides []BoundedSide
+
+	Differ bool // of joined rows: who adds something to a column that is weighed does surely not add the same as all others who do
 }
 
 // BoundedSide (界限权衡列) is what a column's values come to in an output.
@@ -53,6 +55,12 @@ type BoundedAnswer struct {
 	Inputs     []sandbox.InputVersion
 	Known      []bool // by unit: the recipient knows its rows, being the unit or affiliated with it
 	Evidence   any    // plan, openers, security: as JSON for the agency and the owners
+
+	// Joined (两个单位关联) says that the rows are those of people whom two units hold a part of each, joined person by person over a list that they agreed
+	// on. Both units are one entry of Subjects, Tops and Known then: so many people at least add something, each at most the product of what either unit
+	// states as its largest. There are no units' parts that one could take its own off to see the other's, so that two are enough; but a recipient who knows the
+	// rows of one of them knows half of every contribution, and gets nothing.
+	Joined bool
 }
 
 // String keeps cell values out of logs.
@@ -76,6 +84,9 @@ func CheckBounded(question sandbox.QuestionID, a BoundedAnswer, p Params) (*Chec
 	}
 	if err := a.whole(); err != nil {
 		return nil, err
+	}
+	if a.Joined && a.Known[0] {
+		return withheld("a recipient who knows the rows of one of two joined units gets nothing", "")
 	}
 	if slices.ContainsFunc(a.Measures, func(m sandbox.Measure) bool { return !Boundable(m.Func) }) {
 		return withheld("of a measure nothing says on how few people it rests", "ask counts, sums, means, histograms, dot products, ratios, variances or correlations")
@@ -185,7 +196,7 @@ func size(v int64) uint64 {
 func (a BoundedAnswer) bounds(f sandbox.MeasureFunc, o BoundedOutput) (out []bound) {
 	if sided(f) > 0 {
 		for _, s := range o.Sides {
-			out = append(out, a.bound(o.Subjects, s.Tops, wide{0, size(s.Total)}.times(2), wide{}))
+			out = append(out, a.bound(o.Subjects, s.Tops, wide{0, size(s.Total)}.times(2), wide{}, o.Differ))
 		}
 		return out
 	}
@@ -194,11 +205,11 @@ func (a BoundedAnswer) bounds(f sandbox.MeasureFunc, o BoundedOutput) (out []bou
 	if f == sandbox.Mean {
 		all, slack = all.times(uint64(o.Rows)), wide{0, uint64(o.Rows)}
 	}
-	return []bound{a.bound(o.Subjects, o.Tops, all, slack)}
+	return []bound{a.bound(o.Subjects, o.Tops, all, slack, o.Differ)}
 }
 
 // bound judges twice a total, which may be less by slack.
-func (a BoundedAnswer) bound(subjects, tops []int64, all, slack wide) (b bound) {
+func (a BoundedAnswer) bound(subjects, tops []int64, all, slack wide, differ bool) (b bound) {
 	if b.twice = (wide{}); slack.less(all) {
 		b.twice = all.sub(slack)
 	}
@@ -221,6 +232,9 @@ func (a BoundedAnswer) bound(subjects, tops []int64, all, slack wide) (b bound) 
 		}
 	}
 	b.equal = !all.add(slack).less(most) // that everybody adds nothing is the commonest case of it
+	if a.Joined {                        // who states the most may be joined with nobody
+		b.equal = !differ
+	}
 	return b
 }
 
@@ -253,7 +267,7 @@ func (a BoundedAnswer) judge(x BoundedCell, p Params) (rules []string) {
 		for _, b := range a.bounds(f, o) {
 			add(b.people < int64(p.MinSubjects), RuleFrequency)
 			add(degrees(f) && b.people < minDegrees, RuleDegrees)
-			add(b.units < minUnits, RuleUnits)
+			add(b.units < minUnits && !a.Joined, RuleUnits)
 			if !weighed(a.Measures[m]) { // that there is no value tells as much as a value
 				continue
 			}
@@ -278,8 +292,8 @@ func (a BoundedAnswer) whole() error {
 		return &sandbox.Error{Op: "egress", Kind: sandbox.Invalid, Object: "answer", Detail: rule}
 	}
 	switch {
-	case len(a.Measures) == 0 || len(a.Inputs) == 0 || len(a.Known) < minUnits:
-		return bad("an answer has measures, input versions and three units or more")
+	case len(a.Measures) == 0 || len(a.Inputs) == 0 || len(a.Known) < minUnits && !a.Joined || a.Joined && len(a.Known) != 1:
+		return bad("an answer has measures, input versions and three units or more, or two joined ones")
 	case len(a.Dimensions) > maxDimensions || a.LabelUnits != nil && len(a.LabelUnits) != len(a.Dimensions):
 		return bad("more dimensions than margins can be checked for")
 	}
@@ -340,6 +354,9 @@ func (a BoundedAnswer) capacity(c *Checked) scan.MilliBits {
 			}
 			most := wide{}
 			for u, n := range o.Subjects {
+				if a.Joined { // who adds something at least: it may be all that have rows
+					n = o.Rows
+				}
 				most = most.add(wide{0, uint64(n)}.times(uint64(o.Tops[u])))
 			}
 			values := uint64(math.MaxUint64)

@@ -14,7 +14,7 @@ func boundedOutput(v he.Output) (o egress.BoundedOutput, ok bool) {
 		ok = ok && n.IsInt64()
 		return n.Int64()
 	}
-	o = egress.BoundedOutput{None: v.None, Rows: v.Rows, Subjects: v.Subjects}
+	o = egress.BoundedOutput{None: v.None, Rows: v.Rows, Subjects: v.Subjects, Differ: v.Differ}
 	if v.Value != nil {
 		o.Value = number(v.Value)
 	}

@@ -338,27 +338,11 @@ func (j *Joined) Answer(r *he.Result) (*Answer, error) {
 				if o.Func = m.Func; m.hist {
 					o.Label = label
 				}
-				o.SubjectsAtLeast, o.SubjectsAtMost = people.Int64(), people.Int64()
-				t := j.contribution(m, terms)
-				o.TopAtMost = new(big.Int).Mul(r.Sides[0][t.Left].Top, r.Sides[1][t.Right].Top)
-				if people.Sign() == 0 {
-					o.TopAtMost = new(big.Int)
-				} else {
-					o.Contributing = 2
-				}
+				j.evidence(m, r, terms, totals, people, &o)
 				group.Values = append(group.Values, o)
 			}
 		}
 		a.Groups = append(a.Groups, group)
 	}
 	return a, nil
-}
-
-// contribution is the term that says what a person adds: rows, the sum of the first column, or of products.
-func (j *Joined) contribution(m joinedMeasure, terms []he.Term) he.Term {
-	switch m.Func {
-	case sandbox.Count, sandbox.Histogram:
-		return terms[0]
-	}
-	return terms[1] // of a dot the products
 }

@@ -164,6 +164,19 @@ func TestJoined(t *testing.T) {
 				if o.Func == sandbox.Count && o.SubjectsAtLeast != int64(len(cell.Contributors)) || o.SubjectsAtMost > int64(len(cell.Contributors)) || top(cell, m).Cmp(o.TopAtMost) > 0 {
 					t.Errorf("question %d: evidence of %s does not hold", i, o.Func)
 				}
+				nonzero, alike := int64(0), true
+				var first int64
+				for _, v := range cell.Contributions[m] {
+					if v != 0 {
+						if nonzero++; nonzero == 1 {
+							first = v
+						}
+						alike = alike && v == first
+					}
+				}
+				if len(o.Subjects) != 1 || len(o.Tops) != 1 || o.Subjects[0] > nonzero || alike && o.Differ || o.Func == sandbox.Correlation && (len(o.Sides) != 2 || len(o.Sides[1].Tops) != 1) {
+					t.Errorf("question %d: evidence of %s for the gate does not hold", i, o.Func)
+				}
 			}
 		}
 		if seen != len(want.Cells) {
