@@ -29,6 +29,13 @@ type (
 		Units    []sandbox.PartyID  `json:"units"`
 		Openers  []sandbox.PartyID  `json:"openers"` // of the units: fixed before anything is encrypted
 		Engine   []byte             `json:"engine"`  // SM3 of the posture of the engine's process
+		Joined   *JoinedBody        `json:"joined,omitempty"`
+	}
+	// JoinedBody (跨单位关联方案): what a question that joins two units' rows, person by person, is over. The digest is under a secret of the list.
+	JoinedBody struct {
+		Holders []sandbox.PartyID `json:"holders"` // of the question's first dataset and of its second
+		List    []byte            `json:"list"`    // SM3
+		People  int               `json:"people"`
 	}
 	// SumSharedBody (解密份额签发): an opener's signed decryption share, of the sum of this digest, was taken.
 	SumSharedBody struct {
@@ -84,11 +91,16 @@ func (c *checker) sumPlanned(b SumPlannedBody) error {
 		}
 		return true
 	}
+	fewest, joined := 3, true
+	if j := b.Joined; j != nil { // no total of one unit's rows is among what opens
+		fewest, joined = 2, len(j.Holders) == 2 && once(j.Holders, b.Units) && len(j.List) == sm.Size && j.People > 0
+	}
 	return all(c.want(q.decided.Allow && q.decided.Engine == sandbox.HE, sumCheck, "of an allowed question that is answered over ciphertexts"),
 		c.want(b.Epoch > 0 && (before == nil || !before.done && b.Epoch > before.plan.Epoch), sumCheck, "a new epoch only after one that was aborted"),
 		c.shown(before == nil || before.ended, sumCheck, "a new epoch only after one that was aborted"), // how, an asker does not see
 		c.want(len(b.Plan) == sm.Size && (before == nil || !bytes.Equal(b.Plan, before.plan.Plan)), sumCheck, "under a plan of its own"),
-		c.want(len(b.Units) >= 3 && once(b.Units, nil) && once(b.Openers, b.Units) && 2*len(b.Openers) > len(b.Units), sumCheck, "three units, more than half of which open"))
+		c.want(joined, sumCheck, "rows are joined of two of the units, over a list"),
+		c.want(len(b.Units) >= fewest && once(b.Units, nil) && once(b.Openers, b.Units) && 2*len(b.Openers) > len(b.Units), sumCheck, "three units, or two that are joined, more than half of which open"))
 }
 
 // sumShared: once by each opener of a plan that has not ended, all of one sum.

@@ -36,6 +36,14 @@ func TestSumsInBundles(t *testing.T) {
 	passed := event(EgressChecked, &EgressCheckedBody{Question: "q-s", Verdict: "pass", Result: digest("result"), Policy: "p"})
 	withheld := event(EgressChecked, &EgressCheckedBody{Question: "q-s", Verdict: "withheld", Policy: "p"})
 	first := planned(1, nil)
+	joined := func(change func(*SumPlannedBody, *JoinedBody)) step {
+		return planned(1, func(b *SumPlannedBody) {
+			b.Units, b.Openers, b.Joined = []sandbox.PartyID{"a", "c"}, []sandbox.PartyID{"a", "c"}, &JoinedBody{Holders: []sandbox.PartyID{"c", "a"}, List: digest("l"), People: 9}
+			if change != nil {
+				change(b, b.Joined)
+			}
+		})
+	}
 	for name, x := range map[string]struct {
 		steps []step
 		want  string
@@ -54,6 +62,12 @@ func TestSumsInBundles(t *testing.T) {
 		"the same epoch again":    {[]step{decided, first, aborted(1), planned(1, nil)}, "after one that was aborted"},
 		"the same plan again":     {[]step{decided, first, aborted(1), planned(2, func(b *SumPlannedBody) { b.Plan = digest("1") })}, "a plan of its own"},
 		"planned after it opened": {[]step{decided, first, shared(1, "a", "s"), shared(1, "c", "s"), opened(1, "s"), planned(2, nil)}, "after one that was aborted"},
+		"two joined units":        {[]step{decided, joined(nil), shared(1, "a", "s"), shared(1, "c", "s"), opened(1, "s"), computed, passed}, ""},
+		"one joined unit opens":   {[]step{decided, joined(func(b *SumPlannedBody, _ *JoinedBody) { b.Openers = b.Openers[:1] })}, "more than half"},
+		"joined with itself":      {[]step{decided, joined(func(_ *SumPlannedBody, j *JoinedBody) { j.Holders[1] = "c" })}, "over a list"},
+		"joined with a stranger":  {[]step{decided, joined(func(_ *SumPlannedBody, j *JoinedBody) { j.Holders[1] = "x" })}, "over a list"},
+		"joined over no list":     {[]step{decided, joined(func(_ *SumPlannedBody, j *JoinedBody) { j.List = nil })}, "over a list"},
+		"joined over nobody":      {[]step{decided, joined(func(_ *SumPlannedBody, j *JoinedBody) { j.People = 0 })}, "over a list"},
 		"two units":               {[]step{decided, planned(1, func(b *SumPlannedBody) { b.Units = b.Units[:2] })}, "three units"},
 		"one opens":               {[]step{decided, planned(1, func(b *SumPlannedBody) { b.Openers = b.Openers[:1] })}, "three units"},
 		"a stranger opens":        {[]step{decided, planned(1, func(b *SumPlannedBody) { b.Openers = []sandbox.PartyID{"a", "x"} })}, "three units"},

@@ -46,7 +46,7 @@ func (a *app) heCommand() *cobra.Command {
 group and must not see a unit's. One unit goes silent when it should share the opening: the epoch is aborted. The next epoch has new keys, fresh
 ciphertexts and three of the four units left as openers; one unit leaves as soon as it has contributed. Then an insurer has its own
 customers scored without showing their features, and a partner has its secret model run over averages. All data are generated; results are compared with plain arithmetic.`
-	return group(heVerb, "Homomorphic encryption: totals over several units, scoring of encrypted features, secret models (同态加密)", demo, a.heExplainCommand(), a.heSumCommand(), a.heApproveCommand(), a.heUnitCommand(), a.heModelCommand(), a.heScoreCommand(), a.hePartnerCommand(), engine, unit)
+	return group(heVerb, "Homomorphic encryption: totals over several units, scoring of encrypted features, secret models (同态加密)", demo, a.heExplainCommand(), a.heSumCommand(), a.heListCommand(), a.heApproveCommand(), a.heUnitCommand(), a.heModelCommand(), a.heScoreCommand(), a.hePartnerCommand(), engine, unit)
 }
 
 // heEngines starts engines: in the jail, or, where this machine lacks a layer, as this program again with bounded memory and files. Which

@@ -138,7 +138,7 @@ func heExplainJoined(d query.Derivation, keys spec.Keys) heExplained {
 	if len(why) > 0 {
 		return heExplained{Stops: why}
 	}
-	return heExplained{Runs: true, Refuses: "joins of two units' columns", Set: he.ProductSet, Groups: len(j.Labels), Products: len(j.Layout.Products.Terms), People: people}
+	return heExplained{Runs: true, Refuses: heRefuses(d), Set: he.ProductSet, Groups: len(j.Labels), Products: len(j.Layout.Products.Terms), People: people}
 }
 
 // heRefuses names what a domain's gate has no bounds for: it refuses these before anything is charged.

@@ -35,9 +35,9 @@ type ordering struct {
 func (o *ordering) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringSliceVar(&o.units, "units", nil, "identities of the officers that act for the contributing units")
-	f.IntVar(&o.threshold, "threshold", 0, "how many of them open the sum; 0: more than half")
-	f.StringSliceVar(&o.openers, "openers", nil, "which of them open it; else the first")
-	f.StringVar(&o.set, "set", "", fmt.Sprintf("parameter set, %s or %s; else the first", he.SumSet, he.StatisticsSet))
+	f.IntVar(&o.threshold, "threshold", 0, "how many of them open the sum; 0: more than half, of joined rows all")
+	f.StringSliceVar(&o.openers, "openers", nil, "which of them open it; else the first, of joined rows the holders")
+	f.StringVar(&o.set, "set", "", fmt.Sprintf("parameter set, %s or %s, of joined rows %s; else the first that does", he.SumSet, he.StatisticsSet, he.ProductSet))
 }
 
 func (o *ordering) order() api.SumOrder {
@@ -57,6 +57,9 @@ func printSum(w io.Writer, s api.Sum) {
 		return
 	}
 	fmt.Fprintf(w, "  epoch %d 轮次, %s, %d of %d units open; plan %x\n", s.Epoch, s.Set, s.Threshold, len(s.Units), s.Plan[:min(8, len(s.Plan))])
+	if s.List != nil {
+		fmt.Fprintf(w, "  joined over a list 名册 of %d people, SM3 %x\n", s.List.People, s.List.Digest[:min(8, len(s.List.Digest))])
+	}
 	if s.Step != "" {
 		fmt.Fprintf(w, "  waits for each unit's %s 待各单位提交, until %s\n", s.Step, s.Due.Format(time.DateTime))
 	}
@@ -64,6 +67,9 @@ func printSum(w io.Writer, s api.Sum) {
 		note := ""
 		if u.Opens {
 			note += ", opens"
+		}
+		if u.Holds != "" {
+			note += ", holds " + string(u.Holds)
 		}
 		if u.Sent {
 			note += ", sent"
@@ -85,10 +91,18 @@ func (a *app) heSumCommand() *cobra.Command {
 	var from asked
 	var first, next ordering
 	var labels []string
+	var terms string
+	var rows int
 	ask := verb("ask", "Ask a question over the ciphertexts of units that keep their rows (密态汇总)", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		keys, err := fixedLabels(labels)
 		if err != nil {
 			return err
+		}
+		var list *api.SumList
+		if terms != "" || rows != 0 {
+			if list, err = parseListTerms(terms, rows); err != nil {
+				return err
+			}
 		}
 		s, err := a.connect()
 		if err != nil {
@@ -98,7 +112,7 @@ func (a *app) heSumCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		got, err := result[api.Sum](s.api.AskSum(c.Context(), api.SumRequest{Spec: q, Keys: sumLabels(keys), Order: first.order()}))
+		got, err := result[api.Sum](s.api.AskSum(c.Context(), api.SumRequest{Spec: q, Keys: sumLabels(keys), Order: first.order(), List: list}))
 		if err != nil {
 			return err
 		}
@@ -112,11 +126,18 @@ func (a *app) heSumCommand() *cobra.Command {
 	})
 	ask.Long = `The question is decided and charged like any other; then the domain plans an epoch over the units' enrolled keys and waits for them. Each unit's
 owner approves (opdomain he approve), each unit's program takes part (opdomain he unit). A unit that is silent past a deadline ends the epoch: again plans
-the next one, with new keys, without it. What the gate reads goes before reviewers like any answer.`
+the next one, with new keys, without it. What the gate reads goes before reviewers like any answer.
+
+A question over two datasets that different units hold, joined by the person, is asked over a list of people that both owners have (opdomain he list), by its
+digest: counts, sums, means, covariances, correlations and their kin of joined rows. Both owners' officers are among the units; two are enough, others mask
+and open. Without either of both there is no next epoch. All units open, unless --threshold says fewer: then so many, with the gate, could open each
+person's values.`
 	f := ask.Flags()
 	f.StringVar(&from.spec, "spec", "", "JSON question, - for standard input")
 	from.textFlags(ask)
 	f.StringArrayVar(&labels, "labels", nil, "AS=LABEL,LABEL…: the groups of a dimension whose column does not list its values; rows of others count nowhere; repeat for more")
+	f.StringVar(&terms, "list", "", "SM3:PEOPLE of the list over which two units' rows are joined, as opdomain he list show prints it")
+	f.IntVar(&rows, "list-rows", 0, "most rows of one person at a unit: fewer take fewer ciphertexts; 0: 1,024")
 	first.flags(ask)
 	ask.MarkFlagsOneRequired("spec", "sql", "sql-file")
 	ask.MarkFlagsMutuallyExclusive("spec", "sql", "sql-file")
@@ -158,7 +179,7 @@ func sumLabels(keys spec.Keys) (out []api.SumLabels) {
 // offered is a plan that came from a domain, with what this unit makes of its question.
 type offeredSum struct {
 	unit.Offer
-	question *spec.Question
+	question *unit.Compiled
 }
 
 // offer fetches the plan of the epoch that goes on and compiles its question by the unit's own descriptions.
@@ -174,6 +195,9 @@ func (s *session) offer(ctx context.Context, domain string, id sandbox.QuestionI
 		}
 		out.Keys[k.As] = k.Labels
 	}
+	if l := got.List; l != nil {
+		out.List = &spec.Agreed{Digest: l.Digest, People: l.People, Rows: l.Rows}
+	}
 	if out.Plan, err = he.DecodePlan(got.Plan); err != nil {
 		return offeredSum{}, nil, err
 	}
@@ -186,7 +210,11 @@ func (o offeredSum) print(w io.Writer) {
 	p := o.Plan
 	fmt.Fprintf(w, "question 查询 %s of domain %s:\n  %s\n", o.Question, o.Domain, strings.ReplaceAll(strings.TrimSpace(sql.Text(o.Spec)), "\n", "\n  "))
 	b, _ := p.Check()
-	fmt.Fprintf(w, "epoch %d 轮次: %d groups, %d measures in %d ciphertexts of %s, %d kB a unit\n", p.Epoch, len(p.Layout.Cells), len(p.Layout.Measures), b.Ciphertexts, p.Set, b.Bytes/1000)
+	if o.question.Joined != nil {
+		o.printJoined(w, b)
+	} else {
+		fmt.Fprintf(w, "epoch %d 轮次: %d groups, %d measures in %d ciphertexts of %s, %d kB a unit\n", p.Epoch, len(p.Layout.Cells), len(p.Layout.Measures), b.Ciphertexts, p.Set, b.Bytes/1000)
+	}
 	for i, u := range p.Units {
 		opens := ""
 		if slices.Contains(p.Openers, i) {
@@ -195,7 +223,28 @@ func (o offeredSum) print(w io.Writer) {
 		fmt.Fprintf(w, "unit 单位 %-20s keys %s%s\n", u.ID, u.Fingerprint(), opens)
 	}
 	fmt.Fprintf(w, "gate 闸口 %-20s keys %s\n", p.Gate.ID, p.Gate.Fingerprint())
-	fmt.Fprintf(w, "any %d of these units, together with the gate, could open what a single one contributes 任意%d个单位与闸口合谋可解开单一单位的密文\n", p.Threshold, p.Threshold)
+	switch {
+	case o.question.Joined == nil:
+		fmt.Fprintf(w, "any %d of these units, together with the gate, could open what a single one contributes 任意%d个单位与闸口合谋可解开单一单位的密文\n", p.Threshold, p.Threshold)
+	case p.Threshold == len(p.Units):
+		fmt.Fprintln(w, "what a holder contributes, person by person, is opened by nobody but all of these units together, itself among them, with the gate 逐人密文须全体单位(含持有方)与闸口方可解开")
+	default:
+		fmt.Fprintf(w, "any %d of these units, together with the gate, could open what a holder contributes: EACH PERSON'S values 任意%d个单位与闸口合谋可解开逐人数值; with --threshold %d nobody could without the holder\n", p.Threshold, p.Threshold, len(p.Units))
+	}
+}
+
+// printJoined says what is joined, over whom, and what that tells whom.
+func (o offeredSum) printJoined(w io.Writer, b he.Budget) {
+	p, x, j := o.Plan, o.Plan.Layout.Products, o.question.Joined
+	fmt.Fprintf(w, "epoch %d 轮次: %d groups, %d measures in %d products of two units' columns, with %s, %d kB a unit\n", p.Epoch, len(j.Labels), len(o.Spec.Measures), b.Products, p.Set, b.Bytes/1000)
+	for side, h := range x.Holders {
+		dataset, columns := j.Columns(side)
+		fmt.Fprintf(w, "holder 持有方 %s: %s (%s), whose rows stay there\n", p.Units[h].ID, dataset, strings.Join(slices.DeleteFunc(columns, func(c string) bool { return c == spec.SubjectColumn }), ", "))
+	}
+	fmt.Fprintf(w, "joined over a list 名册 %s: rows of a person at one unit with those at the other; who is not on it counts nowhere\n", listTerms(*o.List))
+	fmt.Fprintln(w, "  both holders, and whoever made the list, know who stands on it; the domain, who asks and other units know its digest and its length 名册内容仅两持有方知晓")
+	fmt.Fprintln(w, "  the gate learns how many of it have rows at both, and of each holder, for each column used, how many come to something and the largest that one comes to")
+	fmt.Fprintf(w, "  a list that differs from this one in a few people would tell of those few: each holder's program takes part in none that differs in up to %d\n", unit.MinDiffer)
 }
 
 // cards reads descriptions of datasets as a unit keeps them.
@@ -241,7 +290,7 @@ func selfOf(officer, owner sandbox.Identity) (unit.Self, error) {
 
 func (a *app) heApproveCommand() *cobra.Command {
 	var cards []string
-	var officer, out string
+	var officer, out, list string
 	var days, least, threshold, epochs int
 	var only bool
 	c := verb("approve QUESTION", "Show a sum's plan as the unit compiles it, and approve the unit's part in it as its owner (参与批准)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
@@ -280,6 +329,19 @@ func (a *app) heApproveCommand() *cobra.Command {
 		if len(why) > 0 {
 			return &refused{sandbox.Decision{Reasons: why}}
 		}
+		holds := o.Side(self.Member.ID) >= 0
+		if list != "" {
+			own, err := readCohort(list)
+			if err != nil {
+				return err
+			}
+			if !holds || !own.Names(o.List) {
+				return &sandbox.Error{Op: "he approve", Kind: sandbox.Conflict, Object: list, Detail: "the list that the plan names, of a unit that holds a side", Hint: "compare it with the other owner: opdomain he list show " + list}
+			}
+		}
+		if holds && list == "" && out != "" {
+			return usageError{invalid("--list", "the owner of joined rows has the list, and compares it with the plan's before it approves", "opdomain he list show FILE")}
+		}
 		now := a.now()
 		st, err := unit.Approve(a.rand, s.id.keys.SigningKey(), o.Offer, o.question, self, unit.Terms{Least: least, Threshold: threshold, Epochs: uint64(epochs), Only: only, Issued: now, Expires: now.AddDate(0, 0, days)})
 		if err != nil {
@@ -290,6 +352,9 @@ func (a *app) heApproveCommand() *cobra.Command {
 			return err
 		}
 		o.print(a.out)
+		if list != "" {
+			fmt.Fprintf(a.out, "list 名册 %s is the one of the plan 一致\n", list)
+		}
 		if out == "" {
 			fmt.Fprintln(a.out, "not approved 未批准: shown only; --out FILE writes the approval")
 			return nil
@@ -302,15 +367,16 @@ func (a *app) heApproveCommand() *cobra.Command {
 	})
 	c.Long = `The question is compiled anew from the unit's own description of its dataset (opdomain catalog show DATASET --json gives the domain's, to compare and to
 keep), and the plan is compared with it. Compare the fingerprints with the other units before you sign: a plan whose other units are made up would open
-this unit's rows. The approval holds for this question in this layout, with these units and keys, at least so many of them, opened by at least so many of them.`
+this unit's rows. Of joined rows it wants the descriptions of both datasets, and of a holder the list itself. The approval holds for this question in this layout, with these units and keys, at least so many of them, opened by at least so many of them.`
 	f := c.Flags()
 	f.StringArrayVar(&cards, "card", nil, "JSON description of the unit's dataset as the unit has it; repeat for more")
 	f.StringVar(&officer, "officer", "", "identity.json of the officer whose keys act for the unit; else the approving identity's")
 	f.IntVar(&days, "days", 7, "how long it holds")
 	f.IntVar(&least, "least", 0, "fewest units that take part; 0: all of this plan, so that no epoch without one of them is approved")
-	f.IntVar(&threshold, "least-openers", 0, "fewest units that open; 0: as many as this plan's threshold")
+	f.IntVar(&threshold, "least-openers", 0, "fewest units that open; 0: as many as this plan's threshold, of joined rows all of any epoch where all of this plan do")
 	f.IntVar(&epochs, "epochs", 0, fmt.Sprintf("the last epoch; 0: %d", unit.MaxEpochs))
 	f.BoolVar(&only, "only", false, "this plan alone: another epoch is approved anew")
+	f.StringVar(&list, "list", "", "the list of people over which rows are joined, as the owner has it: it is compared with the plan's")
 	f.StringVar(&out, "out", "", "file for the approval; without it the plan is shown only")
 	must(c.MarkFlagRequired("card"))
 	return c

@@ -45,6 +45,49 @@ func fees(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(out.Close())
 }
 
+// lists SEED writes what two units hold of people in part the same: incomes.csv (who, income) and fees.csv (who, ward, fee), in no order, some people
+// twice; ids.txt, 200 of them; and listed-incomes.csv and listed-fees.csv, the rows of those.
+func lists(ts *testscript.TestScript, _ bool, args []string) {
+	seed, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	r := rand.New(rand.NewPCG(uint64(seed), 11))
+	tables := map[string][][]string{}
+	add := func(table string, who int, fields ...string) {
+		row := append([]string{fmt.Sprintf("person-%05d", who)}, fields...)
+		if tables[table] = append(tables[table], row); who < 200 {
+			tables["listed-"+table] = append(tables["listed-"+table], row)
+		}
+	}
+	money := func(v int64) string { return fmt.Sprintf("%d.%02d", v/100, v%100) }
+	for who := range 400 {
+		income := 200_000 + r.Int64N(500_000)
+		for range 1 + who%5/4 {
+			if who%10 != 0 {
+				add("incomes", who, money(income+r.Int64N(100)))
+			}
+			if who%8 != 0 {
+				add("fees", who, []string{"east", "west"}[who%2], money(income/10+r.Int64N(30_000)))
+			}
+		}
+		if who < 200 {
+			tables["ids"] = append(tables["ids"], []string{fmt.Sprintf("person-%05d", who)})
+		}
+	}
+	for name, rows := range tables {
+		r.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+		head, file := map[int][]string{2: {"who", "income"}, 3: {"who", "ward", "fee"}}[len(rows[0])], name+".csv"
+		if head == nil {
+			file = name + ".txt"
+		} else {
+			rows = append([][]string{head}, rows...)
+		}
+		out, err := os.Create(ts.MkAbs(file))
+		ts.Check(err)
+		ts.Check(csv.NewWriter(out).WriteAll(rows))
+		ts.Check(out.Close())
+	}
+}
+
 // alike A B holds two opened results to the same cells, by label and by value.
 func alike(ts *testscript.TestScript, neg bool, args []string) {
 	read := func(name string) []string {

@@ -20,12 +20,14 @@ import (
 	"github.com/opdomain/opdomain/mpc/he/unit"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 )
 
 // heUnitFlags are what a unit's program is told.
 type heUnitFlags struct {
 	cards, sources, approvals []string
+	lists                     []string
 	ledger, owner, question   string
 	vaultKeys                 string
 	every                     time.Duration
@@ -40,17 +42,21 @@ func (a *app) heUnitCommand() *cobra.Command {
 sums that name the unit, compiles each question from the unit's own description, and takes part only in those that the unit's owner approved
 (opdomain he approve), with the keys of domain and units that were approved: another key is refused by name, and the domain records that the unit left.
 Rows are added up here; what leaves are ciphertexts under a key that nobody holds alone, and, where the unit opens, one share of one sum: the ledger
-says "issued", durably, before it is sent, and a program that was stopped in an epoch takes part again from the next one.`
+says "issued", durably, before it is sent, and a program that was stopped in an epoch takes part again from the next one.
+
+Rows that are joined with another unit's stand in the order of a list that both owners have: the program takes part with the list that the plan names and
+that the owner approved, and in none whose people it has are nearly those of an earlier one. A unit without rows masks and opens, without --source.`
 	fl := c.Flags()
 	fl.StringArrayVar(&f.cards, "card", nil, "JSON description of the unit's dataset as the unit has it; repeat for more")
 	fl.StringArrayVar(&f.sources, "source", nil, "DATASET=FILE.csv with the described columns, or DATASET=vault:DIR of a sealed vault; repeat for more")
+	fl.StringArrayVar(&f.lists, "list", nil, "list of people over which rows are joined (opdomain he list); repeat for more")
 	fl.StringVar(&f.vaultKeys, "vault-keys", "", "folder of the keys of a sealed vault; else the identity's own")
 	fl.StringArrayVar(&f.approvals, "approval", nil, "file of an approval or folder of them, read again at each look; repeat for more")
 	fl.StringVar(&f.owner, "owner", "", "identity.json of who approves for the unit; else the officer")
 	fl.StringVar(&f.ledger, "ledger", "", "the unit's own folder that remembers epochs and shares; never put an older copy back")
 	fl.StringVar(&f.question, "question", "", "take part in this question alone, and end with it")
 	fl.DurationVar(&f.every, "every", 2*time.Second, "between looks at where sums stand")
-	for _, name := range []string{"card", "source", "approval", "ledger"} {
+	for _, name := range []string{"card", "approval", "ledger"} {
 		must(c.MarkFlagRequired(name))
 	}
 	return c
@@ -65,7 +71,9 @@ type heUnitProgram struct {
 	self     unit.Self
 	cards    []catalog.Dataset
 	holdings map[sandbox.DatasetID]agent.Holding
+	lists    []*unit.Cohort
 	ledger   *he.Ledger
+	earlier  *unit.Lists // of joined rows
 	engines  *heEngines
 
 	at      map[sandbox.QuestionID]uint64   // the epoch that was decided on last
@@ -103,6 +111,9 @@ func (a *app) heUnit(ctx context.Context, f heUnitFlags) (err error) {
 		}
 		p.holdings[sandbox.DatasetID(id)] = h
 	}
+	if p.lists, err = cohorts(f.lists); err != nil {
+		return err
+	}
 	if p.s, err = a.connect(); err != nil {
 		return err
 	}
@@ -134,6 +145,9 @@ func (a *app) heUnit(ctx context.Context, f heUnitFlags) (err error) {
 		return err
 	}
 	defer p.ledger.Close()
+	if p.earlier, err = unit.OpenLists(a.rand, f.ledger); err != nil {
+		return err
+	}
 	p.engines = newHeEngines()
 	defer p.engines.Close()
 	info, err := p.s.domain(ctx)
@@ -248,9 +262,13 @@ func (p *heUnitProgram) decide(ctx context.Context, s api.Sum) (*offeredSum, boo
 	if err != nil {
 		return nil, false, err
 	}
-	d := sandbox.Decision{Reasons: why}
+	d, left := sandbox.Decision{Reasons: why}, unit.WhyPlan
 	if len(why) == 0 {
-		if d = unit.Decide(o.Offer, o.question, p.self, statements, p.now()); d.Allow {
+		if d = unit.Decide(o.Offer, o.question, p.self, statements, p.now()); d.Allow && o.Side(p.self.Member.ID) >= 0 && named(p.lists, o.List) == nil {
+			left = unit.WhyList
+			d = sandbox.Decision{Reasons: []sandbox.Reason{{Code: "he.list", Rule: "this program has the list that the plan names and its owner approved", Change: "start it with --list FILE, and have who asks begin another epoch"}}}
+		}
+		if d.Allow {
 			return &o, true, nil
 		}
 	}
@@ -262,7 +280,7 @@ func (p *heUnitProgram) decide(ctx context.Context, s api.Sum) (*offeredSum, boo
 		p.say("%s epoch %d refused 不参与: %s %s: %s\n  smallest change 最小修改: %s", s.Question.ID, s.Epoch, r.Code, r.Column, r.Rule, r.Change)
 	}
 	if slices.ContainsFunc(d.Reasons, func(r sandbox.Reason) bool { return r.Code != "he.terms" }) { // terms may be widened in time
-		if err := p.carrier(s.Question.ID).Leave(ctx, s.Epoch, unit.WhyPlan); err != nil {
+		if err := p.carrier(s.Question.ID).Leave(ctx, s.Epoch, left); err != nil {
 			p.say("%s epoch %d: %v", s.Question.ID, s.Epoch, err)
 		}
 		return nil, true, nil
@@ -300,24 +318,47 @@ func (p *heUnitProgram) take(ctx context.Context, o offeredSum) {
 	}
 }
 
-// rows adds the unit's own rows up for the plan's layout. Who they are about is a random pseudonym of this epoch, which counts people and is forgotten.
+// rows adds the unit's own rows up for the plan's layout. Who they are about is a random pseudonym of this epoch, which counts people and is forgotten; of joined
+// rows it is a pseudonym under the secret of the list.
 func (p *heUnitProgram) rows(ctx context.Context, o offeredSum) (*he.Partial, error) {
-	dataset, columns := o.question.Columns()
+	if j := o.question.Joined; j != nil {
+		side := o.Side(p.self.Member.ID)
+		if side < 0 {
+			return j.Bystander()
+		}
+		c := named(p.lists, o.List)
+		if c == nil {
+			return nil, &sandbox.Error{Op: "he unit", Kind: sandbox.NotFound, Object: "list", Detail: "the one that the plan names"}
+		}
+		dataset, columns := j.Columns(side)
+		r, err := p.open(ctx, dataset, columns, c.Key(), (*agent.Agent).OpenNormal)
+		if err != nil {
+			return nil, err
+		}
+		return c.Partial(ctx, j, side, r, p.earlier, o.Plan.Units[o.Plan.Layout.Products.Holders[1-side]].ID, p.now())
+	}
+	var key [sm.Size]byte
+	if _, err := io.ReadFull(p.rand, key[:]); err != nil {
+		return nil, &sandbox.Error{Op: "he unit", Kind: sandbox.Unavailable, Object: "randomness", Err: err}
+	}
+	dataset, columns := o.question.Sum.Columns()
+	r, err := p.open(ctx, dataset, columns, key[:], (*agent.Agent).Open)
+	if err != nil {
+		return nil, err
+	}
+	return o.question.Sum.Partial(ctx, r)
+}
+
+// open reads the unit's rows of a dataset, about pseudonyms under a key.
+func (p *heUnitProgram) open(ctx context.Context, dataset sandbox.DatasetID, columns []string, key []byte,
+	how func(*agent.Agent, context.Context, agent.Holding, catalog.Dataset, []string, []byte) (batch.Reader, error)) (batch.Reader, error) {
 	h, ok := p.holdings[dataset]
 	if !ok {
 		return nil, &sandbox.Error{Op: "he unit", Kind: sandbox.NotFound, Object: string(dataset), Detail: "a --source of the dataset", Hint: "name where its rows are"}
 	}
 	at := slices.IndexFunc(p.cards, func(d catalog.Dataset) bool { return d.ID == dataset })
-	var key [sm.Size]byte
-	if _, err := io.ReadFull(p.rand, key[:]); err != nil {
-		return nil, &sandbox.Error{Op: "he unit", Kind: sandbox.Unavailable, Object: "randomness", Err: err}
-	}
 	columns = slices.DeleteFunc(columns, func(c string) bool { return c == agent.SubjectColumn })
-	r, err := (&agent.Agent{Out: p.out, Err: p.err, Rand: p.rand, Now: p.now}).Open(ctx, h, p.cards[at], columns, key[:])
-	if err != nil {
-		return nil, err
-	}
-	return o.question.Partial(ctx, r)
+	return how(&agent.Agent{Out: p.out, Err: p.err, Rand: p.rand, Now: p.now}, ctx, h, p.cards[at], columns, key)
 }
 
 // heCarrier reaches the domain for one question.

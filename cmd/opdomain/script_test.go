@@ -171,7 +171,7 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Setenv(args[2], all[len(all)-1][1])
 			},
-			"granted": granted, "patients": patients, "firms": firms, "fees": fees, "alike": alike,
+			"granted": granted, "patients": patients, "firms": firms, "fees": fees, "lists": lists, "alike": alike,
 			"visits": visits, "lent": lent,
 			"leaked":  leaked,
 			"plainly": plainly, "mutated": mutated,

@@ -7,6 +7,7 @@ import (
 
 	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/mpc/agg"
+	"github.com/opdomain/opdomain/mpc/join"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/batch"
 	"github.com/opdomain/opdomain/sandbox/catalog"
@@ -25,6 +26,30 @@ const SubjectColumn = agg.SubjectColumn
 // Open reads the columns of a described dataset, with pseudonyms of 16 bytes under key in place of the column that identifies people. Errors name
 // file, row and rule, never a field. The caller closes the reader.
 func (a *Agent) Open(ctx context.Context, h Holding, set catalog.Dataset, columns []string, key []byte) (batch.Reader, error) {
+	r, err := a.table(ctx, h, set, columns)
+	if err != nil {
+		return nil, err
+	}
+	return agg.Pseudonymous(r, set, columns, key, nil)
+}
+
+// OpenNormal is Open with pseudonyms of the identifiers' one form (join.Normal), as units' rows are joined by it. A value that is no identifier of the
+// dataset's kind keeps its own form: it is on no list.
+func (a *Agent) OpenNormal(ctx context.Context, h Holding, set catalog.Dataset, columns []string, key []byte) (batch.Reader, error) {
+	r, err := a.table(ctx, h, set, columns)
+	if err != nil {
+		return nil, err
+	}
+	return agg.Pseudonymous(r, set, columns, key, func(kind catalog.SubjectKind, id string) (string, bool) {
+		if normal, ok := join.Normal(kind, id); ok {
+			return normal, true
+		}
+		return id, true
+	})
+}
+
+// table opens a holding's columns and the one that identifies people.
+func (a *Agent) table(ctx context.Context, h Holding, set catalog.Dataset, columns []string) (batch.Reader, error) {
 	var r batch.Reader
 	var err error
 	if dir, sealed := strings.CutPrefix(h.Path, vaultSource); sealed {
@@ -35,10 +60,7 @@ func (a *Agent) Open(ctx context.Context, h Holding, set catalog.Dataset, column
 	} else {
 		r, err = openFile(ctx, h.Path, set, columns)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return agg.Pseudonymous(r, set, columns, key, nil)
+	return r, err
 }
 
 // Check says whether a holding is there, before anybody waits for it.

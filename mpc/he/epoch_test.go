@@ -64,6 +64,8 @@ type epoch struct {
 	units    []*Unit
 	gate     *Gate
 	contribs []*Message
+
+	commits, keys, relins []*Message
 }
 
 func (c *cast) begin(p *Plan) *epoch {
@@ -103,14 +105,15 @@ func (c *cast) begin(p *Plan) *epoch {
 		c.ok(err)
 		shares = append(shares, c.carried(m))
 	}
+	e.commits, e.keys = commits, shares
 	if p.Layout.Products != nil {
-		keys := shares
 		shares = nil
 		for _, p := range all {
-			m, err := p.Relinearize(ctx, keys)
+			m, err := p.Relinearize(ctx, e.keys)
 			c.ok(err)
 			shares = append(shares, c.carried(m))
 		}
+		e.relins = shares
 	}
 	for _, u := range e.units {
 		m, err := u.Deal(ctx, shares)

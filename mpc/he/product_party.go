@@ -55,8 +55,8 @@ func (p *party) keys(ctx context.Context, shares []*Message) error {
 }
 
 // sideOf says which side of the products a unit holds; -1: none.
-func (p *party) sideOf(unit int) int {
-	if x := p.Plan.Layout.Products; x != nil {
+func (p *Plan) sideOf(unit int) int {
+	if x := p.Layout.Products; x != nil {
 		for side, h := range x.Holders {
 			if h == unit {
 				return side
@@ -69,7 +69,7 @@ func (p *party) sideOf(unit int) int {
 // parts counts the parts of a unit's contribution: sums, factors of its side, masks.
 func (p *party) parts(unit int) int {
 	n := p.budget.Ciphertexts + p.budget.Products
-	if side := p.sideOf(unit); side >= 0 {
+	if side := p.Plan.sideOf(unit); side >= 0 {
 		n += p.Plan.Layout.Products.ciphertexts(side, 1<<p.set.LogN)
 	}
 	return n
@@ -77,7 +77,7 @@ func (p *party) parts(unit int) int {
 
 // multiplied encrypts what a unit adds to products: its side's factors, and a mask for each product.
 func (u *Unit) multiplied(ctx context.Context, p *Partial) (out [][]byte, err error) {
-	side := u.sideOf(u.self)
+	side := u.Plan.sideOf(u.self)
 	if (side >= 0) != (p.vectors != nil) || side >= 0 && p.side != side {
 		return nil, u.abort(Contribution, u.member(u.self), nil, fail(sandbox.Invalid, "partial", "is of the side that the unit holds"))
 	}

@@ -163,7 +163,7 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"Classification": Classification{}, "ConfirmationRequest": ConfirmationRequest{}, "GradingRules": GradingRules{}, "RegradeRequest": RegradeRequest{}, "Regrading": Regrading{},
 		"AffectedGrant": AffectedGrant{},
 		"ViewRequest":   ViewRequest{}, "ViewOutcome": ViewOutcome{}, "View": View{}, "MaskingRequest": MaskingRequest{}, "MaskingOutcome": MaskingOutcome{}, "Masking": Masking{},
-		"Sum": Sum{}, "SumUnit": SumUnit{}, "SumPlan": SumPlan{}, "SumRequest": SumRequest{}, "SumOrder": SumOrder{}, "SumLabels": SumLabels{}, "SumLeave": SumLeave{},
+		"Sum": Sum{}, "SumUnit": SumUnit{}, "SumPlan": SumPlan{}, "SumRequest": SumRequest{}, "SumOrder": SumOrder{}, "SumLabels": SumLabels{}, "SumList": SumList{}, "SumLeave": SumLeave{},
 		"Submission": Submission{}, "CopyTrace": CopyTrace{}, "TracedCopy": TracedCopy{}, "TraceSuspect": TraceSuspect{},
 		"SharesTerms": SharesTerms{}, "SharesJob": SharesJob{},
 	} {

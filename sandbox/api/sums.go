@@ -56,11 +56,20 @@ type SumOrder struct {
 	Set       string               `json:"set,omitempty"`
 }
 
-// SumRequest (密态汇总委托) is a question to be answered over the units' ciphertexts.
+// SumList (对齐名册约定) is the list of people over which two units' rows are joined, as all others know it: the digest that both owners compare, how many
+// stand on it, and how many rows one person has at a unit at most (0: 1,024). The list itself never comes here.
+type SumList struct {
+	Digest []byte `json:"digest"` // SM3
+	People int    `json:"people"`
+	Rows   int    `json:"rows,omitempty"`
+}
+
+// SumRequest (密态汇总委托) is a question to be answered over the units' ciphertexts. One of two datasets that different units hold comes with a list.
 type SumRequest struct {
 	Spec  query.Spec  `json:"spec"`
 	Keys  []SumLabels `json:"keys,omitempty"`
 	Order SumOrder    `json:"order"`
+	List  *SumList    `json:"list,omitempty"`
 }
 
 // SumUnit (汇总参与单位) is a unit of the newest epoch. Sent says that its message of the step is there, Left that the epoch ended with it.
@@ -70,6 +79,7 @@ type SumUnit struct {
 	Opens    bool               `json:"opens,omitempty"`
 	Sent     bool               `json:"sent,omitempty"`
 	Left     bool               `json:"left,omitempty"`
+	Holds    sandbox.DatasetID  `json:"holds,omitempty"` // of a joined question: whose rows it brings
 }
 
 // Sum (密态汇总状态) is where a question over ciphertexts stands. Step is empty where no epoch goes on. Cause is what ended the last epoch by the
@@ -87,6 +97,7 @@ type Sum struct {
 	Aborted   bool      `json:"aborted,omitempty"`
 	Until     time.Time `json:"until,omitzero"` // by when another epoch begins, or the question is withheld
 	Cause     string    `json:"cause,omitempty"`
+	List      *SumList  `json:"list,omitempty"` // of a joined question
 }
 
 // SumPlan (密态汇总方案) is the newest epoch's plan, as package he encodes it, with the question that it is for.
@@ -96,6 +107,7 @@ type SumPlan struct {
 	Plan     []byte             `json:"plan"`
 	Spec     query.Spec         `json:"spec"`
 	Keys     []SumLabels        `json:"keys,omitempty"`
+	List     *SumList           `json:"list,omitempty"`
 }
 
 // Reasons of a unit that leaves an epoch. They say nothing of its rows.
@@ -104,6 +116,7 @@ const (
 	LeaveRestart  = "restart"  // 进程重启: its part of the key was lost with its process
 	LeaveProtocol = "protocol" // 协议中止: a message or a step broke a rule
 	LeaveRows     = "rows"     // 本方数据: it has nothing to contribute that fits
+	LeaveList     = "list"     // 名册不符: its list of people is not the one of the plan, or nearly an earlier one
 )
 
 // SumLeave (退出声明) is a unit's word that it does not go on in an epoch.
@@ -206,10 +219,10 @@ func (o operations) LeaveSum(w http.ResponseWriter, r *http.Request, id Question
 			return Sum{}, err
 		}
 		switch b.Reason {
-		case LeavePlan, LeaveRestart, LeaveProtocol, LeaveRows:
+		case LeavePlan, LeaveRestart, LeaveProtocol, LeaveRows, LeaveList:
 			return s.LeaveSum(ctx, c, id, b)
 		}
-		return Sum{}, malformed("reason", "plan, restart, protocol or rows")
+		return Sum{}, malformed("reason", "plan, restart, protocol, rows or list")
 	})
 }
 

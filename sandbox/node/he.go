@@ -21,7 +21,8 @@ import (
 )
 
 // SumOrder (密态汇总委托) is a question that is answered by a sum of the units' ciphertexts: each unit holds its own rows, in the form that the catalogue
-// describes of the question's dataset, and nobody but the gate reads a total.
+// describes of the question's dataset, and nobody but the gate reads a total. With a list it is of two datasets, each held by the unit that owns it,
+// whose rows are joined person by person over the list; other units mask and open.
 type SumOrder struct {
 	Spec      query.Spec
 	Units     []sandbox.IdentityID // who acts for each contributing unit, with its enrolled keys
@@ -29,6 +30,7 @@ type SumOrder struct {
 	Openers   []int // indices into Units
 	Set       he.SetName
 	Keys      spec.Keys
+	List      *spec.Agreed
 }
 
 func (n *Node) sumsDir() string { return filepath.Join(n.cfg.Dir, "sums") }
@@ -49,7 +51,7 @@ func (n *Node) engines() (he.Engine, func(), [sm.Size]byte, error) {
 	return e, e.Close, posture, nil
 }
 
-// Sum (密态汇总) is one question over ciphertexts, at the domain's side, from its decision to its review. Steps: BeginSum; Commit, Reveal, Key and
+// Sum (密态汇总) is one question over ciphertexts, at the domain's side, from its decision to its review. Steps: BeginSum; Commit, Reveal, of a joined one Relinearize, Key and
 // Open with the messages of the units, which whoever likes may carry; or Abort, then Again with who is left, or GiveUp. Every step
 // that fails ends the epoch, and the evidence says so; nothing is tried twice. Not safe for concurrent use.
 type Sum struct {
@@ -58,6 +60,7 @@ type Sum struct {
 	q        questionRecord
 	order    SumOrder
 	question *spec.Question
+	joined   *spec.Joined // or that
 	params   egress.Params
 	ledger   *he.Ledger
 	run      [32]byte
@@ -85,20 +88,22 @@ func (n *Node) BeginSum(ctx context.Context, c api.Caller, order SumOrder) (*Sum
 	}
 	f.Engine = sandbox.HE
 	decision, derived := n.decide(f, order.Spec, sandbox.ClassA)
-	q := questionRecord{Asker: c.Identity.ID, Party: c.Party.ID, Spec: order.Spec, Decision: decision, Asked: at, State: stateRefused}
-	var question *spec.Question
+	q := questionRecord{Asker: c.Identity.ID, Party: c.Party.ID, Spec: order.Spec, List: order.List, Decision: decision, Asked: at, State: stateRefused}
+	s := &Sum{n: n, c: c, order: order, params: n.thresholds(derived)}
 	if decision.Allow {
-		var why []sandbox.Reason
-		if question, why = spec.Compile(derived, order.Keys); len(why) == 0 {
+		why, err := s.compile(ctx, derived)
+		if err != nil {
+			return nil, api.Question{}, err
+		}
+		if len(why) == 0 {
 			why = unbounded(derived)
 		}
 		if len(why) > 0 {
 			q.Decision.Allow, q.Decision.Reasons = false, append(q.Decision.Reasons, why...)
 		}
 	}
-	s := &Sum{n: n, c: c, order: order, question: question, params: n.thresholds(derived)}
 	if q.Decision.Allow { // a plan outside its budget is refused before anything is charged
-		p, err := s.planned(ctx, order, 1)
+		p, err := s.planned(ctx, s.order, 1)
 		if err != nil {
 			return nil, api.Question{}, err
 		}
@@ -127,7 +132,7 @@ func (n *Node) BeginSum(ctx context.Context, c api.Caller, order SumOrder) (*Sum
 		return nil, api.Question{}, err
 	}
 	s.run = he.RunOf(n.desc.Domain, q.ID, q.canonical())
-	p, err := s.planned(ctx, order, 1)
+	p, err := s.planned(ctx, s.order, 1)
 	if err != nil {
 		return nil, api.Question{}, err
 	}
@@ -140,7 +145,7 @@ func (n *Node) BeginSum(ctx context.Context, c api.Caller, order SumOrder) (*Sum
 		n.sums.release(q.ID)
 		return nil, api.Question{}, err
 	}
-	q.Sum = &sumRecord{Plan: plannedBody(q.ID, p, posture), Order: orderOf(order, p)}
+	q.Sum = &sumRecord{Plan: plannedBody(q.ID, p, posture), Order: orderOf(s.order, p)}
 	if err := n.accept(ctx, c, sc, derived, f.Datasets, &q); err != nil {
 		stop()
 		n.sums.release(q.ID)
@@ -156,10 +161,18 @@ func (n *Node) BeginSum(ctx context.Context, c api.Caller, order SumOrder) (*Sum
 
 // unpushed is versions for rows that are the units': a dataset that nobody pushed is version 0, the description alone.
 func unpushed(d query.Derivation, in map[sandbox.DatasetID]catalog.Dataset) ([]sandbox.InputVersion, error) {
-	if x := d.Inputs[0]; x.Version == 0 && in[x.Dataset].Version == 0 {
-		return []sandbox.InputVersion{{Dataset: x.Dataset}}, nil
+	own := d
+	own.Inputs = slices.DeleteFunc(slices.Clone(d.Inputs), func(x query.DerivedInput) bool { return x.Version == 0 && in[x.Dataset].Version == 0 })
+	out, err := versions(own, in)
+	if err != nil {
+		return nil, err
 	}
-	return versions(d, in)
+	for i, x := range d.Inputs { // in their order
+		if x.Version == 0 && in[x.Dataset].Version == 0 && !slices.ContainsFunc(out, func(v sandbox.InputVersion) bool { return v.Dataset == x.Dataset }) {
+			out = slices.Insert(out, min(i, len(out)), sandbox.InputVersion{Dataset: x.Dataset})
+		}
+	}
+	return out, nil
 }
 
 // unbounded refuses what the gate does not judge by bounds, before anything is charged.
@@ -178,6 +191,9 @@ func unbounded(d query.Derivation) (why []sandbox.Reason) {
 
 // overCiphertexts says of a question that runs on ciphertexts, and whose answer this gate judges by bounds, that it does; of others nothing.
 func overCiphertexts(d query.Derivation) string {
+	if len(d.Inputs) == 2 {
+		return joinedCiphertexts(d)
+	}
 	q, why := spec.Compile(d, nil)
 	if len(why) > 0 || len(unbounded(d)) > 0 {
 		return ""
@@ -187,10 +203,12 @@ func overCiphertexts(d query.Derivation) string {
 
 // planned makes a plan over the enrolled keys of who acts for each unit: a unit's own word for its key is not asked.
 func (s *Sum) planned(ctx context.Context, o SumOrder, epoch uint64) (*he.Plan, error) {
-	p := &he.Plan{Run: s.run, Epoch: epoch, Set: o.Set, Threshold: o.Threshold, Openers: slices.Clone(o.Openers), Layout: s.question.Layout,
+	p := &he.Plan{Run: s.run, Epoch: epoch, Set: o.Set, Threshold: o.Threshold, Openers: slices.Clone(o.Openers), Layout: s.layout(),
 		Gate: he.Member{ID: he.GateOf(s.n.desc.Domain), Verify: s.n.keys.SigningKey().Public(), Seal: s.n.keys.DecryptKey().Public()}} // the domain's own keys, which units know
 	if p.Set == "" {
-		p.Set = he.SumSet
+		if p.Set = he.SumSet; s.joined != nil {
+			p.Set = he.ProductSet
+		}
 	}
 	for _, id := range o.Units {
 		k, err := s.n.known(ctx, id)
@@ -228,11 +246,17 @@ func (s *Sum) Again(ctx context.Context, o SumOrder) error {
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
-	if s.question == nil { // of a question that was taken up again and does not compile any more
+	if s.question == nil && s.joined == nil { // of a question that was taken up again and does not compile any more
 		_, gone := s.submitted(ctx, gated{cause: "the question does not compile for ciphertexts any more"})
 		return errors.Join(&sandbox.Error{Op: "sum", Kind: sandbox.Denied, Object: string(s.q.ID), Detail: "the question runs on ciphertexts"}, gone)
 	}
-	o.Spec, o.Keys = s.order.Spec, s.order.Keys
+	o.Spec, o.Keys, o.List = s.order.Spec, s.order.Keys, s.order.List
+	if s.joined != nil {
+		var err error
+		if o, err = s.placed(ctx, o, s.joined.Derivation); err != nil {
+			return err
+		}
+	}
 	p, err := s.planned(ctx, o, s.q.Sum.Plan.Epoch+1)
 	if err != nil {
 		return err
@@ -276,6 +300,9 @@ func plannedBody(q sandbox.QuestionID, p *he.Plan, posture [sm.Size]byte) attest
 		if slices.Contains(p.Openers, i) {
 			body.Openers = append(body.Openers, u.ID)
 		}
+	}
+	if x := p.Layout.Products; x != nil {
+		body.Joined = &attest.JoinedBody{Holders: []sandbox.PartyID{p.Units[x.Holders[0]].ID, p.Units[x.Holders[1]].ID}, List: x.List, People: x.Subjects}
 	}
 	return body
 }
@@ -329,7 +356,13 @@ func (s *Sum) Reveal(ctx context.Context, commitments []*he.Message) (*he.Messag
 	return m, s.failed(ctx, err)
 }
 
-// Key takes everybody's key shares.
+// Relinearize takes everybody's key shares and gives the gate's share of the key that products are brought back by: a step of joined questions.
+func (s *Sum) Relinearize(ctx context.Context, shares []*he.Message) (*he.Message, error) {
+	m, err := s.gate.Relinearize(ctx, shares)
+	return m, s.failed(ctx, err)
+}
+
+// Key takes everybody's key shares, of a joined question everybody's relinearisation shares.
 func (s *Sum) Key(ctx context.Context, shares []*he.Message) error {
 	return s.failed(ctx, s.gate.Key(ctx, shares))
 }
@@ -456,6 +489,8 @@ type sumEvidence struct {
 	Threshold int               `json:"threshold"` // so many units, with the gate, could open single contributions
 	Security  int               `json:"security"`  // bits to which shares hide what they are made of
 	Bounds    string            `json:"bounds"`
+
+	Joined *attest.JoinedBody `json:"joined,omitempty"`
 }
 
 // gated judges a result by the bounds that units state.
@@ -466,13 +501,13 @@ func (s *Sum) gated(ctx context.Context, r *he.Result) gated {
 		}
 		return gated{cause: err.Error()}
 	}
-	a, err := s.question.Answer(r)
+	a, err := s.answer(r)
 	if err != nil {
 		return fail(err)
 	}
 	digest := s.plan.Digest()
-	b := egress.BoundedAnswer{Dimensions: a.Dimensions, Inputs: s.q.Inputs,
-		Evidence: sumEvidence{digest[:], r.Epoch, s.plan.Set, r.Units, r.Threshold, r.Budget.Security, "distinct people ≥ the most of a unit, largest contribution ≤ the units' largest together"}}
+	b := egress.BoundedAnswer{Dimensions: a.Dimensions, Inputs: s.q.Inputs, Joined: s.joined != nil,
+		Evidence: sumEvidence{digest[:], r.Epoch, s.plan.Set, r.Units, r.Threshold, r.Budget.Security, s.bounds(), s.q.Sum.Plan.Joined}}
 	for _, o := range a.Outputs {
 		b.Measures = append(b.Measures, sandbox.Measure{Name: o.Name, Func: o.Func, Part: o.Part, Unit: o.Unit, Scale: o.Scale})
 	}
@@ -482,6 +517,9 @@ func (s *Sum) gated(ctx context.Context, r *he.Result) gated {
 			return fail(err)
 		}
 		b.Known = append(b.Known, sandbox.Affiliated(s.c.Party, unit))
+	}
+	if x := s.plan.Layout.Products; x != nil { // who knows one holder's rows knows half of every contribution
+		b.Known = []bool{b.Known[x.Holders[0]] || b.Known[x.Holders[1]]}
 	}
 	wide := &sandbox.Error{Op: "sum", Kind: sandbox.Withheld, Object: string(s.q.ID), Detail: "a total is beyond what a result holds"}
 	for _, g := range a.Groups {
@@ -503,5 +541,5 @@ func (s *Sum) gated(ctx context.Context, r *he.Result) gated {
 	if err != nil {
 		return fail(fmt.Errorf("not checked: %w", err))
 	}
-	return gated{checked: checked, uncertified: "computed over ciphertexts: nobody knows whose rows are in it, so that it was compared with no earlier answer"}
+	return gated{checked: checked, uncertified: s.uncertified()}
 }

@@ -172,6 +172,15 @@ func (n *Node) step(ctx context.Context, x *carriedSum) (err error) {
 			next[gate] = he.AppendMessage(nil, own)
 		}
 	case he.KeyShare:
+		if x.plan.Next(kind) != he.RelinShare {
+			err = s.Key(ctx, in)
+			break
+		}
+		var own *he.Message
+		if own, err = s.Relinearize(ctx, in); err == nil {
+			next[gate] = he.AppendMessage(nil, own)
+		}
+	case he.RelinShare:
 		err = s.Key(ctx, in)
 	case he.Share:
 		var contributions []*he.Message
@@ -184,8 +193,8 @@ func (n *Node) step(ctx context.Context, x *carriedSum) (err error) {
 	if err != nil || s.ended {
 		return err
 	}
-	delete(x.held, kind-1)
-	x.kind = kind.Next()
+	delete(x.held, x.plan.Before(kind))
+	x.kind = x.plan.Next(kind)
 	x.held[x.kind], x.due = next, n.now().Add(n.cfg.Sums.or().Step)
 	return nil
 }
@@ -256,7 +265,7 @@ func (n *Node) taking(ctx context.Context, c api.Caller, at api.SumAddress) (*ca
 
 // received reads a message, at most as long as the plan has it, and holds it to what was signed.
 func (n *Node) received(p *he.Plan, kind he.Kind, from int, id sandbox.QuestionID, digest [sm.Size]byte, body io.Reader) (*he.Message, []byte, error) {
-	room := p.Room(kind)
+	room := p.Room(kind, from)
 	b, err := io.ReadAll(io.LimitReader(body, int64(room)+1))
 	switch {
 	case err != nil && sandbox.KindOf(err) != sandbox.Internal:
@@ -286,7 +295,7 @@ func (n *Node) SumMessage(ctx context.Context, c api.Caller, at api.SumAddress, 
 	}
 	x.mu.Lock()
 	var b []byte
-	if at.Kind > 0 && at.Kind < int(x.kind) { // before all have sent theirs nobody sees another's
+	if at.Kind > 0 && at.Kind <= int(he.RelinShare) && x.plan != nil && x.plan.Precedes(he.Kind(at.Kind), x.kind) { // before all have sent theirs nobody sees another's
 		b = x.held[he.Kind(at.Kind)][at.From]
 	}
 	x.mu.Unlock()
@@ -314,6 +323,7 @@ func (n *Node) LeaveSum(ctx context.Context, c api.Caller, id sandbox.QuestionID
 	why := map[string]*sandbox.Error{
 		api.LeavePlan:    {Kind: sandbox.Denied, Detail: "the plan is the one that a unit approved"},
 		api.LeaveRestart: {Kind: sandbox.Conflict, Detail: "a unit's process goes on with its part of the key"},
+		api.LeaveList:    {Kind: sandbox.Denied, Detail: "a holder has the list that the plan names, and its people are not nearly those of an earlier one"},
 	}[l.Reason]
 	if why == nil {
 		why = &sandbox.Error{Kind: sandbox.Unavailable, Detail: "a unit goes on to the end"}

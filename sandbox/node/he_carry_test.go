@@ -115,7 +115,10 @@ func (o *carrying) part(u *holder, id sandbox.QuestionID) unit.Part {
 	}
 	return unit.Part{Plan: plan, Unit: sandbox.PartyID(u.id), Sign: u.keys.SigningKey(), Open: u.keys.DecryptKey(), Engine: he.NewLocal(rand.Reader), Ledger: u.ledger, Rand: rand.Reader, Every: time.Millisecond,
 		Sleep: func(ctx context.Context, d time.Duration) error { time.Sleep(d); return ctx.Err() },
-		Rows: func(context.Context) (*he.Partial, error) {
+		Rows: func(ctx context.Context) (*he.Partial, error) {
+			if u.rows != nil {
+				return u.rows(ctx, plan)
+			}
 			p, err := he.NewPartial(&plan.Layout)
 			if err == nil {
 				err = u.fill(p)
@@ -141,7 +144,14 @@ func (o *carrying) play(id sandbox.QuestionID, mute sandbox.IdentityID, kind he.
 		}
 		all.Go(func() {
 			out[i] = parts[i].Run(ctx, b)
-			if b.mute != 0 && b.mute < he.Share { // the others wait for it: they are stopped, as their people would
+			if b.mute != 0 && b.mute != he.Share { // the others send theirs and wait for it: they are stopped, as their people would
+				for range 3000 {
+					s, err := o.n.Sum(ctx, b.c, id)
+					if err != nil || s.Kind != int(b.mute) || !slices.ContainsFunc(s.Units, func(u api.SumUnit) bool { return !u.Sent && u.Identity != mute }) {
+						break
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
 				stop()
 			}
 		})

@@ -15,11 +15,14 @@ import (
 var _ api.Summer = (*Node)(nil)
 
 // ordered puts an order as it was asked into the form of a plan: the smallest threshold, the first units as openers and the set for sums where
-// nothing is said.
-func ordered(r api.SumOrder) (SumOrder, error) {
+// nothing is said. Joined rows are in the ciphertexts person by person: there all units open, so that nobody opens a holder's without it; of fewer the
+// holders come first, when they are placed.
+func ordered(r api.SumOrder, joined bool) (SumOrder, error) {
 	o := SumOrder{Units: r.Units, Threshold: r.Threshold, Set: he.SetName(r.Set)}
 	if o.Threshold == 0 {
-		o.Threshold = max(2, len(r.Units)/2+1)
+		if o.Threshold = max(2, len(r.Units)/2+1); joined {
+			o.Threshold = len(r.Units)
+		}
 		if len(r.Openers) > 0 {
 			o.Threshold = len(r.Openers)
 		}
@@ -32,7 +35,7 @@ func ordered(r api.SumOrder) (SumOrder, error) {
 		o.Openers = append(o.Openers, i)
 	}
 	slices.Sort(o.Openers)
-	if len(r.Openers) == 0 {
+	if len(r.Openers) == 0 && !joined {
 		for i := range min(o.Threshold, len(r.Units)) {
 			o.Openers = append(o.Openers, i)
 		}
@@ -42,7 +45,7 @@ func ordered(r api.SumOrder) (SumOrder, error) {
 
 // AskSum decides a question, plans its first epoch and waits for the units' messages.
 func (n *Node) AskSum(ctx context.Context, c api.Caller, r api.SumRequest) (api.Sum, error) {
-	o, err := ordered(r.Order)
+	o, err := ordered(r.Order, r.List != nil)
 	if err != nil {
 		return api.Sum{}, err
 	}
@@ -55,6 +58,9 @@ func (n *Node) AskSum(ctx context.Context, c api.Caller, r api.SumRequest) (api.
 			return api.Sum{}, &sandbox.Error{Op: "sum", Kind: sandbox.Invalid, Object: "keys", Detail: "labels are fixed once for a dimension, one at least"}
 		}
 		o.Keys[k.As] = k.Labels
+	}
+	if l := r.List; l != nil {
+		o.List = &spec.Agreed{Digest: l.Digest, People: l.People, Rows: l.Rows}
 	}
 	if len(o.Units) > he.MaxUnits {
 		return api.Sum{}, &sandbox.Error{Op: "sum", Kind: sandbox.TooLarge, Object: "units", Detail: "at most 64 contribute"}
@@ -82,7 +88,7 @@ func (n *Node) resumed(ctx context.Context, q questionRecord) (*Sum, error) {
 		return nil, err
 	}
 	s := &Sum{n: n, c: api.Caller{Identity: asker.identity, Party: asker.party}, q: q, ended: true, run: he.RunOf(n.desc.Domain, q.ID, q.canonical()), stop: func() {}}
-	s.order = SumOrder{Spec: q.Spec, Units: q.Sum.Order.Units, Threshold: q.Sum.Order.Threshold, Openers: q.Sum.Order.Openers, Set: q.Sum.Order.Set, Keys: q.Sum.Order.Keys}
+	s.order = SumOrder{Spec: q.Spec, Units: q.Sum.Order.Units, Threshold: q.Sum.Order.Threshold, Openers: q.Sum.Order.Openers, Set: q.Sum.Order.Set, Keys: q.Sum.Order.Keys, List: q.List}
 	f, _, err := n.facts(ctx, s.c, q.Spec, n.now())
 	if err != nil {
 		return nil, err
@@ -91,7 +97,13 @@ func (n *Node) resumed(ctx context.Context, q questionRecord) (*Sum, error) {
 	_, d := n.decide(f, q.Spec, sandbox.ClassA)
 	s.params = n.thresholds(d)
 	if d.Complete() {
-		s.question, _ = spec.Compile(d, s.order.Keys)
+		why, err := s.compile(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		if len(why) > 0 {
+			s.question, s.joined = nil, nil
+		}
 	}
 	if s.ledger, err = n.sums.ledger(n.sumsDir()); err != nil {
 		return nil, err
@@ -124,7 +136,7 @@ func (n *Node) BeginSumEpoch(ctx context.Context, c api.Caller, id sandbox.Quest
 			return api.Sum{}, err
 		}
 	}
-	o, err := ordered(r)
+	o, err := ordered(r, q.List != nil)
 	if err != nil {
 		return api.Sum{}, err
 	}
@@ -141,12 +153,17 @@ func (n *Node) BeginSumEpoch(ctx context.Context, c api.Caller, id sandbox.Quest
 	return n.Sum(ctx, c, id)
 }
 
-// leftOver is the order of an epoch without those with whom the last ended: its threshold and its set, where they still fit.
+// leftOver is the order of an epoch without those with whom the last ended: its threshold and its set, where they still fit. Who holds a side of a joined
+// question stays: without it there is none.
 func leftOver(q questionRecord, r api.SumOrder) (api.SumOrder, error) {
-	old := q.Sum.Order
+	old, fewest := q.Sum.Order, he.MinUnits
+	var holders []sandbox.PartyID
+	if j := q.Sum.Plan.Joined; j != nil {
+		holders, fewest = j.Holders, len(j.Holders)
+	}
 	var openers []sandbox.IdentityID
 	for i, id := range old.Units {
-		if slices.Contains(q.Sum.Left, q.Sum.Plan.Units[i]) {
+		if slices.Contains(q.Sum.Left, q.Sum.Plan.Units[i]) && !slices.Contains(holders, q.Sum.Plan.Units[i]) {
 			continue
 		}
 		r.Units = append(r.Units, id)
@@ -154,7 +171,7 @@ func leftOver(q questionRecord, r api.SumOrder) (api.SumOrder, error) {
 			openers = append(openers, id)
 		}
 	}
-	if len(r.Units) < he.MinUnits {
+	if len(r.Units) < fewest {
 		return r, sumError(sandbox.Conflict, q.ID, "three units or more are left", "name others with --units, or end it: opdomain he sum end "+string(q.ID))
 	}
 	if r.Set == "" {
@@ -267,13 +284,16 @@ func (n *Node) Sum(ctx context.Context, c api.Caller, id sandbox.QuestionID) (ap
 }
 
 func (n *Node) sumSeen(c api.Caller, q questionRecord) api.Sum {
-	out := api.Sum{Question: n.seen(q, n.now()), Epoch: q.Sum.Plan.Epoch, Plan: q.Sum.Plan.Plan, Set: q.Sum.Plan.Set, Threshold: len(q.Sum.Plan.Openers), Units: []api.SumUnit{}}
+	out := api.Sum{Question: n.seen(q, n.now()), Epoch: q.Sum.Plan.Epoch, Plan: q.Sum.Plan.Plan, Set: q.Sum.Plan.Set, Threshold: len(q.Sum.Plan.Openers), Units: []api.SumUnit{}, List: sumList(q.List)}
 	for i, p := range q.Sum.Plan.Units {
 		u := api.SumUnit{Party: p, Opens: slices.Contains(q.Sum.Plan.Openers, p)}
 		if i < len(q.Sum.Order.Units) {
 			u.Identity = q.Sum.Order.Units[i]
 		}
 		u.Left = q.Sum.Ended && slices.Contains(q.Sum.Left, p)
+		if j := q.Sum.Plan.Joined; j != nil && slices.Contains(j.Holders, p) {
+			u.Holds = q.Spec.Inputs[slices.Index(j.Holders, p)].Dataset
+		}
 		out.Units = append(out.Units, u)
 	}
 	if q.Sum.Ended && q.State == stateComputing {
@@ -314,7 +334,7 @@ func (n *Node) SumPlan(ctx context.Context, c api.Caller, id sandbox.QuestionID)
 	if p == nil {
 		return api.SumPlan{}, sumError(sandbox.Conflict, id, "no epoch goes on", "opdomain he sum show "+string(id))
 	}
-	out := api.SumPlan{Question: id, Epoch: p.Epoch, Spec: q.Spec}
+	out := api.SumPlan{Question: id, Epoch: p.Epoch, Spec: q.Spec, List: sumList(q.List)}
 	if out.Plan, err = p.Encode(); err != nil {
 		return api.SumPlan{}, err
 	}

@@ -28,6 +28,7 @@ type holder struct {
 	ledger *he.Ledger
 	unit   *he.Unit
 	fill   func(p *he.Partial) error
+	rows   func(ctx context.Context, p *he.Plan) (*he.Partial, error) // of a joined question
 }
 
 // summing is an office with three more units, whose rows the domain never has.

@@ -53,7 +53,7 @@ func (q *questionRecord) canonical() []byte {
 		return canonicalMap(q.Spec, *q.Map)
 	}
 	if q.Leave == nil {
-		return q.Spec.Canonical()
+		return q.List.Canonical(q.Spec)
 	}
 	b, err := json.Marshal(struct {
 		Class    sandbox.Class      `json:"class"`

@@ -12,6 +12,7 @@ import (
 
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/mpc/he/spec"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/catalog"
@@ -61,6 +62,7 @@ type questionRecord struct {
 	Shared *sharedRecord `json:",omitempty"` // what it is computed by over shares
 	Sum    *sumRecord    `json:",omitempty"` // what it is computed by over ciphertexts
 	Joint  *jointRecord  `json:",omitempty"` // of a run of a secret model: over which result, instead of a question
+	List   *spec.Agreed  `json:",omitempty"` // of whom, where it joins two units' rows
 
 	First  *attest.Statement    `json:",omitempty"` // the round's first vote, until the second opens it
 	Ledger []sandbox.QuestionID `json:",omitempty"` // names of its entries in the ledger; none: of the time when its id was the one

@@ -4,6 +4,9 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/opdomain/opdomain/mpc/he"
+	"github.com/opdomain/opdomain/sandbox"
 )
 
 // TestDiffers: people who all add the same, or nothing, are never said to differ; most others are, where their squares are known nearly all.
@@ -40,5 +43,50 @@ func TestDiffers(t *testing.T) {
 	}
 	if told[0] < 700 || told[1] < 900 || told[1] < told[0] {
 		t.Errorf("of some 1,000 that differ %v are known to", told)
+	}
+}
+
+// TestEvidence: of whom either holder states nothing, none is counted among those who add something; tops are products of what both state.
+func TestEvidence(t *testing.T) {
+	n := func(v ...int64) (out []*big.Int) {
+		for _, x := range v {
+			out = append(out, big.NewInt(x))
+		}
+		return out
+	}
+	// Factors of either side: rows, the column, people.
+	r := &he.Result{Sides: [2][]he.Side{{{Subjects: 90, Top: big.NewInt(2)}, {Subjects: 84, Top: big.NewInt(500)}, {Subjects: 90, Top: big.NewInt(1)}},
+		{{Subjects: 80, Top: big.NewInt(3)}, {Subjects: 75, Top: big.NewInt(700)}, {Subjects: 80, Top: big.NewInt(1)}}}}
+	sum := []he.Term{{Left: 0, Right: 0}, {Left: 1, Right: 0}, {Left: 2, Right: 2}}
+	both := []he.Term{{Left: 0, Right: 0}, {Left: 1, Right: 0}, {Left: 0, Right: 1}, {Left: 1, Right: 1}, {Left: 2, Right: 2}}
+	for name, x := range map[string]struct {
+		f      sandbox.MeasureFunc
+		terms  []he.Term
+		totals []*big.Int
+		people int64
+		sides  int
+		least  int64
+		tops   []int64
+		differ bool
+	}{
+		"a count":                         {sandbox.Count, sum, n(100), 70, 0, 70, []int64{6}, true},
+		"a sum":                           {sandbox.Sum, sum, n(100, 9001), 70, 0, 64, []int64{1500}, true},
+		"a sum of equal parts":            {sandbox.Sum, sum, n(100, 66*7), 70, 0, 64, []int64{1500}, false},
+		"nobody may add anything":         {sandbox.Sum, sum, n(6, 0), 6, 0, 0, []int64{0}, false},
+		"nobody":                          {sandbox.Sum, sum, n(0, 0), 0, 0, 0, []int64{0}, false},
+		"two columns":                     {sandbox.Covariance, both, n(100, 9001, 9001, 5), 70, 2, 64, []int64{1500, 1400}, true},
+		"the second of equal parts":       {sandbox.Covariance, both, n(100, 9001, 70*7, 5), 70, 2, 64, []int64{1500, 1400}, false},
+		"a row each, a spread, but zeros": {sandbox.Covariance, both, n(70, 70*7, 9001, 5), 70, 2, 64, []int64{1500, 1400}, false},
+	} {
+		o := he.Output{Rows: x.totals[0].Int64(), Sides: make([]he.Weighed, x.sides)}
+		(&Joined{}).evidence(joinedMeasure{Measure: he.Measure{Func: x.f}}, r, x.terms, x.totals, big.NewInt(x.people), &o)
+		if o.SubjectsAtLeast != x.people || len(o.Subjects) != 1 || o.Subjects[0] != x.least || o.Differ != x.differ || len(o.Tops) != 1 || o.Tops[0].Int64() != x.tops[0] {
+			t.Errorf("%s: %+v %v", name, o, o.Tops)
+		}
+		for i, s := range o.Sides {
+			if len(s.Tops) != 1 || s.Tops[0].Int64() != x.tops[i] {
+				t.Errorf("%s: side %d: %v", name, i, s.Tops)
+			}
+		}
 	}
 }

@@ -63,7 +63,7 @@ func Compile(d query.Derivation, keys Keys) (*Question, []sandbox.Reason) {
 	}
 	c.stops(keys)
 	if len(d.Inputs) > 1 {
-		c.refuse("he.join", string(d.Inputs[1].Dataset), "stopped by join: each unit's rows are added up by themselves", "have the mpc engine join them")
+		c.refuse("he.join", string(d.Inputs[1].Dataset), "stopped by join: each unit's rows are added up by themselves", "have the mpc engine join them; or, of two datasets that different units hold, ask over a list of people that both have")
 	}
 	c.q.side.dataset, c.q.side.described = d.Inputs[0].Dataset, &d.Inputs[0].Described
 	for _, f := range d.Spec.Filters {

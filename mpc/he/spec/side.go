@@ -13,6 +13,9 @@ import (
 	"github.com/opdomain/opdomain/sandbox/columnar"
 )
 
+// SubjectColumn is the name of the pseudonyms in what readers of rows give.
+const SubjectColumn = columnar.SubjectColumn
+
 // List (对齐名册) is the agreed list of people: who stands at which place. Both units have the same one: the plan has its digest, and a side is filled
 // by no other list.
 type List map[sandbox.Pseudonym]int

@@ -2,6 +2,8 @@ package unit
 
 import (
 	"bytes"
+	"cmp"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -35,7 +37,7 @@ func pin(m he.Member) Pin {
 func (p Pin) is(m he.Member) bool { return p.ID == m.ID && bytes.Equal(p.Keys, pin(m).Keys) }
 
 // Approval (参与批准) is what a unit's owner signs, context attest.ContextSumApproval: its unit may take part in sums for this question. With Plan it
-// is that plan alone; without, any of this layout and set by at least Least of these units, of which at least Threshold open.
+// is that plan alone; without, any of this layout and set by at least Least of these units, of which at least Threshold open: 0, all of them.
 type Approval struct {
 	Domain    string             `json:"domain"`
 	Question  sandbox.QuestionID `json:"question"`
@@ -59,7 +61,22 @@ type Offer struct {
 	Question sandbox.QuestionID
 	Spec     query.Spec
 	Keys     spec.Keys
+	List     *spec.Agreed // of a question that joins two units' rows; nil: a sum
 	Plan     *he.Plan
+}
+
+// Compiled (本单位编译结果) is a question as the unit compiled it: one of both.
+type Compiled struct {
+	Sum    *spec.Question
+	Joined *spec.Joined
+}
+
+// Layout is what the plan's is compared with.
+func (c *Compiled) Layout() *he.Layout {
+	if c.Joined != nil {
+		return &c.Joined.Layout
+	}
+	return &c.Sum.Layout
 }
 
 // Self (本单位) is the unit: as it is enrolled, and who approves for it.
@@ -70,8 +87,9 @@ type Self struct {
 }
 
 // Compile lays the question out by the unit's own descriptions: all columns may be used, because what may be asked is for the domain to decide and
-// for the owner to approve.
-func (o Offer) Compile(own []catalog.Dataset) (*spec.Question, []sandbox.Reason) {
+// for the owner to approve. Of a question that joins two units' rows it has the descriptions of both datasets, each of which says whose it is:
+// that unit holds it in the plan.
+func (o Offer) Compile(own []catalog.Dataset) (*Compiled, []sandbox.Reason) {
 	sets := map[sandbox.DatasetID]catalog.Dataset{}
 	var list []sandbox.ListItem
 	for _, d := range own {
@@ -87,11 +105,42 @@ func (o Offer) Compile(own []catalog.Dataset) (*spec.Question, []sandbox.Reason)
 	if len(why) > 0 {
 		return nil, why
 	}
-	return spec.Compile(d, o.Keys)
+	if o.List == nil {
+		q, why := spec.Compile(d, o.Keys)
+		if len(why) > 0 {
+			return nil, why
+		}
+		return &Compiled{Sum: q}, nil
+	}
+	if len(o.List.Digest) != sm.Size {
+		return nil, []sandbox.Reason{reason("he.list", "the list of people is named by its digest", "opdomain he list show FILE")}
+	}
+	var holders [2]int
+	for i, in := range d.Inputs {
+		if i < len(holders) {
+			holders[i] = o.place(in.Described.Unit)
+		}
+	}
+	j, why := spec.CompileJoined(d, o.Keys, o.List.Placement(holders))
+	if len(why) > 0 {
+		return nil, why
+	}
+	return &Compiled{Joined: j}, nil
 }
 
+// Side says which side of a joined question the unit holds; -1: none.
+func (o Offer) Side(id sandbox.PartyID) int {
+	if x := o.Plan.Layout.Products; x != nil {
+		return slices.Index(x.Holders[:], o.place(id))
+	}
+	return -1
+}
+
+// canonical is the question as its run has it.
+func (o Offer) canonical() []byte { return o.List.Canonical(o.Spec) }
+
 func (o Offer) asked() []byte {
-	parts := [][]byte{[]byte("opdomain he question 1"), o.Spec.Canonical()}
+	parts := [][]byte{[]byte("opdomain he question 1"), o.canonical()}
 	for _, dim := range o.Spec.Dimensions {
 		if labels, ok := o.Keys[dim.As]; ok {
 			parts = append(parts, []byte(dim.As))
@@ -113,14 +162,14 @@ func reason(code, rule, change string) sandbox.Reason {
 
 // Fits compares an offer with what a unit knows by itself: that the plan is within its budget and has the layout that the unit compiled, that its
 // run follows from domain and question, and that the unit is in it with its own keys. Codes: he.plan and those of he.Plan.Check.
-func Fits(o Offer, q *spec.Question, self Self) (why []sandbox.Reason) {
+func Fits(o Offer, q *Compiled, self Self) (why []sandbox.Reason) {
 	if _, why := o.Plan.Check(); len(why) > 0 {
 		return why
 	}
-	if o.Plan.Layout.Digest() != q.Layout.Digest() {
+	if o.Plan.Layout.Digest() != q.Layout().Digest() {
 		why = append(why, reason("he.plan", "the plan's layout is the one that this unit compiles from the question and its own description", "compare the description of the dataset with the domain's, or have the question asked anew"))
 	}
-	if o.Plan.Run != he.RunOf(o.Domain, o.Question, o.Spec.Canonical()) {
+	if o.Plan.Run != he.RunOf(o.Domain, o.Question, o.canonical()) {
 		why = append(why, reason("he.plan", "the run is of this domain and this question", "the domain plans by its own name"))
 	}
 	if o.Plan.Gate.ID != he.GateOf(o.Domain) {
@@ -136,7 +185,8 @@ func (o Offer) place(id sandbox.PartyID) int {
 	return slices.IndexFunc(o.Plan.Units, func(m he.Member) bool { return m.ID == id })
 }
 
-// Terms (批准条件) are what an owner may narrow or widen of an approval. Zeros: the plan's units and threshold, MaxEpochs.
+// Terms (批准条件) are what an owner may narrow or widen of an approval. Zeros: the plan's units and threshold, MaxEpochs. Of joined rows whose plan has all
+// units open it is all units of any epoch: fewer could open each person's values.
 type Terms struct {
 	Least     int
 	Threshold int
@@ -147,8 +197,8 @@ type Terms struct {
 }
 
 // Approve signs an approval of an offer as the unit's owner. The offer fits.
-func Approve(rand io.Reader, key *sm.SigningKey, o Offer, q *spec.Question, self Self, t Terms) (attest.Statement, error) {
-	layout := q.Layout.Digest()
+func Approve(rand io.Reader, key *sm.SigningKey, o Offer, q *Compiled, self Self, t Terms) (attest.Statement, error) {
+	layout := q.Layout().Digest()
 	a := Approval{Domain: o.Domain, Question: o.Question, Asked: o.asked(), Layout: layout[:], Set: o.Plan.Set, Unit: self.Member.ID, Gate: pin(o.Plan.Gate), Least: t.Least, Threshold: t.Threshold,
 		Epochs: t.Epochs, Issued: t.Issued.UTC().Truncate(time.Second), Expires: t.Expires.UTC().Truncate(time.Second)}
 	for _, m := range o.Plan.Units {
@@ -157,7 +207,7 @@ func Approve(rand io.Reader, key *sm.SigningKey, o Offer, q *spec.Question, self
 	if a.Least == 0 {
 		a.Least = len(o.Plan.Units)
 	}
-	if a.Threshold == 0 {
+	if everybody := o.List != nil && o.Plan.Threshold == len(o.Plan.Units); a.Threshold == 0 && !everybody {
 		a.Threshold = min(o.Plan.Threshold, a.Least)
 	}
 	if a.Epochs == 0 {
@@ -167,15 +217,19 @@ func Approve(rand io.Reader, key *sm.SigningKey, o Offer, q *spec.Question, self
 		d := o.Plan.Digest()
 		a.Plan, a.Epochs = d[:], o.Plan.Epoch
 	}
-	if a.Least < he.MinUnits || a.Least > len(a.Units) || a.Threshold < 2 || a.Threshold > a.Least || a.Epochs > MaxEpochs && !t.Only || !a.Issued.Before(a.Expires) {
-		return attest.Statement{}, &sandbox.Error{Op: "he: approve", Kind: sandbox.Invalid, Object: string(o.Question), Detail: "3 units or more of the plan's, 2 or more of them open, at most 16 epochs, an end after its beginning"}
+	fewest := he.MinUnits
+	if o.List != nil {
+		fewest = 2
+	}
+	if a.Least < fewest || a.Least > len(a.Units) || (a.Threshold < 2 || a.Threshold > a.Least) && (a.Threshold != 0 || o.List == nil) || a.Epochs > MaxEpochs && !t.Only || !a.Issued.Before(a.Expires) {
+		return attest.Statement{}, &sandbox.Error{Op: "he: approve", Kind: sandbox.Invalid, Object: string(o.Question), Detail: fmt.Sprintf("%d units or more of the plan's, 2 or more of them open, at most 16 epochs, an end after its beginning", fewest)}
 	}
 	return attest.Sign(rand, key, self.Owner, attest.ContextSumApproval, a)
 }
 
 // Decide says whether the unit takes part in an offer that fits, by its owner's statements. A refusal gives every rule that the nearest approval
 // of the question breaks. Codes: he.not-approved, he.member, he.gate, he.few, he.terms.
-func Decide(o Offer, q *spec.Question, self Self, approvals []attest.Statement, now time.Time) sandbox.Decision {
+func Decide(o Offer, q *Compiled, self Self, approvals []attest.Statement, now time.Time) sandbox.Decision {
 	d := sandbox.Decision{Engine: sandbox.HE, Class: sandbox.ClassA}
 	if d.Reasons = Fits(o, q, self); len(d.Reasons) > 0 {
 		return d
@@ -201,11 +255,11 @@ func Decide(o Offer, q *spec.Question, self Self, approvals []attest.Statement, 
 	return d
 }
 
-func (a Approval) covers(o Offer, q *spec.Question, now time.Time) (why []sandbox.Reason) {
+func (a Approval) covers(o Offer, q *Compiled, now time.Time) (why []sandbox.Reason) {
 	add := func(code, rule string) {
 		why = append(why, reason(code, rule, "the owner compares and approves anew: opdomain he approve "+string(o.Question)))
 	}
-	layout, plan := q.Layout.Digest(), o.Plan.Digest()
+	layout, plan := q.Layout().Digest(), o.Plan.Digest()
 	if !now.Before(a.Expires) || now.Add(maxSkew).Before(a.Issued) {
 		add("he.terms", "the approval has begun and has not expired")
 	}
@@ -227,7 +281,7 @@ func (a Approval) covers(o Offer, q *spec.Question, now time.Time) (why []sandbo
 			add("he.member", "unit "+string(m.ID)+" has the keys that were approved, not others")
 		}
 	}
-	if len(o.Plan.Units) < a.Least || o.Plan.Threshold < a.Threshold {
+	if opens := cmp.Or(a.Threshold, len(o.Plan.Units)); len(o.Plan.Units) < a.Least || o.Plan.Threshold < opens {
 		add("he.few", "as many units take part, and as many open, as were approved at least")
 	}
 	return why

@@ -34,6 +34,7 @@ const (
 	WhyRestart  = "restart"
 	WhyProtocol = "protocol"
 	WhyRows     = "rows"
+	WhyList     = "list" // the list of people is not the plan's, or nearly an earlier one
 )
 
 // Left (已退出) is the end of this unit's part in an epoch that it leaves: no message of it follows.
@@ -84,7 +85,11 @@ func (p Part) Run(ctx context.Context, c Carrier) error {
 	}
 	rows, err := p.Rows(ctx)
 	if err != nil {
-		return leave(WhyRows, err)
+		why := WhyRows
+		if e := (*sandbox.Error)(nil); errors.As(err, &e) && e.Object == "list" {
+			why = WhyList
+		}
+		return leave(why, err)
 	}
 	u, err := he.NewUnit(he.Config{Plan: p.Plan, Engine: p.Engine, Sign: p.Sign, Open: p.Open, Ledger: p.Ledger, Rand: p.Rand}, at)
 	if errors.Is(err, sandbox.Conflict) {
@@ -100,7 +105,7 @@ func (p Part) Run(ctx context.Context, c Carrier) error {
 		if err != nil {
 			return
 		}
-		if err = x.send(ctx, kind-1, out); err != nil {
+		if err = x.send(ctx, p.Plan.Before(kind), out); err != nil {
 			return
 		}
 		if in, err = x.gather(ctx, kind); err == nil {
@@ -108,6 +113,9 @@ func (p Part) Run(ctx context.Context, c Carrier) error {
 		}
 	}
 	step(he.KeyShare, func() (*he.Message, error) { return u.Reveal(ctx, in) })
+	if p.Plan.Layout.Products != nil {
+		step(he.RelinShare, func() (*he.Message, error) { return u.Relinearize(ctx, in) })
+	}
 	step(he.Deal, func() (*he.Message, error) { return u.Deal(ctx, in) })
 	step(he.Contribution, func() (*he.Message, error) {
 		if err := u.Join(ctx, in); err != nil {
@@ -163,7 +171,7 @@ func (x *exchange) send(ctx context.Context, kind he.Kind, m *he.Message) error 
 	if err := x.again(ctx, func() error { return x.carrier.Send(ctx, x.Plan.Epoch, kind, b) }); err != nil {
 		// Its answer may have been lost: an epoch that has gone on has the message.
 		s, serr := x.carrier.Standing(ctx)
-		if serr != nil || s.Epoch != x.Plan.Epoch || s.Kind <= kind && !(s.Kind == kind && s.Sent) {
+		if serr != nil || s.Epoch != x.Plan.Epoch || !x.Plan.Precedes(kind, s.Kind) && !(s.Kind == kind && s.Sent) {
 			return err
 		}
 	}
@@ -196,7 +204,7 @@ func (x *exchange) gather(ctx context.Context, next he.Kind) ([]*he.Message, err
 		if err := x.again(ctx, func() (err error) { s, err = x.carrier.Standing(ctx); return err }); err != nil {
 			return nil, err
 		}
-		if s.Epoch != x.Plan.Epoch || s.Kind == 0 || s.Kind > next {
+		if s.Epoch != x.Plan.Epoch || s.Kind == 0 || x.Plan.Precedes(next, s.Kind) {
 			return nil, ended(x.Plan.Epoch)
 		}
 		if s.Kind == next {
@@ -206,14 +214,15 @@ func (x *exchange) gather(ctx context.Context, next he.Kind) ([]*he.Message, err
 			return nil, &sandbox.Error{Op: "he", Kind: sandbox.Unavailable, Object: "epoch", Detail: "this process was stopped", Err: err}
 		}
 	}
+	before := x.Plan.Before(next)
 	var out []*he.Message
-	for _, from := range x.Plan.Senders(next - 1) {
+	for _, from := range x.Plan.Senders(before) {
 		var b []byte
-		if err := x.again(ctx, func() (err error) { b, err = x.carrier.Fetch(ctx, x.Plan.Epoch, next-1, from); return err }); err != nil {
+		if err := x.again(ctx, func() (err error) { b, err = x.carrier.Fetch(ctx, x.Plan.Epoch, before, from); return err }); err != nil {
 			return nil, err
 		}
-		if len(b) > x.Plan.Room(next-1) {
-			return nil, &sandbox.Error{Op: "he", Kind: sandbox.TooLarge, Object: (next - 1).String(), Detail: "is as long as the plan has it"}
+		if len(b) > x.Plan.Room(before, from) {
+			return nil, &sandbox.Error{Op: "he", Kind: sandbox.TooLarge, Object: before.String(), Detail: "is as long as the plan has it"}
 		}
 		m, err := he.ParseMessage(b)
 		if err != nil {

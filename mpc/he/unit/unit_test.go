@@ -56,7 +56,7 @@ func (s *seats) self() Self {
 }
 
 // offer is a plan over units a to d, three of whom open.
-func (s *seats) offer() (Offer, *spec.Question) {
+func (s *seats) offer() (Offer, *Compiled) {
 	s.t.Helper()
 	o := Offer{Domain: "pilot", Question: "q-1", Keys: spec.Keys{"district": {"x", "y"}}, Spec: query.Spec{Scenario: "s", Purpose: "p", Inputs: []query.Input{{Alias: "v", Dataset: "visits"}},
 		Dimensions: []query.Dimension{{Column: "v.district", As: "district"}}, Measures: []query.Measure{{Func: sandbox.Mean, Column: "v.fee", As: "fee"}}}}
@@ -64,7 +64,7 @@ func (s *seats) offer() (Offer, *spec.Question) {
 	if len(why) > 0 {
 		s.t.Fatal(why)
 	}
-	o.Plan = &he.Plan{Run: he.RunOf("pilot", "q-1", o.Spec.Canonical()), Epoch: 1, Set: he.SumSet, Threshold: 3, Openers: []int{0, 1, 2}, Layout: q.Layout, Gate: s.member(4)}
+	o.Plan = &he.Plan{Run: he.RunOf("pilot", "q-1", o.Spec.Canonical()), Epoch: 1, Set: he.SumSet, Threshold: 3, Openers: []int{0, 1, 2}, Layout: *q.Layout(), Gate: s.member(4)}
 	for i := range 4 {
 		o.Plan.Units = append(o.Plan.Units, s.member(i))
 	}

@@ -1,0 +1,276 @@
+package unit
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/opdomain/opdomain/attest"
+	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/mpc/he"
+	"github.com/opdomain/opdomain/mpc/he/spec"
+	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/algo/dryrun"
+	"github.com/opdomain/opdomain/sandbox/catalog"
+	"github.com/opdomain/opdomain/sandbox/query"
+)
+
+func cohortOf(t *testing.T, kind catalog.SubjectKind, ids ...string) *Cohort {
+	t.Helper()
+	c, err := NewCohort(rand.Reader, kind, strings.NewReader(strings.Join(ids, "\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestCohort: a list is what people stand on it under which secret, in whatever form and order they are written; what is none is refused by its line, and
+// no identifier is in an error.
+func TestCohort(t *testing.T) {
+	c := cohortOf(t, "", " zhang ", "li", "", "wang\r")
+	var b bytes.Buffer
+	if err := c.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(b.String(), "\n")
+	slices.Reverse(lines[3:])
+	got, err := ReadCohort(strings.NewReader(strings.Join(lines, "")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	terms, err := c.Agreed()
+	if err != nil || terms.People != 3 || !got.Names(&terms) || got.Names(nil) {
+		t.Errorf("another order is another list: %v", err)
+	}
+	for name, other := range map[string]*Cohort{"another secret": cohortOf(t, "", "zhang", "li", "wang"), "one less": {Kind: c.Kind, key: c.key, ids: c.ids[:2]}, "another person": {Kind: c.Kind, key: c.key, ids: append([]string{"zhao"}, c.ids[1:]...)}} {
+		if other.Names(&terms) {
+			t.Errorf("%s: the same list", name)
+		}
+	}
+	list, err := c.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := map[int]bool{}
+	for _, at := range list {
+		places[at] = true
+	}
+	if len(list) != 3 || len(places) != 3 || !places[0] || !places[2] {
+		t.Errorf("places %v", places)
+	}
+	if s := fmt.Sprintf("%v %+v %#v %s", c, c, c, c); strings.Contains(s, "zhang") {
+		t.Error("a list prints who stands on it")
+	}
+	id := cohortOf(t, catalog.ResidentID, "11010119900307002x")
+	if id.ids[0] != "11010119900307002X" {
+		t.Errorf("an identifier stands in another form than rows have")
+	}
+	head := cohortHead + "\nkind opaque\nkey " + strings.Repeat("ab", sm.Size) + "\n"
+	for name, x := range map[string]struct {
+		text string
+		kind sandbox.Kind
+		at   string
+	}{
+		"nothing":          {"", sandbox.Invalid, "list"},
+		"another form":     {"opdomain-list 2\n", sandbox.Invalid, "list"},
+		"another kind":     {strings.Replace(head, "opaque", "mobile", 1), sandbox.Invalid, "list"},
+		"no kind":          {strings.Replace(head, "kind opaque", "kind ", 1), sandbox.Invalid, "list"},
+		"a short key":      {strings.Replace(head, "abab", "ab", 1), sandbox.Invalid, "list"},
+		"nobody":           {head, sandbox.Invalid, "list"},
+		"somebody twice":   {head + "secret\nb\n secret\n", sandbox.Conflict, "line 6"},
+		"too long":         {head + strings.Repeat("secret", 60) + "\n", sandbox.Invalid, "line 4"},
+		"a line too long":  {head + strings.Repeat("secret", 20_000) + "\n", sandbox.Invalid, "line 4"},
+		"no resident's ID": {strings.Replace(head, "opaque", "resident-id", 1) + "secret\n", sandbox.Invalid, "line 4"},
+	} {
+		_, err := ReadCohort(strings.NewReader(x.text))
+		if !errors.Is(err, x.kind) || !strings.Contains(err.Error(), x.at) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	var many strings.Builder
+	for i := range he.MaxSubjects + 1 {
+		fmt.Fprintln(&many, i)
+	}
+	if _, err := NewCohort(rand.Reader, catalog.Opaque, strings.NewReader(many.String())); !errors.Is(err, sandbox.TooLarge) {
+		t.Errorf("too many: %v", err)
+	}
+}
+
+func FuzzReadCohort(f *testing.F) {
+	f.Add([]byte(cohortHead + "\nkind opaque\nkey " + strings.Repeat("ab", sm.Size) + "\na\nb\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := ReadCohort(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		var out bytes.Buffer
+		if err := c.Write(&out); err != nil {
+			t.Fatal(err)
+		}
+		terms, err := c.Agreed()
+		if again, rerr := ReadCohort(&out); err != nil || rerr != nil || !again.Names(&terms) {
+			t.Errorf("what was read is another list when it is written: %v %v", err, rerr)
+		}
+	})
+}
+
+var taxes = catalog.Dataset{ID: "taxes", Unit: "b", Frequency: catalog.Daily, Subject: "who", SubjectKind: catalog.Opaque, Columns: []catalog.Column{
+	{Name: "who", Type: catalog.Text, Grade: 3, Personal: true}, {Name: "income", Type: catalog.Money, Grade: 2, Values: "[0,1000]"}}}
+
+// joined is a plan over units a and b, who hold a table each, and c; all open.
+func (s *seats) joined(list *spec.Agreed) (Offer, *Compiled) {
+	s.t.Helper()
+	o, _ := s.offer()
+	o.Keys, o.List = nil, list
+	o.Spec.Dimensions, o.Spec.Inputs = nil, append(o.Spec.Inputs, query.Input{Alias: "x", Dataset: "taxes", With: "v"})
+	o.Plan.Units, o.Plan.Set, o.Plan.Threshold, o.Plan.Openers = o.Plan.Units[:3], he.ProductSet, 3, []int{0, 1, 2}
+	q, why := o.Compile([]catalog.Dataset{visits, taxes})
+	if len(why) > 0 {
+		s.t.Fatal(why)
+	}
+	o.Plan.Layout, o.Plan.Run = *q.Layout(), he.RunOf("pilot", "q-1", list.Canonical(o.Spec))
+	return o, q
+}
+
+// TestDecideJoined: what an owner approves of joined rows is this list, these holders and this many rows; two units are enough.
+func TestDecideJoined(t *testing.T) {
+	s := newSeats(t)
+	c := cohortOf(t, "", "p", "q", "r")
+	terms, err := c.Agreed()
+	s.ok(err)
+	o, q := s.joined(&terms)
+	if o.Side("a") != 0 || o.Side("b") != 1 || o.Side("c") != -1 {
+		t.Error("sides are those of who owns the datasets")
+	}
+	approval, err := Approve(rand.Reader, s.sign[0], o, q, s.self(), Terms{Least: 2, Issued: noon, Expires: noon.Add(time.Hour)})
+	s.ok(err)
+	for name, x := range map[string]struct {
+		edit func(o *Offer)
+		code string
+	}{
+		"as approved": {func(*Offer) {}, ""},
+		"without c":   {func(o *Offer) { o.Plan.Units, o.Plan.Threshold, o.Plan.Openers = o.Plan.Units[:2], 2, []int{0, 1} }, ""},
+		"fewer open":  {func(o *Offer) { o.Plan.Threshold, o.Plan.Openers = 2, []int{0, 2} }, "he.few"},
+		"another list": {func(o *Offer) {
+			terms, _ := cohortOf(t, "", "p", "q", "r").Agreed()
+			*o, _ = s.joined(&terms)
+		}, "he.terms"},
+		"one more on it": {func(o *Offer) {
+			more := terms
+			more.People++
+			*o, _ = s.joined(&more)
+		}, "he.terms"},
+		"more rows of one": {func(o *Offer) {
+			more := terms
+			more.Rows = 1 << 11
+			*o, _ = s.joined(&more)
+		}, "he.terms"},
+		"another's list in the plan": {func(o *Offer) {
+			x := *o.Plan.Layout.Products
+			x.List = bytes.Repeat([]byte{1}, sm.Size)
+			o.Plan.Layout.Products = &x
+		}, "he.plan"},
+		"holders exchanged": {func(o *Offer) {
+			x := *o.Plan.Layout.Products
+			x.Holders = [2]int{1, 0}
+			o.Plan.Layout.Products = &x
+		}, "he.plan"},
+		"the run of a sum": {func(o *Offer) { o.Plan.Run = he.RunOf("pilot", "q-1", o.Spec.Canonical()) }, "he.plan"},
+	} {
+		o, q := s.joined(&terms)
+		x.edit(&o)
+		if o.List != &terms { // compiled anew, as a unit's program would
+			var why []sandbox.Reason
+			if q, why = o.Compile([]catalog.Dataset{visits, taxes}); len(why) > 0 {
+				t.Fatal(why)
+			}
+		}
+		d := Decide(o, q, s.self(), []attest.Statement{approval}, noon)
+		if d.Allow != (x.code == "") || x.code != "" && !slices.ContainsFunc(d.Reasons, func(r sandbox.Reason) bool { return r.Code == x.code }) {
+			t.Errorf("%s: %v %v", name, d.Allow, d.Reasons)
+		}
+	}
+	o.Plan.Threshold, o.Plan.Openers = 2, []int{0, 2} // the owner saw that fewer open, and signs it
+	if fewer, err := Approve(rand.Reader, s.sign[0], o, q, s.self(), Terms{Issued: noon, Expires: noon.Add(time.Hour)}); err != nil || !Decide(o, q, s.self(), []attest.Statement{fewer}, noon).Allow {
+		t.Errorf("the plan that was approved: %v", err)
+	}
+	if _, err := Approve(rand.Reader, s.sign[0], o, q, s.self(), Terms{Least: 1, Issued: noon, Expires: noon.Add(time.Hour)}); !errors.Is(err, sandbox.Invalid) {
+		t.Errorf("one unit: %v", err)
+	}
+	o.List = &spec.Agreed{Digest: []byte("x"), People: 3}
+	if _, why := o.Compile([]catalog.Dataset{visits, taxes}); len(why) != 1 || why[0].Code != "he.list" {
+		t.Errorf("no digest: %v", why)
+	}
+	o.List = &terms
+	stranger := taxes
+	stranger.Unit = "z"
+	if _, why := o.Compile([]catalog.Dataset{visits, stranger}); len(why) != 1 || why[0].Code != "he.placement" {
+		t.Errorf("an owner who takes no part: %v", why)
+	}
+}
+
+// TestLists: a unit takes part over the same people as often as it likes, over others, and not over people of whom it has nearly those of an earlier
+// list: also where the lists differ in many whom it does not have. Its memory outlives its process.
+func TestLists(t *testing.T) {
+	s := newSeats(t)
+	dir := t.TempDir()
+	open := func() *Lists {
+		t.Helper()
+		l, err := OpenLists(rand.Reader, dir)
+		s.ok(err)
+		return l
+	}
+	people := func(prefix string, from, to int) (out []string) {
+		for i := from; i < to; i++ {
+			out = append(out, fmt.Sprintf("%s%04d", prefix, i))
+		}
+		return out
+	}
+	// The unit has people 0 to 300, two rows each.
+	partial := func(l *Lists, ids ...[]string) error {
+		t.Helper()
+		c := cohortOf(t, "", slices.Concat(ids...)...)
+		terms, err := c.Agreed()
+		s.ok(err)
+		_, q := s.joined(&terms)
+		mac, err := sm.NewMAC(c.Key())
+		s.ok(err)
+		table := &dryrun.Data{Set: visits}
+		for _, id := range append(people("p", 0, 300), people("p", 0, 300)...) {
+			var who sandbox.Pseudonym
+			mac.Rows(who[:], len(who), []int32{0, int32(len(id))}, []byte(id))
+			table.Rows, table.Subjects = append(table.Rows, []any{nil, "x", int64(5)}), append(table.Subjects, who)
+		}
+		_, columns := q.Joined.Columns(0)
+		r, err := table.Reader(memory.NewGoAllocator(), columns)
+		s.ok(err)
+		_, err = c.Partial(context.Background(), q.Joined, 0, r, l, "b", noon)
+		return err
+	}
+	l := open()
+	s.ok(partial(l, people("p", 0, 100)))
+	s.ok(partial(l, people("p", 0, 100)))                        // under another secret the same people
+	s.ok(partial(l, people("p", 100, 200), people("z", 0, 50)))  // others
+	s.ok(partial(l, people("p", 0, 100), people("p", 200, 250))) // differs in fifty
+	for _, near := range [][][]string{{people("p", 0, 99)}, {people("p", 0, 101)}, {people("p", 1, 101)}, {people("p", 0, 99), people("z", 0, 100)}, {people("p", 100, 199), people("y", 0, 400)}} {
+		if err := partial(open(), near...); !errors.Is(err, sandbox.Denied) || strings.Contains(err.Error(), "p0") {
+			t.Errorf("nearly an earlier list: %v", err)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, "lists.key")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenLists(rand.Reader, dir); !errors.Is(err, sandbox.Tampered) {
+		t.Errorf("without its key: %v", err)
+	}
+}
