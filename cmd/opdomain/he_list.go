@@ -127,6 +127,6 @@ func (a *app) heListCommand() *cobra.Command {
 person once, in the one form that identifiers have, and a secret: the domain, who asks and other units get its digest and its length, from which nobody can
 tell who stands on it, or try whom they guess. Whoever has the file knows who stands on it: a list that is made from one unit's table tells
 the other owner who is in that table, so make it of people whom both may know of, as a programme's or an insurer's, or of those that set intersection found
-(opdomain-party psi). Order of lines does not matter. Who stands on it and has no row at a unit adds nothing, and nobody sees that.`
+(opdomain-party psi). Order of lines does not matter. Who stands on it and has no row at a unit adds nothing, and nobody sees who that is.`
 	return c
 }

@@ -45,7 +45,7 @@ Rows are added up here; what leaves are ciphertexts under a key that nobody hold
 says "issued", durably, before it is sent, and a program that was stopped in an epoch takes part again from the next one.
 
 Rows that are joined with another unit's stand in the order of a list that both owners have: the program takes part with the list that the plan names and
-that the owner approved, and in none whose people it has are nearly those of an earlier one. A unit without rows masks and opens, without --source.`
+that the owner approved, and in none whose people, or what they have, are nearly those of an earlier one. A unit without rows masks and opens, without --source.`
 	fl := c.Flags()
 	fl.StringArrayVar(&f.cards, "card", nil, "JSON description of the unit's dataset as the unit has it; repeat for more")
 	fl.StringArrayVar(&f.sources, "source", nil, "DATASET=FILE.csv with the described columns, or DATASET=vault:DIR of a sealed vault; repeat for more")

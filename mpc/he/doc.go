@@ -85,12 +85,11 @@
 // its length (he sum ask --list), which both owners have (he list) and the domain does not. Counts, sums, means, dot products, ratios, variances, covariances,
 // correlations and histograms, in groups of either side. The holders come first in the plan, others mask and open, all of them where nothing else is said; two
 // are enough. The gate judges by people who have rows at both, exactly, and by what the holders state. A unit's program fills its side with the list
-// that its owner approved and with no other, and takes part over no list whose people it has are nearly those of an earlier one.
+// that its owner approved and with no other, and takes part over no list whose people, or what they have, are nearly those of an earlier one.
 //
 // A dataset is one that the domain knows: registered, its rows never pushed, or pushed by its owner while the other units keep theirs. The domain
-// holds the messages of two steps in memory, within SumLimits (four epochs, 512 MiB in all), which bounds the units of an epoch to some 50, of a joined one to
-// as many as send what its products take (some MiB a product). A
-// unit whose process or domain stopped takes part again from the next epoch. An approval that lets epochs with fewer units follow trusts the
+// holds the messages of two steps in memory, within SumLimits (four epochs, 512 MiB in all), which bounds the units of an epoch to some 50. A
+// message of 64 MiB bounds a joined correlation to some 16,000 people, 24,000 where its columns declare ranges to 100,000.00. A unit whose process or domain stopped takes part again from the next epoch. An approval that lets epochs with fewer units follow trusts the
 // gate with the difference of two sums: where it does not say so (--least), all units of the approved plan take part or none.
 //
 // It scores (密态评分): a model is filed by an operator or a partner, its weights sealed and committed to (package scorecard), and approved by

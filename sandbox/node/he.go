@@ -541,5 +541,9 @@ func (s *Sum) gated(ctx context.Context, r *he.Result) gated {
 	if err != nil {
 		return fail(fmt.Errorf("not checked: %w", err))
 	}
-	return gated{checked: checked, uncertified: s.uncertified()}
+	uncertified, err := s.uncertified(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	return gated{checked: checked, uncertified: uncertified}
 }

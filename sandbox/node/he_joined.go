@@ -11,6 +11,7 @@ import (
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/query"
+	"github.com/opdomain/opdomain/sandbox/store"
 )
 
 // compile lays the question out: as a sum, or, over a list, as products of what two units hold. The order's units stand as the plan has them then.
@@ -120,12 +121,44 @@ func (s *Sum) bounds() string {
 	return "distinct people ≥ the most of a unit, largest contribution ≤ the units' largest together"
 }
 
-// uncertified says what nobody compared.
-func (s *Sum) uncertified() string {
-	if s.joined != nil {
-		return "computed over ciphertexts of two units, joined over a list that the domain does not have: it was compared with no earlier answer here; each holder's program refuses people who are nearly those of an earlier list, and compares no rows"
+// uncertified says what nobody compared, and for whom it would be a difference.
+func (s *Sum) uncertified(ctx context.Context) (string, error) {
+	if s.joined == nil {
+		return "computed over ciphertexts: nobody knows whose rows are in it, so that it was compared with no earlier answer", nil
 	}
-	return "computed over ciphertexts: nobody knows whose rows are in it, so that it was compared with no earlier answer"
+	lists, near, err := s.otherLists(ctx)
+	return fmt.Sprintf("computed over ciphertexts of two units, joined over a list that the domain does not have: it was compared with no earlier answer here; each holder's program takes part over no people, and no rows of theirs, "+
+		"that are nearly those of an earlier list. Over these datasets there were %d other lists before it, %d of them as long but for fewer people than a cell needs", lists, near), err
+}
+
+// otherLists counts the lists over which the same datasets were joined before, and those of nearly the same length: who differs among two of them would
+// be told by the difference of their answers.
+func (s *Sum) otherLists(ctx context.Context) (all, near int, err error) {
+	rows, err := s.n.docs.questions.List(ctx, store.Filter{})
+	if err != nil {
+		return 0, 0, err
+	}
+	seen := map[string]bool{string(s.q.List.Digest): true}
+	for _, r := range rows {
+		q := r.Value
+		if q.List == nil || q.Sum == nil || seen[string(q.List.Digest)] || !slices.Equal(inputsOf(q.Spec), inputsOf(s.q.Spec)) {
+			continue
+		}
+		seen[string(q.List.Digest)] = true
+		if all++; max(q.List.People, s.q.List.People)-min(q.List.People, s.q.List.People) < s.params.MinSubjects {
+			near++
+		}
+	}
+	return all, near, nil
+}
+
+// inputsOf are a question's datasets, whichever comes first.
+func inputsOf(q query.Spec) (out []sandbox.DatasetID) {
+	for _, in := range q.Inputs {
+		out = append(out, in.Dataset)
+	}
+	slices.Sort(out)
+	return out
 }
 
 // joinedCiphertexts says of a question over two datasets that it would run over a list of people, of others nothing.

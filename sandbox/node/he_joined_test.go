@@ -272,8 +272,24 @@ func TestJoinedSum(t *testing.T) {
 		}
 	}
 	rec, _, err := o.n.docs.questions.Get(ctx, string(id))
-	if err != nil || !strings.Contains(rec.Review.Uncertified, "over a list") || !strings.Contains(string(rec.Review.Evidence), `"holders":["clinic-1","clinic-2"]`) || rec.Review.Cells[0].People != 70 {
+	if err != nil || !strings.Contains(rec.Review.Uncertified, "over a list") || !strings.Contains(rec.Review.Uncertified, "0 other lists") || !strings.Contains(string(rec.Review.Evidence), `"holders":["clinic-1","clinic-2"]`) || rec.Review.Cells[0].People != 70 {
 		t.Errorf("what reviewers see lacks how it came about: %v %s", err, rec.Review.Uncertified)
+	}
+	// Whoever reviews another list over these datasets is told of this one, and whether it is nearly as long.
+	for name, x := range map[string]struct {
+		list    spec.Agreed
+		spec    query.Spec
+		all, by int
+	}{
+		"the same list":   {o.agreed, o.question(), 0, 0},
+		"one person less": {spec.Agreed{Digest: make([]byte, sm.Size), People: 99}, o.question(), 1, 1},
+		"a long one":      {spec.Agreed{Digest: make([]byte, sm.Size), People: 300}, o.question(), 1, 0},
+		"other datasets":  {spec.Agreed{Digest: make([]byte, sm.Size), People: 99}, query.Spec{Inputs: o.question().Inputs[:1]}, 0, 0},
+	} {
+		s := &Sum{n: o.n, q: questionRecord{List: &x.list, Spec: x.spec}, params: rec.Review.Params}
+		if all, near, err := s.otherLists(ctx); err != nil || all != x.all || near != x.by {
+			t.Errorf("%s: %d other lists, %d nearly as long: %v", name, all, near, err)
+		}
 	}
 	o.steps(attest.SumPlanned, attest.SumAborted, attest.SumPlanned, attest.SumShared, attest.SumShared, attest.SumOpened)
 	if _, err := o.n.AskSum(ctx, o.operator.Caller, o.order()); !errors.Is(err, sandbox.Conflict) {

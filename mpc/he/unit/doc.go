@@ -11,9 +11,8 @@
 // 依据: 龙华区实施方案 九(一) 原始数据不出域.
 //
 // Rows of two units are joined over a list of people that both owners have (Cohort): approved by its digest, compared by each program, known to nobody else.
-// Two lists that differ in a few people would have answers that differ by what those few have: Lists keeps sketches of those whom the unit had of
-// earlier ones, and refuses what is nearly one of them. It compares people, not their rows: an answer after rows of a few changed differs from the one
-// before by those few, and reviewers are told that nobody compared them.
+// Two lists that differ in a few people would have answers that differ by what those few have, and so would one list before and after the rows of a few
+// changed: Lists keeps sketches of those whom the unit had of earlier ones, and of what they had, and refuses what is nearly one of them.
 //
 // Errors are *sandbox.Error, *he.Abort or *Left, and name no value. It does not read tables, and does not know what is done with a result.
 package unit

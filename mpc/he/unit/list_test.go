@@ -220,7 +220,7 @@ func TestDecideJoined(t *testing.T) {
 }
 
 // TestLists: a unit takes part over the same people as often as it likes, over others, and not over people of whom it has nearly those of an earlier
-// list: also where the lists differ in many whom it does not have. Its memory outlives its process.
+// list, also where the lists differ in many whom it does not have, nor after the rows of a few changed. Its memory outlives its process.
 func TestLists(t *testing.T) {
 	s := newSeats(t)
 	dir := t.TempDir()
@@ -236,7 +236,8 @@ func TestLists(t *testing.T) {
 		}
 		return out
 	}
-	// The unit has people 0 to 300, two rows each.
+	// The unit has people 0 to 300, two rows each; some have raised a fee.
+	raised := 0
 	partial := func(l *Lists, ids ...[]string) error {
 		t.Helper()
 		c := cohortOf(t, "", slices.Concat(ids...)...)
@@ -246,10 +247,14 @@ func TestLists(t *testing.T) {
 		mac, err := sm.NewMAC(c.Key())
 		s.ok(err)
 		table := &dryrun.Data{Set: visits}
-		for _, id := range append(people("p", 0, 300), people("p", 0, 300)...) {
+		for i, id := range append(people("p", 0, 300), people("p", 0, 300)...) {
 			var who sandbox.Pseudonym
 			mac.Rows(who[:], len(who), []int32{0, int32(len(id))}, []byte(id))
-			table.Rows, table.Subjects = append(table.Rows, []any{nil, "x", int64(5)}), append(table.Subjects, who)
+			fee := int64(i)
+			if i < raised {
+				fee++
+			}
+			table.Rows, table.Subjects = append(table.Rows, []any{nil, "x", fee}), append(table.Subjects, who)
 		}
 		_, columns := q.Joined.Columns(0)
 		r, err := table.Reader(memory.NewGoAllocator(), columns)
@@ -261,12 +266,22 @@ func TestLists(t *testing.T) {
 	s.ok(partial(l, people("p", 0, 100)))
 	s.ok(partial(l, people("p", 0, 100)))                        // under another secret the same people
 	s.ok(partial(l, people("p", 100, 200), people("z", 0, 50)))  // others
-	s.ok(partial(l, people("p", 0, 100), people("p", 200, 250))) // differs in fifty
+	s.ok(partial(l, people("p", 0, 100), people("p", 200, 300))) // differs in a hundred
 	for _, near := range [][][]string{{people("p", 0, 99)}, {people("p", 0, 101)}, {people("p", 1, 101)}, {people("p", 0, 99), people("z", 0, 100)}, {people("p", 100, 199), people("y", 0, 400)}} {
 		if err := partial(open(), near...); !errors.Is(err, sandbox.Denied) || strings.Contains(err.Error(), "p0") {
 			t.Errorf("nearly an earlier list: %v", err)
 		}
 	}
+	for _, few := range []int{1, 20} {
+		raised = few
+		if err := partial(open(), people("p", 0, 100)); !errors.Is(err, sandbox.Denied) || !strings.Contains(err.Error(), "column fee") {
+			t.Errorf("after the rows of %d changed: %v", few, err)
+		}
+	}
+	raised = 0
+	s.ok(partial(open(), people("p", 0, 100)))
+	raised = 60
+	s.ok(partial(open(), people("p", 0, 100)))
 	if err := os.Remove(filepath.Join(dir, "lists.key")); err != nil {
 		t.Fatal(err)
 	}

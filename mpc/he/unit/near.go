@@ -3,12 +3,14 @@ package unit
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -23,12 +25,14 @@ import (
 	"github.com/opdomain/opdomain/sandbox/batch"
 )
 
-// MinDiffer is in how many people a unit's part of a list, at least, differs from that of every earlier one, unless it is the same.
+// MinDiffer is in how many people a unit's part of a list may differ from that of an earlier one, on either side, and is still too near to it (psi.Limits.Differ);
+// of more than 1,024 people those of whom 95 in 100 are the same are too near.
 const MinDiffer = 20
 
-// Lists (名册台账) remembers, for one unit, the people of earlier joined sums: those of a list whom the unit has rows of, as sketches under a key of its
-// own. Two lists that differ in a few people have answers that differ by what those few have: no second one is answered. Exactly an earlier
-// one passes: the next epoch of a question, and another question over the same people.
+// Lists (名册台账) remembers, for one unit, the people of earlier joined sums, those of a list whom the unit has rows of, and what they have in each column
+// that was used, as sketches under a key of its own. Two lists that differ in a few people, or a list before and after the rows of a few changed,
+// have answers that differ by what those few have: no second one is answered. Exactly an earlier one passes: the next epoch of a question,
+// and another question over the same people.
 type Lists struct {
 	of *psi.Ledger
 }
@@ -63,29 +67,70 @@ func OpenLists(rand io.Reader, dir string) (*Lists, error) {
 	return &Lists{of}, nil
 }
 
-// admit decides on the people of a list whom the unit has, and writes them down.
-func (l *Lists) admit(partner sandbox.PartyID, c *Cohort, has []bool, at spec.List, now time.Time) error {
+// admit decides on the people of a list whom the unit has, and on what they have, and writes both down.
+func (l *Lists) admit(partner sandbox.PartyID, c *Cohort, x *present, now time.Time) error {
 	mac, err := sm.NewMAC(c.Key())
 	if err != nil {
 		return err
 	}
-	set, name := psi.Set{Offsets: []int32{0}}, make([]byte, len(sandbox.Pseudonym{}))
+	name := make([]byte, len(sandbox.Pseudonym{}))
+	people, columns := psi.Set{Offsets: []int32{0}}, make([]psi.Set, len(x.names))
+	add := func(s *psi.Set, parts ...[]byte) {
+		for _, p := range parts {
+			s.Data = append(s.Data, p...)
+		}
+		s.Offsets = append(s.Offsets, int32(len(s.Data)))
+	}
+	for i := range columns {
+		columns[i].Offsets = []int32{0}
+	}
 	for _, id := range c.ids {
-		if mac.Rows(name, len(name), []int32{0, int32(len(id))}, []byte(id)); has[at[sandbox.Pseudonym(name)]] {
-			set.Data = append(set.Data, id...)
-			set.Offsets = append(set.Offsets, int32(len(set.Data)))
+		mac.Rows(name, len(name), []int32{0, int32(len(id))}, []byte(id))
+		at := x.list[sandbox.Pseudonym(name)]
+		if !x.has[at] {
+			continue
+		}
+		add(&people, []byte(id))
+		for i, n := range x.names {
+			d := sm.Sum(sm.Frame([]byte(n), x.held[i][at][:]))
+			add(&columns[i], []byte(id), []byte{0}, d[:])
 		}
 	}
-	s, err := l.of.Sketch(set)
-	if err != nil {
-		return err
+	type judged struct {
+		of   psi.Subject
+		what string
+		s    *psi.Sketch
 	}
-	d, err := l.of.Admit(partner, psi.OfSet, s, now)
-	if err == nil && !d.Allow {
-		err = &sandbox.Error{Op: "he: lists", Kind: sandbox.Denied, Object: "list", Detail: fmt.Sprintf("whom the unit has of it are those of an earlier list, or %d of either differ", MinDiffer),
-			Hint: "ask over the earlier list, or over one that differs in more people; after the table changed, over the version that was used"}
+	var all []judged
+	for i, set := range append(columns, people) { // people last, so that no list is written down whose rows are not
+		j := judged{of: psi.OfSet, what: "whom the unit has of it are"}
+		if i < len(columns) {
+			j.of, j.what = psi.OfRows, "what those whom the unit has of it have in column "+x.names[i]+" is"
+		}
+		if j.s, err = l.of.Sketch(set); err != nil {
+			return err
+		}
+		all = append(all, j)
 	}
-	return err
+	refused := func(j judged, d sandbox.Decision, err error) error {
+		if err != nil || d.Allow {
+			return err
+		}
+		return &sandbox.Error{Op: "he: lists", Kind: sandbox.Denied, Object: "list", Detail: fmt.Sprintf("%s nearly those of an earlier joined sum: fewer than all, and %d or fewer, differ", j.what, MinDiffer),
+			Hint: "ask over the earlier list and the table as it was then, or when more people differ"}
+	}
+	for _, j := range all { // nothing is written of a list that is refused
+		if err := refused(j, l.of.Would(partner, j.of, j.s, now), nil); err != nil {
+			return err
+		}
+	}
+	for _, j := range all {
+		d, err := l.of.Admit(partner, j.of, j.s, now)
+		if err := refused(j, d, err); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Partial adds up the side of a joined question that the unit holds: its rows, whose pseudonyms are under the list's key, in the list's order. It closes the
@@ -101,14 +146,26 @@ func (c *Cohort) Partial(ctx context.Context, j *spec.Joined, side int, r batch.
 	if err != nil {
 		return nil, err
 	}
-	return p, l.admit(partner, c, x.has, list, now)
+	return p, l.admit(partner, c, x, now)
 }
 
-// present notes, of the rows that go by, who of a list they are about: also of those that the question's filters leave out.
+// present notes, of the rows that go by, who of a list they are about and what stands in them, also of those that the question's filters leave out: by
+// column and person a sum of digests, whatever the order of rows.
 type present struct {
 	batch.Reader
-	list spec.List
-	has  []bool
+	list  spec.List
+	has   []bool
+	names []string
+	held  [][]total // by column and place
+}
+
+// total is a sum of digests, word by word.
+type total [sm.Size]byte
+
+func (t *total) add(d [sm.Size]byte) {
+	for i := 0; i < len(t); i += 8 {
+		binary.BigEndian.PutUint64(t[i:], binary.BigEndian.Uint64(t[i:])+binary.BigEndian.Uint64(d[i:]))
+	}
 }
 
 func (x *present) Next(ctx context.Context) (arrow.Record, error) {
@@ -120,10 +177,28 @@ func (x *present) Next(ctx context.Context) (arrow.Record, error) {
 	if len(at) != 1 {
 		return rec, nil // the rows' reader refuses it
 	}
-	if who, ok := rec.Column(at[0]).(*array.FixedSizeBinary); ok && len(sandbox.Pseudonym{}) == who.DataType().(*arrow.FixedSizeBinaryType).ByteWidth {
-		for i := range who.Len() {
-			if place, ok := x.list[sandbox.Pseudonym(who.Value(i))]; ok {
-				x.has[place] = true
+	who, ok := rec.Column(at[0]).(*array.FixedSizeBinary)
+	if !ok || len(sandbox.Pseudonym{}) != who.DataType().(*arrow.FixedSizeBinaryType).ByteWidth {
+		return rec, nil
+	}
+	for k := range int(rec.NumCols()) {
+		if name := rec.ColumnName(k); k != at[0] && !slices.Contains(x.names, name) {
+			x.names, x.held = append(x.names, name), append(x.held, make([]total, len(x.list)))
+		}
+	}
+	for i := range who.Len() {
+		place, ok := x.list[sandbox.Pseudonym(who.Value(i))]
+		if !ok {
+			continue
+		}
+		x.has[place] = true
+		for k := range int(rec.NumCols()) {
+			if column := slices.Index(x.names, rec.ColumnName(k)); column >= 0 {
+				value := []byte{0}
+				if a := rec.Column(k); a.IsValid(i) {
+					value = append([]byte{1}, a.ValueStr(i)...)
+				}
+				x.held[column][place].add(sm.Sum(value))
 			}
 		}
 	}
