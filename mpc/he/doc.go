@@ -22,7 +22,7 @@
 // one step more (Relinearize), flooded with noise of our own because the key's noise mixes one's secret with errors that others know. A
 // product stands in one coefficient of a ciphertext; each unit masks all others. All that a product is of is in the contributions, so that each opener
 // and the gate compute it anew; the library's base conversion uses float64, so parties on machines of different kinds may disagree, and
-// abort. What a holder states of its factors (people, largest value) bounds what may open. A holder's ciphertexts have a value for each person: where fewer
+// abort. What a holder states of its factors (people, how many of them with the same, largest value) bounds what may open. A holder's ciphertexts have a value for each person: where fewer
 // than all units open, so many of them with the gate could open those. The list tells both units, and whoever made it, who stands
 // on it; others have its digest, which a secret of the list hides (package unit).
 //

@@ -88,10 +88,10 @@ func (x *Products) pairs(t Term, place, n int) (out []byte) {
 	return out
 }
 
-// evidence counts the slots of a side: of each factor, the subjects it is not zero for and its largest value.
+// evidence counts the slots of a side: of each factor, the subjects it is not zero for, how many of them have its commonest value, and its largest value.
 func (x *Products) evidence(side int) (n int) {
 	for _, f := range x.Factors[side] {
-		n += 1 + topLimbs(f)
+		n += 2 + topLimbs(f)
 	}
 	return n
 }
@@ -299,27 +299,31 @@ func (p *Partial) stated(flat []int64) error {
 	}
 	for f, v := range p.vectors {
 		var top wide
+		values := map[wide]int64{}
 		for _, w := range v {
 			if w != (wide{}) {
 				flat[0]++
+				values[w]++
+				flat[1] = max(flat[1], values[w])
 			}
 			if top.less(w) {
 				top = w.abs()
 			}
 		}
 		n := topLimbs(x.Factors[p.side][f])
-		if err := split(top.big(), flat[1:1+n]); err != nil {
+		if err := split(top.big(), flat[2:2+n]); err != nil {
 			return err
 		}
-		flat = flat[1+n:]
+		flat = flat[2+n:]
 	}
 	return nil
 }
 
-// Side (因子证据) is what the holder of a factor states of it: for how many subjects it is not zero, and its largest value in size. A term of
-// factors a and b is of at most the fewer subjects, and no subject adds more to it than both largest values together.
+// Side (因子证据) is what the holder of a factor states of it: for how many subjects it is not zero, how many of those have its commonest value, and its largest
+// value in size. A term of factors a and b is of at most the fewer subjects, and no subject adds more to it than both largest values together.
 type Side struct {
 	Subjects int64
+	Alike    int64
 	Top      *big.Int
 }
 
@@ -327,11 +331,12 @@ type Side struct {
 func (x *Products) read(flat []int64) (out [2][]Side, ok bool) {
 	for side := range out {
 		for _, f := range x.Factors[side] {
-			s := Side{flat[0], joined(flat[1 : 1+topLimbs(f)])}
-			if s.Subjects < 0 || s.Subjects > int64(x.Subjects) || s.Top.Sign() < 0 || s.Top.BitLen() > f.Bits || (s.Subjects == 0) != (s.Top.Sign() == 0) {
+			s := Side{flat[0], flat[1], joined(flat[2 : 2+topLimbs(f)])}
+			if s.Subjects < 0 || s.Subjects > int64(x.Subjects) || s.Top.Sign() < 0 || s.Top.BitLen() > f.Bits || (s.Subjects == 0) != (s.Top.Sign() == 0) ||
+				s.Alike < 0 || s.Alike > s.Subjects || (s.Subjects == 0) != (s.Alike == 0) {
 				return out, false
 			}
-			out[side], flat = append(out[side], s), flat[1+topLimbs(f):]
+			out[side], flat = append(out[side], s), flat[2+topLimbs(f):]
 		}
 	}
 	return out, true

@@ -147,16 +147,18 @@ func TestProductEpoch(t *testing.T) {
 		}
 		for which, factors := range [][][]*big.Int{a, b} {
 			for f, v := range factors {
-				n, top := int64(0), new(big.Int)
+				n, alike, top, values := int64(0), int64(0), new(big.Int), map[string]int64{}
 				for _, w := range v {
 					if w.Sign() != 0 {
 						n++
+						values[w.String()]++
+						alike = max(alike, values[w.String()])
 					}
 					if w.CmpAbs(top) > 0 {
 						top.Abs(w)
 					}
 				}
-				if s := got.Sides[which][f]; s.Subjects != n || s.Top.Cmp(top) != 0 {
+				if s := got.Sides[which][f]; s.Subjects != n || s.Alike != alike || s.Top.Cmp(top) != 0 {
 					t.Errorf("%d subjects: the evidence of side %d, factor %d differs", x.subjects, which, f)
 				}
 			}

@@ -8,8 +8,9 @@ import (
 )
 
 // evidence is what is known of how many people an output rests on, and on whom. How many have rows at both units is exact. Each holder states of how
-// many people on the list a column comes to something and what the largest is: so at least so many of them add something to a total, and nobody adds
-// more than the largest of either side together. Whether all who add something add the same nobody states: see differs.
+// many people on the list a column comes to something, how many of those have the same and what the largest is: so at least so many of them add something to a
+// total, and nobody adds more than the largest of either side together. Whether all who add something add the same nobody states: where one side is the
+// same for everybody, as the rows of who has one each, they do not if fewer have the same at the other; else see differs.
 func (j *Joined) evidence(m joinedMeasure, r *he.Result, terms []he.Term, totals []*big.Int, people *big.Int, o *he.Output) {
 	o.SubjectsAtLeast, o.SubjectsAtMost = people.Int64(), people.Int64()
 	if people.Sign() > 0 {
@@ -22,6 +23,10 @@ func (j *Joined) evidence(m joinedMeasure, r *he.Result, terms []he.Term, totals
 	}
 	top := func(t he.Term) *big.Int {
 		return new(big.Int).Mul(r.Sides[0][t.Left].Top, r.Sides[1][t.Right].Top)
+	}
+	fewer := func(t he.Term, n int64) bool { // who have the same at one unit than add something, where all have the same at the other
+		a, b := r.Sides[0][t.Left], r.Sides[1][t.Right]
+		return n > 0 && (a.Alike == a.Subjects && b.Alike < n || b.Alike == b.Subjects && a.Alike < n)
 	}
 	weighed := []int{1} // what a person adds: the sum of the first column, of a dot the products
 	switch {
@@ -37,7 +42,7 @@ func (j *Joined) evidence(m joinedMeasure, r *he.Result, terms []he.Term, totals
 		if people.Int64() == o.Rows { // one joined row each: what a person adds is a row's value
 			squares = squared(m.Func, i, totals)
 		}
-		differ := differs(totals[at], squares, n, people.Int64())
+		differ := fewer(terms[at], n) || differs(totals[at], squares, n, people.Int64())
 		if m.Func == sandbox.Covariance && people.Int64() == o.Rows && n == people.Int64() { // and none of them is zero
 			differ = differ || varies(totals[0], totals[3], totals[1], totals[2])
 		}

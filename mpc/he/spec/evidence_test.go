@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"math/big"
 	"math/rand/v2"
 	"testing"
@@ -55,11 +56,16 @@ func TestEvidence(t *testing.T) {
 		return out
 	}
 	// Factors of either side: rows, the column, people.
-	r := &he.Result{Sides: [2][]he.Side{{{Subjects: 90, Top: big.NewInt(2)}, {Subjects: 84, Top: big.NewInt(500)}, {Subjects: 90, Top: big.NewInt(1)}},
-		{{Subjects: 80, Top: big.NewInt(3)}, {Subjects: 75, Top: big.NewInt(700)}, {Subjects: 80, Top: big.NewInt(1)}}}}
+	r := &he.Result{Sides: [2][]he.Side{{{Subjects: 90, Alike: 80, Top: big.NewInt(2)}, {Subjects: 84, Alike: 63, Top: big.NewInt(500)}, {Subjects: 90, Alike: 90, Top: big.NewInt(1)}},
+		{{Subjects: 80, Alike: 70, Top: big.NewInt(3)}, {Subjects: 75, Alike: 5, Top: big.NewInt(700)}, {Subjects: 80, Alike: 80, Top: big.NewInt(1)}}}}
 	sum := []he.Term{{Left: 0, Right: 0}, {Left: 1, Right: 0}, {Left: 2, Right: 2}}
 	both := []he.Term{{Left: 0, Right: 0}, {Left: 1, Right: 0}, {Left: 0, Right: 1}, {Left: 1, Right: 1}, {Left: 2, Right: 2}}
+	one := *r // the second has one row of each
+	one.Sides[1] = []he.Side{{Subjects: 80, Alike: 80, Top: big.NewInt(1)}, r.Sides[1][1], r.Sides[1][2]}
+	most := one // and nearly all have the same at the first
+	most.Sides[0] = []he.Side{r.Sides[0][0], {Subjects: 84, Alike: 64, Top: big.NewInt(500)}, r.Sides[0][2]}
 	for name, x := range map[string]struct {
+		of     *he.Result // nil: r
 		f      sandbox.MeasureFunc
 		terms  []he.Term
 		totals []*big.Int
@@ -69,17 +75,19 @@ func TestEvidence(t *testing.T) {
 		tops   []int64
 		differ bool
 	}{
-		"a count":                         {sandbox.Count, sum, n(100), 70, 0, 70, []int64{6}, true},
-		"a sum":                           {sandbox.Sum, sum, n(100, 9001), 70, 0, 64, []int64{1500}, true},
-		"a sum of equal parts":            {sandbox.Sum, sum, n(100, 66*7), 70, 0, 64, []int64{1500}, false},
-		"nobody may add anything":         {sandbox.Sum, sum, n(6, 0), 6, 0, 0, []int64{0}, false},
-		"nobody":                          {sandbox.Sum, sum, n(0, 0), 0, 0, 0, []int64{0}, false},
-		"two columns":                     {sandbox.Covariance, both, n(100, 9001, 9001, 5), 70, 2, 64, []int64{1500, 1400}, true},
-		"the second of equal parts":       {sandbox.Covariance, both, n(100, 9001, 70*7, 5), 70, 2, 64, []int64{1500, 1400}, false},
-		"a row each, a spread, but zeros": {sandbox.Covariance, both, n(70, 70*7, 9001, 5), 70, 2, 64, []int64{1500, 1400}, false},
+		"a count":                             {nil, sandbox.Count, sum, n(100), 70, 0, 70, []int64{6}, true},
+		"a sum":                               {nil, sandbox.Sum, sum, n(100, 9001), 70, 0, 64, []int64{1500}, true},
+		"parts that differ where rows do not": {&one, sandbox.Sum, sum, n(100, 66*7), 70, 0, 64, []int64{500}, true},
+		"parts that may be the same":          {&most, sandbox.Sum, sum, n(100, 66*7), 70, 0, 64, []int64{500}, false},
+		"a sum of equal parts":                {nil, sandbox.Sum, sum, n(100, 66*7), 70, 0, 64, []int64{1500}, false},
+		"nobody may add anything":             {nil, sandbox.Sum, sum, n(6, 0), 6, 0, 0, []int64{0}, false},
+		"nobody":                              {nil, sandbox.Sum, sum, n(0, 0), 0, 0, 0, []int64{0}, false},
+		"two columns":                         {nil, sandbox.Covariance, both, n(100, 9001, 9001, 5), 70, 2, 64, []int64{1500, 1400}, true},
+		"the second of equal parts":           {nil, sandbox.Covariance, both, n(100, 9001, 70*7, 5), 70, 2, 64, []int64{1500, 1400}, false},
+		"a row each, a spread, but zeros":     {nil, sandbox.Covariance, both, n(70, 70*7, 9001, 5), 70, 2, 64, []int64{1500, 1400}, false},
 	} {
 		o := he.Output{Rows: x.totals[0].Int64(), Sides: make([]he.Weighed, x.sides)}
-		(&Joined{}).evidence(joinedMeasure{Measure: he.Measure{Func: x.f}}, r, x.terms, x.totals, big.NewInt(x.people), &o)
+		(&Joined{}).evidence(joinedMeasure{Measure: he.Measure{Func: x.f}}, cmp.Or(x.of, r), x.terms, x.totals, big.NewInt(x.people), &o)
 		if o.SubjectsAtLeast != x.people || len(o.Subjects) != 1 || o.Subjects[0] != x.least || o.Differ != x.differ || len(o.Tops) != 1 || o.Tops[0].Int64() != x.tops[0] {
 			t.Errorf("%s: %+v %v", name, o, o.Tops)
 		}
