@@ -48,6 +48,7 @@ var (
 type joining struct {
 	*carrying
 	list   *unit.Cohort
+	asked  func(query.Spec) query.Spec // nil: question as it is
 	agreed spec.Agreed
 	tables map[sandbox.DatasetID]*dryrun.Data // of people on the list, for the columnar engine
 	lists  map[sandbox.IdentityID]*unit.Lists
@@ -130,7 +131,7 @@ func (o *joining) draw() {
 			o.Fatal(err)
 		}
 	}
-	o.list, o.agreed = o.cohort(100)
+	o.list, o.agreed = o.cohort(0, 100)
 	for i, id := range []sandbox.DatasetID{"ds-i", "ds-f", ""} {
 		u := o.units[i]
 		l, err := unit.OpenLists(rand.Reader, o.TempDir())
@@ -142,11 +143,11 @@ func (o *joining) draw() {
 	}
 }
 
-// cohort is a list of the first so many people, as its file is read by who gets it, in another order.
-func (o *joining) cohort(people int) (*unit.Cohort, spec.Agreed) {
+// cohort is a list of people, as its file is read by who gets it, in another order.
+func (o *joining) cohort(from, to int) (*unit.Cohort, spec.Agreed) {
 	o.Helper()
 	var ids, file bytes.Buffer
-	for who := range people {
+	for who := from; who < to; who++ {
 		fmt.Fprintf(&ids, "person-%03d\n", who)
 	}
 	made, err := unit.NewCohort(rand.Reader, catalog.Opaque, &ids)
@@ -163,7 +164,7 @@ func (o *joining) cohort(people int) (*unit.Cohort, spec.Agreed) {
 		o.Fatal(err)
 	}
 	a, err := got.Agreed()
-	if err != nil || a.People != people || !made.Names(&a) {
+	if err != nil || a.People != to-from || !made.Names(&a) {
 		o.Fatalf("a list in another order is another: %v", err)
 	}
 	return got, a
@@ -202,9 +203,13 @@ func (o *joining) holding(u *holder, id sandbox.DatasetID, list *unit.Cohort) fu
 }
 
 func (o *joining) question() query.Spec {
-	return query.Spec{Scenario: "sc-j", Purpose: "planning", Inputs: []query.Input{{Alias: "i", Dataset: "ds-i"}, {Alias: "f", Dataset: "ds-f", With: "i"}},
+	q := query.Spec{Scenario: "sc-j", Purpose: "planning", Inputs: []query.Input{{Alias: "i", Dataset: "ds-i"}, {Alias: "f", Dataset: "ds-f", With: "i"}},
 		Measures: []query.Measure{{Func: sandbox.Count, As: "n"}, {Func: sandbox.Sum, Column: "f.fee", As: "fees"}, {Func: sandbox.Covariance, Column: "i.income", With: []string{"f.fee"}, As: "cov"},
 			{Func: sandbox.Correlation, Column: "i.income", With: []string{"f.fee"}, As: "r"}}}
+	if o.asked != nil {
+		q = o.asked(q)
+	}
+	return q
 }
 
 func (o *joining) order() api.SumRequest {
@@ -352,6 +357,52 @@ func (o *joining) nowhere(people int) {
 	}
 }
 
+// TestJoinedSumFew: of people who have rows at one unit only nothing is told; a group of few who have both is suppressed, one of more is not.
+func TestJoinedSumFew(t *testing.T) {
+	o := newJoining(t)
+	ctx := t.Context()
+	o.asked = func(q query.Spec) query.Spec {
+		q.Measures, q.Dimensions = q.Measures[:1], []query.Dimension{{Column: "f.ward", As: "ward"}}
+		q.Filters = []query.Filter{{Column: "f.ward", In: []string{"east", "west"}}}
+		return q
+	}
+	o.list, o.agreed = o.cohort(0, 39) // 39 have an income; 19 of them a fee: ten in the east, nine in the west
+	o.units = o.units[:2]
+	for i, id := range []sandbox.DatasetID{"ds-i", "ds-f"} {
+		o.units[i].rows = o.holding(o.units[i], id, o.list)
+	}
+	r := o.order()
+	r.Order.Units, r.Order.Openers = []sandbox.IdentityID{"clinic-2", "clinic-1"}, nil
+	s, err := o.n.AskSum(ctx, o.operator.Caller, r)
+	if err != nil || s.Question.State != stateComputing || s.Threshold != 2 {
+		t.Fatalf("%+v %v", s, err)
+	}
+	for i, err := range o.play(s.Question.ID, "", 0) {
+		if err != nil {
+			t.Errorf("unit %d: %v", i, err)
+		}
+	}
+	q, err := o.n.Question(ctx, o.operator.Caller, s.Question.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, _, err := o.n.docs.questions.Get(ctx, string(q.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := egress.DecodeResult(rec.Review.Result)
+	if err != nil || len(result.Rows) != 2 {
+		t.Fatalf("%v", err)
+	}
+	for i, ward := range []string{"east", "west"} {
+		row, c := result.Rows[i], rec.Review.Cells[i]
+		if row.Labels[0] != ward || row.Suppressed != (i == 1) || (len(row.Values) == 0) != (i == 1) || c.People != 10-i {
+			t.Errorf("%s is suppressed: %v %v, %d people", ward, row.Suppressed, c.Rules, c.People)
+		}
+	}
+	o.audit()
+}
+
 // TestJoinedSumRefused: what cannot be joined over a list is refused before anything is charged, and says what would do.
 func TestJoinedSumRefused(t *testing.T) {
 	o := newJoining(t)
@@ -419,7 +470,7 @@ func TestJoinedSumFaults(t *testing.T) {
 		}
 	}
 	// The same people under another secret are another list.
-	other, _ := o.cohort(100)
+	other, _ := o.cohort(0, 100)
 	own := o.units[1].rows
 	o.units[1].rows = o.holding(o.units[1], "ds-f", other)
 	err := o.part(o.units[1], id).Run(ctx, &bearer{n: o.n, c: o.caller(o.units[1]), id: id})
@@ -486,7 +537,7 @@ func TestJoinedSumFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A list that has one person less is another question, and no holder takes part in it.
-	o.list, o.agreed = o.cohort(99)
+	o.list, o.agreed = o.cohort(0, 99)
 	r := o.order()
 	s, err := o.n.AskSum(ctx, o.operator.Caller, r)
 	if err != nil || s.Question.State != stateComputing || s.Question.ID == id {
