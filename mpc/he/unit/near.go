@@ -143,10 +143,13 @@ func (c *Cohort) Partial(ctx context.Context, j *spec.Joined, side int, r batch.
 	}
 	x := &present{Reader: r, list: list, has: make([]bool, len(list))}
 	p, err := j.Partial(ctx, side, list, x)
+	if err == nil {
+		err = l.admit(partner, c, x, now)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return p, l.admit(partner, c, x, now)
+	return p, nil
 }
 
 // present notes, of the rows that go by, who of a list they are about and what stands in them, also of those that the question's filters leave out: by
