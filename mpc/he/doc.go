@@ -22,8 +22,8 @@
 // one step more (Relinearize), flooded with noise of our own because the key's noise mixes one's secret with errors that others know. A
 // product stands in one coefficient of a ciphertext; each unit masks all others. All that a product is of is in the contributions, so that each opener
 // and the gate compute it anew; the library's base conversion uses float64, so parties on machines of different kinds may disagree, and
-// abort. What a holder states of its factors (people, how many of them with the same, largest value) bounds what may open. A holder's ciphertexts have a value for each person: where fewer
-// than all units open, so many of them with the gate could open those. The list tells both units, and whoever made it, who stands
+// abort. What a holder states of its factors (people, how many of them with the same, largest value) bounds what may open. A holder's
+// ciphertexts have a value for each person: where fewer than all units open, so many of them with the gate could open those. The list tells both units, and whoever made it, who stands
 // on it; others have its digest, which a secret of the list hides (package unit).
 //
 // Security model: units follow the protocol, and any of them, with the carrier, may pool what they see, up to one less than the threshold
@@ -84,12 +84,14 @@
 // And products, of two datasets that different units own, whose rows are joined by the person, with the same commands: asked over a list by its digest and
 // its length (he sum ask --list), which both owners have (he list) and the domain does not. Counts, sums, means, dot products, ratios, variances, covariances,
 // correlations and histograms, in groups of either side. The holders come first in the plan, others mask and open, all of them where nothing else is said; two
-// are enough. The gate judges by people who have rows at both, exactly, and by what the holders state. A unit's program fills its side with the list
+// are enough. The gate judges by people who have rows at both, exactly, and by what the holders state; a total of which nothing shows that not all add the
+// same is hidden, as round amounts over a round number of people sometimes are. A unit's program fills its side with the list
 // that its owner approved and with no other, and takes part over no list whose people, or what they have, are nearly those of an earlier one.
 //
 // A dataset is one that the domain knows: registered, its rows never pushed, or pushed by its owner while the other units keep theirs. The domain
 // holds the messages of two steps in memory, within SumLimits (four epochs, 512 MiB in all), which bounds the units of an epoch to some 50. A
-// message of 64 MiB bounds a joined correlation to some 16,000 people, 24,000 where its columns declare ranges to 100,000.00. A unit whose process or domain stopped takes part again from the next epoch. An approval that lets epochs with fewer units follow trusts the
+// message of 64 MiB bounds a joined correlation to some 16,000 people, 24,000 where its columns declare ranges to 100,000.00. A unit whose
+// process or domain stopped takes part again from the next epoch. An approval that lets epochs with fewer units follow trusts the
 // gate with the difference of two sums: where it does not say so (--least), all units of the approved plan take part or none.
 //
 // It scores (密态评分): a model is filed by an operator or a partner, its weights sealed and committed to (package scorecard), and approved by
