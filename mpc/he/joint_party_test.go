@@ -359,3 +359,15 @@ func FuzzJointPlan(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkJointRun is one run of 16 groups at both sides: two keys, 16 ciphertexts, scores with shares, openings.
+func BenchmarkJointRun(b *testing.B) {
+	x := []Averages{average.New([]float64{0.5, 10})}
+	for b.Loop() {
+		o := newJointRun(b, 6, 16, jointModel.Ranges...)
+		scores, _ := o.applied(jointModel, x)
+		if _, _, err := o.gate.Open(context.Background(), scores, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
