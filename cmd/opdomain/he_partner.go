@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +17,7 @@ import (
 	"github.com/opdomain/opdomain/mpc/he/scorecard"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
+	"github.com/opdomain/opdomain/sandbox/egress"
 )
 
 // partnerRun is one run of a secret model, from the command line.
@@ -96,7 +99,7 @@ none before two of them released it: opdomain query show, release open.
 
 Whoever has averages and scores solves for the weights where there are more scores than features, and a domain that deviates may encrypt what it
 likes in each ciphertext. So --groups above the number of features takes --weights-may-follow. The run counts however it ends; a party has one opened
-run over a result.`
+run over a result. What runs of one model tell adds up.`
 	asked.flags(run)
 	run.Flags().StringVar(&asked.key, "key", "", "file with the domain's signing key in hex (opdomain evidence key), whose gate reads the scores; default: ask the domain")
 	run.Flags().BoolVar(&asked.mayFollow, "weights-may-follow", false, "answer more groups than the model has features: whoever reads scores and averages may learn the weights")
@@ -119,7 +122,90 @@ run over a result.`
 			return result[api.Joint](s.api.EndJoint(c.Context(), sandbox.QuestionID(args[0])))
 		}, printJoint)
 	})
-	return group("partner", "Secret models of a party over averages of released results (保密模型)", explain, run, list, show, end)
+	return group("partner", "Secret models of a party over averages of released results (保密模型)", explain, run, list, show, end, a.hePartnerCheck())
+}
+
+// scoresChecked says how released scores stand to a model.
+type scoresChecked struct {
+	Scores     sandbox.QuestionID `json:"scores"`
+	Of         sandbox.QuestionID `json:"of"`
+	Commitment []byte             `json:"commitment"`
+	Same       int                `json:"same"`
+	Other      []string           `json:"other,omitempty"` // labels of groups with another score
+}
+
+// hePartnerCheck recomputes scores in plain, for whoever was shown the model: a party for itself, or an auditor in a dispute.
+func (a *app) hePartnerCheck() *cobra.Command {
+	var model, of, scores string
+	c := verb("check", "Hold opened scores to a model in plain arithmetic over the opened averages, and print the model's commitment (核对)", cobra.NoArgs, func(*cobra.Command, []string) error {
+		f, err := a.modelFile(model)
+		if err != nil {
+			return err
+		}
+		averages, err := a.openedResult(of)
+		if err != nil {
+			return err
+		}
+		given, err := a.openedResult(scores)
+		if err != nil {
+			return err
+		}
+		if given.Of != averages.Question || len(given.Measures) != 1 || given.Measures[0].Func != sandbox.Score || len(given.Rows) != len(averages.Rows) {
+			return invalid("--scores", "scores that are made of the result in --result", "")
+		}
+		out := scoresChecked{Scores: given.Question, Of: averages.Question, Commitment: f.Secret().Commitment()}
+		unit := math.Pow10(-given.Measures[0].Scale)
+		for i, row := range given.Rows {
+			if row.Suppressed || row.Values[0] == nil {
+				continue
+			}
+			at := slices.IndexFunc(averages.Rows, func(r egress.ResultRow) bool { return slices.Equal(r.Labels, row.Labels) })
+			x := make([]float64, len(f.Features))
+			for j, w := range f.Features {
+				k := slices.IndexFunc(averages.Measures, func(m sandbox.Measure) bool { return m.Name == w.Name })
+				if at < 0 || k < 0 || averages.Rows[at].Suppressed || averages.Rows[at].Values[k] == nil {
+					return invalid("--result", fmt.Sprintf("group %d has every feature of the model", i+1), "")
+				}
+				largest := max(math.Abs(w.Min), math.Abs(w.Max))
+				x[j] = min(max(float64(*averages.Rows[at].Values[k])*math.Pow10(-averages.Measures[k].Scale), -largest), largest)
+			}
+			if math.Abs(float64(*row.Values[0])*unit-f.Plain(x)) <= unit/2+he.JointBound {
+				out.Same++
+			} else {
+				out.Other = append(out.Other, strings.Join(row.Labels, " · "))
+			}
+		}
+		if err := a.show(out, func(w io.Writer) {
+			fmt.Fprintf(w, "scores %s of %s: %d are this model's, %d are not 符合 %d 组，不符 %d 组\ncommitment 承诺 %x: compare it with opdomain he partner show %s\n",
+				out.Scores, out.Of, out.Same, len(out.Other), out.Same, len(out.Other), out.Commitment, out.Scores)
+			for _, l := range out.Other {
+				fmt.Fprintf(w, "  not this model's 不符: %s\n", l)
+			}
+		}); err != nil {
+			return err
+		}
+		if len(out.Other) > 0 {
+			return &sandbox.Error{Op: "he partner check", Kind: sandbox.Tampered, Object: scores, Detail: "its scores are the model's"}
+		}
+		return nil
+	})
+	f := c.Flags()
+	f.StringVar(&model, "model", "", "the model's file")
+	f.StringVar(&of, "result", "", "JSON of the result that the scores are made of: opdomain release open --json")
+	f.StringVar(&scores, "scores", "", "JSON of the scores, likewise")
+	for _, name := range []string{"model", "result", "scores"} {
+		must(c.MarkFlagRequired(name))
+	}
+	return c
+}
+
+// openedResult reads an opened result of class A.
+func (a *app) openedResult(path string) (egress.Result, error) {
+	b, err := a.readFile(path)
+	if err != nil {
+		return egress.Result{}, err
+	}
+	return egress.DecodeResult(compact(b))
 }
 
 func printJoint(w io.Writer, j api.Joint) {

@@ -13,6 +13,9 @@ import (
 // MaxJointGroups bounds the ciphertexts of one run of a partner's model: their scores with the shares fit one message.
 const MaxJointGroups = 64
 
+// JointBound (误差上界) is the largest error of a score that the gate reads, before it is rounded to its decimals.
+const JointBound = oneBound
+
 // Numbers of the two parties of a joint key in its messages.
 const (
 	jointPartner = 0
