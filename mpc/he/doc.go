@@ -101,7 +101,7 @@
 //
 // It runs a party's secret model (保密模型): a scenario says how often, policy.DecideJoint over which released result and with which of its means and ratios.
 //
-//	party       opdomain he partner explain, run, list, show, end   its model stays with it; signs features, ranges, groups, decimals, a commitment
+//	party       opdomain he partner explain, run, show, end, check   its model stays with it; signs features, ranges, groups, decimals, a commitment
 //	domain      decides at each step, encrypts, puts the party's shares on record before it reads, brings scores before reviewers as a result of class A
 //
 // A run is counted and charged when it begins, however it ends; a party has one opened run over a result. What stopped with the domain is ended on
