@@ -142,7 +142,7 @@ func Words(p mpc.Plan, question []byte, self sandbox.PartyID) (string, error) {
 			fmt.Fprintf(&b, "  all: within %s: %s\n", l.Op, l.Opened)
 		}
 	}
-	if q.join != nil || q.inquiry != nil { // the domain does so by the versions it has, every other owner by its ledger
+	if q.join != nil || q.inquiry != nil { // the domain by the rows of the versions it has, every other owner by its ledger
 		fmt.Fprintln(&b, "near-repeats 近似重复: each owner's own program compares its own table with those of its earlier jobs, and joins over none that is nearly one of them; nobody compares it for the owner, so a zone's ledger and its key stay the same for every job")
 	}
 	fmt.Fprintln(&b, p.Collusion())

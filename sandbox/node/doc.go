@@ -16,10 +16,11 @@
 // A question with a dataset whose rows a zone keeps (Shares) is planned for three parties, the domain the first of them, to which alone outputs
 // open. One that fits a join of two tables by person (mpc/join: people, counts and sums by one grouping of each) is one. Any other, with filters, means, moments, quantiles, conditions on cells, other joins or larger tables, is an inquiry
 // (mpc/agg), or is refused by the line's reasons: each owner filters its own rows before it shares them. Of what is joined over shares a group is
-// shown whole or not at all in either form, those left over on both sides counted. Zones are told the columns that the question uses and nothing of how many rows the domain has.
+// shown whole or not at all in either form, those left over on both sides counted. Zones are told the columns that the question uses, and
+// of how many rows the domain has nothing but the registered size.
 //
-// Nobody holds whom a cell that opened is of, so that what can be compared is compared before: once an inquiry has opened over a version of a
-// dataset outside, or is to open where anything has, questions over it are over the same rows in the same cells, or over rows that a filter
+// Nobody holds whom a cell that opened is of, so that what can be compared is compared before: once a run of an inquiry has read rows over a version of
+// a dataset outside, or is to where any has, questions over it are over the same rows in the same cells, or over rows that a filter
 // keeps apart; what the domain's own table comes to is that of an earlier run or differs in enough people; each zone's ledger says so of its own.
 // The result is flagged: only people release it.
 //

@@ -51,7 +51,7 @@ type sharedRecord struct {
 	Question []byte
 	Digest   []byte // of the plan
 	Plans    int    // how many there were, this one included
-	Unopened bool   `json:",omitempty"` // its run ended before an output can have opened to anybody
+	Unread   bool   `json:",omitempty"` // it ended before a row was read, for a cause that follows from no row
 }
 
 // Codes of refusals of a question over shares, before any key opens.
@@ -165,11 +165,21 @@ func sharedOf(d sandbox.DatasetID) string { return "shared." + string(d) }
 // abortedShares is the end of a run without an output of the domain's; stage says whether any may have opened.
 func (n *Node) abortedShares(q *questionRecord, stage, kind, rule string) gated {
 	return gated{cause: "not computed over shares: " + rule, record: func(tx *change) {
-		ended := *q.Shared
-		ended.Unopened = stage == attest.SharesBeforeOpening
-		q.Shared = &ended
 		tx.record(attest.SharesAborted, "question/"+string(q.ID), attest.SharesAbortedBody{Question: q.ID, Plan: q.Shared.Digest, Stage: stage, Kind: kind, Rule: rule}, agency, unitsOf(q.Spec.Scenario))
 	}}
+}
+
+// unreadShares is abortedShares for a cause that was known before a row was read, of a run that nobody joined.
+func (n *Node) unreadShares(q *questionRecord, kind sandbox.Kind, rule string) gated {
+	out := n.abortedShares(q, attest.SharesBeforeOpening, string(kind), rule)
+	record := out.record
+	out.record = func(tx *change) {
+		ended := *q.Shared
+		ended.Unread = true
+		q.Shared = &ended
+		record(tx)
+	}
+	return out
 }
 
 // sharedRows are the domain's own rows of a run, of either form.
@@ -241,12 +251,6 @@ func (once) Take(sandbox.RunID, [sm.Size]byte) error { return nil }
 // ownRows reads the domain's tables, and gives the rule by which the question may not be run: an earlier one was over others of nearly the same
 // rows, or over some that can no longer be compared.
 func (n *Node) ownRows(ctx context.Context, form *sharedForm, q *questionRecord, p mpc.Plan, min int) (rows sharedRows, rule string, err error) {
-	if why, err := n.beside(ctx, form, q.Spec, q.Inputs, q.Party, q.ID); err != nil || why != nil {
-		if why != nil {
-			rule = why.Rule
-		}
-		return rows, rule, err
-	}
 	inputs := n.mine(form, q.Inputs)
 	if len(inputs) == 0 {
 		return rows, "", nil

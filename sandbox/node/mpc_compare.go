@@ -21,8 +21,8 @@ import (
 //   - by what is asked (beside): two questions over one version of a dataset outside, one of them an inquiry, are over the same rows in the same
 //     cells, or over rows that a filter keeps apart. Of any others the difference could be an answer about a few people: rows that one has and
 //     the other has not, or a cell that one hides and the other's total gives away. Two joins show whole groups and are not held to it.
-//   - by what the domain's own table comes to (ownRepeats): the people who pass the question's filters, and what they have, are those of an earlier
-//     run or differ from them in enough people.
+//   - by what the domain's own table comes to (ownRepeats): the people who pass the question's filters, and what they have in each column, are those
+//     of an earlier run or differ from them in enough people.
 //   - by each zone's own ledger, likewise for its table (mpc/agent): nobody here sees that one.
 
 // joinedShares lists the questions that the domain has joined a run of, those that a stop ended included.
@@ -53,14 +53,15 @@ func (n *Node) joinedShares(ctx context.Context, but sandbox.QuestionID) (out []
 	return out, nil
 }
 
-// beside gives the reason why a question may not be asked beside one that outputs may have opened of; nil where there is none.
+// beside gives the reason why a question may not be asked beside one whose run read rows; nil where there is none. Whether its outputs opened makes
+// no difference: it can follow from rows, and what is allowed next would tell.
 func (n *Node) beside(ctx context.Context, form *sharedForm, s query.Spec, inputs []sandbox.InputVersion, asker sandbox.PartyID, but sandbox.QuestionID) (*sandbox.Reason, error) {
 	earlier, err := n.joinedShares(ctx, but)
 	if err != nil {
 		return nil, err
 	}
 	for _, r := range earlier {
-		if r.Shared.Unopened || form.line == nil && !agg.IsInquiry(r.Shared.Question) {
+		if r.Shared.Unread || form.line == nil && !agg.IsInquiry(r.Shared.Question) {
 			continue
 		}
 		for _, v := range r.Inputs {
@@ -203,11 +204,11 @@ func (n *Node) ownRepeats(ctx context.Context, form *sharedForm, q *questionReco
 		if err != nil {
 			return "", err
 		}
-		now := rows.Contributed(passing(form, in.at, rows), in.columns)
+		now := apartBy(rows, passing(form, in.at, rows), in.columns)
 		seen := map[string]bool{contributed(q.Spec, in.dataset.ID, form.alias(q.Spec, in.at, in.dataset.ID), in.version): true}
 		for _, r := range earlier {
 			at := slices.IndexFunc(r.Inputs, func(v sandbox.InputVersion) bool { return v.Dataset == in.dataset.ID })
-			if at < 0 {
+			if at < 0 || r.Shared.Unread {
 				continue
 			}
 			then, err := parseForm(r.Shared.Question)
@@ -238,13 +239,25 @@ func (n *Node) ownRepeats(ctx context.Context, form *sharedForm, q *questionReco
 				if err != nil {
 					return "", err
 				}
-				if d := now.Differ(old.Contributed(passing(then, k, old), in.columns)); d > 0 && d < min {
-					return "what the domain's table comes to differs from that of an earlier run in too few people", nil
+				for i, of := range apartBy(old, passing(then, k, old), in.columns) {
+					if d := now[i].Differ(of); d > 0 && d < min {
+						return "what the domain's table comes to differs from that of an earlier run in too few people", nil
+					}
 				}
 			}
 		}
 	}
 	return "", nil
+}
+
+// apartBy gives who is in rows, with how many, and what they have in each column by itself: together, a column that changed for many would hide
+// that one person is gone.
+func apartBy(rows *agg.Rows, passing []bool, columns []string) []agg.Contribution {
+	out := []agg.Contribution{rows.Contributed(passing, nil)}
+	for _, c := range columns {
+		out = append(out, rows.Contributed(passing, []string{c}))
+	}
+	return out
 }
 
 // with gives an own table the description of columns that only an earlier question used.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/egress"
 	"github.com/opdomain/opdomain/sandbox/query"
 )
 
@@ -68,7 +69,7 @@ func TestSameTable(t *testing.T) {
 
 // TestFilterTakesOneAway: once an inquiry has opened, a question that a filter makes nearly the same, one in other cells, and a join over the same rows
 // are refused before they are charged, whoever asks; the same rows and cells, and rows that a filter keeps apart, are not. One that was planned
-// before is withheld when it is to be run, and counts as never opened.
+// before is withheld when it is to be run, and counts as one that read no row.
 func TestFilterTakesOneAway(t *testing.T) {
 	o := newHouse(t, sandbox.P1)
 	o.lends("run-1", 400, nil)
@@ -80,7 +81,7 @@ func TestFilterTakesOneAway(t *testing.T) {
 	if q.State != stateInReview {
 		t.Fatalf("%s: %s\n%s", q.State, o.record(q.ID).Review.Cause, strings.Join(said[:], "\n"))
 	}
-	if waiting = o.unlinked(waiting.ID); waiting.State != stateWithheld || !strings.Contains(o.record(waiting.ID).Review.Cause, "earlier question over shares was over other rows") || !o.record(waiting.ID).Shared.Unopened {
+	if waiting = o.unlinked(waiting.ID); waiting.State != stateWithheld || !strings.Contains(o.record(waiting.ID).Review.Cause, "earlier question over shares was over other rows") || !o.record(waiting.ID).Shared.Unread {
 		t.Errorf("planned before: %s", o.record(waiting.ID).Review.Cause)
 	}
 	whole := first
@@ -128,12 +129,26 @@ func TestNearlyTheSameRows(t *testing.T) {
 		if p == 13 || p%100 >= 80 && *level == 9 {
 			*level = map[bool]int{true: 9, false: -1}[p == 13] // one who passed no longer does; of those who did not, many are gone
 		}
+		if p >= 200 && p < 300 && *level >= 0 && *level < 8 {
+			*level++ // and many who pass have something else
+		}
 	}
 	o.lends("run-2", 400, one)
+	bank := o.n.cfg.Shares.Outside["ds-l"]
+	newer := bank
+	newer.Version++
+	o.n.cfg.Shares.Outside["ds-l"] = newer // over which nothing was asked
 	q := o.unlinked(o.asks(o.operator, filtered("sc-m")).ID)
 	if q.State != stateWithheld || !strings.Contains(o.record(q.ID).Review.Cause, "too few people") {
 		t.Fatalf("%s: %s", q.State, o.record(q.ID).Review.Cause)
 	}
+	// Why it was withheld is not told by what may be asked next.
+	crossing := filtered("sc-m")
+	crossing.Filters = nil
+	if x, err := o.n.Explain(t.Context(), o.operator.Caller, crossing); err != nil || x.Decision.Allow || !strings.Contains(x.Text, codeSharesBeside) {
+		t.Errorf("beside what was withheld: %v %s", err, x.Text)
+	}
+	o.n.cfg.Shares.Outside["ds-l"] = bank
 	many := func(p int, level *int, branch *string) {
 		if p < 100 && *level >= 0 {
 			*level = (*level + 5) % 10
@@ -159,5 +174,21 @@ func TestNearlyTheSameRows(t *testing.T) {
 	}
 	if got := o.bundled(); got[attest.SharesPlanned] != 4 || got[attest.SharesComputed] != 2 || got[attest.SharesAborted] != 2 {
 		t.Errorf("evidence: %v", got)
+	}
+}
+
+// TestGateBreaks: a fault of the domain's own in what follows a run withholds the question, and ends nothing else.
+func TestGateBreaks(t *testing.T) {
+	o := newHouse(t, sandbox.P1)
+	o.lends("run-1", 100, nil)
+	q := o.asks(o.operator, filtered("sc-m"))
+	if q.State != stateComputing {
+		t.Fatal(q.State)
+	}
+	if err := o.n.endShared(t.Context(), o.agency.Caller, q.ID, func(*questionRecord, sharedRights) gated { panic("a fault") }); err != nil {
+		t.Fatal(err)
+	}
+	if rec := o.record(q.ID); rec.Review == nil || rec.Review.State != egress.Withheld || !strings.Contains(rec.Review.Cause, "a step failed in the domain") || rec.Shared.Unread {
+		t.Errorf("%+v", rec.Review)
 	}
 }

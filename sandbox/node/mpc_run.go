@@ -150,11 +150,11 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 		return api.Question{}, nil, err
 	}
 	if now.revoked {
-		stage := attest.SharesBeforeOpening
+		ended := n.unreadShares(q, sandbox.Expired, revokedAsker)
 		if used > 0 {
-			stage = attest.SharesOpening
+			ended = n.abortedShares(q, attest.SharesOpening, string(sandbox.Expired), revokedAsker)
 		}
-		return api.Question{}, nil, n.orphaned(ctx, c, *q, n.abortedShares(q, stage, string(sandbox.Expired), revokedAsker).record)
+		return api.Question{}, nil, n.orphaned(ctx, c, *q, ended.record)
 	}
 	first := true // durable before a link is made: a run that a stop ended is not joined again
 	if err := n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
@@ -178,11 +178,16 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 			return n.stoppedShares(q), true
 		}
 		if now.refused != "" {
-			return n.abortedShares(q, attest.SharesBeforeOpening, string(sandbox.Denied), now.refused), true
+			return n.unreadShares(q, sandbox.Denied, now.refused), true
 		}
 		var why []sandbox.Reason
 		if form, why = n.sharesForm(now.facts, n.fixed(now.derived, q)); len(why) > 0 || form.digest() != p.Question {
-			return n.abortedShares(q, attest.SharesBeforeOpening, string(sandbox.Conflict), "thresholds, descriptions or versions changed since it was planned"), true
+			return n.unreadShares(q, sandbox.Conflict, "thresholds, descriptions or versions changed since it was planned"), true
+		}
+		if why, err := n.beside(ctx, form, q.Spec, q.Inputs, q.Party, q.ID); err != nil {
+			return n.failedShares(q, attest.SharesBeforeOpening, err), true
+		} else if why != nil {
+			return n.unreadShares(q, sandbox.Withheld, why.Rule), true
 		}
 		var rule string
 		var err error
@@ -249,7 +254,7 @@ func (n *Node) EndShared(ctx context.Context, c api.Caller, id sandbox.QuestionI
 	next.State = stateWithdrawn
 	err = n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
 		q = next
-		n.abortedShares(&q, attest.SharesBeforeOpening, string(sandbox.Conflict), "the question was withdrawn by "+by).record(tx)
+		n.unreadShares(&q, sandbox.Conflict, "the question was withdrawn by "+by).record(tx)
 		return n.saveQuestion(ctx, q)
 	})
 	if err != nil {
@@ -305,8 +310,22 @@ func (n *Node) endStoppedShares(ctx context.Context) error {
 	return nil
 }
 
-// endShared judges the rights again and submits what the gate makes of a run that ended.
-func (n *Node) endShared(ctx context.Context, officer api.Caller, id sandbox.QuestionID, gate func(*questionRecord, sharedRights) gated) error {
+// endShared judges the rights again and submits what the gate makes of a run that ended. It is called by nobody's request: a fault of the domain
+// withholds the question, and ends nothing else.
+func (n *Node) endShared(ctx context.Context, officer api.Caller, id sandbox.QuestionID, judge func(*questionRecord, sharedRights) gated) (err error) {
+	gate := func(q *questionRecord, then sharedRights) (out gated) {
+		defer func() {
+			if recover() != nil { // what it says may hold values
+				out = n.abortedShares(q, attest.SharesOpening, string(sandbox.Internal), "a step failed in the domain")
+			}
+		}()
+		return judge(q, then)
+	}
+	defer func() {
+		if recover() != nil {
+			err = &sandbox.Error{Op: "shares", Kind: sandbox.Internal, Object: string(id), Detail: "its end is on record", Hint: "the next start of the domain puts it there"}
+		}
+	}()
 	n.asking.Lock()
 	defer n.asking.Unlock()
 	q, _, err := n.docs.questions.Get(ctx, string(id))
