@@ -324,6 +324,7 @@ func (a *app) sharesConfigCommand() *cobra.Command {
                  up to 4096 a question of people, counts and sums by one grouping of each of two tables is a join, any other is an inquiry;
                  subject_key is a file of 64 hex digits, nobody else's to read, that the dataset's owner has as well and the third zone has not.
                  The zone's party runs with --ledger and --ledger-key, folder and key file of its own: nobody else compares its table with earlier ones.
-                 Of a join it brings --table, a CSV of group, subject and measures; of an inquiry --source DATASET=FILE, a CSV of the described columns`
+                 Of a join it brings --table, a CSV of group, subject and measures; of an inquiry --source, a CSV of the described columns: each as
+                 DATASET@VERSION=FILE, which says which version the file is, and is refused where the question is over another`
 	return c
 }

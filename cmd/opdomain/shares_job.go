@@ -71,9 +71,9 @@ func (a *app) jobCommand() *cobra.Command {
 			case j.Stage == "stopped":
 				fmt.Fprintf(w, "next 下一步: the domain is no longer in the run, and a plan is joined once; opdomain mpc run %s --approval FILE, or its next start, puts that on record, and the question is withheld\n", j.Question)
 			case j.Stage == "planned" && out != "":
-				brings := "--table FILE"
+				brings := "--table DATASET@VERSION=FILE"
 				if j.Terms.Form == "inquiry" {
-					brings = "--source DATASET=FILE"
+					brings = "--source DATASET@VERSION=FILE"
 				}
 				fmt.Fprintf(w, "next 下一步: opdomain mpc approve --job %s --out FILE, by %s; send %s and %s to the others, whose owners run\n  opdomain-party approve --plan %s --question %s --party PARTY …\nthen all at once: opdomain-party run …, with %s, --ledger and --ledger-key where the party owns a table, and opdomain mpc run %s --approval FILE\n",
 					out, p.Parties[0].Owner, planFile, questionFile, planFile, questionFile, brings, j.Question)

@@ -63,8 +63,10 @@ const usage = `usage:
   opdomain-party approve --keys DIR --passphrase-file F --plan F --question F --party ID --days N --out F
   opdomain-party run --keys DIR --passphrase-file F --plan F --question F --party ID --approval F --listen ADDR --address A --address B --address C
       --joined DIR --out F --certificate F [--table F --subject-key F]
+      where the question names datasets and versions: --table DATASET@VERSION=FILE, which is refused where it is another than the question's
       of an owner of a table of a join or of rows of an inquiry, who compares them with earlier ones: --ledger DIR --ledger-key F [--quota JOBS]
       of an inquiry instead of --table: --source DATASET=FILE or DATASET=vault:DIR … [--vault-keys DIR --vault-passphrase-file F]
+          DATASET@VERSION=FILE where it names a version
       and where a unit pushed shares of its rows: --pushed F
   opdomain-party card --keys DIR --passphrase-file F --party ID --out F
   opdomain-party push --keys DIR --passphrase-file F --plan F --question F --source DATASET=FILE --subject-key F --card F --card F --card F --out DIR --digest HEX
@@ -428,6 +430,9 @@ func (a *Agent) run(ctx context.Context, f *flags) error {
 		}
 		if f.table == "" || f.subjectKey == "" {
 			return &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--table", Detail: "an owner of rows brings its table and the owners' key", Err: errUsage}
+		}
+		if f.table, err = q.tableFile(f.table, o, p); err != nil {
+			return err
 		}
 		k, err := readHex(f.subjectKey)
 		if err != nil {

@@ -16,7 +16,9 @@
 // digits that the owners exchange; the third party has none) before anything else. Errors name file, line and rule, never a field.
 //
 // A question with a left and a right table is a join (package join): its tables have group, subject and the measures of their side, and
-// pseudonyms are under a key of the plan, of the identifier's one form by the question's kind (join.Normal). An owner of a join's table keeps a ledger (a folder and a key of its own, without which run does
+// pseudonyms are under a key of the plan, of the identifier's one form by the question's kind (join.Normal). Where the question names datasets and
+// versions, the owner says of its file which it is (--table DATASET@VERSION=FILE, --source alike), and another is refused before the file is opened; a
+// vault folder says it itself. That the file is what its owner says, nobody else can see. An owner of a join's table keeps a ledger (a folder and a key of its own, without which run does
 // not join): it lets so many jobs with one counterpart pass in thirty days, and none whose people, or what they have in the table, are nearly
 // those of an earlier one. Exactly an earlier table passes.
 //

@@ -23,7 +23,7 @@ import (
 const vaultSource = "vault:"
 
 // sources reads what a party holds of an inquiry: each dataset from the file or vault folder that a --source names, DATASET=FILE or
-// DATASET=vault:DIR. Only the columns that the question needs are opened, and the one that identifies people, which becomes pseudonyms under a
+// DATASET=vault:DIR, with @VERSION behind the dataset of a file where the question names one. Only the columns that the question needs are opened, and the one that identifies people, which becomes pseudonyms under a
 // key of the plan before anything else.
 func (a *Agent) sources(ctx context.Context, f *flags, q *job, place int, p mpc.Plan) error {
 	t, err := a.inputs(f, q.line, p)
@@ -48,9 +48,16 @@ type inputs struct {
 	a      *Agent
 	f      *flags
 	line   *agg.Line
-	at     map[sandbox.DatasetID]string
+	job    sandbox.RunID
+	at     map[sandbox.DatasetID]source
 	key    []byte
 	vaults *vaults
+}
+
+// source is where a dataset's rows are, and the version that they are said to be; 0: not said.
+type source struct {
+	path    string
+	version uint64
 }
 
 func sourceUsage(rule string) error {
@@ -58,13 +65,20 @@ func sourceUsage(rule string) error {
 }
 
 func (a *Agent) inputs(f *flags, l *agg.Line, p mpc.Plan) (*inputs, error) {
-	t := &inputs{a: a, f: f, line: l, at: map[sandbox.DatasetID]string{}}
+	t := &inputs{a: a, f: f, line: l, job: p.Job, at: map[sandbox.DatasetID]source{}}
 	for _, s := range f.sources {
-		id, path, ok := strings.Cut(s, "=")
-		if _, twice := t.at[sandbox.DatasetID(id)]; !ok || twice || path == "" {
-			return nil, sourceUsage("DATASET=FILE or DATASET=vault:DIR, once for each dataset")
+		is, path, ok := named(s)
+		if _, twice := t.at[is.Dataset]; !ok || twice {
+			return nil, sourceUsage("DATASET=FILE or DATASET=vault:DIR, once for each dataset; DATASET@VERSION=FILE where the question names a version")
 		}
-		t.at[sandbox.DatasetID(id)] = path
+		t.at[is.Dataset] = source{path, is.Version}
+	}
+	for i, in := range l.Inputs() { // before any is opened
+		if _, ok := t.at[in.ID]; ok {
+			if _, err := t.source(i); err != nil {
+				return nil, err
+			}
+		}
 	}
 	owners, err := readHex(f.subjectKey)
 	if err != nil {
@@ -77,9 +91,9 @@ func (a *Agent) inputs(f *flags, l *agg.Line, p mpc.Plan) (*inputs, error) {
 // read gives the rows of input i, at most so many, and by row whose they are, in the form that people are joined in.
 func (t *inputs) read(ctx context.Context, i, room int) (rows *agg.Rows, names []string, err error) {
 	set, columns := t.line.Inputs()[i], t.line.Columns(i)
-	path, ok := t.at[set.ID]
-	if !ok {
-		return nil, nil, sourceUsage("a source for each dataset that the setting says is held here: " + string(set.ID))
+	path, err := t.source(i)
+	if err != nil {
+		return nil, nil, err
 	}
 	var r batch.Reader
 	if dir, sealed := strings.CutPrefix(path, vaultSource); sealed {

@@ -92,7 +92,7 @@ func seal(t *testing.T, dir, keyDir string, phrase []byte, set catalog.Dataset, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := v.Begin(t.Context(), set.Unit, set.ID, "run-1", batch.Schema(set), sandbox.Grade3)
+	w, err := v.Begin(t.Context(), set.Unit, set.ID, sandbox.RunID(fmt.Sprint("run-", len(text))), batch.Schema(set), sandbox.Grade3)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -285,14 +285,14 @@ func (o *house) ran(id sandbox.QuestionID, kill bool) (api.Question, [2]string, 
 			args = append(args, "--address", a)
 		}
 		if i == 0 {
-			table := []string{"--table", o.at("loans.csv")}
+			table := []string{"--table", "ds-l@1=" + o.at("loans.csv")}
 			if agg.IsInquiry(job.Asked) {
-				table = []string{"--source", "ds-l=" + o.at("loans.rows.csv")}
+				table = []string{"--source", "ds-l@1=" + o.at("loans.rows.csv")}
 			}
 			args = append(append(args, table...), "--subject-key", o.at("subject.key"), "--ledger", o.at("ledger"), "--ledger-key", o.at("ledger.key"))
 		}
 		if o.n.outside("ds-s") && i == 1 {
-			args = append(args, "--source", "ds-s="+o.at("subsidies.rows.csv"), "--subject-key", o.at("subject.key"), "--ledger", o.at("ledger2"), "--ledger-key", o.at("ledger.key"))
+			args = append(args, "--source", "ds-s@1="+o.at("subsidies.rows.csv"), "--subject-key", o.at("subject.key"), "--ledger", o.at("ledger2"), "--ledger-key", o.at("ledger.key"))
 		}
 		cs[i] = party(args...)
 		f, err := o.lists[i+1].File()
