@@ -1,6 +1,8 @@
 package psi
 
 import (
+	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -63,6 +65,7 @@ type Ledger struct {
 	limits Limits
 
 	mu      sync.Mutex
+	keyed   bool // the folder says which key it is kept under
 	entries []entry
 	head    [sm.Size]byte
 }
@@ -77,7 +80,8 @@ type entry struct {
 	Sum     uint64          `json:"sum,omitempty"` // of all keyed hashes: a sketch alone cannot tell that two large sets are one
 }
 
-// OpenLedger reads a folder, made where there is none. key, of 16 bytes or more, is the sketches' and stays the same; files nil are the machine's.
+// OpenLedger reads a folder, made where there is none. key, of 16 bytes or more, is the sketches' and stays the same: Denied under another than the
+// folder was begun under, since a set would be compared with none of the earlier ones. It writes nothing. files nil are the machine's.
 func OpenLedger(files durable.FS, dir string, key []byte, limits Limits) (*Ledger, error) {
 	if files == nil {
 		files = durable.OS()
@@ -121,7 +125,46 @@ func OpenLedger(files durable.FS, dir string, key []byte, limits Limits) (*Ledge
 	if count != len(l.entries) {
 		return nil, &sandbox.Error{Op: "psi: ledger", Kind: sandbox.Tampered, Object: fmt.Sprintf("entry %d", len(l.entries)), Detail: "entries are numbered without a gap"}
 	}
+	if err := l.sameKey(); err != nil {
+		return nil, err
+	}
 	return l, nil
+}
+
+// keyFile says, without telling the key, under which one a ledger is kept. It comes with the first entry, or with the next where the folder is older.
+const keyFile = "key.check"
+
+func (l *Ledger) keyCheck() []byte {
+	var sum [32]byte
+	text := []byte("opdomain/psi/ledger/key/v1")
+	l.mac.Rows(sum[:], len(sum), []int32{0, int32(len(text))}, text)
+	return []byte(hex.EncodeToString(sum[:]))
+}
+
+func (l *Ledger) sameKey() error {
+	b, err := durable.ReadFile(l.fs, filepath.Join(l.dir, keyFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return l.disk(err)
+	case !bytes.Equal(b, l.keyCheck()):
+		return &sandbox.Error{Op: "psi: ledger", Kind: sandbox.Denied, Object: "key", Detail: "a ledger is opened under the key that it was begun under: under another, nothing would be compared with what it holds",
+			Hint: "name the key's file of this ledger; who has lost it begins a new folder and keeps the old one"}
+	}
+	l.keyed = true
+	return nil
+}
+
+// Extent (台账范围) gives the number of entries, when the newest was written, and whether the key is known to be the ledger's: of a folder older than
+// that check it is not before the next entry.
+func (l *Ledger) Extent() (entries int, newest time.Time, keyed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if entries = len(l.entries); entries > 0 {
+		newest = l.entries[entries-1].At
+	}
+	return entries, newest, l.keyed
 }
 
 func (l *Ledger) path(n int) string { return filepath.Join(l.dir, fmt.Sprintf("%010d.json", n)) }
@@ -180,6 +223,12 @@ func (l *Ledger) admit(e entry) (sandbox.Decision, error) {
 	b, err := json.Marshal(e)
 	if err != nil {
 		return sandbox.Decision{}, l.disk(err)
+	}
+	if !l.keyed {
+		if err := durable.ReplaceIn(l.fs, filepath.Join(l.dir, keyFile), l.keyCheck()); err != nil {
+			return sandbox.Decision{}, l.disk(err)
+		}
+		l.keyed = true
 	}
 	if err := durable.ReplaceIn(l.fs, l.path(len(l.entries)), b); err != nil {
 		return sandbox.Decision{}, l.disk(err)

@@ -140,8 +140,8 @@ func TestLedger(t *testing.T) {
 		t.Errorf("a subject that is none: %v", err)
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil || len(files) != 5 {
-		t.Fatalf("five entries, not %d: %v", len(files), err)
+	if err != nil || len(files) != 6 {
+		t.Fatalf("five entries and the check of the key, not %d: %v", len(files), err)
 	}
 	for _, f := range files {
 		if b, _ := os.ReadFile(f); strings.Contains(string(b), "id-") {
@@ -239,5 +239,48 @@ func TestDiffer(t *testing.T) {
 		if err != nil || d.Allow != c.ok {
 			t.Errorf("%d to %d: %v %v", c.from, c.to, codes(d), err)
 		}
+	}
+}
+
+// TestLedgerKey: under another key than its own a ledger does not open; one that is older than the check takes a key with its next entry.
+func TestLedgerKey(t *testing.T) {
+	limits := Limits{Set: 4000, Jobs: 9, Elements: 90000, Window: time.Hour, Similarity: 0.9}
+	other := append([]byte{listKey[0] ^ 1}, listKey[1:]...)
+	dir := t.TempDir()
+	under := func(key []byte, want error) *Ledger {
+		t.Helper()
+		l, err := OpenLedger(nil, dir, key, limits)
+		if !errors.Is(err, want) || err != nil && !strings.Contains(err.Error(), "key") {
+			t.Fatal(err)
+		}
+		return l
+	}
+	admit := func(l *Ledger, from int) {
+		t.Helper()
+		s, err := l.Sketch(numbers(from, from+100))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err := l.Admit("bank", OfSet, s, monday); err != nil || !d.Allow {
+			t.Fatal(err)
+		}
+	}
+	under(other, nil) // which is no entry: the key is not the ledger's yet
+	admit(under(listKey, nil), 0)
+	under(other, sandbox.Denied)
+	if n, at, keyed := under(listKey, nil).Extent(); n != 1 || !at.Equal(monday) || !keyed {
+		t.Errorf("%d entries, the newest of %s, %t", n, at, keyed)
+	}
+	if err := os.Remove(filepath.Join(dir, keyFile)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, keyed := under(other, nil).Extent(); keyed {
+		t.Error("known without a check")
+	}
+	admit(under(listKey, nil), 500)
+	under(other, sandbox.Denied)
+	b, err := os.ReadFile(filepath.Join(dir, keyFile))
+	if err != nil || strings.Contains(string(b), string(listKey)) {
+		t.Error("the check holds the key", err)
 	}
 }
