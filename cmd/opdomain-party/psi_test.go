@@ -29,6 +29,9 @@ import (
 const asProgram = "OPDOMAIN_PARTY_TEST_MAIN"
 
 func TestMain(m *testing.M) {
+	if calls := os.Getenv(underUnit); calls != "" {
+		panic(confined(calls))
+	}
 	if os.Getenv(asProgram) != "" {
 		main()
 		return

@@ -38,6 +38,8 @@
 // ledger is always asked, for quota and near-repeats, and members, result, certificate and the job's secret go to new files of mode 0600. list, secret and
 // certify are for sets on an agency's signed list, audit is for the others, afterwards.
 //
+// As services of a machine all three run by the units of deploy/systemd, whose passphrase and ledger's key are credentials.
+//
 // Outputs are the parties', or one's where the plan names a recipient: what leaves to anybody else goes through the domain's gate and reviewers. Exit statuses: 0 done, 1 failed or
 // aborted, 2 wrong usage, 3 refused before a link was made.
 package agent
