@@ -68,7 +68,7 @@ func TestUnits(t *testing.T) {
 	tool, absent := exec.LookPath("systemd-analyze")
 	for unit, verb := range partyUnits {
 		u := settings(t, unit)
-		for k, want := range map[string]string{"User": "opdomain-party", "StateDirectory": "opdomain-party", "StateDirectoryMode": "0700", "NoNewPrivileges": "yes", "CapabilityBoundingSet": "", "AmbientCapabilities": "",
+		for k, want := range map[string]string{"User": "opdomain-party", "Environment": "FORCE_SM4BLOCK_AESNI=1", "StateDirectory": "opdomain-party", "StateDirectoryMode": "0700", "NoNewPrivileges": "yes", "CapabilityBoundingSet": "", "AmbientCapabilities": "",
 			"RestrictAddressFamilies": "AF_INET AF_INET6", "ProtectSystem": "strict", "ProtectHome": "yes", "PrivateTmp": "yes", "PrivateDevices": "yes", "ProtectHostname": "yes", "ProtectClock": "yes",
 			"ProtectKernelTunables": "yes", "ProtectKernelModules": "yes", "ProtectKernelLogs": "yes", "ProtectControlGroups": "yes", "ProtectProc": "invisible", "ProcSubset": "pid", "RemoveIPC": "yes",
 			"RestrictNamespaces": "yes", "RestrictRealtime": "yes", "RestrictSUIDSGID": "yes", "LockPersonality": "yes", "MemoryDenyWriteExecute": "yes", "SystemCallArchitectures": "native",

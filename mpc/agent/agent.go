@@ -73,6 +73,8 @@ const usage = `usage:
       without --digest it says what is pushed and to what end, with the digest to name
   opdomain-party explain --question F
   opdomain-party verify --certificate F --at TIME
+  opdomain-party doctor --keys DIR --passphrase-file F [--joined DIR] [--ledger DIR --ledger-key F]
+      what this machine lacks, whether keys open, whether a ledger (of joins, psi or lookups) is whole and under its key
   opdomain-party psi plan, approve, run, audit, list, secret, certify        set intersection of two parties: psi --help
   opdomain-party lookup plan, approve, serve, ask        single lookups in another's set: lookup --help
 
@@ -108,6 +110,7 @@ func (a *Agent) Main(ctx context.Context, args []string) int {
 		"verify":  {a.verify, []string{"certificate", "at"}},
 		"explain": {a.explain, []string{"question"}},
 		"card":    {a.card, []string{"keys", "passphrase-file", "party", "out"}},
+		"doctor":  {a.doctor, []string{"keys", "passphrase-file"}},
 		"push":    {a.push, []string{"keys", "passphrase-file", "plan", "question", "source", "subject-key", "card", "out"}},
 	}
 	if len(args) > 0 && (args[0] == "--help" || args[0] == "help" || args[0] == "-h") {
@@ -123,7 +126,7 @@ func (a *Agent) Main(ctx context.Context, args []string) int {
 	}
 	v, ok := verbs[verb]
 	if !ok {
-		return a.end(&sandbox.Error{Op: "party", Kind: sandbox.Invalid, Object: "verb", Detail: "key, plan, approve, run, verify, explain, card, push, psi or lookup", Hint: "opdomain-party --help", Err: errUsage})
+		return a.end(&sandbox.Error{Op: "party", Kind: sandbox.Invalid, Object: "verb", Detail: "key, plan, approve, run, verify, explain, card, push, doctor, psi or lookup", Hint: "opdomain-party --help", Err: errUsage})
 	}
 	var f flags
 	set := flag.NewFlagSet("opdomain-party "+verb, flag.ContinueOnError)

@@ -9,6 +9,7 @@
 //	verify   check a certificate offline
 //	explain  say whether a question of the columnar engine runs over shares, what its plan says and what parties learn, or why not
 //	card     sign a party's sealing key, for units that push shares to it
+//	doctor   look at the machine, the keys, the jobs joined and a ledger, and say what does not hold
 //	push     as a unit that is no party: split the rows that a question needs into shares, seal to each party what is its own
 //
 // Files: plan and question are JSON; a table is CSV with the columns group, subject, amount: a label of the question, any identifier of a

@@ -1,4 +1,4 @@
-// Package doctor looks at the machine a domain runs on (运行环境自检): clock, disk, permissions, swap, core dumps, processor. It
+// Package doctor looks at the machine that a domain or a party runs on (运行环境自检): clock, disk, permissions, swap, core dumps, processor. It
 // reads and judges; it changes nothing but a probe file that it removes.
 // 依据: GB/T 39786-2021 (设备与计算安全); THREATS: expiry is judged by time, keys and opened rows are in memory.
 //
@@ -94,11 +94,11 @@ var unfit = map[int64]string{
 func (m Machine) Disk(dir string, need uint64) []Finding {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
-		return []Finding{{"disk", Fail, "the file system cannot be examined: " + reason(err), "name the domain's folder"}}
+		return []Finding{{"disk", Fail, "the file system cannot be examined: " + reason(err), "name a folder that is there"}}
 	}
 	out := []Finding{space(s, need)}
 	if what, bad := unfit[int64(s.Type)]; bad {
-		out = append(out, Finding{"disk kind", Warn, what, "keep the domain on a local file system"})
+		out = append(out, Finding{"disk kind", Warn, what, "keep the folder on a local file system"})
 	} else {
 		out = append(out, Finding{"disk kind", OK, fmt.Sprintf("a local file system (type %#x)", s.Type), ""})
 	}
@@ -210,7 +210,7 @@ func (m Machine) Permissions(dir string) []Finding {
 		return []Finding{{"permissions", Fail, "the folder does not exist", "opdomain init"}}
 	}
 	if err != nil {
-		return []Finding{{"permissions", Fail, "the folder cannot be read: " + reason(err), "run as the user the domain runs as"}}
+		return []Finding{{"permissions", Fail, "the folder cannot be read: " + reason(err), "run as the user that the program runs as"}}
 	}
 	out := []Finding{{"permissions", OK, "every file is its owner's alone", ""}}
 	if len(bad) > 0 {
@@ -218,10 +218,10 @@ func (m Machine) Permissions(dir string) []Finding {
 		if more > 0 {
 			text += fmt.Sprintf("; and %d more", more)
 		}
-		out[0] = Finding{"permissions", Fail, text, "chmod -R go= DIR, and chown it to the domain's user"}
+		out[0] = Finding{"permissions", Fail, text, "chmod -R go= DIR, and chown it to the program's user"}
 	}
 	if above := writableAbove(dir); above != "" {
-		out = append(out, Finding{"folder above", Fail, above + " lets others rename the domain's folder", "move the domain, or take the right to write from others"})
+		out = append(out, Finding{"folder above", Fail, above + " lets others rename the folder", "move it, or take the right to write from others"})
 	}
 	return out
 }
@@ -233,7 +233,7 @@ func (m Machine) Passphrase(path string) Finding {
 	var s unix.Stat_t
 	switch err := unix.Stat(path, &s); {
 	case err != nil:
-		f.Level, f.Detail, f.Hint = Fail, path+" cannot be examined: "+reason(err), "run as the user the domain runs as"
+		f.Level, f.Detail, f.Hint = Fail, path+" cannot be examined: "+reason(err), "run as the user that the program runs as"
 	case s.Mode&0o077 != 0:
 		f.Level, f.Detail = Fail, fmt.Sprintf("%s is open to others (%#o)", path, s.Mode&0o777)
 		f.Hint = "chmod 600, then change the passphrase: others may have read it; opdomain keys passphrase"
