@@ -195,7 +195,7 @@ func (j *job) args(side int, address string) []string {
 		"--table", j.tables[side], "--column", "id", "--secret", j.file(side, "secret"), "--joined", j.at("joined-" + id), "--ledger", j.at("ledger-" + id), "--ledger-key", j.at("ledger-key-" + id),
 		"--out", j.file(side, "out"), "--certificate", j.file(side, "certificate")}
 	if side == 0 {
-		a = append(a, "--listen", "fd:3")
+		a = append(a, "--listen", "fd:3", "--from", "localhost")
 	} else {
 		a = append(a, "--address", address)
 	}
@@ -595,6 +595,7 @@ func TestPSIUsage(t *testing.T) {
 		{2, []string{"psi", "plan"}, "--draft"},
 		{2, []string{"psi", "plan", "--draft", "x", "y"}, "nothing stands behind"},
 		{2, []string{"psi", "plan", "--draft", "x", "--quota", "1"}, "--quota"},
+		{2, []string{"lookup", "ask", "--from", "x"}, "--from"},
 		{1, []string{"psi", "plan", "--draft", d.at("absent")}, "cannot be read"},
 		{1, []string{"psi", "plan", "--draft", d.write("junk", "{}")}, "kind"},
 		{1, []string{"psi", "plan", "--draft", d.write("field", `{"kind":"psi","extra":1}`)}, "fields of its kind"},

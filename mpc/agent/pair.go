@@ -23,7 +23,7 @@ import (
 const pairUsage = `usage, set intersection of two parties (隐私求交):
   opdomain-party psi plan --draft F [--out F]        check a draft, print its digest and what each side learns
   opdomain-party psi approve --keys DIR --passphrase-file F --plan F --party ID --digest HEX --days N --out F        the owner's, after reading plan's text
-  opdomain-party psi run --keys DIR --passphrase-file F --plan F --party ID --approval F --listen ADDR (the receiver) or --address ADDR (the sender)
+  opdomain-party psi run --keys DIR --passphrase-file F --plan F --party ID --approval F --listen ADDR [--from HOST] (the receiver) or --address ADDR (the sender)
       --table F or --source DATASET=vault:DIR [--vault-keys DIR --vault-passphrase-file F]  --column NAME [--group NAME]
       --secret F --joined DIR --ledger DIR --ledger-key F [--quota JOBS] [--quota-elements N]
       --out F [--members F] --certificate F [--set-certificate F] [--memory MIB --spill DIR]
@@ -35,25 +35,26 @@ of a set that is on an agency's signed list (名单授权):
       --secret F --table F --column NAME [--group NAME] --out F
 single lookups (不经意单条查询):
   opdomain-party lookup plan, lookup approve        as for psi
-  opdomain-party lookup serve --keys DIR --passphrase-file F --plan F --party ID --approval F --listen ADDR --table F --column NAME --ledger DIR --ledger-key F
+  opdomain-party lookup serve --keys DIR --passphrase-file F --plan F --party ID --approval F --listen ADDR [--from HOST] --table F --column NAME --ledger DIR --ledger-key F
   opdomain-party lookup ask --keys DIR --passphrase-file F --plan F --party ID --approval F --address ADDR --elements F --out F
 a certificate of psi is checked by: opdomain-party verify --certificate F --at TIME
 
+--from is the host that the other side calls from: its calls have places of their own, which strangers who call do not take.
 A key of a ledger or a list is a file of 64 hex digits that nobody else may read. Exit status: 0 done, 1 failed or aborted, 2 wrong usage, 3 refused.
 `
 
 // pairFlags are all flags of psi and lookup.
 type pairFlags struct {
-	keys, passphrase, draft, plan, party, digest, approval, listen, address, joined, out, members, certificate, setCertificate, at string
-	table, source, column, group, vaultKeys, vaultPassphrase, secret, ledger, ledgerKey, spill                                     string
-	agency, name, until, list, listTable, listColumn, listKey, elements                                                            string
-	days, quota, memory                                                                                                            int
-	quotaElements                                                                                                                  int64
+	keys, passphrase, draft, plan, party, digest, approval, listen, from, address, joined, out, members, certificate, setCertificate, at string
+	table, source, column, group, vaultKeys, vaultPassphrase, secret, ledger, ledgerKey, spill                                           string
+	agency, name, until, list, listTable, listColumn, listKey, elements                                                                  string
+	days, quota, memory                                                                                                                  int
+	quotaElements                                                                                                                        int64
 }
 
 func (f *pairFlags) set(s *flag.FlagSet) {
 	for name, at := range map[string]*string{"keys": &f.keys, "passphrase-file": &f.passphrase, "draft": &f.draft, "plan": &f.plan, "party": &f.party, "digest": &f.digest,
-		"approval": &f.approval, "listen": &f.listen, "address": &f.address, "joined": &f.joined, "out": &f.out, "members": &f.members, "certificate": &f.certificate,
+		"approval": &f.approval, "listen": &f.listen, "from": &f.from, "address": &f.address, "joined": &f.joined, "out": &f.out, "members": &f.members, "certificate": &f.certificate,
 		"set-certificate": &f.setCertificate, "at": &f.at, "table": &f.table, "source": &f.source, "column": &f.column, "group": &f.group, "vault-keys": &f.vaultKeys,
 		"vault-passphrase-file": &f.vaultPassphrase, "secret": &f.secret, "ledger": &f.ledger, "ledger-key": &f.ledgerKey, "spill": &f.spill, "agency": &f.agency, "name": &f.name,
 		"until": &f.until, "list": &f.list, "list-table": &f.listTable, "list-column": &f.listColumn, "list-key": &f.listKey, "elements": &f.elements} {
@@ -86,13 +87,13 @@ func (a *Agent) pair(ctx context.Context, group string, args []string) int {
 	if group == "psi" {
 		said = "plan, approve, run, audit, list, secret or certify"
 		verbs["run"] = verb{a.psiRun, append([]string{"plan", "party", "approval", "column", "secret", "joined", "ledger", "ledger-key", "out", "certificate"}, signer...),
-			append([]string{"listen", "address", "quota", "quota-elements", "members", "set-certificate", "memory", "spill"}, ownSet...)}
+			append([]string{"listen", "from", "address", "quota", "quota-elements", "members", "set-certificate", "memory", "spill"}, ownSet...)}
 		verbs["audit"] = verb{a.psiAudit, []string{"certificate", "at", "party", "secret", "column"}, append([]string{"keys", "passphrase-file"}, ownSet...)}
 		verbs["list"] = verb{a.psiList, append([]string{"agency", "name", "until", "column", "list-key", "out"}, signer...), ownSet}
 		verbs["secret"] = verb{a.psiSecret, []string{"out"}, nil}
 		verbs["certify"] = verb{a.psiCertify, append([]string{"plan", "party", "list", "list-table", "list-column", "list-key", "secret", "column", "out"}, signer...), ownSet}
 	} else {
-		verbs["serve"] = verb{a.lookupServe, append([]string{"plan", "party", "approval", "listen", "column", "ledger", "ledger-key"}, signer...), ownSet}
+		verbs["serve"] = verb{a.lookupServe, append([]string{"plan", "party", "approval", "listen", "column", "ledger", "ledger-key"}, signer...), append([]string{"from"}, ownSet...)}
 		verbs["ask"] = verb{a.lookupAsk, append([]string{"plan", "party", "approval", "address", "elements", "out"}, signer...), nil}
 	}
 	if len(args) > 0 && slices.Contains([]string{"--help", "help", "-h"}, args[0]) {
@@ -241,9 +242,10 @@ func reach(f *pairFlags, place int) (t *wire.TCP, done func(), err error) {
 		if t, err = listen(f.listen); err != nil {
 			return nil, nil, err
 		}
+		t.Reach([]string{"", f.from})
 		return t, func() { _ = t.Close() }, nil
 	}
-	if f.address == "" || f.listen != "" {
+	if f.address == "" || f.listen != "" || f.from != "" {
 		return nil, nil, &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--address", Detail: "the plan's second party calls the first at its address", Err: errUsage}
 	}
 	t = wire.NewTCP(nil)

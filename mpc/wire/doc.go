@@ -16,7 +16,10 @@
 //
 // A hello's signature covers both identities and their keys, a secret's covers both hellos. The master secret is HKDF-SM3 of both
 // secrets, salted with SM3 of the four messages. Ephemeral keys are forgotten with the handshake, so a recorded link stays closed to
-// who gets the identities' keys later. A stranger who connects costs a bounded handshake and nothing else.
+// who gets the identities' keys later. A stranger who connects costs a bounded handshake and nothing else: it has five seconds for a hello that
+// verifies, and where 64 are under way each new call closes the oldest of the address that has the most, so that nobody is kept out by who came
+// first. Peers whose addresses are known have places of their own. A peer whose call is ended without an answer calls again, a few times. Against
+// a flood of thousands of calls a second from a peer's own address, or of tens of thousands from anywhere, a filter before the party is needed.
 //
 // # Frames
 //

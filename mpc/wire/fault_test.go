@@ -128,7 +128,7 @@ func TestFaults(t *testing.T) {
 func TestShortDelay(t *testing.T) {
 	g := wiretest.NewGroup(t, 3)
 	for at := range 6 {
-		errs, fs, _ := faulty(t, g, wiretest.Fault{Kind: wiretest.Delay, From: 2, To: 1, At: at, For: 5 * time.Second})
+		errs, fs, _ := faulty(t, g, wiretest.Fault{Kind: wiretest.Delay, From: 2, To: 1, At: at, For: 4 * time.Second})
 		if struck(fs) != 1 {
 			t.Fatal("the delay did not strike")
 		}

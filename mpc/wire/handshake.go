@@ -102,17 +102,19 @@ func readSecret(r io.Reader) (sealed, sig []byte, err error) {
 
 // shaker is one side of one handshake.
 type shaker struct {
-	c     *Config
-	conn  io.ReadWriter
-	peer  int
-	key   *sm.DecryptKey // ephemeral
-	mine  []byte         // own hello
-	their []byte
-	point *sm.EncryptKey // the peer's ephemeral key
-	own   [secretSize]byte
-	got   []byte // the peer's secret
-	out   []byte // own secret, sealed
-	in    []byte
+	c      *Config
+	conn   io.ReadWriter
+	peer   int
+	heard  func()         // of who is called: a hello for this job is there
+	proven func() error   // likewise: it verifies
+	key    *sm.DecryptKey // ephemeral
+	mine   []byte         // own hello
+	their  []byte
+	point  *sm.EncryptKey // the peer's ephemeral key
+	own    [secretSize]byte
+	got    []byte // the peer's secret
+	out    []byte // own secret, sealed
+	in     []byte
 }
 
 // binding is what a hello's signature covers: the message and both parties as this side knows them.
@@ -149,6 +151,9 @@ func (s *shaker) greet() error {
 	}
 	if h.from != s.peer || h.to != s.c.Self || h.job != s.c.Job {
 		return tampered(Nobody, "a hello of the expected party for this job")
+	}
+	if s.heard != nil {
+		s.heard()
 	}
 	if err := s.c.Peers[s.peer].Key.Verify(Context+"/hello", s.c.binding(body, s.peer, s.c.Self), sig); err != nil {
 		return err
@@ -232,6 +237,9 @@ func (s *shaker) dial() ([]byte, error) {
 func (s *shaker) accept() ([]byte, error) {
 	s.peer = Nobody
 	if err := s.greet(); err != nil {
+		return nil, err
+	}
+	if err := s.proven(); err != nil {
 		return nil, err
 	}
 	h, err := s.hello()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -16,9 +17,8 @@ import (
 const MaxParties = 16
 
 const (
-	shakeTime  = 10 * time.Second // what one handshake may take
-	dialPause  = 50 * time.Millisecond
-	maxShaking = 32 // handshakes of strangers at a time
+	dialPause = 50 * time.Millisecond // between two tries to reach a party
+	dialAgain = 6                     // calls that are made where the party takes them and ends them without an answer
 )
 
 // Peer (参与方) is one party of a mesh, as everybody knows it.
@@ -118,24 +118,14 @@ func (m *Mesh) meet(ctx context.Context, cancel func(), t Transport, c *Config) 
 		}
 	}
 	for peer := range c.Self {
-		wg.Go(func() {
-			conn, err := dial(ctx, t, peer)
-			if err != nil {
-				give(nil, ended(peer, err))
-				return
-			}
-			l, err := shake(ctx, conn, c, peer)
-			if err != nil {
-				if a := (*Abort)(nil); !errors.As(err, &a) {
-					err = refused(peer, err)
-				}
-			}
-			give(l, err)
-		})
+		wg.Go(func() { give(call(ctx, t, c, peer)) })
 	}
 	if c.Self < len(c.Peers)-1 {
+		in := &callers{proven: map[int]int{}}
+		if o, ok := t.(Origins); ok {
+			wg.Go(func() { in.expect(o.Origins(ctx)) }) // which may ask for names; until then all are strangers
+		}
 		wg.Go(func() {
-			slots := make(chan struct{}, maxShaking)
 			for {
 				conn, err := t.Accept(ctx)
 				if err != nil {
@@ -144,11 +134,10 @@ func (m *Mesh) meet(ctx context.Context, cancel func(), t Transport, c *Config) 
 					}
 					return
 				}
-				slots <- struct{}{}
+				x := in.enter(conn)
 				wg.Go(func() {
-					defer func() { <-slots }()
 					// Whoever fails here may be a stranger; the party that was meant fails on its side, or calls no more.
-					if l, err := shake(ctx, conn, c, Nobody); err == nil {
+					if l, err := answer(ctx, conn, c, in, x); err == nil {
 						give(l, nil)
 					}
 				})
@@ -187,18 +176,92 @@ func dial(ctx context.Context, t Transport, peer int) (net.Conn, error) {
 	}
 }
 
-// shake authenticates a connection; peer is Nobody on the accepting side. It closes what fails.
-func shake(ctx context.Context, conn net.Conn, c *Config, peer int) (*link, error) {
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	limit := time.Now().Add(shakeTime)
+// call reaches a peer and shakes hands with it. A peer that takes the call and ends it without an answer has perhaps closed it for another, or was not
+// ready: it is called again, a few times.
+func call(ctx context.Context, t Transport, c *Config, peer int) (*link, error) {
+	conn, err := dial(ctx, t, peer)
+	if err != nil {
+		return nil, ended(peer, err)
+	}
+	pause := dialPause
+	var again context.Context
+	for n := 1; ; n++ {
+		seen := &heard{Conn: conn}
+		l, err := shake(ctx, seen, c, &shaker{c: c, peer: peer}, shakeTime)
+		if err == nil {
+			l.conn = conn
+			return l, nil
+		}
+		if a := (*Abort)(nil); !errors.As(err, &a) {
+			err = refused(peer, err)
+		}
+		if n == dialAgain || ctx.Err() != nil || seen.some || errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, err
+		}
+		if again == nil {
+			var cancel context.CancelFunc
+			again, cancel = context.WithTimeout(ctx, shakeTime)
+			defer cancel()
+		}
+		select {
+		case <-again.Done():
+			return nil, err
+		case <-time.After(pause):
+		}
+		pause *= 2
+		if conn, _ = t.Dial(again, peer); conn == nil {
+			return nil, err
+		}
+	}
+}
+
+// heard is a connection that knows whether anything came over it.
+type heard struct {
+	net.Conn
+	some bool
+}
+
+func (h *heard) Read(b []byte) (int, error) {
+	n, err := h.Conn.Read(b)
+	h.some = h.some || n > 0
+	return n, err
+}
+
+// answer shakes hands with a caller, who has less time until it has shown that it is a peer.
+func answer(ctx context.Context, conn net.Conn, c *Config, in *callers, x *caller) (*link, error) {
+	defer in.leave(x)
+	s := &shaker{c: c, peer: Nobody}
+	limit, proven := time.Now().Add(shakeTime), false
+	if c.Deadline.Before(limit) {
+		limit = c.Deadline
+	}
+	s.heard = func() { in.heard(x) }
+	s.proven = func() error {
+		if proven = in.prove(x, s.peer); !proven {
+			return tampered(Nobody, "a peer calls once")
+		}
+		_ = conn.SetDeadline(limit)
+		return ctx.Err() // whose deadline that may have replaced
+	}
+	l, err := shake(ctx, conn, c, s, helloTime)
+	if proven {
+		in.done(s.peer)
+	}
+	return l, err
+}
+
+// shake authenticates a connection: as its caller, or, where s has no peer, as the one who is called. It closes what fails.
+func shake(ctx context.Context, conn net.Conn, c *Config, s *shaker, within time.Duration) (*link, error) {
+	limit := time.Now().Add(within)
 	if c.Deadline.Before(limit) {
 		limit = c.Deadline
 	}
 	_ = conn.SetDeadline(limit)
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	l, err := func() (*link, error) {
-		s := &shaker{c: c, conn: conn, peer: peer}
+		s.conn = conn
 		run, dialled := s.accept, false
-		if peer != Nobody {
+		if s.peer != Nobody {
 			run, dialled = s.dial, true
 		}
 		master, err := run()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/opdomain/opdomain/sandbox"
@@ -32,6 +33,24 @@ func (t *TCP) Addr() string { return t.listener.Addr().String() }
 
 // Reach sets the addresses of all parties, in their order.
 func (t *TCP) Reach(addrs []string) { t.addrs = addrs }
+
+// Origins gives the addresses of the parties that are known, by name or number, with a port or without: they call from there, unless something
+// between changes it. Names that nobody knows are left out.
+func (t *TCP) Origins(ctx context.Context) (out []netip.Addr) {
+	for _, a := range t.addrs {
+		host, _, err := net.SplitHostPort(a)
+		if err != nil {
+			host = a
+		}
+		if host == "" {
+			continue
+		}
+		if found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host); err == nil {
+			out = append(out, found...)
+		}
+	}
+	return out
+}
 
 // Dial connects to a party.
 func (t *TCP) Dial(ctx context.Context, to int) (net.Conn, error) {
