@@ -90,8 +90,8 @@ type SharesRun struct {
 
 // CheckShares checks the certificate of a computation over shares (多方计算证明) offline: three parties of three
 // organisations, each with its owner's approval of this plan at the time of the run, a session that covers plan, keys, approvals and nonces,
-// transcripts that agree, confirmations and receipts of all. Tampered, naming what does not hold. It is written apart from package mpc, which
-// a verifier does not import; a test holds the two to each other. It shows who signed, not what parties did who collude.
+// transcripts that agree, confirmations and receipts of all. Tampered, naming what does not hold. Package mpc, which a verifier does not import,
+// makes the statements and checks its own certificates through this. It shows who signed, not what parties did who collude.
 func CheckShares(certificate []byte, at time.Time) (SharesRun, error) {
 	bad := func(rule string) (SharesRun, error) {
 		return SharesRun{}, &sandbox.Error{Op: "shares: certificate", Kind: sandbox.Tampered, Object: "certificate", Detail: rule}
@@ -112,10 +112,10 @@ func CheckShares(certificate []byte, at time.Time) (SharesRun, error) {
 	}
 	plan := sm.Sum(compact.Bytes())
 	out := SharesRun{Plan: plan, Job: p.Job, Model: p.Adversary, Session: c.Session}
-	parts := [][]byte{[]byte("opdomain/mpc/session/v1"), compact.Bytes()}
-	var links [sharesParties]sharesTranscript
-	var first sharesReceipt
-	want := sharesConfirmation{c.Session, statementsDigest(c.Transcripts)}
+	var nonces, approvals [][]byte
+	transcripts := make([]SharesTranscript, sharesParties)
+	var first SharesReceipt
+	want := SharesConfirmation{c.Session, SharesDigest(c.Transcripts)}
 	for i, x := range p.Parties {
 		for j, y := range p.Parties[:i] {
 			if x.ID == y.ID || x.Organisation == y.Organisation || bytes.Equal(x.Key, y.Key) || bytes.Equal(x.OwnerKey, y.OwnerKey) {
@@ -133,9 +133,7 @@ func CheckShares(certificate []byte, at time.Time) (SharesRun, error) {
 		if err != nil || bytes.Equal(x.Key, x.OwnerKey) {
 			return bad("every party and owner has a key of its own")
 		}
-		var a sharesApproval
-		if c.Approvals[i].Signer != x.Owner || c.Approvals[i].Open(owner, ContextSharesApproval, &a) != nil || a.Party != x.ID || a.Plan != hex.EncodeToString(plan[:]) ||
-			!at.Before(a.Expires) || at.Add(MaxSkew).Before(a.Issued) {
+		if !SharesApproved(c.Approvals[i], x.Owner, owner, x.ID, plan, at) {
 			return bad("each owner approved the plan")
 		}
 		nonce, err := hex.DecodeString(c.Nonces[i])
@@ -143,16 +141,16 @@ func CheckShares(certificate []byte, at time.Time) (SharesRun, error) {
 		if err != nil || err2 != nil || len(nonce) != 32 {
 			return bad("a nonce of 32 bytes for each party")
 		}
-		parts = append(parts, x.Key, append(nonce, text...))
+		nonces, approvals = append(nonces, nonce), append(approvals, text)
 		out.Parties, out.Keys = append(out.Parties, x.ID), append(out.Keys, x.Key)
-		var seen sharesConfirmation
-		var r sharesReceipt
+		var seen SharesConfirmation
+		var r SharesReceipt
 		for _, s := range []Statement{c.Transcripts[i], c.Confirmations[i], c.Receipts[i]} {
 			if string(s.Signer) != string(x.ID) {
 				return bad("statements stand in the parties' order")
 			}
 		}
-		if c.Transcripts[i].Open(key, ContextSharesTranscript, &links[i]) != nil || c.Confirmations[i].Open(key, ContextSharesConfirm, &seen) != nil ||
+		if c.Transcripts[i].Open(key, ContextSharesTranscript, &transcripts[i]) != nil || c.Confirmations[i].Open(key, ContextSharesConfirm, &seen) != nil ||
 			c.Receipts[i].Open(key, ContextSharesReceipt, &r) != nil {
 			return bad("every statement verifies")
 		}
@@ -163,59 +161,94 @@ func CheckShares(certificate []byte, at time.Time) (SharesRun, error) {
 			return bad("all confirm the same transcripts and outputs")
 		}
 	}
-	id := sm.Sum(sm.Frame(parts...))
-	if hex.EncodeToString(id[:]) != c.Session {
+	if id := SharesSession(compact.Bytes(), out.Keys, nonces, approvals); hex.EncodeToString(id[:]) != c.Session {
 		return bad("the session's id covers plan, keys, approvals and nonces")
 	}
-	for i, t := range links {
-		if t.Session != c.Session || t.Place != i || len(t.Links) != sharesParties || t.Trace != links[0].Trace {
-			return bad("transcripts of this session, of the same operators")
-		}
-	}
-	for i := range links {
-		for j := range links {
-			if i != j && links[i].Links[j].Out != links[j].Links[i].In {
-				return bad("both ends of a link saw the same frames")
-			}
-		}
+	if _, rule := SharesAgree(c.Session, transcripts); rule != "" {
+		return bad(rule)
 	}
 	return out, nil
 }
 
 type (
-	sharesApproval struct {
+	// SharesApproval (参与批准) is the body of an owner's statement: this party may take part in this plan.
+	SharesApproval struct {
 		Party   sandbox.PartyID `json:"party"`
-		Plan    string          `json:"plan"`
+		Plan    string          `json:"plan"` // digest in hex
 		Issued  time.Time       `json:"issued"`
 		Expires time.Time       `json:"expires"`
 	}
-	sharesTranscript struct {
-		Session string `json:"session"`
-		Trace   string `json:"trace"`
-		Place   int    `json:"place"`
-		Links   []struct {
-			Out string `json:"out"`
-			In  string `json:"in"`
-		} `json:"links"`
+	// SharesChain (链路摘要) is the running digests of one link's frames, as one end sees them, in hex.
+	SharesChain struct {
+		Out string `json:"out"`
+		In  string `json:"in"`
 	}
-	sharesConfirmation struct {
+	// SharesTranscript (协议记录) is what a party signs about a run before an output opens.
+	SharesTranscript struct {
+		Session string        `json:"session"`
+		Trace   string        `json:"trace"` // digest of the operators and sizes, equal at all
+		Place   int           `json:"place"`
+		Links   []SharesChain `json:"links"` // by party; its own place is empty
+	}
+	// SharesConfirmation (一致确认) says that a party saw all transcripts and that they agree.
+	SharesConfirmation struct {
 		Session     string `json:"session"`
-		Transcripts string `json:"transcripts"`
+		Transcripts string `json:"transcripts"` // digest of the three statements
 	}
-	sharesReceipt struct {
+	// SharesReceipt (结果回执) says what a party opened, masked where it is another's, under a salt that only who has the outputs knows.
+	SharesReceipt struct {
 		Session string `json:"session"`
 		Outputs string `json:"outputs"`
 	}
 )
 
-// statementsDigest is SM3 over statements, in hex, as parties confirm transcripts.
-func statementsDigest(all []Statement) string {
+// sharesSkew is how far an approval's issue may lie after a party's clock.
+const sharesSkew = 5 * time.Minute
+
+// SharesApproved says whether a statement is the approval of an owner under its key for a party and a plan, at a time.
+func SharesApproved(s Statement, owner sandbox.IdentityID, key *sm.VerifyKey, party sandbox.PartyID, plan [sm.Size]byte, at time.Time) bool {
+	var a SharesApproval
+	return s.Signer == owner && s.Open(key, ContextSharesApproval, &a) == nil && a.Party == party && a.Plan == hex.EncodeToString(plan[:]) &&
+		at.Before(a.Expires) && !at.Add(sharesSkew).Before(a.Issued)
+}
+
+// SharesSession is the id of a run: of the plan's encoding and, for each party, its key, its nonce and its owner's approval as it is written.
+func SharesSession(plan []byte, keys, nonces, approvals [][]byte) [sm.Size]byte {
+	parts := [][]byte{[]byte("opdomain/mpc/session/v1"), plan}
+	for i := range keys {
+		parts = append(parts, keys[i], append(slices.Clone(nonces[i]), approvals[i]...))
+	}
+	return sm.Sum(sm.Frame(parts...))
+}
+
+// SharesDigest is SM3 over statements, in hex, as parties confirm transcripts.
+func SharesDigest(all []Statement) string {
 	var parts [][]byte
 	for _, s := range all {
 		parts = append(parts, []byte(s.Context), []byte(s.Signer), s.Body, s.Signature)
 	}
 	d := sm.Sum(sm.Frame(parts...))
 	return hex.EncodeToString(d[:])
+}
+
+// SharesAgree holds transcripts against each other: the rule that does not hold, and who broke it, -1 where that is not told; no rule where all agree.
+func SharesAgree(session string, all []SharesTranscript) (party int, rule string) {
+	for i, t := range all {
+		if t.Session != session || t.Place != i || len(t.Links) != len(all) {
+			return i, "a transcript of this session"
+		}
+		if t.Trace != all[0].Trace {
+			return -1, "all parties ran the same operators"
+		}
+	}
+	for i := range all {
+		for j := range all {
+			if i != j && all[i].Links[j].Out != all[j].Links[i].In {
+				return -1, "both ends of a link saw the same frames"
+			}
+		}
+	}
+	return -1, ""
 }
 
 // SharesJob names the job of a question's plan, counted from 1: a party joins a job once, so that each plan has another.

@@ -49,7 +49,7 @@ func (c *cast) signedRun(t testing.TB, change func(*signedShares)) (plan []byte,
 	out := sharesCertificate{Version: 1, Plan: text}
 	parts := [][]byte{[]byte("opdomain/mpc/session/v1"), text}
 	for i := range 3 {
-		a := sign(s.owners[i], fmt.Sprint("owner", i), ContextSharesApproval, sharesApproval{sandbox.PartyID(fmt.Sprint(s.zone, i)), hex.EncodeToString(digest[:]), start, s.expires})
+		a := sign(s.owners[i], fmt.Sprint("owner", i), ContextSharesApproval, SharesApproval{sandbox.PartyID(fmt.Sprint(s.zone, i)), hex.EncodeToString(digest[:]), start, s.expires})
 		nonce := make([]byte, 32)
 		nonce[0] = byte(i)
 		b, err := json.Marshal(a)
@@ -62,18 +62,15 @@ func (c *cast) signedRun(t testing.TB, change func(*signedShares)) (plan []byte,
 	id := sm.Sum(sm.Frame(parts...))
 	out.Session = hex.EncodeToString(id[:])
 	for i := range 3 {
-		tr := sharesTranscript{Session: out.Session, Trace: s.trace[i], Place: i}
+		tr := SharesTranscript{Session: out.Session, Trace: s.trace[i], Place: i}
 		for j := range 3 {
-			tr.Links = append(tr.Links, struct {
-				Out string `json:"out"`
-				In  string `json:"in"`
-			}{fmt.Sprint(i, "to", j), fmt.Sprint(j, "to", i)})
+			tr.Links = append(tr.Links, SharesChain{fmt.Sprint(i, "to", j), fmt.Sprint(j, "to", i)})
 		}
 		out.Transcripts = append(out.Transcripts, sign(s.parties[i], fmt.Sprint(s.zone, i), ContextSharesTranscript, tr))
 	}
 	for i := range 3 {
-		out.Confirmations = append(out.Confirmations, sign(s.parties[i], fmt.Sprint(s.zone, i), ContextSharesConfirm, sharesConfirmation{out.Session, statementsDigest(out.Transcripts)}))
-		out.Receipts = append(out.Receipts, sign(s.parties[i], fmt.Sprint(s.zone, i), ContextSharesReceipt, sharesReceipt{out.Session, "o" + s.outputs[i]}))
+		out.Confirmations = append(out.Confirmations, sign(s.parties[i], fmt.Sprint(s.zone, i), ContextSharesConfirm, SharesConfirmation{out.Session, SharesDigest(out.Transcripts)}))
+		out.Receipts = append(out.Receipts, sign(s.parties[i], fmt.Sprint(s.zone, i), ContextSharesReceipt, SharesReceipt{out.Session, "o" + s.outputs[i]}))
 	}
 	b, err := json.Marshal(out)
 	if err != nil {

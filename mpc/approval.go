@@ -18,16 +18,8 @@ import (
 // ContextApproval is what an owner's approval is signed under.
 const ContextApproval = attest.ContextSharesApproval
 
-// maxSkew is how far an approval's issue may lie after a party's clock.
-const maxSkew = 5 * time.Minute
-
 // Approval (参与批准) is the body of an owner's statement: this party may take part in this plan.
-type Approval struct {
-	Party   sandbox.PartyID `json:"party"`
-	Plan    string          `json:"plan"` // digest in hex
-	Issued  time.Time       `json:"issued"`
-	Expires time.Time       `json:"expires"`
-}
+type Approval = attest.SharesApproval
 
 // Approve signs an approval as the party's owner, from issued to expires in whole seconds.
 func Approve(rand io.Reader, key *sm.SigningKey, p Plan, party sandbox.PartyID, issued, expires time.Time) (attest.Statement, error) {
@@ -36,21 +28,13 @@ func Approve(rand io.Reader, key *sm.SigningKey, p Plan, party sandbox.PartyID, 
 		return attest.Statement{}, invalid("party", "one of the plan's")
 	}
 	d := p.Digest()
-	return attest.Sign(rand, key, p.Parties[i].Owner, ContextApproval, Approval{party, hex.EncodeToString(d[:]), issued.UTC().Truncate(time.Second), expires.UTC().Truncate(time.Second)})
+	return attest.Sign(rand, key, p.Parties[i].Owner, ContextApproval, Approval{Party: party, Plan: hex.EncodeToString(d[:]), Issued: issued.UTC().Truncate(time.Second), Expires: expires.UTC().Truncate(time.Second)})
 }
 
 // approved says whether a statement is the approval of party i for the plan, now.
 func (p Plan) approved(s attest.Statement, i int, now time.Time) bool {
 	k, err := sm.ParseVerifyKey(p.Parties[i].OwnerKey)
-	if err != nil || s.Signer != p.Parties[i].Owner {
-		return false
-	}
-	var a Approval
-	if s.Open(k, ContextApproval, &a) != nil {
-		return false
-	}
-	d := p.Digest()
-	return a.Party == p.Parties[i].ID && a.Plan == hex.EncodeToString(d[:]) && now.Before(a.Expires) && !now.Add(maxSkew).Before(a.Issued)
+	return err == nil && attest.SharesApproved(s, p.Parties[i].Owner, k, p.Parties[i].ID, p.Digest(), now)
 }
 
 // Decide says whether a party may join a plan now, by its own list of approvals, before any link is made; the approval it found comes

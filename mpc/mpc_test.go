@@ -226,7 +226,7 @@ func TestRecipient(t *testing.T) {
 	}
 }
 
-// offline is what a verifier of bundles says, which is written apart.
+// offline is what a verifier of bundles says.
 func offline(certificate []byte) error {
 	_, err := attest.CheckShares(certificate, time.Now())
 	return err
@@ -618,7 +618,7 @@ func TestCompare(t *testing.T) {
 		for i := range Parties {
 			x := Transcript{Session: "s", Trace: "t", Place: i}
 			for p := range Parties {
-				l := Chain{fmt.Sprint(i, p), fmt.Sprint(p, i)}
+				l := Chain{Out: fmt.Sprint(i, p), In: fmt.Sprint(p, i)}
 				if p == i {
 					l = Chain{}
 				}
@@ -628,7 +628,7 @@ func TestCompare(t *testing.T) {
 		}
 		return all
 	}
-	if _, rule := compare("s", fresh()); rule != "" {
+	if _, rule := attest.SharesAgree("s", fresh()); rule != "" {
 		t.Fatal(rule)
 	}
 	for name, change := range map[string]func(all []Transcript){
@@ -641,7 +641,7 @@ func TestCompare(t *testing.T) {
 	} {
 		all := fresh()
 		change(all)
-		if _, rule := compare("s", all); rule == "" {
+		if _, rule := attest.SharesAgree("s", all); rule == "" {
 			t.Errorf("another %s passes", name)
 		}
 	}

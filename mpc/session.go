@@ -120,7 +120,7 @@ func (s *Session) meet(own attest.Statement, now func() time.Time) error {
 	if err != nil {
 		return err
 	}
-	parts := [][]byte{[]byte("opdomain/mpc/session/v1"), s.plan.Encode()}
+	var keys, approvals [][]byte
 	for i, b := range all {
 		var a attest.Statement
 		if len(b) < 32 || json.Unmarshal(b[32:], &a) != nil || !s.plan.approved(a, i, now()) {
@@ -130,9 +130,9 @@ func (s *Session) meet(own attest.Statement, now func() time.Time) error {
 			return s.mesh.Abort(i, "an approval comes in its one encoding")
 		}
 		s.approved, s.nonces = append(s.approved, a), append(s.nonces, b[:32])
-		parts = append(parts, s.keys[i].Bytes(), b)
+		keys, approvals = append(keys, s.keys[i].Bytes()), append(approvals, b[32:])
 	}
-	s.id = sm.Sum(sm.Frame(parts...))
+	s.id = attest.SharesSession(s.plan.Encode(), keys, s.nonces, approvals)
 	// Whoever was told other nonces or approvals has another id and other keys from here on.
 	if err := s.mesh.Bind(s.id); err != nil {
 		return err
@@ -281,10 +281,10 @@ func (s *Session) Reveal(columns map[string]share.Vec) (*Result, error) {
 	if cert.Transcripts, all, err = statements(s, tagTranscript, ContextTranscript, s.transcript()); err != nil {
 		return nil, err
 	}
-	if p, rule := compare(cert.Session, all); rule != "" {
+	if p, rule := attest.SharesAgree(cert.Session, all); rule != "" {
 		return nil, s.mesh.Abort(p, rule)
 	}
-	seen := Confirmation{Session: cert.Session, Transcripts: digestOf(cert.Transcripts)}
+	seen := Confirmation{Session: cert.Session, Transcripts: attest.SharesDigest(cert.Transcripts)}
 	var confirmed []Confirmation
 	s.opening = true
 	if cert.Confirmations, confirmed, err = statements(s, tagConfirm, ContextConfirm, seen); err != nil {
@@ -374,7 +374,7 @@ func (s *Session) transcript() Transcript {
 		var l Chain
 		if p != s.me {
 			out, in := s.mesh.Chains(p)
-			l = Chain{hex.EncodeToString(out[:]), hex.EncodeToString(in[:])}
+			l = Chain{Out: hex.EncodeToString(out[:]), In: hex.EncodeToString(in[:])}
 		}
 		t.Links = append(t.Links, l)
 	}
