@@ -95,7 +95,10 @@ func TestCheckShares(t *testing.T) {
 	if err != nil || string(run.Plan[:]) != string(plan) || run.Job != "q-s" || run.Model != "semi-honest" || len(run.Parties) != 3 {
 		t.Fatal(err)
 	}
-	for name, at := range map[string]time.Time{"too late": start.Add(1001 * time.Hour), "too early": start.Add(-time.Hour)} {
+	if _, err := CheckShares(good, start.Add(-sharesSkew)); err != nil {
+		t.Errorf("a clock that is as far back as parties let it: %v", err)
+	}
+	for name, at := range map[string]time.Time{"too late": start.Add(1001 * time.Hour), "too early": start.Add(-sharesSkew - time.Second)} {
 		if _, err := CheckShares(good, at); !errors.Is(err, sandbox.Tampered) {
 			t.Errorf("%s: %v", name, err)
 		}

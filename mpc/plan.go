@@ -1,15 +1,14 @@
 package mpc
 
 import (
-	"bytes"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/mpc/canonical"
 	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/mpc/wire"
 	"github.com/opdomain/opdomain/sandbox"
@@ -65,25 +64,16 @@ type Plan struct {
 }
 
 // Encode gives the plan's one encoding.
-func (p Plan) Encode() []byte {
-	b, err := json.Marshal(p)
-	if err != nil { // a year beyond 9999; Check refuses it
-		return nil
-	}
-	return b
-}
+func (p Plan) Encode() []byte { return canonical.Encode(p) }
 
 // Digest is SM3 of the encoding.
 func (p Plan) Digest() [sm.Size]byte { return sm.Sum(p.Encode()) }
 
 // ParsePlan reads a plan strictly: bounded, known fields, its one encoding, and it passes Check.
 func ParsePlan(b []byte) (Plan, error) {
-	var p Plan
-	if len(b) > maxPlan {
-		return p, invalid("plan", "at most 64 KiB")
-	}
-	if err := json.Unmarshal(b, &p); err != nil || !bytes.Equal(p.Encode(), b) {
-		return Plan{}, invalid("plan", "one JSON object with the known fields, in its one encoding")
+	p, err := canonical.Parse[Plan](b, maxPlan, "mpc: plan", "plan")
+	if err != nil {
+		return p, err
 	}
 	return p, p.Check()
 }

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -102,8 +101,13 @@ func (j *job) encode() []byte {
 }
 
 func (j *job) digest() string {
-	d := sm.Sum(j.encode())
-	return hex.EncodeToString(d[:])
+	if j.inquiry != nil {
+		return j.inquiry.Digest()
+	}
+	if j.join != nil {
+		return j.join.Digest()
+	}
+	return j.agg.Digest()
 }
 
 // outputs gives the rows of each output, by name.

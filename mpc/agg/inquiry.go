@@ -1,13 +1,11 @@
 package agg
 
 import (
-	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
 
-	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/mpc/canonical"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/query"
@@ -35,30 +33,14 @@ func IsInquiry(b []byte) bool {
 }
 
 // Encode gives the inquiry's one encoding.
-func (q Inquiry) Encode() []byte {
-	b, err := json.Marshal(q)
-	if err != nil { // texts and numbers always marshal
-		return nil
-	}
-	return b
-}
+func (q Inquiry) Encode() []byte { return canonical.Encode(q) }
 
 // Digest is SM3 of the encoding in hex, as a plan names it.
-func (q Inquiry) Digest() string {
-	d := sm.Sum(q.Encode())
-	return hex.EncodeToString(d[:])
-}
+func (q Inquiry) Digest() string { return canonical.Digest(q) }
 
 // ParseInquiry reads an inquiry strictly: bounded, and in its one encoding. Whether there is a line of it Line says.
 func ParseInquiry(b []byte) (Inquiry, error) {
-	var q Inquiry
-	if len(b) > maxInquiry {
-		return q, invalid("inquiry", "at most 1 MiB")
-	}
-	if err := json.Unmarshal(b, &q); err != nil || !bytes.Equal(q.Encode(), b) {
-		return Inquiry{}, invalid("inquiry", "one JSON object with the known fields, in its one encoding")
-	}
-	return q, nil
+	return canonical.Parse[Inquiry](b, maxInquiry, "mpc: question", "inquiry")
 }
 
 // Line derives the question and compiles it: a line, or the reasons why there is none.

@@ -1,14 +1,12 @@
 package join
 
 import (
-	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/mpc/canonical"
 	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
@@ -119,28 +117,16 @@ func invalid(object, rule string) error {
 }
 
 // Encode gives the question's one encoding.
-func (q Question) Encode() []byte {
-	b, err := json.Marshal(q)
-	if err != nil { // strings and integers always marshal
-		return nil
-	}
-	return b
-}
+func (q Question) Encode() []byte { return canonical.Encode(q) }
 
 // Digest is SM3 of the encoding in hex, as a plan names it.
-func (q Question) Digest() string {
-	d := sm.Sum(q.Encode())
-	return hex.EncodeToString(d[:])
-}
+func (q Question) Digest() string { return canonical.Digest(q) }
 
 // ParseQuestion reads a question strictly: its one encoding, and it passes Check.
 func ParseQuestion(b []byte) (Question, error) {
-	var q Question
-	if len(b) > 64<<10 {
-		return q, invalid("question", "at most 64 KiB")
-	}
-	if err := json.Unmarshal(b, &q); err != nil || !bytes.Equal(q.Encode(), b) {
-		return Question{}, invalid("question", "one JSON object with the known fields, in its one encoding")
+	q, err := canonical.Parse[Question](b, 64<<10, "mpc: join", "question")
+	if err != nil {
+		return q, err
 	}
 	return q, q.Check()
 }

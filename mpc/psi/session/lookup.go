@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/opdomain/opdomain/mpc/canonical"
 	"github.com/opdomain/opdomain/mpc/psi"
 	"github.com/opdomain/opdomain/mpc/psi/lookup"
 	"github.com/opdomain/opdomain/sandbox"
@@ -32,7 +33,7 @@ const (
 )
 
 // Encode gives the one encoding.
-func (l *Lookup) Encode() []byte { return encode(l) }
+func (l *Lookup) Encode() []byte { return canonical.Encode(l) }
 
 // Check gives Invalid, naming field and rule, where nobody can look up under it.
 func (l *Lookup) Check() error {

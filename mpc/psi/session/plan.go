@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/mpc/canonical"
 	"github.com/opdomain/opdomain/mpc/psi"
 	"github.com/opdomain/opdomain/sandbox"
 )
@@ -44,7 +45,7 @@ func (p *Plan) measures() int {
 }
 
 // Encode gives the one encoding.
-func (p *Plan) Encode() []byte { return encode(p) }
+func (p *Plan) Encode() []byte { return canonical.Encode(p) }
 
 // Check gives Invalid or TooLarge, naming field and rule, where the plan cannot be run.
 func (p *Plan) Check() error {

@@ -130,14 +130,6 @@ func (t *Terms) peers() ([]wire.Peer, error) {
 // Digest is SM3 over the one encoding of an agreement: what owners sign and links begin with.
 func Digest(a Agreement) [sm.Size]byte { return sm.Sum(a.Encode()) }
 
-func encode(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil { // a year beyond 9999; check refuses it
-		return nil
-	}
-	return b
-}
-
 // Parse reads an agreement strictly: bounded, of a known kind, known fields, its one encoding, and it passes Check.
 func Parse(b []byte) (Agreement, error) {
 	a, err := Draft(b)
