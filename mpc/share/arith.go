@@ -144,8 +144,12 @@ func (e *Engine) Input(owner int, values []uint64, rows int) Vec {
 	return out
 }
 
+// ahead is how many message parts of a column are under way at a time, 512 KiB: one after another would wait for the line's delay each time, and many
+// more would leave the cache before they are added up.
+const ahead = 4
+
 // InputSums is Input and Sum in one for a column of each party that nobody needs afterwards: rows says how many values each has, 0 for none, and
-// values are this party's own. All three share at once, in one round; no party holds more of another's column than two message parts.
+// values are this party's own. All three share at once, in one round; no party holds more of another's column than four message parts.
 func (e *Engine) InputSums(values []uint64, rows [3]int) (sums [3]Vec) {
 	for i := range sums {
 		sums[i] = newVec(1)
@@ -160,17 +164,19 @@ func (e *Engine) InputSums(values []uint64, rows [3]int) (sums [3]Vec) {
 	e.rounds++
 	own, from, far := e.me, e.before(), e.after() // whose values are this party's, arrive, and are masked by what it can generate
 	at, mask := e.reserve(e.prev, rows[own]), e.reserve(e.next, rows[far])
-	buf := make([]uint64, 2*chunk)
-	part := func(lo int) []uint64 { return buf[lo/chunk%2*chunk:][:min(chunk, rows[from]-lo)] }
-	var waits [2]func()
+	buf := make([]uint64, min(ahead*chunk, rows[from]))
+	part := func(lo int) []uint64 { return buf[lo%(ahead*chunk):][:min(chunk, rows[from]-lo)] }
+	var waits [ahead]func()
 	expect := func(lo int) {
 		if lo < rows[from] {
-			waits[lo/chunk%2] = e.post(from, tags[from], part(lo))
+			waits[lo/chunk%ahead] = e.post(from, tags[from], part(lo))
 		}
 	}
-	expect(0)
-	for lo := 0; lo < max(rows[0], rows[1], rows[2]); lo += chunk {
-		expect(lo + chunk) // before anything is sent: who sends never waits for one who sends
+	for lo := 0; lo < ahead*chunk; lo += chunk {
+		expect(lo)
+	}
+	for lo := 0; lo < max(rows[own], rows[far], rows[from]+(ahead-1)*chunk); lo += chunk {
+		// Who is at a part has posted for it, and waits only for parts that whoever is as far has sent: nobody who sends waits for one who sends.
 		if hi := min(lo+chunk, rows[own]); lo < hi && e.err == nil {
 			d := e.f1[:hi-lo]
 			for k := lo; k < hi; k += piece {
@@ -189,10 +195,11 @@ func (e *Engine) InputSums(values []uint64, rows [3]int) (sums [3]Vec) {
 				sums[far].b[0] += total(r)
 			}
 		}
-		if lo < rows[from] {
-			if waits[lo/chunk%2](); e.err == nil {
-				sums[from].a[0] += total(part(lo))
+		if first := lo - (ahead-1)*chunk; first >= 0 && first < rows[from] {
+			if waits[first/chunk%ahead](); e.err == nil {
+				sums[from].a[0] += total(part(first))
 			}
+			expect(first + ahead*chunk) // in its place
 		}
 	}
 	return sums
