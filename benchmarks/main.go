@@ -7,6 +7,7 @@
 //	go run ./benchmarks egress          # the gate alone, to standard output
 //	go run ./benchmarks model           # of the gate, models alone
 //	go run ./benchmarks jail            # plug-ins in the jail alone, beside go-plugin unconfined; from the project's folder
+//	go run ./benchmarks wan             # sums over shares and set intersection over emulated lines alone
 //	go run ./benchmarks psi             # set intersection alone; -million and -soak first add 1M×1M and 10M×10M in two processes, -elements n any other size
 //	go run ./benchmarks -whole          # with what needs a domain of 10 M events or a push of 20 M rows: many minutes, 30 GB of disk
 //
@@ -65,6 +66,7 @@ func section(out io.Writer, names []string, repeat int, sizes psiSizes) error {
 		"he":    func() ([]string, error) { return heLines(nil, repeat) },
 		"mpc":   func() ([]string, error) { return mpcLines([]string{machine()}, repeat) },
 		"line":  func() ([]string, error) { return lineLines([]string{machine()}, repeat) },
+		"wan":   func() ([]string, error) { return wanLines(context.Background(), []string{machine()}, repeat) },
 	}
 	switch f, ok := alone[names[0]]; {
 	case names[0] == psiParty:
@@ -171,6 +173,9 @@ func measure(ctx context.Context, out io.Writer, rows, repeat int, all bool, rep
 			return err
 		}
 		if more, err = mpcLines(more, repeat); err != nil {
+			return err
+		}
+		if more, err = wanLines(ctx, more, repeat); err != nil {
 			return err
 		}
 		if more, err = lineLines(more, repeat); err != nil {

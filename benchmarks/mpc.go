@@ -28,6 +28,7 @@ type party3 func(e *share.Engine, o *share.Opener, me int) error
 type measured struct {
 	wall, cpu time.Duration
 	sent      int64 // payload of the busiest party
+	both      int64 // of two parties together, where there are two
 	rounds    int
 }
 
@@ -97,10 +98,10 @@ func three(repeat int, sealed bool, shape func(net.Conn) net.Conn, adversary sha
 }
 
 // plainSum is the yardstick: the three columns' sums, and each column's bytes once over loopback.
-func plainSum(repeat int, cols [3][]uint64) (measured, error) {
+func plainSum(repeat int, shape func(net.Conn) net.Conn, cols [3][]uint64) (measured, error) {
 	var best measured
 	for k := range repeat {
-		ls, end, err := newRawLinks(unshaped)
+		ls, end, err := newRawLinks(shape)
 		if err != nil {
 			return best, err
 		}
@@ -137,10 +138,10 @@ func plainSum(repeat int, cols [3][]uint64) (measured, error) {
 }
 
 // sealedSum is the same over the parties' sealed links: what moving the bytes once takes where they must be sealed.
-func sealedSum(repeat int, cols [3][]uint64) (measured, error) {
+func sealedSum(repeat int, shape func(net.Conn) net.Conn, cols [3][]uint64) (measured, error) {
 	var best measured
 	for k := range repeat {
-		ls, end, err := links(true, unshaped)
+		ls, end, err := links(true, shape)
 		if err != nil {
 			return best, err
 		}
@@ -187,7 +188,7 @@ func sealedSum(repeat int, cols [3][]uint64) (measured, error) {
 
 func sumProgram(cols [3][]uint64, want uint64) party3 {
 	return func(e *share.Engine, o *share.Opener, me int) error {
-		sums := e.InputSums(cols[me], [3]int{sumRows, sumRows, sumRows})
+		sums := e.InputSums(cols[me], [3]int{len(cols[0]), len(cols[1]), len(cols[2])})
 		got, err := o.Open(e.Add(e.Add(sums[0], sums[1]), sums[2]))
 		if err == nil && got[0] != want {
 			err = errors.New("another sum than the plain one")
@@ -215,12 +216,12 @@ func mpcLines(lines []string, repeat int) ([]string, error) {
 		}
 	}
 	nothing := func(*share.Engine, *share.Opener, int) error { return nil }
-	plain, err := plainSum(repeat, cols)
+	plain, err := plainSum(repeat, unshaped, cols)
 	if err != nil {
 		return lines, err
 	}
 	lines = append(lines, plain.row("plain sums of 3×10M, each column's bytes moved once", sumRows))
-	sealed, err := sealedSum(repeat, cols)
+	sealed, err := sealedSum(repeat, unshaped, cols)
 	if err != nil {
 		return lines, err
 	}
@@ -280,7 +281,7 @@ func mpcLines(lines []string, repeat int) ([]string, error) {
 		e.Sort(h[me].xw, 16, share.Table{Words: []share.Words{h[me].yw}})
 		return e.Err()
 	}
-	wan := shape(100e6/8, 20*time.Millisecond)
+	wan := shape(wanRate, wanLate)
 	for _, c := range []struct {
 		name   string
 		rows   int

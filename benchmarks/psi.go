@@ -51,11 +51,17 @@ func psiPlan(o psi.Output, n int) *psi.Plan {
 
 // psiJob runs both sides in this process over a sealed loopback connection and gives its processor time and bytes.
 func psiJob(ctx context.Context, o psi.Output, n int) (cpu, wall time.Duration, sent int64, err error) {
-	x, y, plan := psiSet(0, n), psiSet(n/2, n), psiPlan(o, n)
 	a, b, err := psitest.Loopback()
 	if err != nil {
 		return 0, 0, 0, err
 	}
+	cpu, wall, err = psiBoth(ctx, a, b, o, n)
+	return cpu, wall, a.Sent() + b.Sent(), err
+}
+
+// psiBoth runs both sides over the ends of a connection, which it closes.
+func psiBoth(ctx context.Context, a, b *psitest.Conn, o psi.Output, n int) (cpu, wall time.Duration, err error) {
+	x, y, plan := psiSet(0, n), psiSet(n/2, n), psiPlan(o, n)
 	defer a.Close()
 	defer b.Close()
 	var results [2]*psi.Result
@@ -65,7 +71,7 @@ func psiJob(ctx context.Context, o psi.Output, n int) (cpu, wall time.Duration, 
 	for side, c := range []*psitest.Conn{a, b} {
 		secret, err := psi.NewSecret(rand.Reader)
 		if err != nil {
-			return 0, 0, 0, err
+			return 0, 0, err
 		}
 		set := []psi.Set{x, y}[side]
 		wg.Go(func() {
@@ -74,15 +80,13 @@ func psiJob(ctx context.Context, o psi.Output, n int) (cpu, wall time.Duration, 
 	}
 	wg.Wait()
 	cpu, wall = processorTime()-start, time.Since(at)
-	for _, err := range errs {
-		if err != nil {
-			return 0, 0, 0, err
-		}
+	if err := errors.Join(errs[:]...); err != nil {
+		return 0, 0, err
 	}
 	if results[0].Cardinality != n-n/2 {
-		return 0, 0, 0, fmt.Errorf("benchmarks: psi: %d in common, not %d", results[0].Cardinality, n-n/2)
+		return 0, 0, fmt.Errorf("benchmarks: psi: %d in common, not %d", results[0].Cardinality, n-n/2)
 	}
-	return cpu, wall, a.Sent() + b.Sent(), nil
+	return cpu, wall, nil
 }
 
 // psiParts gives the processor time of hashing as many elements, and of as many scalar multiplications, as both sides of a job do, on as many
