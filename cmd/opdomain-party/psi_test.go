@@ -23,6 +23,8 @@ import (
 	"github.com/opdomain/opdomain/mpc/psi/lookup"
 	"github.com/opdomain/opdomain/mpc/psi/session"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/egress"
+	"github.com/opdomain/opdomain/sandbox/egress/table"
 )
 
 // asProgram makes this test's binary the program.
@@ -331,10 +333,30 @@ func TestSums(t *testing.T) {
 	d := newDuo(t)
 	j := d.job(psi.JoinSum, [2]int{100, 100}, d.table([2]int{0, 100}), d.table([2]int{40, 120}))
 	j.plan.Values, j.plan.Groups, j.plan.Job.MaxValue = []string{"amount"}, []string{"farming", "retail"}, 100
-	j.more[1] = []string{"--group", "sector"}
+	j.more[1] = []string{"--group", "sector", "--gate", d.at("gate.json")}
 	j.agree()
+	if said := j.alone(1, 2); !strings.Contains(said, "--dataset") {
+		t.Error(said)
+	}
+	j.more[1] = append(j.more[1], "--dataset", "ds-loans")
 	said := j.both([2]int{0, 0})
 	o := j.out(1)
+	text, err := os.ReadFile(d.at("gate.json"))
+	if err != nil || bytes.Contains(text, []byte("person-")) {
+		t.Fatal("the table for the gate", err)
+	}
+	x, err := table.Decode(text) // as opdomain egress check does
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := egress.NewLedger(make([]byte, 16))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, _, err := table.Judge(x, table.Standard(), egress.NewBook(), l)
+	if err != nil || len(r.Cells) != 1 || r.Cells[0].Labels[0] != "farming" || r.Cells[0].Status == "primary" {
+		t.Errorf("%+v %v", r.Cells, err)
+	}
 	want, people := uint64(0), uint64(0)
 	for i := 40; i < 100; i++ {
 		if i%20 < 17 {
@@ -344,7 +366,7 @@ func TestSums(t *testing.T) {
 	if o.Withheld || o.Cardinality != nil || len(o.Sums) != 2 || o.Sums[0].Count != people || o.Sums[0].Values[0] != want || !o.Sums[1].Withheld || o.Sums[1].Count != 0 || o.Sums[1].Values != nil {
 		t.Errorf("sums: %+v", o)
 	}
-	if !strings.Contains(o.For, "出域检查") || !strings.Contains(said[1], "for the gate") || j.out(0).Sums != nil {
+	if !strings.Contains(o.For, "出域检查") || !strings.Contains(said[1], "opdomain egress check --in "+d.at("gate.json")) || j.out(0).Sums != nil {
 		t.Error("a sum is for the gate, and the sender's alone")
 	}
 }

@@ -38,6 +38,8 @@
 // each side learns, and approve wants the digest that stands under it. run takes the own set from a column of a CSV or of a vault folder; the
 // ledger is always asked, for quota and near-repeats, and members, result, certificate and the job's secret go to new files of mode 0600. list, secret and
 // certify are for sets on an agency's signed list, audit is for the others, afterwards.
+// Sums by group go to a file that opdomain egress check takes (run --gate): whose elements are in the intersection nobody sees, so that its two
+// largest amounts are said to be those of the sender's whole group, which the gate's rules on dominance can only be stricter for.
 //
 // As services of a machine all three run by the units of deploy/systemd, whose passphrase and ledger's key are credentials.
 //

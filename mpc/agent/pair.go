@@ -27,6 +27,7 @@ const pairUsage = `usage, set intersection of two parties (隐私求交):
       --table F or --source DATASET=vault:DIR [--vault-keys DIR --vault-passphrase-file F]  --column NAME [--group NAME]
       --secret F --joined DIR --ledger DIR --ledger-key F [--quota JOBS] [--quota-elements N]
       --out F [--members F] --certificate F [--set-certificate F] [--memory MIB --spill DIR]
+      of the sender of sums by group: [--gate F --dataset ID] leaves them as opdomain egress check --in F takes them
   opdomain-party psi audit --certificate F --at TIME --party ID --secret F --table F --column NAME [--group NAME]        afterwards, with the opened set and secret
 of a set that is on an agency's signed list (名单授权):
   opdomain-party psi list --keys DIR --passphrase-file F --agency ID --name NAME --until TIME --table F --column NAME --list-key F --out F
@@ -47,7 +48,7 @@ A key of a ledger or a list is a file of 64 hex digits that nobody else may read
 type pairFlags struct {
 	keys, passphrase, draft, plan, party, digest, approval, listen, from, address, joined, out, members, certificate, setCertificate, at string
 	table, source, column, group, vaultKeys, vaultPassphrase, secret, ledger, ledgerKey, spill                                           string
-	agency, name, until, list, listTable, listColumn, listKey, elements                                                                  string
+	gate, dataset, agency, name, until, list, listTable, listColumn, listKey, elements                                                   string
 	days, quota, memory                                                                                                                  int
 	quotaElements                                                                                                                        int64
 }
@@ -56,7 +57,7 @@ func (f *pairFlags) set(s *flag.FlagSet) {
 	for name, at := range map[string]*string{"keys": &f.keys, "passphrase-file": &f.passphrase, "draft": &f.draft, "plan": &f.plan, "party": &f.party, "digest": &f.digest,
 		"approval": &f.approval, "listen": &f.listen, "from": &f.from, "address": &f.address, "joined": &f.joined, "out": &f.out, "members": &f.members, "certificate": &f.certificate,
 		"set-certificate": &f.setCertificate, "at": &f.at, "table": &f.table, "source": &f.source, "column": &f.column, "group": &f.group, "vault-keys": &f.vaultKeys,
-		"vault-passphrase-file": &f.vaultPassphrase, "secret": &f.secret, "ledger": &f.ledger, "ledger-key": &f.ledgerKey, "spill": &f.spill, "agency": &f.agency, "name": &f.name,
+		"vault-passphrase-file": &f.vaultPassphrase, "secret": &f.secret, "ledger": &f.ledger, "ledger-key": &f.ledgerKey, "spill": &f.spill, "gate": &f.gate, "dataset": &f.dataset, "agency": &f.agency, "name": &f.name,
 		"until": &f.until, "list": &f.list, "list-table": &f.listTable, "list-column": &f.listColumn, "list-key": &f.listKey, "elements": &f.elements} {
 		s.StringVar(at, name, "", "")
 	}
@@ -87,7 +88,7 @@ func (a *Agent) pair(ctx context.Context, group string, args []string) int {
 	if group == "psi" {
 		said = "plan, approve, run, audit, list, secret or certify"
 		verbs["run"] = verb{a.psiRun, append([]string{"plan", "party", "approval", "column", "secret", "joined", "ledger", "ledger-key", "out", "certificate"}, signer...),
-			append([]string{"listen", "from", "address", "quota", "quota-elements", "members", "set-certificate", "memory", "spill"}, ownSet...)}
+			append([]string{"listen", "from", "address", "quota", "quota-elements", "members", "set-certificate", "memory", "spill", "gate", "dataset"}, ownSet...)}
 		verbs["audit"] = verb{a.psiAudit, []string{"certificate", "at", "party", "secret", "column"}, append([]string{"keys", "passphrase-file"}, ownSet...)}
 		verbs["list"] = verb{a.psiList, append([]string{"agency", "name", "until", "column", "list-key", "out"}, signer...), ownSet}
 		verbs["secret"] = verb{a.psiSecret, []string{"out"}, nil}

@@ -61,6 +61,10 @@ func (a *Agent) psiRun(ctx context.Context, f *pairFlags) error {
 	switch {
 	case members != (f.members != ""):
 		return usage("--members", "a new file for a side that learns members, and for no other")
+	case (f.gate != "") != (f.dataset != "") || f.gate != "" && (p.Job.Output != psi.JoinSum || side != psi.Sender || len(p.Groups) == 0):
+		return usage("--gate", "a new file, with --dataset ID that the sums are of, for the sender of sums by group; sums of all together have no count of their elements")
+	case f.gate != "" && sandbox.CheckID("dataset", f.dataset) != nil:
+		return usage("--dataset", "an identifier of 1 to 64 of a-z, 0-9, '.', '_', '-'")
 	case f.quota < 1 || f.quotaElements < 1:
 		return usage("--quota", "jobs, and elements, of at least one")
 	case f.memory < 0 || (f.spill != "") != (f.memory > 0):
@@ -73,7 +77,7 @@ func (a *Agent) psiRun(ctx context.Context, f *pairFlags) error {
 	if kept := int64(max(p.Job.Sizes[0], p.Job.Sizes[1])) * int64(record); f.spill == "" && kept > psi.DefaultMemory/4 {
 		return &sandbox.Error{Op: "party psi run", Kind: sandbox.TooLarge, Object: string(p.Job.Run), Detail: "sets of this size do not fit in 256 MiB", Hint: "name a folder by --spill, and --memory 256"}
 	}
-	if err := absent(f.out, f.certificate, f.members); err != nil {
+	if err := absent(f.out, f.certificate, f.members, f.gate); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(f.joined, 0o700); err != nil {
@@ -189,6 +193,16 @@ func (a *Agent) psiWrite(f *pairFlags, p *session.Plan, own *elements, r *sessio
 				out.Cardinality = nil // with it a group that is withheld would follow from the others
 			}
 			said = "done: sums for the gate (出域检查)"
+			if f.gate != "" {
+				text, err := gateText(p, own, out.Sums, sandbox.DatasetID(f.dataset))
+				if err != nil {
+					return err
+				}
+				if err := create(f.gate, text); err != nil {
+					return err
+				}
+				said += ": opdomain egress check --in " + f.gate
+			}
 		}
 		if r.Members != nil {
 			if err := writeMembers(f.members, f.column, own.set, r.Members); err != nil {
