@@ -394,6 +394,38 @@ func TestDeviations(t *testing.T) {
 }
 
 // TestOpensOnce: a second opening is refused on this side, whatever the others do.
+// TestApprovalEndsInRun: an approval whose term ends while the run goes on ends it before anything opens, at all parties.
+func TestApprovalEndsInRun(t *testing.T) {
+	begun := time.Now()
+	g := newTrio(t, share.SemiHonest, begun)
+	var late atomic.Bool
+	clock := func() time.Time {
+		if late.Load() {
+			return begun.Add(45 * time.Minute)
+		}
+		return begun
+	}
+	var cs []Config
+	for i, tr := range wire.NewMemory(3) {
+		c := g.config(t, g.plan, i, tr, clock)
+		c.Clock = func() time.Time { return begun } // links end by another
+		c.Approvals = []attest.Statement{g.approval(t, g.plan, i, begun.Add([]time.Duration{time.Hour, 30 * time.Minute, time.Hour}[i]))}
+		cs = append(cs, c)
+	}
+	var joined sync.WaitGroup
+	joined.Add(3)
+	res, errs := play(cs, func(s *Session) (*Result, error) {
+		joined.Done()
+		joined.Wait()
+		late.Store(true)
+		return program(s)
+	})
+	aborted(t, "an approval that ended", res, errs)
+	if !strings.Contains(errs[0].Error(), "approval holds when outputs open") {
+		t.Error(errs[0])
+	}
+}
+
 func TestOpensOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newTrio(t, share.SemiHonest, time.Now())

@@ -63,6 +63,7 @@ type Session struct {
 	engine   *share.Engine
 	opener   *share.Opener
 	keys     []*sm.VerifyKey
+	now      func() time.Time
 	revealed bool
 	opening  bool
 }
@@ -82,7 +83,7 @@ func Join(ctx context.Context, c Config) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{plan: c.Plan, me: c.Plan.index(c.Self), key: c.Key, rand: c.Rand}
+	s := &Session{plan: c.Plan, me: c.Plan.index(c.Self), key: c.Key, rand: c.Rand, now: c.Now}
 	for _, p := range peers {
 		s.keys = append(s.keys, p.Key)
 	}
@@ -271,6 +272,11 @@ func (s *Session) Reveal(columns map[string]share.Vec) (*Result, error) {
 		if slices.ContainsFunc(share.Leaks(), func(l share.Leakage) bool { return l.Op == step.Op }) && step.Op != share.OpVerify &&
 			!slices.Contains(s.plan.Operators, step.Op) {
 			return nil, s.abort("only operators of the plan ran")
+		}
+	}
+	for i, a := range s.approved { // outputs that opened past an owner's term would have no evidence
+		if !s.plan.approved(a, i, s.now()) {
+			return nil, s.mesh.Abort(i, "each owner's approval holds when outputs open")
 		}
 	}
 	cert := Certificate{Version: 1, Plan: s.plan, Session: hex.EncodeToString(s.id[:]), Approvals: s.approved}

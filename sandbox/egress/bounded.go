@@ -378,6 +378,9 @@ func (a BoundedAnswer) classes() Flag {
 			for _, n := range o.Subjects {
 				least, sum = max(least, n), sum+n
 			}
+			if a.Joined { // who adds something at least: it may be all that have rows
+				sum = o.Rows
+			}
 			most = max(most, sum)
 		}
 		return least, most

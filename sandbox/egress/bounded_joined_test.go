@@ -61,6 +61,21 @@ func TestBoundedJoined(t *testing.T) {
 	}
 }
 
+// TestBoundedJoinedClasses: how many people a cell may have follows from its rows; of those who add something there may be fewer.
+func TestBoundedJoinedClasses(t *testing.T) {
+	for rows, places := range map[int64]int{40: 0, 400: 1} {
+		a := joinedAnswer()
+		a.Dimensions, a.Measures = []string{"kind"}, a.Measures[1:]
+		a.Cells = nil
+		for i, label := range []string{"x", "y"} {
+			a.Cells = append(a.Cells, BoundedCell{[]string{label}, []BoundedOutput{{Value: 20_001, Rows: []int64{40, rows}[i], Subjects: []int64{40}, Tops: []int64{600}, Differ: true}}})
+		}
+		if f := a.classes(); f.Places != places {
+			t.Errorf("%d rows: %+v", rows, f)
+		}
+	}
+}
+
 // TestBoundedJoinedIsStricter draws people with values at one unit and rows at another: whatever rule the gate finds broken where it sees everybody's
 // joined rows, it finds some rule broken from what the units state. Fixed draws; of those who add alike some pass.
 func TestBoundedJoinedIsStricter(t *testing.T) {
