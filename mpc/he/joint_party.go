@@ -2,6 +2,7 @@ package he
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 
@@ -160,11 +161,11 @@ func NewJointGate(ctx context.Context, c JointConfig) (*JointGate, error) {
 }
 
 // Encrypt takes the partner's key share and encrypts the averages of each group, in order. Groups are encrypted again until there are as many
-// ciphertexts as the plan has: how many groups there are is not the partner's to see. An average beyond its range counts as the range's end, because
+// ciphertexts as the plan has, and zeros where there is no group: how many groups there are is not the partner's to see. An average beyond its range counts as the range's end, because
 // an error would tell the partner of it; clipped says how many were.
 func (g *JointGate) Encrypt(ctx context.Context, share *Message, groups []Averages) (out *Message, clipped int, err error) {
-	if len(groups) == 0 || len(groups) > g.Plan.Groups {
-		return nil, 0, fail(sandbox.Invalid, "groups", "are one to as many as the plan has ciphertexts")
+	if len(groups) > g.Plan.Groups {
+		return nil, 0, fail(sandbox.Invalid, "groups", "are as many as the plan has ciphertexts, or fewer")
 	}
 	if err := g.agree(ctx, share); err != nil {
 		return nil, 0, err
@@ -172,7 +173,10 @@ func (g *JointGate) Encrypt(ctx context.Context, share *Message, groups []Averag
 	g.groups = len(groups)
 	var parts [][]byte
 	for i := range g.Plan.Groups {
-		x := groups[i%len(groups)].Values()
+		x := make([]float64, len(g.Plan.Ranges))
+		if len(groups) > 0 {
+			x = groups[i%len(groups)].Values()
+		}
 		if len(x) != len(g.Plan.Ranges) {
 			return nil, 0, g.abort(Contribution, nil, fail(sandbox.Invalid, "features", "are one for each range of the model"))
 		}
@@ -194,8 +198,9 @@ func (g *JointGate) Encrypt(ctx context.Context, share *Message, groups []Averag
 	return out, clipped, err
 }
 
-// Open takes the partner's scores with its shares and reads one for each group, once. before is called when the message fits and before
-// anything is read; its error ends the run and nothing is read. No score is given unless all are within the span of a model.
+// Open takes the partner's scores with its shares and reads one for each group, once: none where there is no group. before is called when the message fits and before
+// anything is read; its error ends the run and nothing is read. No score is given unless those of all ciphertexts, padding too, are within the span of
+// a model: which of them are of groups shows neither in how the run ends nor in how long that takes.
 func (g *JointGate) Open(ctx context.Context, scores *Message, before func(digest [sm.Size]byte) error) ([]float64, float64, error) {
 	if err := g.step(Share, Share, scores); err != nil {
 		return nil, 0, err
@@ -205,18 +210,27 @@ func (g *JointGate) Open(ctx context.Context, scores *Message, before func(diges
 			return nil, 0, g.abort(Share, nil, err)
 		}
 	}
-	var out []float64
+	if err := g.joint.open(g.joint.pub != nil); err != nil {
+		return nil, 0, g.abort(Share, nil, err)
+	}
+	out := make([]float64, g.Plan.Groups)
 	bound := 0.0
-	for i := range g.groups {
-		s, err := g.joint.Open(ctx, scores.Parts[2*i], scores.Parts[2*i+1])
+	var failed error
+	for i := range out { // to the last, whatever failed before it
+		s, err := g.joint.read(ctx, scores.Parts[2*i], scores.Parts[2*i+1])
 		if err != nil {
-			clear(out)
-			return nil, 0, g.abort(Share, scores, err)
+			failed = cmp.Or(failed, err)
+			continue
 		}
-		out, bound = append(out, s.Values[0]), s.Bound
+		out[i], bound = s.Values[0], s.Bound
+	}
+	if failed != nil {
+		clear(out)
+		return nil, 0, g.abort(Share, scores, failed)
 	}
 	g.Close()
-	return out, bound, nil
+	clear(out[g.groups:])
+	return out[:g.groups:g.groups], bound, nil
 }
 
 // JointPartner (联合密钥合作方) is the partner's side of a run: Commitment, Reveal, Apply, each once. A process that was stopped lost its part of the key

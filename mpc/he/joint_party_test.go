@@ -292,6 +292,62 @@ func bytesClone(parts [][]byte) (out [][]byte) {
 	return out
 }
 
+// TestJointRunPadded: each ciphertext is opened, so that garbage in one that is padding ends the run like any other, by the same rule; a run without a
+// group goes the same way and reads nothing.
+func TestJointRunPadded(t *testing.T) {
+	ctx := context.Background()
+	o := newJointRun(t, 8, 4, jointModel.Ranges...)
+	other := newJointRun(t, 9, 4, jointModel.Ranges...)
+	strange, _ := other.applied(jointModel, []Averages{average.New([]float64{0.5, 10})})
+	for _, groups := range [][]Averages{{average.New([]float64{0.5, 10})}, nil} {
+		for i := range o.plan.Groups {
+			for name, garbage := range map[string][]byte{"of another key": strange.Parts[2*i+1], "a coefficient above its modulus": bytes.Repeat([]byte{0xff}, len(strange.Parts[1]))} {
+				o.begin()
+				opens := &opening{Engine: o.gate.Engine}
+				o.gate.joint.e = opens
+				scores, _ := o.applied(jointModel, groups)
+				parts := bytesClone(scores.Parts)
+				parts[2*i+1] = garbage
+				bad, err := sign(rand.Reader, o.signs[0], Share, o.plan.Digest(), jointPartner, parts...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, _, err := o.gate.Open(ctx, bad, nil)
+				var a *Abort
+				if !errors.As(err, &a) || a.Member != "partner" || a.Stage != Share || a.Message != bad.Digest() || got != nil {
+					t.Errorf("%d groups, part %d %s: %v", len(groups), i, name, err)
+				}
+				if opens.n != o.plan.Groups {
+					t.Errorf("%d groups, part %d %s: %d were opened", len(groups), i, name, opens.n)
+				}
+			}
+		}
+		o.begin()
+		scores, clipped := o.applied(jointModel, groups)
+		if got, _, err := o.gate.Open(ctx, scores, nil); err != nil || len(got) != len(groups) || clipped != 0 {
+			t.Errorf("%d groups: %d scores, %v", len(groups), len(got), err)
+		}
+	}
+	o.begin()
+	_, partner := o.revealed()
+	if _, _, err := o.gate.Encrypt(ctx, partner, make([]Averages, 5)); sandbox.KindOf(err) != sandbox.Invalid {
+		t.Errorf("more groups than the plan has: %v", err)
+	}
+}
+
+// opening is an engine that counts what it opens.
+type opening struct {
+	Engine
+	n int
+}
+
+func (e *opening) Do(ctx context.Context, op Op, args ...[]byte) ([][]byte, error) {
+	if op == OpOpenOne {
+		e.n++
+	}
+	return e.Engine.Do(ctx, op, args...)
+}
+
 // TestJointPlanChecked: plans outside the bounds are refused by name, and every field is in the digest.
 func TestJointPlanChecked(t *testing.T) {
 	base := newJointRun(t, 4, 4, 1, 2).plan

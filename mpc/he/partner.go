@@ -177,16 +177,25 @@ func (j *Joint) Open(ctx context.Context, score, share []byte) (Scores, error) {
 	if err := j.open(j.gate && j.pub != nil); err != nil {
 		return Scores{}, err
 	}
-	if j.opened++; j.opened > j.sealed {
-		return Scores{}, j.fail(fail(sandbox.Conflict, "score", "is read once for a group"))
-	}
-	out, err := j.e.Do(ctx, OpOpenOne, j.key, score, share)
+	s, err := j.read(ctx, score, share)
 	if err != nil {
 		return Scores{}, j.fail(err)
 	}
+	return s, nil
+}
+
+// read is Open without an end of the key at a failure.
+func (j *Joint) read(ctx context.Context, score, share []byte) (Scores, error) {
+	if j.opened++; j.opened > j.sealed {
+		return Scores{}, fail(sandbox.Conflict, "score", "is read once for a group")
+	}
+	out, err := j.e.Do(ctx, OpOpenOne, j.key, score, share)
+	if err != nil {
+		return Scores{}, err
+	}
 	v, err := readFloats(out[0], 1, 1+1.0/(1<<20))
 	if err != nil {
-		return Scores{}, j.fail(fail(sandbox.Tampered, "score", "lies within the span of a model"))
+		return Scores{}, fail(sandbox.Tampered, "score", "lies within the span of a model")
 	}
 	return Scores{[]float64{v[0] * Span}, oneBound}, nil
 }
