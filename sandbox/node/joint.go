@@ -304,7 +304,7 @@ func (n *Node) beginJoint(ctx context.Context, c api.Caller, r attest.JointRun, 
 	}
 	x = &jointRun{n: n, c: c, q: q, plan: plan, stop: stop, params: s.params, stepping: true, taken: map[he.Kind][sm.Size]byte{}, held: map[he.Kind][]byte{}}
 	n.joints.put(x)
-	return x, func() error { return x.begin(context.WithoutCancel(ctx), engine, s) }, api.Joint{}, nil
+	return x, func() error { return x.begin(context.WithoutCancel(ctx), engine) }, api.Joint{}, nil
 }
 
 // jointPlan makes the plan of a run over enrolled keys.

@@ -60,6 +60,17 @@ func (s *side) ends(name string, stage string, member sandbox.PartyID, kind sand
 	}
 }
 
+// again lets the partner run once more over the result.
+func (o *bank) again() {
+	o.Helper()
+	if err := o.n.store.Tx(o.Context(), func(ctx context.Context) error {
+		_, err := o.n.store.Add(ctx, jointOver(o.of, "bank"), -1, 1)
+		return err
+	}); err != nil {
+		o.Fatal(err)
+	}
+}
+
 // TestJointCheats: what is not of the run is refused and ends nothing; a partner that deviates ends it, with evidence, and nothing is read.
 func TestJointCheats(t *testing.T) {
 	o, ctx := newBank(t), t.Context()
@@ -171,12 +182,7 @@ func TestJointCheats(t *testing.T) {
 		if j, err := o.asksRun(o.run(func(r *attest.JointRun) { r.Scenario = "sc-m" })); err != nil || !slices.Contains(codesOfDecision(j.Question.Decision), policy.CodeJointOnce) {
 			t.Errorf("%s: shares were taken, and another run follows over the result: %+v %v", name, j.Question.Decision, err)
 		}
-		if err := o.n.store.Tx(ctx, func(ctx context.Context) error { // the next case is over the same result
-			_, err := o.n.store.Add(ctx, jointOver(o.of, "bank"), -1, 1)
-			return err
-		}); err != nil {
-			t.Fatal(err)
-		}
+		o.again()
 	}
 	// Scores of fewer groups, as another model's size or count would have it, are not of the plan.
 	s = begins()
@@ -189,17 +195,23 @@ func TestJointCheats(t *testing.T) {
 	}
 }
 
-// TestJointWithheld: more groups than the party answers end a run that was counted, by one code, and averages beyond a range do not show.
+// TestJointWithheld: a run of more groups than the party answers is withheld by one code, as late as one that could not be read and as the party's opened one
+// over the result, and averages beyond a range do not show.
 func TestJointWithheld(t *testing.T) {
 	o := newBank(t)
-	j, err := o.asksRun(o.run(func(r *attest.JointRun) { r.Groups = 1 }))
-	if err != nil || j.Question.State != stateWithheld || j.Question.Code != sandbox.CodeWithheld || j.Cause != "" || j.Run != 1 {
-		t.Fatalf("%+v %v", j, err)
+	s := o.begins(func(r *attest.JointRun) { r.Groups = 1 })
+	if j := s.must(s.applied(), nil); j.Question.State != stateWithheld || j.Question.Code != sandbox.CodeWithheld || j.Cause != "" || j.Run != 1 {
+		t.Fatalf("%+v", j)
 	}
-	if _, b := o.events(j.Question.ID); b.Kind != sandbox.Withheld || b.Member != "" {
-		t.Errorf("%+v", b)
+	s.ends("more groups than the party answers", "gate", "", sandbox.Withheld)
+	if kinds, _ := o.events(s.id); !slices.Contains(kinds, attest.JointShared) {
+		t.Errorf("%v", kinds)
 	}
-	s := o.begins(func(r *attest.JointRun) { r.Features[1].Range = 100 })
+	if j, err := o.asksRun(o.run(nil)); err != nil || !slices.Contains(codesOfDecision(j.Question.Decision), policy.CodeJointOnce) {
+		t.Errorf("another try says how many groups there are: %+v %v", j.Question.Decision, err)
+	}
+	o.again()
+	s = o.begins(func(r *attest.JointRun) { r.Features[1].Range = 100 })
 	m := secretModel
 	m.Ranges = []float64{20, 100}
 	share, averages := s.encrypted()
@@ -315,14 +327,19 @@ func TestJointShutOut(t *testing.T) {
 	o.bundled(o.agency)
 }
 
-// faultyOp is an engine that fails at one operation: it panics, or hangs until it is told to stop.
+// faultyOp is an engine that fails at one operation: it panics, or hangs until it is told to stop; or is slow there, and something else happens.
 type faultyOp struct {
 	he.Engine
-	at    he.Op
-	hangs func() // ends the step's time; nil: it panics
+	at        he.Op
+	hangs     func() // ends the step's time; nil: it panics
+	meanwhile func() // of a slow one
 }
 
 func (f faultyOp) Do(ctx context.Context, op he.Op, args ...[]byte) ([][]byte, error) {
+	if op == f.at && f.meanwhile != nil {
+		f.meanwhile()
+		return f.Engine.Do(ctx, op, args...)
+	}
 	if op == f.at && f.hangs == nil {
 		panic("a fault of the domain")
 	}
@@ -334,7 +351,8 @@ func (f faultyOp) Do(ctx context.Context, op he.Op, args ...[]byte) ([][]byte, e
 	return f.Engine.Do(ctx, op, args...)
 }
 
-// TestJointFaults: a fault in a step, and an engine that hangs, end the run on record; the domain lives, and the next run comes to its end.
+// TestJointFaults: a fault in a step, and an engine that hangs, end the run on record; the domain lives, answers meanwhile, and the next run comes to its
+// end. Scores that were read while their source was revoked go nowhere.
 func TestJointFaults(t *testing.T) {
 	o := newBank(t)
 	engine := func(f faultyOp) {
@@ -359,7 +377,14 @@ func TestJointFaults(t *testing.T) {
 		ctx, over = context.WithCancel(ctx)
 		return ctx, over
 	}
-	engine(faultyOp{at: he.OpOpenOne, hangs: func() { over() }})
+	free := func() {
+		if !o.n.asking.TryLock() {
+			t.Error("questions wait for the engine")
+			return
+		}
+		o.n.asking.Unlock()
+	}
+	engine(faultyOp{at: he.OpOpenOne, hangs: func() { free(); over() }})
 	s = o.begins(nil)
 	s.must(s.applied(), nil)
 	o.n.sums.bound = nil
@@ -372,4 +397,46 @@ func TestJointFaults(t *testing.T) {
 		t.Errorf("after them: %s", j.Question.State)
 	}
 	o.partner = own
+	o.scenario("sc-m", 5)
+	o.of = o.averages("sc-m", "visits", "cost")
+	revoked := false
+	engine(faultyOp{at: he.OpOpenOne, meanwhile: func() {
+		free()
+		if revoked || t.Failed() {
+			return
+		}
+		revoked = true
+		act := attest.ReviewAct{Question: o.of, State: "released", Result: o.record(o.of).Review.Digest, Act: "revoke", Reason: "r", At: o.n.now()}
+		if _, err := o.n.Act(t.Context(), o.agency.Caller, o.of, o.agency.says(t, attest.ContextReviewAct, act)); err != nil {
+			t.Error(err)
+		}
+	}})
+	s = o.begins(func(r *attest.JointRun) { r.Scenario = "sc-m" })
+	s.must(s.applied(), nil)
+	s.ends("revoked while it was read", "gate", "", sandbox.Denied)
+}
+
+// TestJointTended: a look at runs that go on takes none from its party, also where questions wait.
+func TestJointTended(t *testing.T) {
+	o := newBank(t)
+	s := o.begins(nil)
+	o.n.asking.Lock()
+	done := make(chan struct{})
+	go func() { o.n.TendJoints(t.Context()); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		t.Error("a look at runs that go on waits for questions")
+	}
+	_, err := s.sends(s.p.Commitment())
+	o.n.asking.Unlock()
+	<-done
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.must(s.p.Reveal(s.fetches(he.Commitment)))
+	share, averages := s.fetches(he.KeyShare), s.fetches(he.Contribution)
+	if j := s.must(s.p.Apply(t.Context(), share, averages, &secretModel)); j.Question.State != stateInReview {
+		t.Error(j.Question.State)
+	}
 }

@@ -40,8 +40,9 @@ type jointRun struct {
 
 	q       questionRecord // the stepping caller's from here on
 	gate    *he.JointGate
-	rows    []int         // of the result, one a score
+	rows    []int         // of the result, one a score; none of a run that is padding alone
 	clipped int           // averages beyond their range
+	shared  bool          // the partner's shares are on record, and counted
 	owed    func(*change) // the end, that is not on record yet
 	found   *gated        // that was not submitted yet
 	done    bool
@@ -137,17 +138,11 @@ func (x *jointRun) waitFor(kind he.Kind, own *he.Message) {
 }
 
 // begin draws the gate's part of the key.
-func (x *jointRun) begin(ctx context.Context, e he.Engine, s *jointSource) error {
+func (x *jointRun) begin(ctx context.Context, e he.Engine) error {
 	ctx, cancel := x.n.sums.work(ctx)
 	defer cancel()
-	groups, _, err := s.groups(x.q.Joint.Run, x.n.now())
-	if err == nil && (len(groups) == 0 || len(groups) > x.plan.Groups) { // it was counted and charged: how many groups there are is not for the asker
-		err = &sandbox.Error{Op: "joint run", Kind: sandbox.Withheld, Object: string(x.q.ID), Detail: "the result has one group with every feature, and no more than the party answers"}
-	}
-	if err == nil {
-		x.gate, err = he.NewJointGate(ctx, he.JointConfig{Plan: x.plan, Engine: e, Sign: x.n.keys.SigningKey(), Rand: x.n.cfg.Rand})
-	}
-	if err != nil {
+	var err error
+	if x.gate, err = he.NewJointGate(ctx, he.JointConfig{Plan: x.plan, Engine: e, Sign: x.n.keys.SigningKey(), Rand: x.n.cfg.Rand}); err != nil {
 		return err
 	}
 	x.waitFor(he.Commitment, x.gate.Commitment())
@@ -197,7 +192,7 @@ func (x *jointRun) rights(ctx context.Context) (*jointSource, error) {
 		return nil, err
 	}
 	decision.Reasons = slices.DeleteFunc(decision.Reasons, func(r sandbox.Reason) bool { // was counted and charged when it was accepted
-		return r.Code == policy.CodeJointTotal || r.Code == policy.CodeBits
+		return r.Code == policy.CodeJointTotal || r.Code == policy.CodeBits || x.shared && r.Code == policy.CodeJointOnce
 	})
 	if len(decision.Reasons) > 0 || s == nil {
 		return nil, jointError(sandbox.Denied, x.q.ID, "the run is allowed as long as it goes on: "+first(reasonCodes(decision), policy.CodeJointResult), "")
@@ -358,7 +353,8 @@ func (x *jointRun) step(ctx context.Context, kind he.Kind, m *he.Message) error 
 	return x.open(ctx, m)
 }
 
-// encrypt encrypts the averages of each group, of a run that is still allowed, over a result that still stands.
+// encrypt encrypts the averages of each group, of a run that is still allowed, over a result that still stands. Where there is no group, or more than
+// the party answers, it encrypts padding: the run is withheld when the party has used up its opened one, and no try before tells it how many there are.
 func (x *jointRun) encrypt(ctx context.Context, share *he.Message) (*he.Message, error) {
 	s, err := x.rights(ctx)
 	if err != nil {
@@ -368,30 +364,45 @@ func (x *jointRun) encrypt(ctx context.Context, share *he.Message) (*he.Message,
 	if err != nil {
 		return nil, err
 	}
+	if len(groups) > x.plan.Groups {
+		groups, rows = nil, nil
+	}
 	own, clipped, err := x.gate.Encrypt(ctx, share, groups)
 	x.rows, x.clipped = rows, clipped
 	return own, err
 }
 
-// open puts the partner's shares on record, counts the run as an opened one, reads the scores and submits them.
+// open puts the partner's shares on record, counts the run as an opened one, reads the scores and submits them. The engine works without asking;
+// whether the run is allowed is decided before the record, and again before anything is submitted.
 func (x *jointRun) open(ctx context.Context, m *he.Message) error {
-	x.n.asking.Lock() // no answer that is asked meanwhile is submitted between the decision and this
-	defer x.n.asking.Unlock()
-	s, err := x.rights(ctx)
-	if err != nil {
-		return err
-	}
 	n, q := x.n, x.q
 	digest := m.Digest()
 	scores, bound, err := x.gate.Open(ctx, m, func(d [sm.Size]byte) error {
-		return n.change(context.WithoutCancel(ctx), domainIdentity, func(ctx context.Context, tx *change) error {
+		n.asking.Lock() // of two runs of a party over a result one gets past this
+		defer n.asking.Unlock()
+		if _, err := x.rights(ctx); err != nil {
+			return err
+		}
+		err := n.change(context.WithoutCancel(ctx), domainIdentity, func(ctx context.Context, tx *change) error {
 			if _, err := n.store.Add(ctx, jointOver(q.Joint.Run.Of, q.Party), 1, 1); err != nil {
 				return err
 			}
 			tx.record(attest.JointShared, "question/"+string(q.ID), attest.JointSharedBody{Question: q.ID, Plan: q.Joint.Planned.Plan, Message: d[:]}, q.audiences()...)
 			return nil
 		})
+		x.shared = err == nil
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	defer clear(scores)
+	if len(x.rows) == 0 {
+		return &sandbox.Error{Op: "joint run", Kind: sandbox.Withheld, Object: string(q.ID), Detail: "the result has one group with every feature, and no more than the party answers"}
+	}
+	n.asking.Lock() // no answer that is asked meanwhile is submitted between the decision and this
+	defer n.asking.Unlock()
+	s, err := x.rights(context.WithoutCancel(ctx))
 	if err != nil {
 		return err
 	}
@@ -499,11 +510,27 @@ func (n *Node) EndJoint(ctx context.Context, c api.Caller, id sandbox.QuestionID
 // every second or so.
 func (n *Node) TendJoints(ctx context.Context) {
 	for _, x := range n.joints.all() {
-		if x.claim() {
+		if x.overdue(ctx) && x.claim() { // until then its steps are its party's
 			x.tend(ctx)
 			n.joints.settled(x)
 		}
 	}
+}
+
+// overdue says whether a run that nobody takes a step of is to be ended, or its end to be put on record.
+func (x *jointRun) overdue(ctx context.Context) bool {
+	x.mu.Lock()
+	if x.stepping || x.done {
+		x.mu.Unlock()
+		return false
+	}
+	asker, due := x.q.Asker, x.found != nil || !x.n.now().Before(x.due) // no step is taken: they are the last one's that was
+	x.mu.Unlock()
+	if due {
+		return true
+	}
+	who, err := x.n.known(ctx, asker)
+	return err == nil && who.revoked
 }
 
 func (x *jointRun) tend(ctx context.Context) {
