@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -97,12 +98,14 @@ The domain decides, counts the run and draws a key together with a process of th
 command makes scores of them and gives its part of the opening; the domain's gate reads the scores, and they go before reviewers like any answer. You see
 none before two of them released it: opdomain query show, release open.
 
-Whoever has averages and scores solves for the weights where there are more scores than features, and a domain that deviates may encrypt what it
-likes in each ciphertext. So --groups above the number of features takes --weights-may-follow. The run counts however it ends; a party has one opened
-run over a result. What runs of one model tell adds up.`
+Whoever has averages and scores solves for the weights where there are more scores than features. A domain that deviates may encrypt what it likes in each
+ciphertext: with as many as features it has every weight up to one constant, and each ciphertext fewer leaves one more unknown. What runs of one model tell
+adds up: groups of this run and of all that began earlier with the same commitment, as the domain lists them, take --weights-may-follow where they
+are as many as features or more. Runs at other domains, and of the same weights in another file, are yours to count. The run counts however it ends;
+a party has one opened run over a result.`
 	asked.flags(run)
 	run.Flags().StringVar(&asked.key, "key", "", "file with the domain's signing key in hex (opdomain evidence key), whose gate reads the scores; default: ask the domain")
-	run.Flags().BoolVar(&asked.mayFollow, "weights-may-follow", false, "answer more groups than the model has features: whoever reads scores and averages may learn the weights")
+	run.Flags().BoolVar(&asked.mayFollow, "weights-may-follow", false, "answer as many groups as the model has features, or more, with those of earlier runs of it: whoever reads scores may learn the weights")
 	list := verb("list", "List the runs that concern you", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		return get(a, func(s *session) ([]api.Joint, error) {
 			return result[[]api.Joint](s.api.ListJoints(c.Context()))
@@ -230,15 +233,41 @@ func printJoint(w io.Writer, j api.Joint) {
 	}
 }
 
+// answered adds up the groups of runs that began with a commitment, however they ended.
+func answered(all []api.Joint, commitment []byte) (groups int) {
+	for _, j := range all {
+		if j.Run > 0 && bytes.Equal(j.Commitment, commitment) {
+			groups += j.Groups
+		}
+	}
+	return groups
+}
+
+// bounded refuses a run that, with the groups answered before, gives as many scores as the model has features, unless that was accepted.
+func (p *partnerRun) bounded(features, before int) error {
+	if p.mayFollow || p.groups+before < features {
+		return nil
+	}
+	room := max(features-1-before, 0)
+	hint := "accept it with --weights-may-follow"
+	if room > 0 {
+		hint = fmt.Sprintf("answer at most %d, or %s", room, hint)
+	}
+	earlier := ""
+	if before > 0 {
+		earlier = fmt.Sprintf(", with %d of earlier runs of this commitment", before)
+	}
+	return usageError{invalid("--groups", fmt.Sprintf("fewer groups in all than the model's %d features%s: else whoever reads scores may learn the weights", features, earlier), hint)}
+}
+
 func (a *app) hePartnerRun(c *cobra.Command, p partnerRun) error {
 	ctx := c.Context()
 	f, r, err := p.statement(a)
 	if err != nil {
 		return err
 	}
-	if p.groups > len(f.Features) && !p.mayFollow {
-		return usageError{invalid("--groups", fmt.Sprintf("more groups than the model's %d features: whoever reads scores and averages may learn the weights", len(f.Features)),
-			fmt.Sprintf("answer at most %d, or accept it with --weights-may-follow", len(f.Features)))}
+	if err := p.bounded(len(f.Features), 0); err != nil {
+		return err
 	}
 	s, err := a.connect()
 	if err != nil {
@@ -252,6 +281,13 @@ func (a *app) hePartnerRun(c *cobra.Command, p partnerRun) error {
 		return err
 	} else if !bytes.Equal(key, info.SignKey) { // before anything is counted
 		return &sandbox.Error{Op: "he partner", Kind: sandbox.Tampered, Object: "domain", Detail: "its signing key is the one in the file", Hint: "compare with whoever gave you the file: its gate reads the scores"}
+	}
+	earlier, err := result[[]api.Joint](s.api.ListJoints(ctx))
+	if err != nil {
+		return err
+	}
+	if err := p.bounded(len(f.Features), answered(earlier, r.Commitment)); err != nil {
+		return err
 	}
 	engines := newHeEngines()
 	defer engines.Close()
@@ -285,6 +321,32 @@ func (a *app) hePartnerRun(c *cobra.Command, p partnerRun) error {
 	return a.show(got, func(w io.Writer) { printJoint(w, got) })
 }
 
+// joinTries bounds how often a message is sent while the domain does something else with its run, once a joinEvery.
+const (
+	joinTries = 30
+	joinEvery = time.Second
+)
+
+// joined sends a message, again where something else is done with a run that goes on: a message that was taken is taken as itself.
+func (s *session) joined(ctx context.Context, j api.Joint, m *he.Message) (api.Joint, error) {
+	b := he.AppendMessage(nil, m)
+	for try := 1; ; try++ {
+		out, err := result[api.Joint](s.api.PutJointMessageWithBody(ctx, j.Question.ID, int(m.Kind), "application/vnd.opdomain.he-message", bytes.NewReader(b)))
+		if err == nil {
+			return out, nil
+		}
+		if !errors.Is(err, sandbox.Conflict) || try == joinTries {
+			return j, err
+		}
+		if now, look := result[api.Joint](s.api.GetJoint(ctx, j.Question.ID)); look != nil || now.Step == "" { // it has ended
+			return j, err
+		}
+		if sleep(ctx, joinEvery) != nil {
+			return j, err
+		}
+	}
+}
+
 // joint is the party's part of a run. It believes nothing of the plan but what it signed for.
 func (s *session) joint(ctx context.Context, engine he.Engine, info api.DomainInfo, f *scorecard.File, r attest.JointRun, st attest.Statement, j api.Joint) (api.Joint, error) {
 	plan, err := he.DecodeJointPlan(j.Plan)
@@ -309,8 +371,7 @@ func (s *session) joint(ctx context.Context, engine he.Engine, info api.DomainIn
 	}
 	defer p.Close()
 	send := func(m *he.Message, want he.Kind) error {
-		b := he.AppendMessage(nil, m)
-		if j, err = result[api.Joint](s.api.PutJointMessageWithBody(ctx, j.Question.ID, int(m.Kind), "application/vnd.opdomain.he-message", bytes.NewReader(b))); err != nil {
+		if j, err = s.joined(ctx, j, m); err != nil {
 			return err
 		}
 		if want != 0 && j.Kind != int(want) {

@@ -421,18 +421,18 @@ func approvals(paths []string) (out []attest.Statement, err error) {
 	return out, nil
 }
 
-// sumFlags are how long a domain waits for the units of a sum.
+// sumFlags are how long a domain waits for the units of a sum, and for the party of a secret model's run.
 func sumFlags(c *cobra.Command, l *node.SumLimits) {
 	f := c.Flags()
 	f.DurationVar(&l.Begin, "sum-begin", 8*time.Hour, "how long a sum over ciphertexts waits for its units to approve and begin")
-	f.DurationVar(&l.Step, "sum-step", 10*time.Minute, "how long each further step of it waits for a unit, before the epoch is aborted")
+	f.DurationVar(&l.Step, "sum-step", 10*time.Minute, "how long each further step of it waits for a unit, before the epoch is aborted; also each step of a secret model's run (he partner) for its party")
 	f.DurationVar(&l.Wait, "sum-wait", 72*time.Hour, "how long it waits for another epoch after that, before the question is withheld")
 }
 
-// sumEvery is how often deadlines of sums are looked at.
+// sumEvery is how often deadlines of sums and of secret models' runs are looked at.
 const sumEvery = time.Second
 
-// tendSums ends epochs whose units are silent, until ctx ends.
+// tendSums ends epochs whose units are silent, and runs of secret models whose party is, until ctx ends.
 func tendSums(ctx context.Context, n *node.Node) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
