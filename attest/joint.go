@@ -59,7 +59,8 @@ type (
 		Plan     []byte             `json:"plan"`
 		Message  []byte             `json:"message"`
 	}
-	// JointAbortedBody (保密模型运行中止): the run ended and nothing was given to anybody. Rule is the protocol's, which says nothing of data.
+	// JointAbortedBody (保密模型运行中止): the run ended and nothing was given to anybody. Rule is the protocol's and holds no
+	// value, but which one it is may follow from averages: the record is for the agency and the owning units, not for who asked.
 	JointAbortedBody struct {
 		Question sandbox.QuestionID `json:"question"`
 		Plan     []byte             `json:"plan"`

@@ -51,7 +51,9 @@
 //
 // The domain learns no weight but what scores say: with more scores than features, of averages that differ, that is all of them, and a domain that
 // deviates may encrypt what it likes in each ciphertext, of which there are as many as the partner agreed to answer. The partner learns nothing before
-// the gate has decided but whether the gate could read: groups are padded to the number it answers, averages beyond its ranges count as their ends. A
+// the gate has decided but whether the gate could read, and that it withheld: groups are padded to the number it answers, all ciphertexts are opened
+// whatever fails, averages beyond its ranges count as their ends. A result without a group, or with more than the partner answers, goes the same way as
+// padding alone and is withheld at its end: that bit is the partner's, once for its one opened run over a result. A
 // partner that deviates has the gate read another function of averages that may leave, or of the gate's part of this run's key, within the span and the
 // decimals of a score. That the weights it committed to were used nothing proves: who is shown weights and salt recomputes it from the averages.
 //

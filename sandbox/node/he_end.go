@@ -55,7 +55,7 @@ type SumLimits struct {
 	Live  int           // epochs that go on at once, each with a process of its own; 0: 4
 	Bytes int64         // of messages held for all of them; 0: 512 MiB
 	Begin time.Duration // how long the units have to approve a plan and begin; 0: 8 hours
-	Step  time.Duration // how long each further step waits for its messages; 0: 10 minutes
+	Step  time.Duration // how long each further step waits for its messages, and each of a secret model's run; 0: 10 minutes
 	Wait  time.Duration // how long a question waits for another epoch after one that was aborted, before it is withheld; 0: 3 days
 }
 

@@ -225,7 +225,8 @@ func seenBy(r attest.JointRun, recipient sandbox.IdentityID, runs, bits int64) s
 	levels := int64(2*he.Span)*int64(math.Pow10(r.Decimals)) + 1
 	return fmt.Sprintf(`a secret model over %d averages (%s) of the result of %s, %d ciphertexts, %d decimals 保密模型运行
 you 模型方        ciphertexts that open with the gate only; no average, and not how many groups there are. Once people released them, one of %d scores a group,
-                  which is made of averages that were approved to leave for %s; before that, whether the gate could read the scores
+                  which is made of averages that were approved to leave for %s; before that, whether the gate could read the scores and
+                  let them go to reviewers: not where no group has every feature, or more groups have them than you answer
 domain, agency and owning units 域与实施机构、数源单位
                   features, ranges, the commitment, scores; they have the averages. %d scores of averages that differ determine a model of %d weights and a bias up to
                   the scores' decimals, for whoever else has both too, and a domain that deviates may encrypt what it likes in each of the %d ciphertexts

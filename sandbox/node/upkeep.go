@@ -138,7 +138,7 @@ func (n *Node) discardUnused() error {
 }
 
 // Tend does what comes round every minute: pushes left open too long end, overdue datasets are counted, the revocation list
-// is kept fresh, reviews expire and answers under a template leave at their slot, sums that wait too long for an epoch are withheld, and the checkpoint goes to the witnesses.
+// is kept fresh, reviews expire and answers under a template leave at their slot, sums that wait too long for an epoch are withheld, runs of secret models whose party is silent or shut out end, and the checkpoint goes to the witnesses.
 func (n *Node) Tend(ctx context.Context) error {
 	if n.Waiting() {
 		if err := n.confirm(ctx); err != nil {

@@ -52,8 +52,10 @@ func JointOrder() []string {
 // scenario's parties together than they agreed on. Facts name the engine HE.
 //
 // What a party can learn whatever its model is, and whoever it pools with: of a result one number a group in the decimals it named, after people
-// released it, and, before that, whether the gate could read it at all; of other results of the same averages the same again, which the runs that
-// the scenario agreed on bound. All of it is made of averages that were approved to leave to a party of the scenario.
+// released it, and, before that, whether the gate could read it at all and let it go to reviewers. A result of which no group has every feature, or more
+// groups have them than the party answers, is withheld like one that could not be read, after the party's one opened run over it; which of these it
+// was is not for the party. Of other results of the same averages it learns the same again, which the runs that the scenario agreed on bound. All
+// of it is made of averages that were approved to leave to a party of the scenario.
 func DecideJoint(f Facts, q JointQuestion) sandbox.Decision {
 	var why reasons
 	refuse := func() sandbox.Decision {
