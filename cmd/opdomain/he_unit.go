@@ -199,6 +199,7 @@ func (p *heUnitProgram) run(ctx context.Context) error {
 		}
 		for _, s := range all {
 			if p.f.question != "" && s.Question.State != "computing" {
+				parts.Wait() // one that sent the last message may not have its answer yet
 				fmt.Fprintf(p.out, "%s is %s\n", s.Question.ID, s.Question.State)
 				return nil
 			}
