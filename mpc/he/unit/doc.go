@@ -12,7 +12,8 @@
 //
 // Rows of two units are joined over a list of people that both owners have (Cohort): approved by its digest, compared by each program, known to nobody else.
 // Two lists that differ in a few people would have answers that differ by what those few have, and so would one list before and after the rows of a few
-// changed: Lists keeps sketches of those whom the unit had of earlier ones, and of what they had, and refuses what is nearly one of them.
+// changed: Lists keeps sketches of earlier ones, of those whom the unit had of them, and of what they had, and refuses what is nearly one of them. That a list is
+// near to another follows from lists alone, and is said; what follows from rows is left for as any fault in rows is.
 //
 // Errors are *sandbox.Error, *he.Abort or *Left, and name no value. It does not read tables, and does not know what is done with a result.
 package unit

@@ -2,25 +2,19 @@ package unit
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/mpc/he"
 	"github.com/opdomain/opdomain/mpc/he/spec"
 	"github.com/opdomain/opdomain/sandbox"
-	"github.com/opdomain/opdomain/sandbox/algo/dryrun"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/query"
 )
@@ -128,11 +122,14 @@ var taxes = catalog.Dataset{ID: "taxes", Unit: "b", Frequency: catalog.Daily, Su
 	{Name: "who", Type: catalog.Text, Grade: 3, Personal: true}, {Name: "income", Type: catalog.Money, Grade: 2, Values: "[0,1000]"}}}
 
 // joined is a plan over units a and b, who hold a table each, and c; all open.
-func (s *seats) joined(list *spec.Agreed) (Offer, *Compiled) {
+func (s *seats) joined(list *spec.Agreed, edit ...func(*query.Spec)) (Offer, *Compiled) {
 	s.t.Helper()
 	o, _ := s.offer()
 	o.Keys, o.List = nil, list
 	o.Spec.Dimensions, o.Spec.Inputs = nil, append(o.Spec.Inputs, query.Input{Alias: "x", Dataset: "taxes", With: "v"})
+	for _, f := range edit {
+		f(&o.Spec)
+	}
 	o.Plan.Units, o.Plan.Set, o.Plan.Threshold, o.Plan.Openers = o.Plan.Units[:3], he.ProductSet, 3, []int{0, 1, 2}
 	q, why := o.Compile([]catalog.Dataset{visits, taxes})
 	if len(why) > 0 {
@@ -216,76 +213,5 @@ func TestDecideJoined(t *testing.T) {
 	stranger.Unit = "z"
 	if _, why := o.Compile([]catalog.Dataset{visits, stranger}); len(why) != 1 || why[0].Code != "he.placement" {
 		t.Errorf("an owner who takes no part: %v", why)
-	}
-}
-
-// TestLists: a unit takes part over the same people as often as it likes, over others, and not over people of whom it has nearly those of an earlier
-// list, also where the lists differ in many whom it does not have, nor after the rows of a few changed. Its memory outlives its process.
-func TestLists(t *testing.T) {
-	s := newSeats(t)
-	dir := t.TempDir()
-	open := func() *Lists {
-		t.Helper()
-		l, err := OpenLists(rand.Reader, dir)
-		s.ok(err)
-		return l
-	}
-	people := func(prefix string, from, to int) (out []string) {
-		for i := from; i < to; i++ {
-			out = append(out, fmt.Sprintf("%s%04d", prefix, i))
-		}
-		return out
-	}
-	// The unit has people 0 to 300, two rows each; some have raised a fee.
-	raised := 0
-	partial := func(l *Lists, ids ...[]string) error {
-		t.Helper()
-		c := cohortOf(t, "", slices.Concat(ids...)...)
-		terms, err := c.Agreed()
-		s.ok(err)
-		_, q := s.joined(&terms)
-		mac, err := sm.NewMAC(c.Key())
-		s.ok(err)
-		table := &dryrun.Data{Set: visits}
-		for i, id := range append(people("p", 0, 300), people("p", 0, 300)...) {
-			var who sandbox.Pseudonym
-			mac.Rows(who[:], len(who), []int32{0, int32(len(id))}, []byte(id))
-			fee := int64(i)
-			if i < raised {
-				fee++
-			}
-			table.Rows, table.Subjects = append(table.Rows, []any{nil, "x", fee}), append(table.Subjects, who)
-		}
-		_, columns := q.Joined.Columns(0)
-		r, err := table.Reader(memory.NewGoAllocator(), columns)
-		s.ok(err)
-		_, err = c.Partial(context.Background(), q.Joined, 0, r, l, "b", noon)
-		return err
-	}
-	l := open()
-	s.ok(partial(l, people("p", 0, 100)))
-	s.ok(partial(l, people("p", 0, 100)))                        // under another secret the same people
-	s.ok(partial(l, people("p", 100, 200), people("z", 0, 50)))  // others
-	s.ok(partial(l, people("p", 0, 100), people("p", 200, 300))) // differs in a hundred
-	for _, near := range [][][]string{{people("p", 0, 99)}, {people("p", 0, 101)}, {people("p", 1, 101)}, {people("p", 0, 99), people("z", 0, 100)}, {people("p", 100, 199), people("y", 0, 400)}} {
-		if err := partial(open(), near...); !errors.Is(err, sandbox.Denied) || strings.Contains(err.Error(), "p0") {
-			t.Errorf("nearly an earlier list: %v", err)
-		}
-	}
-	for _, few := range []int{1, 20} {
-		raised = few
-		if err := partial(open(), people("p", 0, 100)); !errors.Is(err, sandbox.Denied) || !strings.Contains(err.Error(), "column fee") {
-			t.Errorf("after the rows of %d changed: %v", few, err)
-		}
-	}
-	raised = 0
-	s.ok(partial(open(), people("p", 0, 100)))
-	raised = 60
-	s.ok(partial(open(), people("p", 0, 100)))
-	if err := os.Remove(filepath.Join(dir, "lists.key")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := OpenLists(rand.Reader, dir); !errors.Is(err, sandbox.Tampered) {
-		t.Errorf("without its key: %v", err)
 	}
 }

@@ -25,14 +25,18 @@ import (
 	"github.com/opdomain/opdomain/sandbox/batch"
 )
 
-// MinDiffer is in how many people a unit's part of a list may differ from that of an earlier one, on either side, and is still too near to it (psi.Limits.Differ);
-// of more than 1,024 people those of whom 95 in 100 are the same are too near.
+// MinDiffer is in how many people a list, or a unit's part of it, may differ from an earlier one, on either side, and is still too near to it
+// (psi.Limits.Differ). Replacing people differs on both sides: of 100 some 40 such differences are too few. Of more than 1,024 people those of whom 95 in 100
+// are the same are too near.
 const MinDiffer = 20
 
-// Lists (名册台账) remembers, for one unit, the people of earlier joined sums, those of a list whom the unit has rows of, and what they have in each column
-// that was used, as sketches under a key of its own. Two lists that differ in a few people, or a list before and after the rows of a few changed,
-// have answers that differ by what those few have: no second one is answered. Exactly an earlier one passes: the next epoch of a question,
-// and another question over the same people.
+// Lists (名册台账) remembers, for one unit, the people of the lists that it was asked over; of earlier joined sums those whom it has rows of, how many rows
+// each has, and what they have in each column that was used; as sketches under a key of its own. Two lists that differ in a few people, or a list before and
+// after the rows of a few changed, have answers that differ by what those few have: no second one is answered. Exactly an earlier one passes: the next
+// epoch of a question, and another question over the same people.
+//
+// The whole list is judged first, without a look at a row: that refusal follows from lists alone. The others follow from who has rows here, and have
+// the object "rows", which the unit's own log tells from other faults in its rows and nobody else's does.
 type Lists struct {
 	of *psi.Ledger
 }
@@ -67,65 +71,91 @@ func OpenLists(rand io.Reader, dir string) (*Lists, error) {
 	return &Lists{of}, nil
 }
 
-// admit decides on the people of a list whom the unit has, and on what they have, and writes both down.
+// judged is a set that the ledger decides on.
+type judged struct {
+	of   psi.Subject
+	what string
+	set  psi.Set
+}
+
+func newJudged(of psi.Subject, what string) judged {
+	return judged{of, what, psi.Set{Offsets: []int32{0}}}
+}
+
+func (j *judged) add(parts ...[]byte) {
+	for _, p := range parts {
+		j.set.Data = append(j.set.Data, p...)
+	}
+	j.set.Offsets = append(j.set.Offsets, int32(len(j.set.Data)))
+}
+
+// listed decides on all who stand on a list, whoever of them the unit has, and writes them down: also where the rows are refused afterwards, so that what is
+// said of the next list does not follow from rows.
+func (l *Lists) listed(partner sandbox.PartyID, c *Cohort, now time.Time) error {
+	all := newJudged(psi.OfSet, "who stands on it are")
+	for _, id := range c.ids {
+		all.add([]byte{0}, []byte(id)) // no identifier begins so: compared with no unit's part
+	}
+	return l.decide("list", partner, []judged{all}, now)
+}
+
+// admit decides on the people of a list whom the unit has, and on what they have, and writes both down. Nobody is near to nothing: where it has nobody
+// there is nothing to tell of, and nothing is judged or written.
 func (l *Lists) admit(partner sandbox.PartyID, c *Cohort, x *present, now time.Time) error {
+	if !slices.Contains(x.has, true) {
+		return nil
+	}
 	mac, err := sm.NewMAC(c.Key())
 	if err != nil {
 		return err
 	}
-	name := make([]byte, len(sandbox.Pseudonym{}))
-	people, columns := psi.Set{Offsets: []int32{0}}, make([]psi.Set, len(x.names))
-	add := func(s *psi.Set, parts ...[]byte) {
-		for _, p := range parts {
-			s.Data = append(s.Data, p...)
+	var all []judged
+	for _, n := range x.names {
+		what := "what those whom the unit has of it have in column " + n + " is"
+		if n == rowCount {
+			what = "how many rows those whom the unit has of it have is"
 		}
-		s.Offsets = append(s.Offsets, int32(len(s.Data)))
+		all = append(all, newJudged(psi.OfRows, what))
 	}
-	for i := range columns {
-		columns[i].Offsets = []int32{0}
-	}
+	people := newJudged(psi.OfSet, "whom the unit has of it are")
+	name := make([]byte, len(sandbox.Pseudonym{}))
 	for _, id := range c.ids {
 		mac.Rows(name, len(name), []int32{0, int32(len(id))}, []byte(id))
 		at := x.list[sandbox.Pseudonym(name)]
 		if !x.has[at] {
 			continue
 		}
-		add(&people, []byte(id))
+		people.add([]byte(id))
 		for i, n := range x.names {
 			d := sm.Sum(sm.Frame([]byte(n), x.held[i][at][:]))
-			add(&columns[i], []byte(id), []byte{0}, d[:])
+			all[i].add([]byte(id), []byte{0}, d[:])
 		}
 	}
-	type judged struct {
-		of   psi.Subject
-		what string
-		s    *psi.Sketch
-	}
-	var all []judged
-	for i, set := range append(columns, people) { // people last, so that no list is written down whose rows are not
-		j := judged{of: psi.OfSet, what: "whom the unit has of it are"}
-		if i < len(columns) {
-			j.of, j.what = psi.OfRows, "what those whom the unit has of it have in column "+x.names[i]+" is"
-		}
-		if j.s, err = l.of.Sketch(set); err != nil {
-			return err
-		}
-		all = append(all, j)
-	}
+	return l.decide("rows", partner, append(all, people), now) // people last, so that none are written down whose rows are not
+}
+
+// decide judges all sets before it writes one.
+func (l *Lists) decide(object string, partner sandbox.PartyID, all []judged, now time.Time) error {
 	refused := func(j judged, d sandbox.Decision, err error) error {
 		if err != nil || d.Allow {
 			return err
 		}
-		return &sandbox.Error{Op: "he: lists", Kind: sandbox.Denied, Object: "list", Detail: fmt.Sprintf("%s nearly those of an earlier joined sum: fewer than all, and %d or fewer, differ", j.what, MinDiffer),
+		return &sandbox.Error{Op: "he: lists", Kind: sandbox.Denied, Object: object, Detail: fmt.Sprintf("%s nearly those of an earlier list: fewer than all, and %d or fewer or too few for its size, differ", j.what, MinDiffer),
 			Hint: "ask over the earlier list and the table as it was then, or when more people differ"}
 	}
-	for _, j := range all { // nothing is written of a list that is refused
-		if err := refused(j, l.of.Would(partner, j.of, j.s, now), nil); err != nil {
+	sketches := make([]*psi.Sketch, len(all))
+	for i, j := range all { // nothing is written of what is refused
+		s, err := l.of.Sketch(j.set)
+		if err != nil {
+			return err
+		}
+		sketches[i] = s
+		if err := refused(j, l.of.Would(partner, j.of, s, now), nil); err != nil {
 			return err
 		}
 	}
-	for _, j := range all {
-		d, err := l.of.Admit(partner, j.of, j.s, now)
+	for i, j := range all {
+		d, err := l.of.Admit(partner, j.of, sketches[i], now)
 		if err := refused(j, d, err); err != nil {
 			return err
 		}
@@ -134,14 +164,22 @@ func (l *Lists) admit(partner sandbox.PartyID, c *Cohort, x *present, now time.T
 }
 
 // Partial adds up the side of a joined question that the unit holds: its rows, whose pseudonyms are under the list's key, in the list's order. It closes the
-// reader. Errors as spec.Joined.Partial's; Denied where the people are nearly those of an earlier list: partner is the other holder.
+// reader. Errors as spec.Joined.Partial's; Denied with the object "list" where the list is nearly an earlier one, and with the object "rows" where those
+// whom the unit has of it, or what they have, are: partner is the other holder.
 func (c *Cohort) Partial(ctx context.Context, j *spec.Joined, side int, r batch.Reader, l *Lists, partner sandbox.PartyID, now time.Time) (*he.Partial, error) {
 	list, err := c.List()
+	var digest []byte
+	if err == nil {
+		digest, err = list.Digest()
+	}
+	if err == nil && bytes.Equal(digest, j.Layout.Products.List) { // another than the plan's is refused below
+		err = l.listed(partner, c, now)
+	}
 	if err != nil {
 		_ = r.Close()
 		return nil, err
 	}
-	x := &present{Reader: r, list: list, has: make([]bool, len(list))}
+	x := &present{Reader: r, list: list, has: make([]bool, len(list)), names: []string{rowCount}, held: [][]total{make([]total, len(list))}}
 	p, err := j.Partial(ctx, side, list, x)
 	if err == nil {
 		err = l.admit(partner, c, x, now)
@@ -152,6 +190,9 @@ func (c *Cohort) Partial(ctx context.Context, j *spec.Joined, side int, r batch.
 	return p, nil
 }
 
+// rowCount is the column that every table has here, also one of which a question needs none: what it adds up is the number of rows.
+const rowCount = ""
+
 // present notes, of the rows that go by, who of a list they are about and what stands in them, also of those that the question's filters leave out: by
 // column and person a sum of digests, whatever the order of rows.
 type present struct {
@@ -159,7 +200,7 @@ type present struct {
 	list  spec.List
 	has   []bool
 	names []string
-	held  [][]total // by column and place
+	held  [][]total // by column, rowCount first, and place
 }
 
 // total is a sum of digests, word by word.
@@ -189,12 +230,14 @@ func (x *present) Next(ctx context.Context) (arrow.Record, error) {
 			x.names, x.held = append(x.names, name), append(x.held, make([]total, len(x.list)))
 		}
 	}
+	one := sm.Sum()
 	for i := range who.Len() {
 		place, ok := x.list[sandbox.Pseudonym(who.Value(i))]
 		if !ok {
 			continue
 		}
 		x.has[place] = true
+		x.held[0][place].add(one)
 		for k := range int(rec.NumCols()) {
 			if column := slices.Index(x.names, rec.ColumnName(k)); column >= 0 {
 				value := []byte{0}

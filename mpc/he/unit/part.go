@@ -33,8 +33,8 @@ const (
 	WhyPlan     = "plan"
 	WhyRestart  = "restart"
 	WhyProtocol = "protocol"
-	WhyRows     = "rows"
-	WhyList     = "list" // the list of people is not the plan's, or nearly an earlier one
+	WhyRows     = "rows" // whatever is found in rows, also that those of a list whom the unit has, or what they have, are nearly as they were before
+	WhyList     = "list" // the list of people is not the plan's, or nearly an earlier one: follows from lists alone
 )
 
 // Left (已退出) is the end of this unit's part in an epoch that it leaves: no message of it follows.
