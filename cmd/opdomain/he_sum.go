@@ -244,7 +244,9 @@ func (o offeredSum) printJoined(w io.Writer, b he.Budget) {
 	fmt.Fprintf(w, "joined over a list 名册 %s: rows of a person at one unit with those at the other; who is not on it counts nowhere\n", listTerms(*o.List))
 	fmt.Fprintln(w, "  both holders, and whoever made the list, know who stands on it; the domain, who asks and other units know its digest and its length 名册内容仅两持有方知晓")
 	fmt.Fprintln(w, "  the gate learns how many of it have rows at both, and of each holder, for each column used, how many come to something, how many of those to the same, and the largest that one comes to")
-	fmt.Fprintf(w, "  a list that differs from this one in a few people, or this one after the rows of a few changed, would tell of those few: each holder's program takes part in none that differs in up to %d\n", unit.MinDiffer)
+	fmt.Fprintf(w, "  a list that differs from this one in a few people, or this one after the rows of a few changed, would tell of those few: each holder's program takes part in none that differs in up to %d, or in too few for its size\n", unit.MinDiffer)
+	fmt.Fprintln(w, "  refused for who stands on a list, that is said, and tells of no row; refused for rows, whatever is the matter with them, the others learn that an epoch ended: the domain and units with whom, who asked not with which holder 因名册退出明示, 因数据退出不明示缘由")
+	fmt.Fprintln(w, "  what remains: of a list far from all earlier ones, an epoch that ends so may mean that few of those who differ, or whose rows changed, have rows at one holder")
 }
 
 // cards reads descriptions of datasets as a unit keeps them.

@@ -88,7 +88,10 @@
 // correlations and histograms, in groups of either side. The holders come first in the plan, others mask and open, all of them where nothing else is said; two
 // are enough. The gate judges by people who have rows at both, exactly, and by what the holders state; a total of which nothing shows that not all add the
 // same is hidden, as round amounts over a round number of people sometimes are. A unit's program fills its side with the list
-// that its owner approved and with no other, and takes part over no list whose people, or what they have, are nearly those of an earlier one.
+// that its owner approved and with no other, and takes part over no list that is nearly an earlier one, which is said and tells of no row; nor where those whom
+// it has of a list, how many rows they have, or what is in them, are nearly as of an earlier one: then it leaves for its rows, as for any fault in them. What
+// remains: domain and units see that it left, and who asked that an epoch ended; of a list far from all earlier ones that may mean that few of those who
+// differ, or whose rows changed, have rows at one holder. A domain that tells who asked tells with which holder.
 //
 // A dataset is one that the domain knows: registered, its rows never pushed, or pushed by its owner while the other units keep theirs. The domain
 // holds the messages of two steps in memory, within SumLimits (four epochs, 512 MiB in all), which bounds the units of an epoch to some 50. A

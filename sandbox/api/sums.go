@@ -72,7 +72,8 @@ type SumRequest struct {
 	List  *SumList    `json:"list,omitempty"`
 }
 
-// SumUnit (汇总参与单位) is a unit of the newest epoch. Sent says that its message of the step is there, Left that the epoch ended with it.
+// SumUnit (汇总参与单位) is a unit of the newest epoch. Sent says that its message of the step is there, Left that the epoch ended with it: neither is told of
+// a holder of joined rows to who asked.
 type SumUnit struct {
 	Identity sandbox.IdentityID `json:"identity"`
 	Party    sandbox.PartyID    `json:"party"`
@@ -83,7 +84,7 @@ type SumUnit struct {
 }
 
 // Sum (密态汇总状态) is where a question over ciphertexts stands. Step is empty where no epoch goes on. Cause is what ended the last epoch by the
-// protocol's rule: for the agency and the units; the asker learns with whom it ended.
+// protocol's rule: for the agency and the units; the asker learns with whom it ended, but for holders of joined rows.
 type Sum struct {
 	Question  Question  `json:"question"`
 	Epoch     uint64    `json:"epoch,omitempty"`
@@ -110,13 +111,13 @@ type SumPlan struct {
 	List     *SumList           `json:"list,omitempty"`
 }
 
-// Reasons of a unit that leaves an epoch. They say nothing of its rows.
+// Reasons of a unit that leaves an epoch. None but LeaveRows follows from its rows, and that one says no more of them.
 const (
 	LeavePlan     = "plan"     // 方案不符: the plan is not the one it approved
 	LeaveRestart  = "restart"  // 进程重启: its part of the key was lost with its process
 	LeaveProtocol = "protocol" // 协议中止: a message or a step broke a rule
 	LeaveRows     = "rows"     // 本方数据: it has nothing to contribute that fits
-	LeaveList     = "list"     // 名册不符: its list of people is not the one of the plan, or nearly an earlier one
+	LeaveList     = "list"     // 名册不符: its list of people is not the one of the plan, or nearly an earlier one, whoever of them it has
 )
 
 // SumLeave (退出声明) is a unit's word that it does not go on in an epoch.

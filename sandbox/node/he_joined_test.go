@@ -245,8 +245,10 @@ func TestJoinedSum(t *testing.T) {
 			t.Errorf("unit %d: %v", i, err)
 		}
 	}
-	if s, _ := o.n.Sum(ctx, o.operator.Caller, id); s.Step != he.RelinShare.String() || s.Kind != int(he.RelinShare) || s.Units[2].Sent || !s.Units[0].Sent {
-		t.Errorf("%+v", s)
+	for who, sent := range map[*seat]bool{&o.agency: true, &o.operator: false} { // which holder is slow, or left, is not told to who asked
+		if s, _ := o.n.Sum(ctx, who.Caller, id); s.Step != he.RelinShare.String() || s.Kind != int(he.RelinShare) || s.Units[2].Sent || s.Units[0].Sent != sent {
+			t.Errorf("%+v", s)
+		}
 	}
 	o.later(11 * time.Minute)
 	if s, _ := o.n.Sum(ctx, o.agency.Caller, id); !s.Aborted || !s.Units[2].Left || s.Cause != "relinearisation share: arrives before its deadline" {
@@ -463,6 +465,9 @@ func TestJoinedSumFaults(t *testing.T) {
 		t.Helper()
 		if s, _ := o.n.Sum(ctx, o.agency.Caller, id); !s.Aborted || s.Cause != cause {
 			t.Errorf("epoch %d ended with %q: %+v", s.Epoch, s.Cause, s)
+		}
+		if s, _ := o.n.Sum(ctx, o.operator.Caller, id); !s.Aborted || s.Cause != "" || s.Units[0].Left || s.Units[1].Left {
+			t.Errorf("who asked learns which holder it ended with: %+v", s)
 		}
 		s, err := o.n.BeginSumEpoch(ctx, o.operator.Caller, id, api.SumOrder{Units: []sandbox.IdentityID{"clinic-1", "clinic-2", "clinic-3"}})
 		if err != nil || s.Epoch != epoch {

@@ -285,6 +285,10 @@ func (n *Node) Sum(ctx context.Context, c api.Caller, id sandbox.QuestionID) (ap
 
 func (n *Node) sumSeen(c api.Caller, q questionRecord) api.Sum {
 	out := api.Sum{Question: n.seen(q, n.now()), Epoch: q.Sum.Plan.Epoch, Plan: q.Sum.Plan.Plan, Set: q.Sum.Plan.Set, Threshold: len(q.Sum.Plan.Openers), Units: []api.SumUnit{}, List: sumList(q.List)}
+	// A holder may have left for what its rows came to: that one did shows, which of them does not to who asked.
+	quiet := func(u api.SumUnit) bool {
+		return u.Holds != "" && c.Party.ID == q.Party && c.Identity.ID != u.Identity
+	}
 	for i, p := range q.Sum.Plan.Units {
 		u := api.SumUnit{Party: p, Opens: slices.Contains(q.Sum.Plan.Openers, p)}
 		if i < len(q.Sum.Order.Units) {
@@ -294,6 +298,7 @@ func (n *Node) sumSeen(c api.Caller, q questionRecord) api.Sum {
 		if j := q.Sum.Plan.Joined; j != nil && slices.Contains(j.Holders, p) {
 			u.Holds = q.Spec.Inputs[slices.Index(j.Holders, p)].Dataset
 		}
+		u.Left = u.Left && !quiet(u)
 		out.Units = append(out.Units, u)
 	}
 	if q.Sum.Ended && q.State == stateComputing {
@@ -313,7 +318,7 @@ func (n *Node) sumSeen(c api.Caller, q questionRecord) api.Sum {
 	}
 	out.Step, out.Kind, out.Due = x.kind.String(), int(x.kind), x.due
 	for i := range out.Units {
-		out.Units[i].Sent = x.held[x.kind][i] != nil
+		out.Units[i].Sent = x.held[x.kind][i] != nil && !quiet(out.Units[i])
 	}
 	return out
 }
