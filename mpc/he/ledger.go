@@ -90,13 +90,27 @@ func (l *Ledger) parse(text string) bool {
 	return true
 }
 
+// Fresh gives the Conflict that a unit of an epoch would meet here which began before, or a later one of its run; nil where it may begin.
+func (l *Ledger) Fresh(run [32]byte, epoch uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fresh(hex.EncodeToString(run[:]), epoch)
+}
+
+func (l *Ledger) fresh(run string, epoch uint64) error {
+	if e := l.runs[run]; epoch <= e.epoch {
+		return &sandbox.Error{Op: "he: ledger", Kind: sandbox.Conflict, Detail: "an epoch begins once, and after the last", Hint: "plan the next epoch with fresh ciphertexts"}
+	}
+	return nil
+}
+
 // begin writes that an epoch of a run has begun here. Conflict for one that is not after the last.
 func (l *Ledger) begin(run [32]byte, epoch uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := hex.EncodeToString(run[:])
-	if e := l.runs[k]; epoch <= e.epoch {
-		return &sandbox.Error{Op: "he: ledger", Kind: sandbox.Conflict, Detail: "an epoch begins once, and after the last", Hint: "plan the next epoch with fresh ciphertexts"}
+	if err := l.fresh(k, epoch); err != nil {
+		return err
 	}
 	if len(l.runs) >= maxLedger {
 		return &sandbox.Error{Op: "he: ledger", Kind: sandbox.TooLarge, Detail: "holds at most 100,000 runs"}

@@ -83,6 +83,9 @@ func (p Part) Run(ctx context.Context, c Carrier) error {
 	} else if s.Epoch != epoch || s.Kind == 0 {
 		return ended(epoch)
 	}
+	if err := p.Ledger.Fresh(p.Plan.Run, epoch); err != nil { // no row is read for an epoch that this unit cannot take part in
+		return p.restarted(ctx, c, at, err, leave)
+	}
 	rows, err := p.Rows(ctx)
 	if err != nil {
 		why := WhyRows

@@ -164,3 +164,23 @@ func TestRowsFirst(t *testing.T) {
 		t.Errorf("%v %v", err, d.left)
 	}
 }
+
+// TestRestartedReadsNoRows: an epoch that was begun here before is left before a row is read.
+func TestRestartedReadsNoRows(t *testing.T) {
+	s := newSeats(t)
+	o, _ := s.offer()
+	l, err := he.OpenLedger(t.TempDir())
+	s.ok(err)
+	defer l.Close()
+	u, err := he.NewUnit(he.Config{Plan: o.Plan, Engine: he.NewLocal(rand.Reader), Sign: s.sign[0], Open: s.open[0], Ledger: l, Rand: rand.Reader}, 0)
+	s.ok(err)
+	u.Close()
+	d := &deaf{}
+	err = Part{Plan: o.Plan, Unit: "a", Sign: s.sign[0], Open: s.open[0], Ledger: l, Rand: rand.Reader, Rows: func(context.Context) (*he.Partial, error) {
+		t.Error("rows were read")
+		return nil, errors.New("read")
+	}}.Run(t.Context(), d)
+	if !errors.Is(err, sandbox.Conflict) || !slices.Equal(d.left, []string{WhyRestart}) {
+		t.Errorf("%v %v", err, d.left)
+	}
+}
