@@ -98,6 +98,15 @@ func (n *Node) BeginSum(ctx context.Context, c api.Caller, order SumOrder) (*Sum
 		if len(why) == 0 {
 			why = unbounded(derived)
 		}
+		if order.List != nil {
+			crossed, err := n.besideList(ctx, order.List, order.Spec, c.Party.ID, "")
+			if err != nil {
+				return nil, api.Question{}, err
+			}
+			if crossed != nil {
+				why = append(why, *crossed)
+			}
+		}
 		if len(why) > 0 {
 			q.Decision.Allow, q.Decision.Reasons = false, append(q.Decision.Reasons, why...)
 		}
@@ -190,15 +199,15 @@ func unbounded(d query.Derivation) (why []sandbox.Reason) {
 }
 
 // overCiphertexts says of a question that runs on ciphertexts, and whose answer this gate judges by bounds, that it does; of others nothing.
-func overCiphertexts(d query.Derivation) string {
+func (n *Node) overCiphertexts(ctx context.Context, d query.Derivation) (string, error) {
 	if len(d.Inputs) == 2 {
-		return joinedCiphertexts(d)
+		return n.joinedCiphertexts(ctx, d)
 	}
 	q, why := spec.Compile(d, nil)
 	if len(why) > 0 || len(unbounded(d)) > 0 {
-		return ""
+		return "", nil
 	}
-	return fmt.Sprintf("ciphertexts 密态汇总: %d groups, %d measures would run on ciphertexts of three units or more that keep their rows: opdomain he sum ask\n", len(q.Layout.Cells), len(q.Layout.Measures))
+	return fmt.Sprintf("ciphertexts 密态汇总: %d groups, %d measures would run on ciphertexts of three units or more that keep their rows: opdomain he sum ask\n", len(q.Layout.Cells), len(q.Layout.Measures)), nil
 }
 
 // planned makes a plan over the enrolled keys of who acts for each unit: a unit's own word for its key is not asked.

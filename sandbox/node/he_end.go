@@ -193,6 +193,19 @@ func (s *Sum) rights(ctx context.Context) error {
 			return fail(sandbox.Denied, "who acts for a unit was shut out")
 		}
 	}
-	s.c, s.params = by, s.params.Stricter(s.n.thresholds(d)) // a threshold raised meanwhile holds
+	params := s.params.Stricter(s.n.thresholds(d)) // a threshold raised meanwhile holds
+	if s.q.List != nil {
+		if s.q.List.People < params.MinSubjects {
+			return fail(sandbox.Denied, "the question is no longer allowed: he.list")
+		}
+		crossed, err := s.n.besideList(ctx, s.q.List, s.q.Spec, s.q.Party, s.q.ID)
+		if err != nil {
+			return err
+		}
+		if crossed != nil {
+			return fail(sandbox.Denied, "the question is no longer allowed: "+crossed.Code)
+		}
+	}
+	s.c, s.params = by, params
 	return nil
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -14,6 +15,9 @@ import (
 	"github.com/opdomain/opdomain/sandbox/store"
 )
 
+// codeListBeside refuses a question over a list, before anything is charged, beside an earlier one.
+const codeListBeside = "he.beside" // 与历次密态关联交叉
+
 // compile lays the question out: as a sum, or, over a list, as products of what two units hold. The order's units stand as the plan has them then.
 func (s *Sum) compile(ctx context.Context, d query.Derivation) (why []sandbox.Reason, err error) {
 	if s.order.List == nil {
@@ -25,6 +29,9 @@ func (s *Sum) compile(ctx context.Context, d query.Derivation) (why []sandbox.Re
 	}
 	if len(s.order.List.Digest) != sm.Size {
 		return refuse("he.list", "", "the list of people is named by its digest, SM3", "opdomain he list show FILE, where either owner has it"), nil
+	}
+	if least := s.params.MinSubjects; s.order.List.People < least { // the gate would open what so few have
+		why = refuse("he.list", "", fmt.Sprintf("at least %d people stand on a list", least), "agree on a list of more people: opdomain he list make")
 	}
 	if len(d.Inputs) == 2 {
 		parties, err := s.parties(ctx, s.order.Units)
@@ -40,14 +47,17 @@ func (s *Sum) compile(ctx context.Context, d query.Derivation) (why []sandbox.Re
 		if len(why) == 0 && d.Inputs[0].Described.Unit == d.Inputs[1].Described.Unit {
 			why = refuse("he.placement", string(d.Inputs[1].Dataset), "the joined datasets are of two units", "what one unit holds, it joins itself, and contributes as one dataset")
 		}
-		if len(why) > 0 {
+		if slices.ContainsFunc(why, func(r sandbox.Reason) bool { return r.Code == "he.placement" }) {
 			return why, nil
 		}
 		if s.order, err = s.placed(ctx, s.order, d); err != nil {
 			return nil, err
 		}
 	}
-	s.joined, why = spec.CompileJoined(d, s.order.Keys, s.order.List.Placement([2]int{0, 1}))
+	j, not := spec.CompileJoined(d, s.order.Keys, s.order.List.Placement([2]int{0, 1}))
+	if why = append(why, not...); len(why) == 0 {
+		s.joined = j
+	}
 	return why, nil
 }
 
@@ -126,22 +136,26 @@ func (s *Sum) uncertified(ctx context.Context) (string, error) {
 	if s.joined == nil {
 		return "computed over ciphertexts: nobody knows whose rows are in it, so that it was compared with no earlier answer", nil
 	}
-	lists, near, err := s.otherLists(ctx)
+	same, lists, near, err := s.otherLists(ctx)
 	return fmt.Sprintf("computed over ciphertexts of two units, joined over a list that the domain does not have: it was compared with no earlier answer here; each holder's program takes part over no people, and no rows of theirs, "+
-		"that are nearly those of an earlier list. Over these datasets there were %d other lists before it, %d of them as long but for fewer people than a cell needs", lists, near), err
+		"that are nearly those of an earlier list. Over these datasets %d earlier questions were over this list, in the same cells or over rows that a filter keeps apart, and there were %d other lists before it, "+
+		"%d of them as long but for fewer people than a cell needs", same, lists, near), err
 }
 
-// otherLists counts the lists over which the same datasets were joined before, and those of nearly the same length: who differs among two of them would
-// be told by the difference of their answers.
-func (s *Sum) otherLists(ctx context.Context) (all, near int, err error) {
-	rows, err := s.n.docs.questions.List(ctx, store.Filter{})
+// otherLists counts, of earlier questions over the same datasets, those over this list, the other lists, and of these those of nearly the same length:
+// who differs among two of them would be told by the difference of their answers.
+func (s *Sum) otherLists(ctx context.Context) (same, all, near int, err error) {
+	earlier, err := s.n.joinedLists(ctx, s.q.Spec, s.q.ID)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
-	seen := map[string]bool{string(s.q.List.Digest): true}
-	for _, r := range rows {
-		q := r.Value
-		if q.List == nil || q.Sum == nil || seen[string(q.List.Digest)] || !slices.Equal(inputsOf(q.Spec), inputsOf(s.q.Spec)) {
+	seen := map[string]bool{}
+	for _, q := range earlier {
+		if bytes.Equal(q.List.Digest, s.q.List.Digest) {
+			same++
+			continue
+		}
+		if seen[string(q.List.Digest)] {
 			continue
 		}
 		seen[string(q.List.Digest)] = true
@@ -149,7 +163,49 @@ func (s *Sum) otherLists(ctx context.Context) (all, near int, err error) {
 			near++
 		}
 	}
-	return all, near, nil
+	return same, all, near, nil
+}
+
+// joinedLists are the questions over a list that join the same datasets, in whatever versions: a unit's rows are in none. Those are meant of which an
+// epoch was planned, whatever became of it: units could read rows then, and what is allowed next must not tell how it ended.
+func (n *Node) joinedLists(ctx context.Context, s query.Spec, but sandbox.QuestionID) (out []questionRecord, err error) {
+	rows, err := n.docs.questions.List(ctx, store.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rows {
+		if q := r.Value; q.List != nil && q.Sum != nil && q.ID != but && slices.Equal(inputsOf(q.Spec), inputsOf(s)) {
+			out = append(out, q)
+		}
+	}
+	return out, nil
+}
+
+// crosses says whether two questions over one list are over other rows or other cells, which no filter keeps apart: nobody holds whom a cell is of, so
+// that nobody can tell whether their answers differ by a few people's.
+func crosses(a, b query.Spec) bool { return !sameTable(a, b) && !apart(a, b) }
+
+// besideList gives the reason why a question may not be asked over a list beside an earlier one; nil where there is none.
+func (n *Node) besideList(ctx context.Context, list *spec.Agreed, s query.Spec, asker sandbox.PartyID, but sandbox.QuestionID) (*sandbox.Reason, error) {
+	earlier, err := n.joinedLists(ctx, s, but)
+	if err != nil {
+		return nil, err
+	}
+	var why *sandbox.Reason
+	for _, r := range earlier {
+		if !bytes.Equal(r.List.Digest, list.Digest) || !crosses(s, r.Spec) {
+			continue
+		}
+		if why == nil {
+			why = &sandbox.Reason{Code: codeListBeside, Article: articleModel, Change: "ask over rows that a filter on one column keeps apart from those of every question asked over this list, or over a list of other people",
+				Rule: "an earlier question over this list joined other rows of these datasets, or was over other cells: nobody holds whom the cells of either are of, so that nobody can tell whether the two differ in too few people"}
+		}
+		if r.Party == asker { // another party's question is not named
+			why.Change = fmt.Sprintf("ask with the inputs, filters and groupings of %s, or with a filter on one column that has no label in common with a filter of it", r.ID)
+			break
+		}
+	}
+	return why, nil
 }
 
 // inputsOf are a question's datasets, whichever comes first.
@@ -161,15 +217,29 @@ func inputsOf(q query.Spec) (out []sandbox.DatasetID) {
 	return out
 }
 
-// joinedCiphertexts says of a question over two datasets that it would run over a list of people, of others nothing.
-func joinedCiphertexts(d query.Derivation) string {
+// joinedCiphertexts says of a question over two datasets that it would run over a list of people, and over how many it would be refused; of others nothing.
+func (n *Node) joinedCiphertexts(ctx context.Context, d query.Derivation) (string, error) {
 	const people = 8190 // of one ciphertext
 	j, why := spec.CompileJoined(d, nil, spec.Placement{Holders: [2]int{0, 1}, Subjects: people})
 	if len(why) > 0 || len(unbounded(d)) > 0 || d.Inputs[0].Described.Unit == d.Inputs[1].Described.Unit {
-		return ""
+		return "", nil
 	}
-	return fmt.Sprintf("ciphertexts 密态关联: %d groups, %d products would run on ciphertexts of %s and %s, who keep their rows, over a list of people that both have: opdomain he sum ask --list\n",
+	text := fmt.Sprintf("ciphertexts 密态关联: %d groups, %d products would run on ciphertexts of %s and %s, who keep their rows, over a list of people that both have: opdomain he sum ask --list\n",
 		len(j.Labels), len(j.Layout.Products.Terms), d.Inputs[0].Described.Unit, d.Inputs[1].Described.Unit)
+	earlier, err := n.joinedLists(ctx, d.Spec, "")
+	if err != nil {
+		return "", err
+	}
+	refused := map[string]bool{}
+	for _, r := range earlier {
+		if crosses(d.Spec, r.Spec) {
+			refused[string(r.List.Digest)] = true
+		}
+	}
+	if len(refused) > 0 {
+		text += fmt.Sprintf("  refused %s over %d lists 名册, over which earlier questions joined other rows of these datasets, or were over other cells\n", codeListBeside, len(refused))
+	}
+	return text, nil
 }
 
 // sumList is a list's terms as callers have them.

@@ -279,7 +279,7 @@ func TestJoinedSum(t *testing.T) {
 		}
 	}
 	rec, _, err := o.n.docs.questions.Get(ctx, string(id))
-	if err != nil || !strings.Contains(rec.Review.Uncertified, "over a list") || !strings.Contains(rec.Review.Uncertified, "0 other lists") || !strings.Contains(string(rec.Review.Evidence), `"holders":["clinic-1","clinic-2"]`) || rec.Review.Cells[0].People != 70 {
+	if err != nil || !strings.Contains(rec.Review.Uncertified, "over a list") || !strings.Contains(rec.Review.Uncertified, "0 earlier questions were over this list") || !strings.Contains(rec.Review.Uncertified, "0 other lists") || !strings.Contains(string(rec.Review.Evidence), `"holders":["clinic-1","clinic-2"]`) || rec.Review.Cells[0].People != 70 {
 		t.Errorf("what reviewers see lacks how it came about: %v %s", err, rec.Review.Uncertified)
 	}
 	// Whoever reviews another list over these datasets is told of this one, and whether it is nearly as long.
@@ -287,15 +287,16 @@ func TestJoinedSum(t *testing.T) {
 		list    spec.Agreed
 		spec    query.Spec
 		all, by int
+		same    int
 	}{
-		"the same list":   {o.agreed, o.question(), 0, 0},
-		"one person less": {spec.Agreed{Digest: make([]byte, sm.Size), People: 99}, o.question(), 1, 1},
-		"a long one":      {spec.Agreed{Digest: make([]byte, sm.Size), People: 300}, o.question(), 1, 0},
-		"other datasets":  {spec.Agreed{Digest: make([]byte, sm.Size), People: 99}, query.Spec{Inputs: o.question().Inputs[:1]}, 0, 0},
+		"the same list":   {o.agreed, o.question(), 0, 0, 1},
+		"one person less": {spec.Agreed{Digest: make([]byte, sm.Size), People: 99}, o.question(), 1, 1, 0},
+		"a long one":      {spec.Agreed{Digest: make([]byte, sm.Size), People: 300}, o.question(), 1, 0, 0},
+		"other datasets":  {spec.Agreed{Digest: make([]byte, sm.Size), People: 99}, query.Spec{Inputs: o.question().Inputs[:1]}, 0, 0, 0},
 	} {
 		s := &Sum{n: o.n, q: questionRecord{List: &x.list, Spec: x.spec}, params: rec.Review.Params}
-		if all, near, err := s.otherLists(ctx); err != nil || all != x.all || near != x.by {
-			t.Errorf("%s: %d other lists, %d nearly as long: %v", name, all, near, err)
+		if same, all, near, err := s.otherLists(ctx); err != nil || all != x.all || near != x.by || same != x.same {
+			t.Errorf("%s: %d over this list, %d other lists, %d nearly as long: %v", name, same, all, near, err)
 		}
 	}
 	o.steps(attest.SumPlanned, attest.SumAborted, attest.SumPlanned, attest.SumShared, attest.SumShared, attest.SumOpened)
@@ -416,6 +417,8 @@ func TestJoinedSumRefused(t *testing.T) {
 		"without a list":      {func(r *api.SumRequest) { r.List = nil }, "he.join"},
 		"no digest":           {func(r *api.SumRequest) { r.List.Digest = []byte("x") }, "he.list"},
 		"nobody on it":        {func(r *api.SumRequest) { r.List.People = 0 }, "he.placement"},
+		"one person on it":    {func(r *api.SumRequest) { r.List.People = 1 }, "he.list"},
+		"one too few":         {func(r *api.SumRequest) { r.List.People = 9 }, "he.list"},
 		"too many":            {func(r *api.SumRequest) { r.List.People = he.MaxSubjects + 1 }, "he.placement"},
 		"without a holder":    {func(r *api.SumRequest) { r.Order.Units[1] = "clinic-4" }, "he.placement"},
 		"one dataset":         {func(r *api.SumRequest) { r.Spec.Inputs, r.Spec.Measures = r.Spec.Inputs[:1], r.Spec.Measures[:1] }, "he.join"},

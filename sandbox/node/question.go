@@ -212,7 +212,11 @@ func (n *Node) explain(ctx context.Context, c api.Caller, s query.Spec, class sa
 	}
 	text.WriteString(x.Text())
 	if d.Complete() && class == sandbox.ClassA {
-		text.WriteString(overCiphertexts(d))
+		more, err := n.overCiphertexts(ctx, d)
+		if err != nil {
+			return api.Explanation{}, err
+		}
+		text.WriteString(more)
 	}
 	if out.Shares != nil {
 		text.WriteString(out.Shares.Text())
