@@ -92,7 +92,7 @@ func (c *checker) sumPlanned(b SumPlannedBody) error {
 		return true
 	}
 	fewest, joined := 3, true
-	if j := b.Joined; j != nil { // no total of one unit's rows is among what opens
+	if j := b.Joined; j != nil { // of each factor of one unit the gate opens how many people have it, how many of these its commonest value, and its largest; no total
 		fewest, joined = 2, len(j.Holders) == 2 && once(j.Holders, b.Units) && len(j.List) == sm.Size && j.People > 0
 	}
 	return all(c.want(q.decided.Allow && q.decided.Engine == sandbox.HE, sumCheck, "of an allowed question that is answered over ciphertexts"),

@@ -100,7 +100,11 @@ func (a *app) heListCommand() *cobra.Command {
 			defer f.Close()
 			lines = f
 		}
-		c, err := unit.NewCohort(a.rand, k, io.LimitReader(lines, unit.MaxCohort))
+		whole := &io.LimitedReader{R: lines, N: unit.MaxCohort + 1}
+		c, err := unit.NewCohort(a.rand, k, whole)
+		if whole.N == 0 { // not all of it was read
+			err = &sandbox.Error{Op: "he list", Kind: sandbox.TooLarge, Object: in, Detail: fmt.Sprintf("at most %d bytes of identifiers, one a line", unit.MaxCohort)}
+		}
 		if err != nil {
 			return err
 		}

@@ -340,6 +340,9 @@ func (a *app) heApproveCommand() *cobra.Command {
 			if !holds || !own.Names(o.List) {
 				return &sandbox.Error{Op: "he approve", Kind: sandbox.Conflict, Object: list, Detail: "the list that the plan names, of a unit that holds a side", Hint: "compare it with the other owner: opdomain he list show " + list}
 			}
+			if why := own.Fits(o.question.Joined); len(why) > 0 {
+				return &refused{sandbox.Decision{Reasons: why}}
+			}
 		}
 		if holds && list == "" && out != "" {
 			return usageError{invalid("--list", "the owner of joined rows has the list, and compares it with the plan's before it approves", "opdomain he list show FILE")}

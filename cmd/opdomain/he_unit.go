@@ -265,9 +265,15 @@ func (p *heUnitProgram) decide(ctx context.Context, s api.Sum) (*offeredSum, boo
 	}
 	d, left := sandbox.Decision{Reasons: why}, unit.WhyPlan
 	if len(why) == 0 {
-		if d = unit.Decide(o.Offer, o.question, p.self, statements, p.now()); d.Allow && o.Side(p.self.Member.ID) >= 0 && named(p.lists, o.List) == nil {
-			left = unit.WhyList
-			d = sandbox.Decision{Reasons: []sandbox.Reason{{Code: "he.list", Rule: "this program has the list that the plan names and its owner approved", Change: "start it with --list FILE, and have who asks begin another epoch"}}}
+		if d = unit.Decide(o.Offer, o.question, p.self, statements, p.now()); d.Allow && o.Side(p.self.Member.ID) >= 0 {
+			if c := named(p.lists, o.List); c != nil {
+				if why := c.Fits(o.question.Joined); len(why) > 0 {
+					left, d = unit.WhyList, sandbox.Decision{Reasons: why}
+				}
+			} else {
+				left = unit.WhyList
+				d = sandbox.Decision{Reasons: []sandbox.Reason{{Code: "he.list", Rule: "this program has the list that the plan names and its owner approved", Change: "start it with --list FILE, and have who asks begin another epoch"}}}
+			}
 		}
 		if d.Allow {
 			return &o, true, nil

@@ -76,7 +76,7 @@ func (p *Plan) Check() (Budget, []sandbox.Reason) {
 	n := len(p.Units)
 	least := MinUnits
 	if p.Layout.Products != nil {
-		least = 2 // no total of one unit's rows is among what opens
+		least = 2 // of each factor of one unit the gate opens how many people have it, how many of these its commonest value, and its largest; no total
 	}
 	if n < least || n > MaxUnits {
 		add("he.units", fmt.Sprintf("%d to %d units contribute", least, MaxUnits), "name more units, or fewer")

@@ -115,6 +115,9 @@ func (o Offer) Compile(own []catalog.Dataset) (*Compiled, []sandbox.Reason) {
 	if len(o.List.Digest) != sm.Size {
 		return nil, []sandbox.Reason{reason("he.list", "the list of people is named by its digest", "opdomain he list show FILE")}
 	}
+	if o.List.People < MinDiffer { // whatever the domain's own floor: the gate would open what so few have
+		return nil, []sandbox.Reason{reason("he.list", fmt.Sprintf("at least %d people stand on a list", MinDiffer), "agree on a list of more people: opdomain he list make")}
+	}
 	var holders [2]int
 	for i, in := range d.Inputs {
 		if i < len(holders) {

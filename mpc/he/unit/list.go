@@ -125,6 +125,18 @@ func (c *Cohort) Write(w io.Writer) error {
 // People counts who stand on the list.
 func (c *Cohort) People() int { return len(c.ids) }
 
+// Fits says whether the list finds the people of a joined question's datasets: under identifiers of another kind it would find nobody. Code: he.list.
+func (c *Cohort) Fits(j *spec.Joined) (why []sandbox.Reason) {
+	for _, in := range j.Derivation.Inputs {
+		if kind := cmp.Or(in.Described.SubjectKind, catalog.Opaque); kind != c.Kind {
+			r := reason("he.list", "the list identifies people as the dataset does, "+string(kind), "make a list of that kind: opdomain he list make --kind "+string(kind))
+			r.Column = string(in.Dataset)
+			why = append(why, r)
+		}
+	}
+	return why
+}
+
 // Key is what the pseudonyms of rows are under that the list finds.
 func (c *Cohort) Key() []byte {
 	k := sm.HMAC(c.key[:], []byte("opdomain he list pseudonym 1"))

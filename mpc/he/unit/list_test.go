@@ -142,7 +142,8 @@ func (s *seats) joined(list *spec.Agreed, edit ...func(*query.Spec)) (Offer, *Co
 // TestDecideJoined: what an owner approves of joined rows is this list, these holders and this many rows; two units are enough.
 func TestDecideJoined(t *testing.T) {
 	s := newSeats(t)
-	c := cohortOf(t, "", "p", "q", "r")
+	names := strings.Split("abcdefghijklmnopqrst", "") // as few as a list may have
+	c := cohortOf(t, "", names...)
 	terms, err := c.Agreed()
 	s.ok(err)
 	o, q := s.joined(&terms)
@@ -159,7 +160,7 @@ func TestDecideJoined(t *testing.T) {
 		"without c":   {func(o *Offer) { o.Plan.Units, o.Plan.Threshold, o.Plan.Openers = o.Plan.Units[:2], 2, []int{0, 1} }, ""},
 		"fewer open":  {func(o *Offer) { o.Plan.Threshold, o.Plan.Openers = 2, []int{0, 2} }, "he.few"},
 		"another list": {func(o *Offer) {
-			terms, _ := cohortOf(t, "", "p", "q", "r").Agreed()
+			terms, _ := cohortOf(t, "", names...).Agreed()
 			*o, _ = s.joined(&terms)
 		}, "he.terms"},
 		"one more on it": {func(o *Offer) {
@@ -207,6 +208,16 @@ func TestDecideJoined(t *testing.T) {
 	o.List = &spec.Agreed{Digest: []byte("x"), People: 3}
 	if _, why := o.Compile([]catalog.Dataset{visits, taxes}); len(why) != 1 || why[0].Code != "he.list" {
 		t.Errorf("no digest: %v", why)
+	}
+	o.List = &spec.Agreed{Digest: terms.Digest, People: MinDiffer - 1}
+	if _, why := o.Compile([]catalog.Dataset{visits, taxes}); len(why) != 1 || why[0].Code != "he.list" {
+		t.Errorf("too few on it: %v", why)
+	}
+	if why := c.Fits(q.Joined); len(why) > 0 {
+		t.Errorf("a list of the datasets' kind: %v", why)
+	}
+	if why := (&Cohort{Kind: catalog.ResidentID}).Fits(q.Joined); len(why) != 2 || why[0].Code != "he.list" || why[0].Column != string(visits.ID) {
+		t.Errorf("a list of another kind: %v", why)
 	}
 	o.List = &terms
 	stranger := taxes
