@@ -148,9 +148,10 @@ func TestListsOfNobody(t *testing.T) {
 				h.ok(h.partial(people("z", 0, 60)))
 			}
 			h.ok(h.partial(people("y", 0, 60)))
-			h.ok(h.partial(people("q", 0, 1)))
-			h.ok(h.partial(people("p", 0, 1)))
-			h.ok(h.partial(people("p", 0, 1)))
+			absent, there := append(people("m", 0, 25), "q0000"), append(people("n", 0, 25), "p0000")
+			h.ok(h.partial(absent))
+			h.ok(h.partial(there))
+			h.ok(h.partial(there))
 		})
 	}
 }
