@@ -193,15 +193,18 @@ func (f *flight) check(b []byte) bool {
 			}
 			f.rec = int(f.head[3])<<8 | int(f.head[4])
 			f.head = f.head[:0]
-			if f.rec == 0 || f.msg == 0 && f.rec < 4 {
-				return false // a message header split over records: nobody does that in good faith
+			if f.rec == 0 {
+				return false
 			}
 		case f.msg == 0: // message header
 			had := len(f.head)
+			if f.rec < 4-had {
+				return false // it is split over records: nobody does that in good faith, and the engine would read another one
+			}
 			b = f.fill(b, 4)
 			f.rec -= len(f.head) - had
 			if len(f.head) < 4 {
-				return f.rec != 0
+				return true
 			}
 			if f.head[0] != serverFlight[f.at] {
 				return false
