@@ -11,6 +11,7 @@ require (
 	github.com/emmansun/gmsm v0.44.0 // every SM algorithm, behind attest/sm
 	github.com/getkin/kin-openapi v0.140.0 // tests only: holds real answers to openapi.yaml
 	github.com/google/differential-privacy/go/v3 v3.0.0 // calibrated Gaussian noise and private selection, in sandbox/egress/noise; go/v4 does not resolve
+	github.com/google/flatbuffers v24.3.25+incompatible // reads what headers of Arrow IPC claim before arrow makes room for it, in connectors/file/parse/child
 	github.com/hashicorp/go-hclog v1.6.3 // a silent logger for go-plugin, which logs a plug-in's words otherwise
 	github.com/hashicorp/go-plugin v1.8.0 // the protocol of plug-ins; the process and its channel are ours, in sandbox/jail
 	github.com/miekg/pkcs11 v1.1.1 // keys in a device, in attest/keys/pkcs11
@@ -62,7 +63,6 @@ require (
 	github.com/gobwas/ws v1.4.0 // indirect
 	github.com/goccy/go-json v0.10.3 // indirect
 	github.com/golang/glog v1.2.5 // indirect
-	github.com/google/flatbuffers v24.3.25+incompatible // indirect
 	github.com/google/go-cmp v0.7.0 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect

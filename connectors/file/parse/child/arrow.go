@@ -14,7 +14,7 @@ import (
 
 // openArrow reads IPC, as a file or as a stream: a file is a stream between two magics, with a footer of which only the length is used.
 func openArrow(data []byte, _ string, mem int64) (source, error) {
-	m := &messages{rest: data}
+	m := &messages{rest: data, room: mem / 8}
 	if m.rest, m.file = bytes.CutPrefix(data, []byte("ARROW1\x00\x00")); m.file {
 		var whole bool
 		m.rest, whole = bytes.CutSuffix(m.rest, []byte("ARROW1"))
@@ -40,7 +40,7 @@ func openArrow(data []byte, _ string, mem int64) (source, error) {
 			if m.fault != nil || !m.ended { // the library takes any end for the end
 				return nil, m.explain(nil)
 			}
-			return nil, io.EOF
+			return nil, errEnd
 		}
 		return r.Record(), nil
 	}}
@@ -51,7 +51,8 @@ func openArrow(data []byte, _ string, mem int64) (source, error) {
 // allocates what a header claims.
 type messages struct {
 	rest  []byte
-	file  bool // its end is the footer, with the mark of a stream or without
+	room  int64 // bytes that a header may make the library take
+	file  bool  // its end is the footer, with the mark of a stream or without
 	fault *wire.Fault
 	ended bool
 }
@@ -102,6 +103,10 @@ func (m *messages) Message() (*ipc.Message, error) {
 	}
 	meta := memory.NewBufferBytes(m.rest[:size])
 	m.rest = m.rest[size:]
+	if fault := claims(meta.Bytes(), m.room); fault != nil {
+		m.fault = fault
+		return nil, fault
+	}
 	length := ipc.NewMessage(meta, memory.NewBufferBytes(nil)).BodyLen()
 	if length < 0 || length > int64(len(m.rest)) {
 		return nil, m.fail(wire.Truncated)

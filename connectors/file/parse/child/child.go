@@ -45,9 +45,12 @@ func serve() int {
 // source is a table that is being parsed.
 type source interface {
 	header() []string
-	// next writes the next row: io.EOF after the last, or a *wire.Fault.
+	// next writes the next row, or gives errEnd after the last. An end that only the library saw (io.EOF) is a fault: rows may be missing.
 	next(w *wire.Writer) error
 }
+
+// errEnd says that the table was read to its end.
+var errEnd = errors.New("parse: end of the table")
 
 // parser opens tables of one format over the bytes of a file. Memory is what the process has, in bytes.
 type parser func(data []byte, sheet string, memory int64) (source, error)
@@ -182,7 +185,7 @@ func (t *table) next() []byte {
 	return wire.End()
 }
 
-// guard turns what a reader does into a fault: a panic over a broken file is one too. Rule 0 is io.EOF.
+// guard turns what a reader does into a fault: a panic over a broken file is one too. Rule 0 is errEnd.
 func guard(f func() error) (fault *wire.Fault) {
 	defer func() {
 		switch recover().(type) {
@@ -197,11 +200,11 @@ func guard(f func() error) (fault *wire.Fault) {
 	switch {
 	case err == nil:
 		return nil
-	case err == io.EOF:
+	case err == errEnd:
 		return &wire.Fault{}
 	case errors.As(err, &fault):
 		return fault
-	case errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return &wire.Fault{Rule: wire.Truncated}
 	}
 	return &wire.Fault{Rule: wire.Malformed}

@@ -17,6 +17,7 @@ import (
 	"github.com/apache/arrow/go/v17/parquet"
 	"github.com/apache/arrow/go/v17/parquet/compress"
 	"github.com/apache/arrow/go/v17/parquet/pqarrow"
+	flatbuffers "github.com/google/flatbuffers/go"
 	"github.com/xuri/excelize/v2"
 	"pgregory.net/rapid"
 
@@ -619,9 +620,151 @@ func TestLengths(t *testing.T) {
 	}
 	faulty(t, wire.Arrow, append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f}, b...), wire.Truncated)
 	faulty(t, wire.Arrow, b[:len(b)-8], wire.Truncated) // without its mark of the end
+	faulty(t, wire.XLSX, openedPastItsEnd(t), wire.Truncated)
 	faulty(t, wire.Parquet, []byte("PAR1PAR1PAR1"), wire.Malformed)
 	faulty(t, wire.Parquet, []byte("PAR1\x00\x00\x00\x00\xff\xff\xff\x7fPAR1"), wire.Malformed)
 	faulty(t, wire.Parquet, []byte("PAR1aaaaaaaaPARE"), wire.Encrypted)
+}
+
+// openedPastItsEnd gives a workbook whose directory says that the sheet begins where the archive has ended: opening the part meets the end,
+// which is not the end of a table.
+func openedPastItsEnd(t *testing.T) []byte {
+	b := archive(t, nil)
+	name := []byte("xl/worksheets/sheet1.xml")
+	at := bytes.LastIndex(b, name) - 4 // the place of the part stands before its name in the directory
+	copy(b[at:], le(uint64(len(b) - 10))[:4])
+	return b
+}
+
+// TestClaims: what a header of Arrow claims is looked at before the library makes room for it.
+func TestClaims(t *testing.T) {
+	const room = 32 << 20
+	type offset = flatbuffers.UOffsetT
+	vector := func(b *flatbuffers.Builder, of ...offset) offset {
+		b.StartVector(4, len(of), 4)
+		for _, o := range of {
+			b.PrependUOffsetT(o)
+		}
+		return b.EndVector(len(of))
+	}
+	field := func(b *flatbuffers.Builder, name, children, texts offset) offset {
+		b.StartObject(7)
+		b.PrependUOffsetTSlot(0, name, 0)
+		b.PrependUOffsetTSlot(5, children, 0)
+		b.PrependUOffsetTSlot(6, texts, 0)
+		return b.EndObject()
+	}
+	message := func(kind byte, header func(b *flatbuffers.Builder) offset) []byte {
+		b := flatbuffers.NewBuilder(0)
+		h := header(b)
+		b.StartObject(5)
+		b.PrependByteSlot(1, kind, 0)
+		b.PrependUOffsetTSlot(2, h, 0)
+		b.Finish(b.EndObject())
+		return b.FinishedBytes()
+	}
+	schema := func(fields func(b *flatbuffers.Builder) []offset) []byte {
+		return message(kindSchema, func(b *flatbuffers.Builder) offset {
+			v := vector(b, fields(b)...)
+			b.StartObject(4)
+			b.PrependUOffsetTSlot(1, v, 0)
+			return b.EndObject()
+		})
+	}
+	batch := func(views ...int64) func(b *flatbuffers.Builder) offset {
+		return func(b *flatbuffers.Builder) offset {
+			b.StartVector(8, len(views), 8)
+			for _, v := range views {
+				b.PrependInt64(v)
+			}
+			v := b.EndVector(len(views))
+			b.StartVector(16, 3, 8)
+			for range 6 {
+				b.PrependInt64(0)
+			}
+			buffers := b.EndVector(3)
+			b.StartObject(5)
+			b.PrependUOffsetTSlot(2, buffers, 0)
+			b.PrependUOffsetTSlot(4, v, 0)
+			return b.EndObject()
+		}
+	}
+	texts := func(b *flatbuffers.Builder, n int, text string) offset {
+		shared := b.CreateString(text)
+		b.StartObject(2)
+		b.PrependUOffsetTSlot(0, shared, 0)
+		b.PrependUOffsetTSlot(1, shared, 0)
+		one := b.EndObject()
+		all := make([]offset, n)
+		for i := range all {
+			all[i] = one
+		}
+		return vector(b, all...)
+	}
+	nested := func(levels, children int) []byte {
+		return schema(func(b *flatbuffers.Builder) []offset {
+			at := field(b, b.CreateString("x"), 0, 0)
+			for range levels {
+				all := make([]offset, children)
+				for i := range all {
+					all[i] = at
+				}
+				at = field(b, 0, vector(b, all...), 0)
+			}
+			return []offset{at}
+		})
+	}
+	for name, c := range map[string]struct {
+		header []byte
+		rule   wire.Rule // 0: it passes
+	}{
+		"two fields": {schema(func(b *flatbuffers.Builder) []offset {
+			return []offset{field(b, b.CreateString("a"), 0, texts(b, 2, "word")), field(b, b.CreateString("b"), 0, 0)}
+		}), 0},
+		"as deep as read":          {nested(maxFieldDepth, 1), 0},
+		"too deep":                 {nested(maxFieldDepth+1, 1), wire.Nesting},
+		"one field in 2^40 places": {nested(40, 2), wire.Memory},
+		"a text in thousands of places": {schema(func(b *flatbuffers.Builder) []offset {
+			return []offset{field(b, 0, 0, texts(b, 1000, strings.Repeat("x", 1<<15)))}
+		}), wire.Memory},
+		"views":                 {message(kindRecord, batch(1, 2)), 0},
+		"2^40 buffers of views": {message(kindRecord, batch(1, 1<<40)), wire.Truncated},
+		"less than no buffers":  {message(kindRecord, batch(-2)), wire.Truncated},
+		"2^40 buffers of a dictionary": {message(kindDictionary, func(b *flatbuffers.Builder) offset {
+			data := batch(1 << 40)(b)
+			b.StartObject(3)
+			b.PrependUOffsetTSlot(1, data, 0)
+			return b.EndObject()
+		}), wire.Truncated},
+		"nothing":                {nil, wire.Malformed},
+		"a place outside it":     {[]byte{255, 255, 0, 0}, wire.Malformed},
+		"no header in a message": {message(kindSchema, func(*flatbuffers.Builder) offset { return 0 }), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			switch fault := claims(c.header, room); {
+			case fault == nil && c.rule != 0:
+				t.Errorf("passed, wanted %q", c.rule.Text())
+			case fault != nil && fault.Rule != c.rule:
+				t.Errorf("%q, wanted %q", fault.Rule.Text(), c.rule.Text())
+			}
+		})
+	}
+
+	// Whatever number is put for any vector's length of a real header, the library takes no more than was allowed, or is not asked.
+	rec := columnsOf(memory.NewGoAllocator())
+	defer rec.Release()
+	b := ipcStream(t, rec)
+	refused := 0
+	for at := 8; at+4 <= 2048; at += 4 {
+		c := bytes.Clone(b)
+		copy(c[at:], []byte{0, 0, 0, 0x70})
+		if p := parse(t, wire.Arrow, c, ""); p.fault != nil {
+			refused++
+		}
+	}
+	if refused < 100 {
+		t.Errorf("%d of the numbers mattered", refused)
+	}
 }
 
 func le(v uint64) []byte {
@@ -633,7 +776,7 @@ func le(v uint64) []byte {
 }
 
 func bodyLength(t *testing.T, b []byte) int64 {
-	m := &messages{rest: b}
+	m := &messages{rest: b, room: 1 << 20}
 	var last int64
 	for {
 		msg, err := m.Message()
@@ -696,20 +839,17 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// FuzzParse: no file panics, and what is said of it are frames. The library's readers run here without a jail, on small memory.
-func FuzzParse(f *testing.F) {
-	rec := columnsOf(memory.NewGoAllocator())
-	defer rec.Release()
-	f.Add(byte(wire.XLSX), archive(f, nil))
-	f.Add(byte(wire.XLSX), bookOf(f, func(x *excelize.File) { ok(f, x.SetCellValue("Sheet1", "A1", "h")) }))
-	f.Add(byte(wire.Parquet), parquetOf(f, rec, nil))
-	f.Add(byte(wire.Arrow), ipcStream(f, rec))
-	f.Add(byte(wire.Arrow), ipcFile(f, rec))
-	f.Fuzz(func(t *testing.T, format byte, data []byte) {
-		if parserOf(wire.Format(format)) == nil || len(data) > 1<<20 {
+// fuzz searches one format: no file panics, and what is said of it are frames. The library's readers run here without a jail, on small
+// memory.
+func fuzz(f *testing.F, format wire.Format, seeds ...[]byte) {
+	for _, b := range seeds {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > 1<<20 {
 			return
 		}
-		table, first := open(data, wire.Open{Format: wire.Format(format), Memory: 32 << 20})
+		table, first := open(data, wire.Open{Format: format, Memory: 32 << 20})
 		a, err := wire.Decode(first, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -724,4 +864,20 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func FuzzXLSX(f *testing.F) {
+	fuzz(f, wire.XLSX, archive(f, nil), bookOf(f, func(x *excelize.File) { ok(f, x.SetCellValue("Sheet1", "A1", "h")) }))
+}
+
+func FuzzParquet(f *testing.F) {
+	rec := columnsOf(memory.NewGoAllocator())
+	defer rec.Release()
+	fuzz(f, wire.Parquet, parquetOf(f, rec, nil), parquetOf(f, rec, parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd), parquet.WithDictionaryDefault(false))))
+}
+
+func FuzzArrow(f *testing.F) {
+	rec := columnsOf(memory.NewGoAllocator())
+	defer rec.Release()
+	fuzz(f, wire.Arrow, ipcStream(f, rec), ipcFile(f, rec), ipcStream(f, rec, ipc.WithLZ4()))
 }

@@ -92,7 +92,7 @@ func (t *parquetTable) header() []string { return t.head }
 func (t *parquetTable) next(w *wire.Writer) error {
 	for t.left == 0 {
 		if t.group++; t.group == t.file.NumRowGroups() {
-			return io.EOF
+			return errEnd
 		}
 		if err := t.enter(); err != nil {
 			return err

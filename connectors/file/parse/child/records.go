@@ -14,7 +14,7 @@ import (
 // records gives the rows of record batches.
 type records struct {
 	schema *arrow.Schema
-	read   func() (arrow.Record, error) // the next batch; io.EOF after the last
+	read   func() (arrow.Record, error) // the next batch; errEnd after the last
 
 	texts []put // of the schema's fields; nil: not read
 	head  []string

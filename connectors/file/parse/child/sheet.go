@@ -44,7 +44,7 @@ func (s *sheetReader) begin() error {
 		}
 	}
 	err := s.readRow()
-	if err == io.EOF {
+	if err == errEnd {
 		return &wire.Fault{Rule: wire.NoHeader}
 	}
 	if err != nil {
@@ -113,7 +113,11 @@ func (s *sheetReader) readRow() error {
 		}
 	}
 	for {
-		if _, err := s.x.token(); err != nil {
+		switch _, err := s.x.token(); err {
+		case nil:
+		case io.EOF:
+			return errEnd
+		default:
 			return err
 		}
 	}

@@ -70,7 +70,7 @@ func openXLSX(data []byte, sheet string, memory int64) (source, error) {
 
 // truncated names the one fault of an archive that people can mend: it is not whole.
 func truncated(err error) error {
-	if errors.Is(err, zip.ErrFormat) || errors.Is(err, io.EOF) {
+	if errors.Is(err, zip.ErrFormat) {
 		return &wire.Fault{Rule: wire.Truncated}
 	}
 	return err

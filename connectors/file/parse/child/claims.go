@@ -1,0 +1,130 @@
+package child
+
+import (
+	flatbuffers "github.com/google/flatbuffers/go"
+
+	"github.com/opdomain/opdomain/connectors/file/parse/wire"
+)
+
+// Places of the format's tables that hold a vector, a text or another table: 4 and twice the number of the field.
+const (
+	messageKind, messageHeader             = 4 + 2*1, 4 + 2*2
+	schemaFields, schemaTexts              = 4 + 2*1, 4 + 2*2
+	fieldName, fieldKind, fieldType        = 4, 4 + 2*2, 4 + 2*3
+	fieldChildren, fieldTexts              = 4 + 2*5, 4 + 2*6
+	batchBuffers, batchViews               = 4 + 2*2, 4 + 2*4
+	dictionaryBatch, timestampZone         = 4 + 2*1, 4 + 2*1
+	textKey, textValue                     = 4, 4 + 2*1
+	kindSchema, kindDictionary, kindRecord = 1, 2, 3
+	kindTimestamp                          = 10
+	fieldSize                              = 128 // bytes of the library's own form of a field, or more
+	maxFieldDepth                          = 64
+)
+
+// claim adds up what a header makes the library take: it makes room for all members of a vector before it reads the first one, and a
+// table or a text that is named from many places is read as often. Members that are not there have no room.
+type claim struct {
+	b    []byte
+	room int64
+}
+
+// claims looks at the header of a message before the library does. A place outside the header panics, as it does there.
+func claims(b []byte, room int64) (fault *wire.Fault) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case *wire.Fault:
+			fault = r
+		default:
+			fault = &wire.Fault{Rule: wire.Malformed}
+		}
+	}()
+	c := claim{b: b, room: room}
+	message := flatbuffers.Table{Bytes: b, Pos: flatbuffers.GetUOffsetT(b)}
+	header, ok := c.table(message, messageHeader)
+	if !ok {
+		return nil // the library says so
+	}
+	switch message.GetByteSlot(messageKind, 0) {
+	case kindSchema:
+		c.fields(header, schemaFields, 0)
+		c.texts(header, schemaTexts)
+	case kindDictionary:
+		if batch, ok := c.table(header, dictionaryBatch); ok {
+			c.views(batch)
+		}
+	case kindRecord:
+		c.views(header)
+	}
+	return nil
+}
+
+func (c *claim) take(n int64) {
+	if c.room -= n; c.room < 0 {
+		panic(&wire.Fault{Rule: wire.Memory})
+	}
+}
+
+// vector gives the members of a vector: how many, and where the first is. Each of size bytes takes bytes of the library's memory.
+func (c *claim) vector(t flatbuffers.Table, place flatbuffers.VOffsetT, size, takes int64) (n int, at flatbuffers.UOffsetT) {
+	o := flatbuffers.UOffsetT(t.Offset(place))
+	if o == 0 {
+		return 0, 0
+	}
+	n, at = t.VectorLen(o), t.Vector(o)
+	if int64(at)+int64(n)*size > int64(len(c.b)) {
+		panic(&wire.Fault{Rule: wire.Truncated})
+	}
+	c.take(int64(n) * takes)
+	return n, at
+}
+
+func (c *claim) text(t flatbuffers.Table, place flatbuffers.VOffsetT) { c.vector(t, place, 1, 1) }
+
+func (c *claim) table(t flatbuffers.Table, place flatbuffers.VOffsetT) (flatbuffers.Table, bool) {
+	o := flatbuffers.UOffsetT(t.Offset(place))
+	if o == 0 {
+		return flatbuffers.Table{}, false
+	}
+	return flatbuffers.Table{Bytes: c.b, Pos: t.Indirect(t.Pos + o)}, true
+}
+
+// each calls f for the tables of a vector.
+func (c *claim) each(t flatbuffers.Table, place flatbuffers.VOffsetT, f func(flatbuffers.Table)) {
+	n, at := c.vector(t, place, flatbuffers.SizeUOffsetT, fieldSize)
+	for i := range n {
+		f(flatbuffers.Table{Bytes: c.b, Pos: t.Indirect(at + flatbuffers.UOffsetT(i*flatbuffers.SizeUOffsetT))})
+	}
+}
+
+func (c *claim) texts(t flatbuffers.Table, place flatbuffers.VOffsetT) {
+	c.each(t, place, func(kv flatbuffers.Table) {
+		c.text(kv, textKey)
+		c.text(kv, textValue)
+	})
+}
+
+func (c *claim) fields(t flatbuffers.Table, place flatbuffers.VOffsetT, depth int) {
+	c.each(t, place, func(field flatbuffers.Table) {
+		if depth > maxFieldDepth {
+			panic(&wire.Fault{Rule: wire.Nesting})
+		}
+		c.text(field, fieldName)
+		c.texts(field, fieldTexts)
+		if typ, ok := c.table(field, fieldType); ok && field.GetByteSlot(fieldKind, 0) == kindTimestamp {
+			c.text(typ, timestampZone)
+		}
+		c.fields(field, fieldChildren, depth+1)
+	})
+}
+
+// views holds the numbers of buffers that columns of views say they have to the buffers that there are.
+func (c *claim) views(batch flatbuffers.Table) {
+	buffers, _ := c.vector(batch, batchBuffers, 16, 0)
+	n, at := c.vector(batch, batchViews, 8, 0)
+	for i := range n {
+		if v := flatbuffers.GetInt64(c.b[int(at)+8*i:]); v < 0 || v > int64(buffers) {
+			panic(&wire.Fault{Rule: wire.Truncated})
+		}
+	}
+}
