@@ -69,7 +69,7 @@ func play(t *testing.T, c [2]Config, cheater Side, change func(uint32, int, []by
 	if last := abort.Rule == RuleTranscript && errs[cheater] == nil; !last && (r[cheater] != nil || !errors.As(errs[cheater], &abort)) {
 		t.Errorf("the cheating side: %v", errs[cheater])
 	}
-	for range 200 {
+	for range 10_000 {
 		if runtime.NumGoroutine() <= before {
 			return errs[cheater.Peer()]
 		}

@@ -203,7 +203,7 @@ func TestManyStarts(t *testing.T) {
 		once(i)
 	}
 	var after count
-	for range 50 {
+	for range 1000 {
 		if after = counted(t, l); after == before && runtime.NumGoroutine() <= routines+5 {
 			break
 		}

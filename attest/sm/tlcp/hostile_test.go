@@ -56,7 +56,7 @@ func flights(t testing.TB, client, server *Config) (fromClient, fromServer []byt
 // settled fails if more goroutines are left than before.
 func settled(t testing.TB, before int) {
 	t.Helper()
-	for range 500 {
+	for range 3000 {
 		if runtime.NumGoroutine() <= before {
 			return
 		}
