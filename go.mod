@@ -8,7 +8,7 @@ require (
 	github.com/cloudflare/circl v1.6.2 // threshold shares of the key backup, verifiable; the oblivious function of single lookups, in mpc/psi/lookup
 	github.com/cockroachdb/datadriven v1.0.2 // tests only: tables of questions that lawyers can read
 	github.com/elastic/go-seccomp-bpf v1.6.0 // tables of system call numbers; its assembler confuses arguments with numbers, so filters are assembled in sandbox/jail
-	github.com/emmansun/gmsm v0.44.0 // every SM algorithm, behind attest/sm
+	github.com/emmansun/gmsm v0.44.1 // every SM algorithm, behind attest/sm
 	github.com/getkin/kin-openapi v0.140.0 // tests only: holds real answers to openapi.yaml
 	github.com/google/differential-privacy/go/v3 v3.0.0 // calibrated Gaussian noise and private selection, in sandbox/egress/noise; go/v4 does not resolve
 	github.com/google/flatbuffers v24.3.25+incompatible // reads what headers of Arrow IPC claim before arrow makes room for it, in connectors/file/parse/child
