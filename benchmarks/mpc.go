@@ -37,27 +37,41 @@ func (m measured) row(what string, rows int) string {
 		float64(m.sent)/float64(rows))
 }
 
-// three runs a program at three parties of this process over loopback, repeat times, and gives the run with the least processor time. before
-// prepares outside of the measurement.
-func three(repeat int, sealed bool, shape func(net.Conn) net.Conn, adversary share.Adversary, generator share.Generator, before, program party3) (measured, error) {
-	var best measured
+// leastOf gives the run with the least processor time of so many.
+func leastOf(repeat int, run func() (measured, error)) (best measured, err error) {
 	for k := range repeat {
-		ls, end, err := links(sealed, shape)
+		m, err := run()
 		if err != nil {
 			return best, err
 		}
+		if k == 0 || m.cpu < best.cpu {
+			best = m
+		}
+	}
+	return best, nil
+}
+
+// three runs a program at three parties of this process over loopback, repeat times, and gives the run with the least processor time. before
+// prepares outside of the measurement.
+func three(repeat int, sealed bool, shape func(net.Conn) net.Conn, adversary share.Adversary, generator share.Generator, before, program party3) (measured, error) {
+	return leastOf(repeat, func() (m measured, err error) {
+		ls, end, err := links(sealed, shape)
+		if err != nil {
+			return m, err
+		}
+		defer end()
 		var secrets [3][]byte
 		for i := range secrets {
 			secrets[i] = make([]byte, 32)
 			if _, err := io.ReadFull(rand.Reader, secrets[i]); err != nil {
-				return best, err
+				return m, err
 			}
 		}
 		var es [3]*share.Engine
 		var os [3]*share.Opener
 		for i := range es {
 			if es[i], os[i], err = share.New(share.Config{Link: ls[i], Adversary: adversary, Generator: generator, Session: sm.Sum([]byte("benchmark")), Previous: secrets[i], Next: secrets[(i+1)%3]}); err != nil {
-				return best, err
+				return m, err
 			}
 		}
 		all := func(f party3) error {
@@ -74,7 +88,7 @@ func three(repeat int, sealed bool, shape func(net.Conn) net.Conn, adversary sha
 			return errors.Join(errs...)
 		}
 		if err := all(before); err != nil {
-			return best, err
+			return m, err
 		}
 		var sent [3]int64
 		for i := range es {
@@ -83,107 +97,83 @@ func three(repeat int, sealed bool, shape func(net.Conn) net.Conn, adversary sha
 		rounds := es[0].Rounds()
 		wall, cpu := time.Now(), processorTime()
 		if err := all(program); err != nil {
-			return best, err
+			return m, err
 		}
-		m := measured{wall: time.Since(wall), cpu: processorTime() - cpu, rounds: es[0].Rounds() - rounds}
+		m = measured{wall: time.Since(wall), cpu: processorTime() - cpu, rounds: es[0].Rounds() - rounds}
 		for i := range es {
 			m.sent = max(m.sent, es[i].Sent()-sent[i])
 		}
-		end()
-		if k == 0 || m.cpu < best.cpu {
-			best = m
-		}
+		return m, nil
+	})
+}
+
+// moving sums the three columns, sends each once to the next party, part by part, and takes it there.
+func moving(cols [3][]uint64, send func(i, n int, part []byte) error, take func(i int) error) (measured, error) {
+	wall, cpu := time.Now(), processorTime()
+	var wg sync.WaitGroup
+	errs := make([]error, 6)
+	sums := make([]uint64, 3)
+	for i := range 3 {
+		wg.Go(func() {
+			for n, lo := 0, 0; lo < len(cols[i]) && errs[i] == nil; n, lo = n+1, lo+plainChunk {
+				part := cols[i][lo:min(lo+plainChunk, len(cols[i]))]
+				for _, v := range part {
+					sums[i] += v
+				}
+				errs[i] = send(i, n, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(part))), 8*len(part)))
+			}
+		})
+		wg.Go(func() { errs[3+i] = take(i) })
 	}
-	return best, nil
+	wg.Wait()
+	return measured{wall: time.Since(wall), cpu: processorTime() - cpu, sent: int64(8 * len(cols[0])), rounds: 1}, errors.Join(errs...)
 }
 
 // plainSum is the yardstick: the three columns' sums, and each column's bytes once over loopback.
 func plainSum(repeat int, shape func(net.Conn) net.Conn, cols [3][]uint64) (measured, error) {
-	var best measured
-	for k := range repeat {
+	return leastOf(repeat, func() (measured, error) {
 		ls, end, err := newRawLinks(shape)
 		if err != nil {
-			return best, err
+			return measured{}, err
 		}
-		wall, cpu := time.Now(), processorTime()
-		var wg sync.WaitGroup
-		errs := make([]error, 6)
-		sums := make([]uint64, 3)
-		for i := range 3 {
-			wg.Go(func() { // what party i has goes to the next
-				c := ls[i].conns[(i+1)%3]
-				for lo := 0; lo < len(cols[i]) && errs[i] == nil; lo += plainChunk {
-					part := cols[i][lo:min(lo+plainChunk, len(cols[i]))]
-					for _, v := range part {
-						sums[i] += v
-					}
-					_, errs[i] = c.Write(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(part))), 8*len(part)))
-				}
-			})
-			wg.Go(func() {
-				_, errs[3+i] = io.CopyN(io.Discard, struct{ io.Reader }{ls[i].conns[(i+2)%3]}, int64(8*len(cols[i])))
-			})
-		}
-		wg.Wait()
-		m := measured{wall: time.Since(wall), cpu: processorTime() - cpu, sent: int64(8 * len(cols[0])), rounds: 1}
-		end()
-		if err := errors.Join(errs...); err != nil {
-			return best, err
-		}
-		if k == 0 || m.cpu < best.cpu {
-			best = m
-		}
-	}
-	return best, nil
+		defer end()
+		return moving(cols, func(i, _ int, part []byte) error {
+			_, err := ls[i].conns[(i+1)%3].Write(part)
+			return err
+		}, func(i int) error {
+			from := (i + 2) % 3
+			_, err := io.CopyN(io.Discard, struct{ io.Reader }{ls[i].conns[from]}, int64(8*len(cols[from])))
+			return err
+		})
+	})
 }
 
 // sealedSum is the same over the parties' sealed links: what moving the bytes once takes where they must be sealed.
 func sealedSum(repeat int, shape func(net.Conn) net.Conn, cols [3][]uint64) (measured, error) {
-	var best measured
-	for k := range repeat {
+	return leastOf(repeat, func() (measured, error) {
 		ls, end, err := links(true, shape)
 		if err != nil {
-			return best, err
+			return measured{}, err
 		}
-		wall, cpu := time.Now(), processorTime()
-		var wg sync.WaitGroup
-		errs := make([]error, 6)
-		sums := make([]uint64, 3)
-		for i := range 3 {
-			parts := (len(cols[i]) + plainChunk - 1) / plainChunk
-			part := func(n int) []uint64 { return cols[i][n*plainChunk : min((n+1)*plainChunk, len(cols[i]))] }
-			wg.Go(func() {
-				for n := 0; n < parts && errs[i] == nil; n++ {
-					for _, v := range part(n) {
-						sums[i] += v
-					}
-					errs[i] = ls[i].Send((i+1)%3, uint32(n), unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(part(n)))), 8*len(part(n))))
+		defer end()
+		return moving(cols, func(i, n int, part []byte) error { return ls[i].Send((i+1)%3, uint32(n), part) }, func(i int) error {
+			from := (i + 2) % 3
+			parts := (len(cols[from]) + plainChunk - 1) / plainChunk
+			var into [2][8 * plainChunk]byte
+			var arrived [2]func() error
+			for n := 0; n <= parts; n++ { // one is awaited while the one before is done with
+				if n < parts {
+					arrived[n%2] = ls[i].Post(from, uint32(n), into[n%2][:8*min(plainChunk, len(cols[from])-n*plainChunk)])
 				}
-			})
-			wg.Go(func() { // one is awaited while the one before is done with
-				var into [2][8 * plainChunk]byte
-				var arrived [2]func() error
-				for n := 0; n <= parts && errs[3+i] == nil; n++ {
-					if n < parts {
-						arrived[n%2] = ls[i].Post((i+2)%3, uint32(n), into[n%2][:8*len(part(n))])
-					}
-					if n > 0 {
-						errs[3+i] = arrived[(n-1)%2]()
+				if n > 0 {
+					if err := arrived[(n-1)%2](); err != nil {
+						return err
 					}
 				}
-			})
-		}
-		wg.Wait()
-		m := measured{wall: time.Since(wall), cpu: processorTime() - cpu, sent: int64(8 * len(cols[0])), rounds: 1}
-		end()
-		if err := errors.Join(errs...); err != nil {
-			return best, err
-		}
-		if k == 0 || m.cpu < best.cpu {
-			best = m
-		}
-	}
-	return best, nil
+			}
+			return nil
+		})
+	})
 }
 
 func sumProgram(cols [3][]uint64, want uint64) party3 {

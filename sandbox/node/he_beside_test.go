@@ -56,7 +56,7 @@ func TestJoinedBeside(t *testing.T) {
 	x := o.question()
 	ward("east")(&x)
 	e, err := o.n.Explain(ctx, o.operator.Caller, x)
-	if err != nil || !strings.Contains(e.Text, "refused "+codeListBeside+" over 1 lists") {
+	if err != nil || !strings.Contains(e.Text, "refused "+codeListBeside+" over lists 名册 (1)") {
 		t.Errorf("%v %s", err, e.Text)
 	}
 	if e, err = o.n.Explain(ctx, o.operator.Caller, o.question()); err != nil || strings.Contains(e.Text, codeListBeside) {

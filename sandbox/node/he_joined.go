@@ -237,7 +237,7 @@ func (n *Node) joinedCiphertexts(ctx context.Context, d query.Derivation) (strin
 		}
 	}
 	if len(refused) > 0 {
-		text += fmt.Sprintf("  refused %s over %d lists 名册, over which earlier questions joined other rows of these datasets, or were over other cells\n", codeListBeside, len(refused))
+		text += fmt.Sprintf("  refused %s over lists 名册 (%d) over which earlier questions joined other rows of these datasets, or were over other cells\n", codeListBeside, len(refused))
 	}
 	return text, nil
 }
