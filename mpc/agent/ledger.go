@@ -24,12 +24,23 @@ const (
 
 // ledgerUsage is how a ledger that is missing, or would not be asked, is told.
 func ledgerUsage(rule, hint string) error {
-	return &sandbox.Error{Op: "party run", Kind: sandbox.Invalid, Object: "--ledger", Detail: rule, Hint: hint, Err: errUsage}
+	return &sandbox.Error{Op: "party", Kind: sandbox.Invalid, Object: "--ledger", Detail: rule, Hint: hint, Err: errUsage}
 }
 
 func noLedger() error {
 	return ledgerUsage("who owns a table of a join, or rows of an inquiry, keeps a ledger: nobody else sees whether its people are nearly those of an earlier job, whose answers would differ by the few who are not",
 		"--ledger DIR --ledger-key F: a folder and a file of 64 hex digits of the owner's own, the same for every job over its tables")
+}
+
+// hasLedger says what is missing of a ledger that must be there.
+func (f *flags) hasLedger() error {
+	switch {
+	case f.ledger == "" && f.ledgerKey == "" && f.quota == 0:
+		return noLedger()
+	case f.ledger == "" || f.ledgerKey == "" || f.quota < 0:
+		return ledgerUsage("a ledger comes with its key, and a quota of at least one job with both", "")
+	}
+	return nil
 }
 
 // keeps holds a run to its ledger: an owner of a join's table, or of an inquiry's rows, has one, with its key. Anywhere else nothing would be
@@ -40,14 +51,13 @@ func (j *job) keeps(f *flags, p mpc.Plan) error {
 		owners, _ = j.owners()
 	}
 	owns := slices.ContainsFunc(owners, func(o int) bool { return string(p.Parties[o].ID) == f.party })
-	none := f.ledger == "" && f.ledgerKey == "" && f.quota == 0
-	switch {
-	case none && !owns:
+	if !owns && f.ledger == "" && f.ledgerKey == "" && f.quota == 0 {
 		return nil
-	case none:
-		return noLedger()
-	case f.ledger == "" || f.ledgerKey == "" || f.quota < 0:
-		return ledgerUsage("a ledger comes with its key, and a quota of at least one job with both", "")
+	}
+	if err := f.hasLedger(); err != nil {
+		return err
+	}
+	switch {
 	case j.join == nil && j.inquiry == nil:
 		return ledgerUsage("a ledger compares the people of a join's tables or an inquiry's rows, and this question is neither", "leave --ledger, --ledger-key and --quota out, or ask it as one of them")
 	case !owns:
@@ -56,15 +66,15 @@ func (j *job) keeps(f *flags, p mpc.Plan) error {
 	return nil
 }
 
-// admit asks the owner's ledger: how many jobs with the other owners, and whether the people of what it brings, or what they have in it, are nearly
+// admit asks the ledger of the owner at a place, of a unit that is no party at -1: how many jobs with the other owners, and whether the people of what it brings, or what they have in it, are nearly
 // those of an earlier job. The difference of two answers would be an answer about the few who differ. Exactly what an earlier job had passes:
 // another question over it differs by nobody on this side, and the other owners compare their own.
 func (j *job) admit(f *flags, p mpc.Plan, place int, now time.Time) error {
 	if j.join == nil && j.inquiry == nil {
 		return j.keeps(f, p)
 	}
-	if f.ledger == "" {
-		return noLedger()
+	if err := f.hasLedger(); err != nil {
+		return err
 	}
 	people, rows, err := j.brings(f)
 	if err != nil {
@@ -90,7 +100,7 @@ func (j *job) admit(f *flags, p mpc.Plan, place int, now time.Time) error {
 		if d.Allow {
 			return nil
 		}
-		return &sandbox.Error{Op: "party run", Kind: sandbox.Denied, Object: string(p.Job), Detail: d.Reasons[0].Code + ": " + d.Reasons[0].Rule, Hint: d.Reasons[0].Change}
+		return &sandbox.Error{Op: "party", Kind: sandbox.Denied, Object: string(p.Job), Detail: d.Reasons[0].Code + ": " + d.Reasons[0].Rule, Hint: d.Reasons[0].Change}
 	}
 	// Nothing is written of a job that is refused; rows before people, so that no job is counted whose rows are not there to compare with.
 	type kept struct {

@@ -14,6 +14,7 @@ import (
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/mpc"
+	"github.com/opdomain/opdomain/mpc/agg"
 	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
@@ -119,7 +120,7 @@ func (x part) commitment(k int) [sm.Size]byte {
 	return sm.Sum(sm.Frame(append([][]byte{[]byte(contextPush), {byte(k)}}, x...)...))
 }
 
-// push splits what the question needs of the own rows and writes a file for each party.
+// push splits what the question needs of the own rows, once its ledger allows it, and writes a file for each party.
 func (a *Agent) push(ctx context.Context, f *flags) error {
 	p, question, q, err := readPlanned(f)
 	if err != nil {
@@ -148,6 +149,9 @@ func (a *Agent) push(ctx context.Context, f *flags) error {
 	if f.digest != digest {
 		return deny("a unit pushes for the plan whose digest it names", "read what is said above, then give --digest "+digest)
 	}
+	if err := f.hasLedger(); err != nil {
+		return err
+	}
 	seals, err := readCards(f.cards, p)
 	if err != nil {
 		return err
@@ -165,8 +169,13 @@ func (a *Agent) push(ctx context.Context, f *flags) error {
 		return err
 	}
 	defer t.vaults.close()
-	rows, _, err := t.read(ctx, 0, held.Rows)
+	rows, names, err := t.read(ctx, 0, held.Rows)
 	if err != nil {
+		return err
+	}
+	// Nobody else ever sees the rows: that two pushes differ in a few people, only their unit can find.
+	q.own, q.names = agg.Own{0: rows}, map[int][]string{0: names}
+	if err := q.admit(f, p, -1, a.Now()); err != nil {
 		return err
 	}
 	cols, err := q.line.Encode(rows, held.Rows)

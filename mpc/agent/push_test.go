@@ -47,6 +47,7 @@ func newPushing(t *testing.T) *pushing {
 	}
 	first, second, _ := tables()
 	o.write("claims.csv", claimsHead+first+second)
+	o.write("units-key", strings.Repeat("5a", 32))
 	return o
 }
 
@@ -56,7 +57,8 @@ func (o *pushing) push(status int, folder, dir string, cards ...string) string {
 		o.t.Fatal(err)
 	}
 	return o.do(status, append([]string{"push", "--keys", o.at(folder), "--passphrase-file", o.pass, "--plan", o.at("plan.json"), "--question", o.at("question.json"),
-		"--source", "ds-claims=" + o.at("claims.csv"), "--subject-key", o.at("subject"), "--out", o.at(dir), "--digest", o.digest}, cards...)...)
+		"--source", "ds-claims=" + o.at("claims.csv"), "--subject-key", o.at("subject"), "--out", o.at(dir), "--digest", o.digest,
+		"--ledger", o.at("units-ledger"), "--ledger-key", o.at("units-key")}, cards...)...)
 }
 
 // TestPushesDiffer: a unit that signed two pushes and gave the parties one of each is found when they compare their copies: all end, and none has
@@ -73,6 +75,42 @@ func TestPushesDiffer(t *testing.T) {
 				t.Errorf("%s has its %s", p.ID, file)
 			}
 		}
+	}
+}
+
+// TestPushesCompared: a unit pushes under a ledger of its own; rows that differ from an earlier push's in one person are not pushed, the same ones are, and
+// nothing is written of what is refused.
+func TestPushesCompared(t *testing.T) {
+	o := newPushing(t)
+	first, second, _ := tables()
+	args := []string{"push", "--keys", o.at("unit"), "--passphrase-file", o.pass, "--plan", o.at("plan.json"), "--question", o.at("question.json"),
+		"--source", "ds-claims=" + o.at("claims.csv"), "--subject-key", o.at("subject"), "--out", o.at("none"), "--digest", o.digest}
+	if err := os.Mkdir(o.at("none"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	key := []string{"--ledger", o.at("units-ledger"), "--ledger-key", o.at("units-key")}
+	for _, flags := range [][]string{nil, key[:2], key[2:], append(key[:4:4], "--quota", "-1"), {"--quota", "3"}} {
+		if said := o.do(2, append(append(args[:len(args):len(args)], o.cards...), flags...)...); !strings.Contains(said, "ledger") {
+			t.Errorf("%v: %s", flags, said)
+		}
+	}
+	o.push(0, "unit", "one", o.cards...)
+	rows := first + second
+	paid := strings.Index(rows, ",paid,") // the filter lets it pass
+	line := strings.LastIndexByte(rows[:paid], '\n') + 1
+	end := paid + strings.IndexByte(rows[paid:], '\n') + 1
+	changed := rows[:line] + rows[end:]
+	o.write("claims.csv", claimsHead+changed)
+	if said := o.push(3, "unit", "two", o.cards...); !strings.Contains(said, "psi.near-repeat") || strings.Contains(said, "p-") {
+		t.Error(said)
+	}
+	if left, err := os.ReadDir(o.at("two")); err != nil || len(left) > 0 {
+		t.Errorf("%v, or something was written", err)
+	}
+	o.write("claims.csv", claimsHead+rows)
+	o.push(0, "unit", "three", o.cards...)
+	if said := o.push(3, "unit", "four", append(o.cards, "--quota", "2")...); !strings.Contains(said, "psi.jobs-quota") {
+		t.Error(said)
 	}
 }
 
