@@ -54,7 +54,7 @@ It is compared with the plain computation of the generated tables.`
 	demo.Flags().IntVar(&o.people, "people", 900, fmt.Sprintf("people of the generated tables, %d to 900", demoLeast))
 	demo.Flags().Uint64Var(&o.seed, "seed", 1, "seed of the generated tables")
 	demo.Flags().StringVar(&o.keep, "keep", "", "leave plan, question, tables, results and certificate in this new folder")
-	return group("mpc", "Compute with others over shares (多方安全计算)", a.sharesConfigCommand(), a.jobCommand(), a.approveJobCommand(), a.runJobCommand(), a.cancelJobCommand(), demo, a.mpcExplainCommand(), party)
+	return group("mpc", "Compute with others over shares (多方安全计算)", a.sharesConfigCommand(), a.jobCommand(), a.approveJobCommand(), a.pushJobCommand(), a.runJobCommand(), a.cancelJobCommand(), demo, a.mpcExplainCommand(), party)
 }
 
 // mpcDemo are the flags of the demonstration.

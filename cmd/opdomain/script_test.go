@@ -171,6 +171,14 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Setenv(args[2], all[len(all)-1][1])
 			},
+			// digest FILE NAME puts the last 64 hex digits of a file into an environment variable.
+			"digest": func(ts *testscript.TestScript, _ bool, args []string) {
+				all := regexp.MustCompile(`\b[0-9a-f]{64}\b`).FindAllString(ts.ReadFile(args[0]), -1)
+				if len(all) == 0 {
+					ts.Fatalf("%s has no digest", args[0])
+				}
+				ts.Setenv(args[1], all[len(all)-1])
+			},
 			"granted": granted, "patients": patients, "firms": firms, "fees": fees, "lists": lists, "alike": alike,
 			"visits": visits, "lent": lent,
 			"leaked":  leaked,

@@ -59,7 +59,8 @@ type sharesZone struct {
 
 type sharesOutside struct {
 	Dataset    sandbox.DatasetID `json:"dataset"`
-	Zone       sandbox.PartyID   `json:"zone"`
+	Zone       sandbox.PartyID   `json:"zone,omitempty"`
+	UnitKey    string            `json:"unit_key,omitempty"` // instead of zone: hex, of the unit that pushes shares of its rows
 	Version    uint64            `json:"version"`
 	Rows       int               `json:"rows"`
 	SubjectKey string            `json:"subject_key"` // file of 64 hex digits, beside this one
@@ -123,7 +124,11 @@ func readShares(path string) (*sharesFile, *node.Shares, error) {
 		if _, ok := s.Outside[o.Dataset]; ok {
 			return nil, nil, bad(sandbox.Invalid, "outside "+string(o.Dataset), "a dataset stands once", "")
 		}
-		s.Outside[o.Dataset] = node.Beyond{Zone: o.Zone, Version: o.Version, Rows: o.Rows}
+		unit, err := hex.DecodeString(o.UnitKey)
+		if err != nil {
+			return nil, nil, bad(sandbox.Invalid, "outside "+string(o.Dataset)+" unit_key", "a point of the SM2 curve in hex, as opdomain-party key prints it", "")
+		}
+		s.Outside[o.Dataset] = node.Beyond{Zone: o.Zone, Unit: unit, Version: o.Version, Rows: o.Rows}
 		if o.SubjectKey == "" {
 			return nil, nil, bad(sandbox.Invalid, "outside "+string(o.Dataset)+" subject_key", "a file with the key that its owner and the domain's unit exchanged", "")
 		}
@@ -260,7 +265,11 @@ func (f *sharesFile) print(w io.Writer) {
 		fmt.Fprintf(w, "  %s (%s) of %s, approved by %s, at %s\n", z.Party, z.Role, z.Organisation, z.Owner, z.Address)
 	}
 	for _, o := range f.Outside {
-		fmt.Fprintf(w, "  dataset %s stays with %s: version %d, up to %d rows\n", o.Dataset, o.Zone, o.Version, o.Rows)
+		stays := "stays with " + string(o.Zone)
+		if o.Zone == "" {
+			stays = "stays with its unit, which pushes shares for each question"
+		}
+		fmt.Fprintf(w, "  dataset %s %s: version %d, up to %d rows\n", o.Dataset, stays, o.Version, o.Rows)
 	}
 	p := mpc.Plan{Adversary: f.Adversary, Parties: []mpc.Party{{ID: f.Domain.Party, Role: f.Domain.Role, Organisation: f.Domain.Organisation}}, Outputs: []mpc.Output{{Recipient: f.Domain.Party}}}
 	for _, z := range f.Zones {
@@ -325,6 +334,9 @@ func (a *app) sharesConfigCommand() *cobra.Command {
                  subject_key is a file of 64 hex digits, nobody else's to read, that the dataset's owner has as well and the third zone has not.
                  The zone's party runs with --ledger and --ledger-key, folder and key file of its own: nobody else compares its table with earlier ones.
                  Of a join it brings --table, a CSV of group, subject and measures; of an inquiry --source, a CSV of the described columns: each as
-                 DATASET@VERSION=FILE, which says which version the file is, and is refused where the question is over another`
+                 DATASET@VERSION=FILE, which says which version the file is, and is refused where the question is over another.
+                 Instead of zone, unit_key: the key, as opdomain-party key prints it, of a unit that is no party and pushes shares of its rows to all
+                 three, for each question anew. Such a dataset is the first one of an inquiry; subject_key is what its unit has as well. The unit runs
+                 opdomain-party push with --ledger and --ledger-key, which compare its rows with those it pushed before: nobody else ever sees them`
 	return c
 }

@@ -29,6 +29,7 @@ func printShares(w io.Writer, t *api.SharesTerms) {
 const (
 	planFile     = "plan.json"
 	questionFile = "question.json"
+	cardFile     = "card.json" // where a unit pushes
 )
 
 func (a *app) jobCommand() *cobra.Command {
@@ -54,7 +55,11 @@ func (a *app) jobCommand() *cobra.Command {
 			if err := os.Mkdir(out, 0o700); err != nil {
 				return &sandbox.Error{Op: "mpc job", Kind: sandbox.Conflict, Object: out, Detail: "a new folder in one that is there"}
 			}
-			for name, b := range map[string][]byte{planFile: j.Plan, questionFile: j.Asked} {
+			files := map[string][]byte{planFile: j.Plan, questionFile: j.Asked}
+			if len(j.Card) > 0 {
+				files[cardFile] = j.Card
+			}
+			for name, b := range files {
 				if err := a.writeFile("mpc job", filepath.Join(out, name), func(w io.Writer) error { _, err := w.Write(b); return err }); err != nil {
 					return err
 				}
@@ -70,6 +75,9 @@ func (a *app) jobCommand() *cobra.Command {
 				fmt.Fprintln(w, "next 下一步: whoever asked asks the same question again: it is planned anew")
 			case j.Stage == "stopped":
 				fmt.Fprintf(w, "next 下一步: the domain is no longer in the run, and a plan is joined once; opdomain mpc run %s --approval FILE, or its next start, puts that on record, and the question is withheld\n", j.Question)
+			case j.Stage == "planned" && out != "" && j.Terms.Pushes != "":
+				fmt.Fprintf(w, "next 下一步: opdomain mpc approve --job %[1]s --out FILE, by %[2]s; send %[3]s and %[4]s to the zones, whose owners run\n  opdomain-party approve --plan %[3]s --question %[4]s --party PARTY …\nand with %[5]s and the zones' cards (opdomain-party card) to the unit of %[6]s, which runs\n  opdomain-party push --plan %[3]s --question %[4]s --source %[6]s@VERSION=FILE --card … --ledger … --out DIR\n  opdomain mpc push %[7]s --in DIR/%[6]s.%[8]s, and sends the zones theirs\nthen all at once: opdomain-party run …, with --pushed FILE, and opdomain mpc run %[7]s --approval FILE\n",
+					out, p.Parties[0].Owner, planFile, questionFile, cardFile, j.Terms.Pushes, j.Question, p.Parties[0].ID)
 			case j.Stage == "planned" && out != "":
 				brings := "--table DATASET@VERSION=FILE"
 				if j.Terms.Form == "inquiry" {
@@ -136,6 +144,28 @@ func (a *app) approveJobCommand() *cobra.Command {
 	c.Flags().IntVar(&days, "days", 7, "how long it stands")
 	must(c.MarkFlagRequired("job"))
 	must(c.MarkFlagRequired("out"))
+	return c
+}
+
+func (a *app) pushJobCommand() *cobra.Command {
+	var in string
+	c := verb("push QUESTION", "Give the domain's party its shares of what a unit pushed, as that unit or the agency (推送份额)", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+		b, err := a.readFile(in)
+		if err != nil {
+			return err
+		}
+		s, err := a.connect()
+		if err != nil {
+			return err
+		}
+		if _, err := result[struct{}](s.api.PushShares(c.Context(), sandbox.QuestionID(args[0]), api.SharesPush{Push: b})); err != nil {
+			return err
+		}
+		fmt.Fprintln(a.out, "taken 已接收:", args[0])
+		return nil
+	})
+	c.Flags().StringVar(&in, "in", "", "file DATASET.PARTY of opdomain-party push, of the domain's party")
+	must(c.MarkFlagRequired("in"))
 	return c
 }
 

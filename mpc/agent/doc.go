@@ -29,7 +29,7 @@
 // dataset's kind, become pseudonyms of 16 bytes under a key of the plan. Its owner keeps a ledger as one of a join does: of the rows that pass
 // the question's filters, their people, and apart by column what these have in it, are exactly those of an earlier job or differ in enough people.
 //
-// A unit that is no party pushes (推送份额): it splits its rows for one plan, signs the split, and seals to each party the parts that are its own; no
+// A unit that is no party pushes (推送份额, package mpc/push): it splits its rows for one plan, signs the split, and seals to each party the parts that are its own; no
 // party ever has a row, and two together have all. The question names the unit's key, so that owners approve whose rows they are; a
 // party refuses a push for another plan, of another key or with a part that is not as signed, and all three compare their copies before
 // anything is computed. A push is of one plan, and a plan is joined once. The unit keeps a ledger as an owner of an inquiry's rows does, since

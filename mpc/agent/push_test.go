@@ -3,14 +3,10 @@ package agent
 import (
 	"bytes"
 	"encoding/hex"
-	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/opdomain/opdomain/attest"
-	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/mpc"
 	"github.com/opdomain/opdomain/mpc/agg"
 )
@@ -195,67 +191,4 @@ func TestPushed(t *testing.T) {
 	if _, err := lineJob(q); err == nil || !strings.Contains(err.Error(), "name the key of the unit") {
 		t.Errorf("a push of nobody: %v", err)
 	}
-}
-
-// FuzzPush: of all bytes only those that the unit wrote for a party are taken by it, and its parts add up.
-func FuzzPush(f *testing.F) {
-	rand, err := sm.NewKeystream([]byte("a key for a test")) // the same in each process of a search
-	if err != nil {
-		f.Fatal(err)
-	}
-	unit, err := sm.NewSigningKey(rand)
-	if err != nil {
-		f.Fatal(err)
-	}
-	var keys [3]*sm.DecryptKey
-	cols := [][]uint64{{1, 2, 3, 1 << 63}, {0, 0, 7, 9}}
-	parts, err := splitColumns(cols, rand)
-	if err != nil {
-		f.Fatal(err)
-	}
-	want := pushBody{Plan: "00", Dataset: "d", Rows: 4, Columns: 2}
-	body := want
-	for k := range parts {
-		c := parts[k].commitment(k)
-		body.Commitments[k] = c[:]
-	}
-	s, err := attest.Sign(rand, unit, "u", contextPush, body)
-	if err != nil {
-		f.Fatal(err)
-	}
-	dir := f.TempDir()
-	var wrote [3][]byte
-	var read [3][][2][]uint64
-	for i := range keys {
-		if keys[i], err = sm.NewDecryptKey(rand); err != nil {
-			f.Fatal(err)
-		}
-		path := filepath.Join(dir, fmt.Sprint(i))
-		if err := writePush(path, s, keys[i].Public(), i, parts, rand); err != nil {
-			f.Fatal(err)
-		}
-		if wrote[i], err = os.ReadFile(path); err != nil {
-			f.Fatal(err)
-		}
-		f.Add(wrote[i], i)
-		if read[i], err = readPush(bytes.NewReader(wrote[i]), "f", want, unit.Public(), i, keys[i]); err != nil {
-			f.Fatal(err)
-		}
-	}
-	for c, col := range cols {
-		for row, v := range col {
-			if read[0][c][0][row]+read[1][c][0][row]+read[2][c][0][row] != v || read[0][c][1][row] != read[1][c][0][row] || read[2][c][1][row] != read[0][c][0][row] {
-				f.Fatal("the parts are the values")
-			}
-		}
-	}
-	f.Add([]byte("{}\n\x00\x00\x00\x10"), 0)
-	f.Fuzz(func(t *testing.T, b []byte, party int) {
-		if party < 0 || party > 2 {
-			return
-		}
-		if _, err := readPush(bytes.NewReader(b), "f", want, unit.Public(), party, keys[party]); err == nil && !bytes.Equal(b, wrote[party]) {
-			t.Error("taken")
-		}
-	})
 }

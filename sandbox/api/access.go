@@ -153,6 +153,7 @@ func routes() map[string]access {
 		"GET /v1/questions/{question}":                           asked,
 		"GET /v1/questions/{question}/shares":                    admit,
 		"POST /v1/questions/{question}/shares":                   admit.upTo(signedForm).costly(),
+		"POST /v1/questions/{question}/shares/pushed":            only("agency/officer", "unit/officer").upTo(signedForm).costly(),
 		"DELETE /v1/questions/{question}/shares":                 only("agency/officer", "operator/officer", "partner/officer").upTo(shortForm),
 		"POST /v1/claims":                                        only("insurer/officer").upTo(signedForm).costly(),
 		"GET /v1/reviews":                                        reviewed,

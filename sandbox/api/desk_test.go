@@ -434,6 +434,10 @@ func (d *desk) RunShared(_ context.Context, c Caller, _ sandbox.QuestionID, _ at
 	return Question{}, d.note("RunShared", c)
 }
 
+func (d *desk) PushShared(_ context.Context, c Caller, _ sandbox.QuestionID, _ []byte) error {
+	return d.note("PushShared", c)
+}
+
 func (d *desk) EndShared(_ context.Context, c Caller, _ sandbox.QuestionID) (Question, error) {
 	return Question{}, d.note("EndShared", c)
 }

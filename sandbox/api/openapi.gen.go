@@ -176,6 +176,11 @@ type SchemaVersion = catalog.SchemaVersion
 // Scorecard (质量报告) is the quality of the current version of a dataset
 type Scorecard = catalog.Scorecard
 
+// SharesPush (推送份额) is the domain's file of a push
+type SharesPush struct {
+	Push []byte `json:"push"`
+}
+
 // Spec (查询规格) is a question
 type Spec = query.Spec
 
@@ -310,6 +315,9 @@ type CompileQuestionJSONRequestBody = SQLRequest
 
 // RunSharesJobJSONRequestBody defines body for RunSharesJob for application/json ContentType.
 type RunSharesJobJSONRequestBody = Statement
+
+// PushSharesJSONRequestBody defines body for PushShares for application/json ContentType.
+type PushSharesJSONRequestBody = SharesPush
 
 // ActOnReviewJSONRequestBody defines body for ActOnReview for application/json ContentType.
 type ActOnReviewJSONRequestBody = Statement
@@ -1064,6 +1072,20 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/questions/{question}/shares (the `RunSharesJob` operationId).
 	RunSharesJob(ctx context.Context, question QuestionID, body RunSharesJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PushSharesWithBody 推送份额: the domain's shares of what a unit that is no party pushed for a planned question
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/questions/{question}/shares/pushed (the `PushShares` operationId).
+	PushSharesWithBody(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PushShares 推送份额: the domain's shares of what a unit that is no party pushed for a planned question
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/questions/{question}/shares/pushed (the `PushShares` operationId).
+	PushShares(ctx context.Context, question QuestionID, body PushSharesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListReleases 出域记录列表
 	//
@@ -2992,6 +3014,40 @@ func (c *Client) RunSharesJobWithBody(ctx context.Context, question QuestionID, 
 // Corresponds with POST /v1/questions/{question}/shares (the `RunSharesJob` operationId).
 func (c *Client) RunSharesJob(ctx context.Context, question QuestionID, body RunSharesJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRunSharesJobRequest(c.Server, question, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PushSharesWithBody 推送份额: the domain's shares of what a unit that is no party pushed for a planned question
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/questions/{question}/shares/pushed (the `PushShares` operationId).
+func (c *Client) PushSharesWithBody(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPushSharesRequestWithBody(c.Server, question, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PushShares 推送份额: the domain's shares of what a unit that is no party pushed for a planned question
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/questions/{question}/shares/pushed (the `PushShares` operationId).
+func (c *Client) PushShares(ctx context.Context, question QuestionID, body PushSharesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPushSharesRequest(c.Server, question, body)
 	if err != nil {
 		return nil, err
 	}
@@ -6431,6 +6487,53 @@ func NewRunSharesJobRequestWithBody(server string, question QuestionID, contentT
 	return req, nil
 }
 
+// NewPushSharesRequest calls the generic PushShares builder with application/json body
+func NewPushSharesRequest(server string, question QuestionID, body PushSharesJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPushSharesRequestWithBody(server, question, "application/json", bodyReader)
+}
+
+// NewPushSharesRequestWithBody constructs an http.Request for the PushShares method, with any body, and a specified content type
+func NewPushSharesRequestWithBody(server string, question QuestionID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "question", question, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/questions/%s/shares/pushed", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewListReleasesRequest constructs an http.Request for the ListReleases method
 func NewListReleasesRequest(server string) (*http.Request, error) {
 	var err error
@@ -8352,6 +8455,20 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/questions/{question}/shares (the `RunSharesJob` operationId).
 	RunSharesJobWithResponse(ctx context.Context, question QuestionID, body RunSharesJobJSONRequestBody, reqEditors ...RequestEditorFn) (*RunSharesJobResponse, error)
+
+	// PushSharesWithBodyWithResponse 推送份额: the domain's shares of what a unit that is no party pushed for a planned question
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/questions/{question}/shares/pushed (the `PushShares` operationId).
+	PushSharesWithBodyWithResponse(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PushSharesResponse, error)
+
+	// PushSharesWithResponse 推送份额: the domain's shares of what a unit that is no party pushed for a planned question
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/questions/{question}/shares/pushed (the `PushShares` operationId).
+	PushSharesWithResponse(ctx context.Context, question QuestionID, body PushSharesJSONRequestBody, reqEditors ...RequestEditorFn) (*PushSharesResponse, error)
 
 	// ListReleasesWithResponse 出域记录列表
 	//
@@ -12014,6 +12131,47 @@ func (r RunSharesJobResponse) ContentType() string {
 	return ""
 }
 
+type PushSharesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Failed
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PushSharesResponse) GetApplicationproblemJSONDefault() *Failed {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PushSharesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PushSharesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PushSharesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PushSharesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListReleasesResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -14764,6 +14922,32 @@ func (c *ClientWithResponses) RunSharesJobWithResponse(ctx context.Context, ques
 		return nil, err
 	}
 	return ParseRunSharesJobResponse(rsp)
+}
+
+// PushSharesWithBodyWithResponse 推送份额: the domain's shares of what a unit that is no party pushed for a planned question
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/questions/{question}/shares/pushed (the `PushShares` operationId).
+func (c *ClientWithResponses) PushSharesWithBodyWithResponse(ctx context.Context, question QuestionID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PushSharesResponse, error) {
+	rsp, err := c.PushSharesWithBody(ctx, question, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePushSharesResponse(rsp)
+}
+
+// PushSharesWithResponse 推送份额: the domain's shares of what a unit that is no party pushed for a planned question
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/questions/{question}/shares/pushed (the `PushShares` operationId).
+func (c *ClientWithResponses) PushSharesWithResponse(ctx context.Context, question QuestionID, body PushSharesJSONRequestBody, reqEditors ...RequestEditorFn) (*PushSharesResponse, error) {
+	rsp, err := c.PushShares(ctx, question, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePushSharesResponse(rsp)
 }
 
 // ListReleasesWithResponse 出域记录列表
@@ -17634,6 +17818,35 @@ func ParseRunSharesJobResponse(rsp *http.Response) (*RunSharesJobResponse, error
 	return response, nil
 }
 
+// ParsePushSharesResponse parses an HTTP response from a PushSharesWithResponse call
+func ParsePushSharesResponse(rsp *http.Response) (*PushSharesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PushSharesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListReleasesResponse parses an HTTP response from a ListReleasesWithResponse call
 func ParseListReleasesResponse(rsp *http.Response) (*ListReleasesResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -18828,6 +19041,9 @@ type ServerInterface interface {
 	// RunSharesJob 参与多方计算: the domain joins with its owner's approval, context opdomain/mpc/approval/v1; the question is computing until the run has ended
 	// (POST /v1/questions/{question}/shares)
 	RunSharesJob(w http.ResponseWriter, r *http.Request, question QuestionID)
+	// PushShares 推送份额: the domain's shares of what a unit that is no party pushed for a planned question
+	// (POST /v1/questions/{question}/shares/pushed)
+	PushShares(w http.ResponseWriter, r *http.Request, question QuestionID)
 	// ListReleases 出域记录列表
 	// (GET /v1/releases)
 	ListReleases(w http.ResponseWriter, r *http.Request)
@@ -20482,6 +20698,32 @@ func (siw *ServerInterfaceWrapper) RunSharesJob(w http.ResponseWriter, r *http.R
 	handler.ServeHTTP(w, r)
 }
 
+// PushShares operation middleware
+func (siw *ServerInterfaceWrapper) PushShares(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "question" -------------
+	var question QuestionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "question", r.PathValue("question"), &question, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "question", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PushShares(w, r, question)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListReleases operation middleware
 func (siw *ServerInterfaceWrapper) ListReleases(w http.ResponseWriter, r *http.Request) {
 
@@ -21337,6 +21579,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/v1/questions/{question}/shares", wrapper.EndSharesJob)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/questions/{question}/shares", wrapper.GetSharesJob)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/questions/{question}/shares", wrapper.RunSharesJob)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/questions/{question}/shares/pushed", wrapper.PushShares)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/claims", wrapper.AskClaim)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/reviews", wrapper.ListReviews)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/reviews/{question}", wrapper.GetReview)

@@ -20,6 +20,9 @@ type Sharer interface {
 	// joined: the question stays in computing until the run has ended, by its deadline at the latest. Denied without the approval, Expired for a
 	// plan nobody joined in time, Conflict while another run is made.
 	RunShared(ctx context.Context, c Caller, id sandbox.QuestionID, approval attest.Statement) (Question, error)
+	// PushShared takes the domain's shares of what a unit that is no party pushed for a planned question, a file of package mpc/push, from that unit or the
+	// agency. A later one replaces it, until the domain joins. Conflict where none is waited for, Denied or Tampered for a push that is not the unit's.
+	PushShared(ctx context.Context, c Caller, id sandbox.QuestionID, push []byte) error
 	// EndShared withdraws a planned question that the domain has not joined. Its asker's party and the agency may; Conflict for any other question.
 	EndShared(ctx context.Context, c Caller, id sandbox.QuestionID) (Question, error)
 }
@@ -27,13 +30,14 @@ type Sharer interface {
 // SharesTerms (多方计算说明) says how a question is computed over shares: by whom, under which model, what collusion reveals. Nothing in it
 // depends on data.
 type SharesTerms struct {
-	Form      string        `json:"form"` // join, of two tables; or inquiry
-	Model     string        `json:"model"`
-	Collusion string        `json:"collusion"`
-	Parties   []SharesParty `json:"parties"`           // in the plan's order, the domain first
-	Leakage   []string      `json:"leakage,omitempty"` // what operators tell all parties beside sizes
-	Seconds   int           `json:"seconds"`           // a run's deadline
-	Expires   time.Time     `json:"expires,omitzero"`  // nobody joins the plan later; absent of what was not planned
+	Form      string            `json:"form"` // join, of two tables; or inquiry
+	Model     string            `json:"model"`
+	Collusion string            `json:"collusion"`
+	Pushes    sandbox.DatasetID `json:"pushes,omitempty"`  // the dataset whose unit, which is no party, pushes shares to all three
+	Parties   []SharesParty     `json:"parties"`           // in the plan's order, the domain first
+	Leakage   []string          `json:"leakage,omitempty"` // what operators tell all parties beside sizes
+	Seconds   int               `json:"seconds"`           // a run's deadline
+	Expires   time.Time         `json:"expires,omitzero"`  // nobody joins the plan later; absent of what was not planned
 }
 
 // SharesParty (多方计算参与方) is one of the three zones and what it learns.
@@ -53,6 +57,8 @@ type SharesJob struct {
 	Plan     []byte             `json:"plan"`
 	Asked    []byte             `json:"asked"`
 	Digest   []byte             `json:"digest"`
+	Pushed   bool               `json:"pushed,omitempty"` // the domain's party has its shares
+	Card     []byte             `json:"card,omitempty"`   // of the domain's party, for that unit: a signed statement in JSON
 	Terms    SharesTerms        `json:"terms"`
 }
 
@@ -65,6 +71,9 @@ func (t *SharesTerms) Text() string {
 		form = "inquiry 多方询问: each owner filters its own rows before it shares them; of what is joined over shares a group is shown whole or not at all, and those left over count too; a dataset that is looked up has one row a key, or the run ends; a later question over the same rows is over the same cells"
 	}
 	fmt.Fprintf(&b, "  form 形式: %s\n", form)
+	if t.Pushes != "" {
+		fmt.Fprintf(&b, "  pushed 推送: the unit of %s, which is no party, pushes shares of its rows to all three, for this question alone; no party has a row by them, and filters on them are worked out over shares\n", t.Pushes)
+	}
 	for _, p := range t.Parties {
 		fmt.Fprintf(&b, "  %s (%s) of %s, approved by %s; it learns %s\n", p.Party, p.Role, p.Organisation, p.Owner, p.Learns)
 	}
@@ -100,6 +109,19 @@ func (o operations) RunSharesJob(w http.ResponseWriter, r *http.Request, id Ques
 		}
 		return o.sharer.RunShared(ctx, c, id, s)
 	})
+}
+
+func (o operations) PushShares(w http.ResponseWriter, r *http.Request, id QuestionID) {
+	if err := sandbox.CheckID("question", string(id)); err != nil {
+		o.fail(w, r, err)
+		return
+	}
+	submit(o, w, r, http.StatusNoContent, noResult(func(ctx context.Context, c Caller, b SharesPush) error {
+		if o.sharer == nil {
+			return noShares()
+		}
+		return o.sharer.PushShared(ctx, c, id, b.Push)
+	}))
 }
 
 func (o operations) EndSharesJob(w http.ResponseWriter, r *http.Request, id QuestionID) {

@@ -19,9 +19,13 @@
 // shown whole or not at all in either form, those left over on both sides counted. Zones are told the columns that the question uses, and
 // of how many rows the domain has nothing but the registered size.
 //
+// A dataset outside may be at no zone: its unit, which is no party, then pushes shares of its rows to all three for each question anew (mpc/push), and
+// the domain joins a run once it has its own. The question is an inquiry whose first dataset that is; filters on it are worked out over shares.
+//
 // Nobody holds whom a cell that opened is of, so that what can be compared is compared before: once a run of an inquiry has read rows over a version of
 // a dataset outside, or is to where any has, questions over it are over the same rows in the same cells, or over rows that a filter
-// keeps apart; what the domain's own table comes to is that of an earlier run or differs in enough people; each zone's ledger says so of its own.
+// keeps apart; what the domain's own table comes to is that of an earlier run or differs in enough people; each zone's ledger, and that of a
+// unit that pushes, says so of its own.
 // The result is flagged: only people release it.
 //
 // It does not parse requests or check their signatures (sandbox/api does) and holds no rule of its own: rules live in

@@ -38,9 +38,10 @@ type Shares struct {
 	Clock func() time.Time
 }
 
-// Beyond (域外数据) is a dataset that a zone holds.
+// Beyond (域外数据) is a dataset that a zone holds, or of which a unit that is no party pushes shares to all three, anew for each question.
 type Beyond struct {
-	Zone    sandbox.PartyID // its party's id
+	Zone    sandbox.PartyID // its party's id; "": pushed
+	Unit    []byte          // of pushed rows: the SM2 point that their unit's pushes verify under
 	Version uint64          // from 1, as its owner counts
 	Rows    int             // its registered size
 }
@@ -51,6 +52,7 @@ type sharedRecord struct {
 	Question []byte
 	Digest   []byte // of the plan
 	Plans    int    // how many there were, this one included
+	Pushed   []byte `json:",omitempty"` // the domain's shares of pushed rows, sealed to it
 	Unread   bool   `json:",omitempty"` // it ended before a row was read, for a cause that follows from no row
 }
 
@@ -184,8 +186,9 @@ func (n *Node) unreadShares(q *questionRecord, kind sandbox.Kind, rule string) g
 
 // sharedRows are the domain's own rows of a run, of either form.
 type sharedRows struct {
-	join []join.Row
-	line agg.Own
+	join   []join.Row
+	line   agg.Own
+	pushed agg.Pushed
 }
 
 // sharedCells are what opened of a run, of either form.
@@ -214,7 +217,7 @@ func (n *Node) runShared(ctx context.Context, form *sharedForm, p mpc.Plan, appr
 	defer func() { _ = s.Close() }()
 	var columns map[string]share.Vec
 	if form.line != nil {
-		columns, err = form.line.Run(s.Engine(), s.Place(), rows.line, nil)
+		columns, err = form.line.Run(s.Engine(), s.Place(), rows.line, rows.pushed)
 	} else {
 		columns, err = join.Run(s.Engine(), form.question, s.Place(), rows.join)
 	}

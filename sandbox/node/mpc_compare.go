@@ -23,7 +23,7 @@ import (
 //     the other has not, or a cell that one hides and the other's total gives away. Two joins show whole groups and are not held to it.
 //   - by what the domain's own table comes to (ownRepeats): the people who pass the question's filters, and what they have in each column, are those
 //     of an earlier run or differ from them in enough people.
-//   - by each zone's own ledger, likewise for its table (mpc/agent): nobody here sees that one.
+//   - by each zone's own ledger, likewise for its table, and by that of a unit that pushes (mpc/agent): nobody here sees those.
 
 // joinedShares lists the questions that the domain has joined a run of, those that a stop ended included.
 func (n *Node) joinedShares(ctx context.Context, but sandbox.QuestionID) (out []questionRecord, err error) {

@@ -82,7 +82,11 @@ func (n *Node) joinForm(f policy.Facts, d query.Derivation) (*sharedForm, []sand
 	}
 	there := 1 + slices.IndexFunc(n.cfg.Shares.Zones[:], func(p mpc.Party) bool { return p.ID == beyond.Zone })
 	rows, err := mpc.Bucket(int(min(own.Described.Rows, 1<<30)))
-	if err != nil || there == 0 {
+	if there == 0 { // its unit pushes it: an inquiry
+		no(codeSharesForm, "", "the tables of a join are at two parties", "")
+		return nil, why
+	}
+	if err != nil {
 		no(codeSharesSize, string(own.Dataset), "the domain's table fits a registered size", "have the unit push a sample as a dataset")
 		return nil, why
 	}

@@ -57,7 +57,9 @@ func (n *Node) lineForm(f policy.Facts, d query.Derivation) (*sharedForm, []sand
 		held := agg.Held{Dataset: in.Dataset}
 		if n.outside(in.Dataset) {
 			b := n.cfg.Shares.Outside[in.Dataset]
-			held.Party, held.Rows = 1+slices.IndexFunc(n.cfg.Shares.Zones[:], func(z mpc.Party) bool { return z.ID == b.Zone }), b.Rows
+			if held.Rows, held.Unit, held.Pushed = b.Rows, b.Unit, b.Zone == ""; !held.Pushed {
+				held.Party = 1 + slices.IndexFunc(n.cfg.Shares.Zones[:], func(z mpc.Party) bool { return z.ID == b.Zone })
+			}
 		} else {
 			why = append(why, joinable(f, s.Scenario, in)...)
 			rows, err := mpc.Bucket(int(min(in.Described.Rows, 1<<30)))
@@ -178,6 +180,9 @@ func (form *sharedForm) fill(p *mpc.Plan, recipient sandbox.PartyID) {
 	if p.Question = form.digest(); form.line != nil {
 		p.Operators, outputs = form.line.Operators(), form.line.Sizes
 		for _, h := range form.inquiry.Setting.Held {
+			if h.Pushed { // no party's
+				continue
+			}
 			p.Inputs = append(p.Inputs, mpc.Input{Name: string(h.Dataset), Party: p.Parties[h.Party].ID, Rows: h.Rows})
 		}
 	} else {

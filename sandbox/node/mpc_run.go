@@ -10,6 +10,7 @@ import (
 
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/mpc"
+	"github.com/opdomain/opdomain/mpc/agg"
 	"github.com/opdomain/opdomain/mpc/wire"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
@@ -156,6 +157,12 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 		}
 		return api.Question{}, nil, n.orphaned(ctx, c, *q, ended.record)
 	}
+	var pushed agg.Pushed
+	if used == 0 && now.refused == "" {
+		if pushed, err = n.pushedShares(q, p); err != nil {
+			return api.Question{}, nil, err
+		}
+	}
 	first := true // durable before a link is made: a run that a stop ended is not joined again
 	if err := n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
 		used, err := n.store.Counter(ctx, joinedOf(p.Job))
@@ -194,6 +201,7 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 		if rows, rule, err = n.ownRows(ctx, form, q, p, now.params.MinSubjects); err != nil {
 			return n.failedShares(q, attest.SharesBeforeOpening, err), true
 		}
+		rows.pushed = pushed
 		return n.abortedShares(q, attest.SharesBeforeOpening, string(sandbox.Withheld), rule), rule != ""
 	}
 	if ended, yes := over(); yes {

@@ -268,10 +268,10 @@ func TestSharesConfigured(t *testing.T) {
 		"deadline":        {func(s *Shares) { s.Seconds = 0 }, "seconds"},
 		"validity":        {func(s *Shares) { s.Valid = 0 }, "valid"},
 		"nothing outside": {func(s *Shares) { s.Outside = nil }, "outside"},
-		"rows":            {func(s *Shares) { s.Outside["ds-l"] = Beyond{"bank-zone", 1, 1000} }, "outside ds-l rows"},
-		"version":         {func(s *Shares) { s.Outside["ds-l"] = Beyond{"bank-zone", 0, 1024} }, "outside ds-l version"},
-		"zone":            {func(s *Shares) { s.Outside["ds-l"] = Beyond{"domain-zone", 1, 1024} }, "outside ds-l zone"},
-		"not registered":  {func(s *Shares) { s.Outside["ds-x"] = Beyond{"bank-zone", 1, 1024} }, "outside ds-x"},
+		"rows":            {func(s *Shares) { s.Outside["ds-l"] = Beyond{Zone: "bank-zone", Version: 1, Rows: 1000} }, "outside ds-l rows"},
+		"version":         {func(s *Shares) { s.Outside["ds-l"] = Beyond{Zone: "bank-zone", Version: 0, Rows: 1024} }, "outside ds-l version"},
+		"zone":            {func(s *Shares) { s.Outside["ds-l"] = Beyond{Zone: "domain-zone", Version: 1, Rows: 1024} }, "outside ds-l zone"},
+		"not registered":  {func(s *Shares) { s.Outside["ds-x"] = Beyond{Zone: "bank-zone", Version: 1, Rows: 1024} }, "outside ds-x"},
 		"owners' key": {func(s *Shares) {
 			s.SubjectKey = func(sandbox.DatasetID) ([]byte, error) { return []byte("short"), nil }
 		}, "subject_key"},

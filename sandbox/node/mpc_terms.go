@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/mpc"
 	"github.com/opdomain/opdomain/mpc/join"
+	"github.com/opdomain/opdomain/mpc/push"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 	"github.com/opdomain/opdomain/sandbox/policy"
@@ -34,7 +36,7 @@ func (s *Shares) Check() error {
 	case s.Reach == nil || s.SubjectKey == nil:
 		return bad("reach", "links to the zones and the owners' keys")
 	case len(s.Outside) == 0:
-		return bad("outside", "one dataset at least that a zone holds")
+		return bad("outside", "one dataset at least that a zone holds or a unit pushes")
 	case s.Valid < time.Second || s.Valid > maxValid:
 		return bad("valid_seconds", "a second to 366 days")
 	}
@@ -48,8 +50,12 @@ func (s *Shares) Check() error {
 		switch {
 		case sandbox.CheckID("dataset", string(id)) != nil:
 			return bad("outside", "datasets by their identifiers")
-		case b.Zone != s.Zones[0].ID && b.Zone != s.Zones[1].ID:
+		case b.Zone == "" && len(b.Unit) == 0 || b.Zone != "" && len(b.Unit) > 0:
+			return bad(at+" zone", "the zone that keeps its rows, or unit_key, of the unit that pushes them, and not both")
+		case b.Zone != "" && b.Zone != s.Zones[0].ID && b.Zone != s.Zones[1].ID:
 			return bad(at+" zone", "one of the two zones")
+		case b.Zone == "" && !onCurve(b.Unit):
+			return bad(at+" unit_key", "a point of the SM2 curve")
 		case b.Version < 1:
 			return bad(at+" version", "from 1, as its owner counts")
 		case !slices.Contains(mpc.Buckets, b.Rows) || b.Rows > maxOutside:
@@ -57,6 +63,11 @@ func (s *Shares) Check() error {
 		}
 	}
 	return s.trial(s.Self)
+}
+
+func onCurve(point []byte) bool {
+	_, err := sm.ParseVerifyKey(point)
+	return err == nil
 }
 
 // trial holds the parties to what a plan of theirs is held to. The domain's own keys are known to the domain alone.
@@ -134,6 +145,11 @@ func (n *Node) sharesSelf(ctx context.Context) (mpc.Party, error) {
 // descriptions.
 func terms(p mpc.Plan, form *sharedForm) *api.SharesTerms {
 	out := &api.SharesTerms{Form: form.name(), Model: string(p.Adversary), Collusion: p.Collusion(), Expires: p.Expires, Seconds: p.Seconds}
+	if form.line != nil {
+		if set, _, _, ok := form.line.Pushes(); ok {
+			out.Pushes = set.ID
+		}
+	}
 	learns := form.learns(p.Recipient())
 	for i, x := range p.Parties {
 		out.Parties = append(out.Parties, api.SharesParty{Party: x.ID, Role: x.Role, Organisation: x.Organisation, Owner: x.Owner, Learns: learns[i]})
@@ -193,6 +209,20 @@ func (n *Node) SharedJob(ctx context.Context, c api.Caller, id sandbox.QuestionI
 	p, err := mpc.ParsePlan(q.Shared.Plan)
 	if err != nil {
 		return api.SharesJob{}, err
+	}
+	want, err := n.pushWanted(q, p)
+	if err != nil {
+		return api.SharesJob{}, err
+	}
+	if want != nil {
+		out.Pushed = len(q.Shared.Pushed) > 0
+		card, err := push.Card(n.cfg.Rand, n.keys.SigningKey(), p.Parties[0].ID, n.keys.DecryptKey().Public())
+		if err != nil {
+			return api.SharesJob{}, err
+		}
+		if out.Card, err = json.Marshal(card); err != nil {
+			return api.SharesJob{}, err
+		}
 	}
 	used, err := n.store.Counter(ctx, joinedOf(p.Job))
 	switch {

@@ -284,7 +284,9 @@ func (o *house) ran(id sandbox.QuestionID, kill bool) (api.Question, [2]string, 
 		for _, a := range o.addrs {
 			args = append(args, "--address", a)
 		}
-		if i == 0 {
+		if job.Terms.Pushes != "" {
+			args = append(args, "--pushed", o.at(string(id)+".pushed/ds-l."+zone))
+		} else if i == 0 {
 			table := []string{"--table", "ds-l@1=" + o.at("loans.csv")}
 			if agg.IsInquiry(job.Asked) {
 				table = []string{"--source", "ds-l@1=" + o.at("loans.rows.csv")}

@@ -1,4 +1,4 @@
-package agent
+package push
 
 import (
 	"bufio"
@@ -9,12 +9,27 @@ import (
 
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/mpc/agg"
+	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/sandbox"
 )
 
-// readPush reads a party's file of a push, column by column: of each the party's two parts. want is what the statement must say but for the
-// commitments. Denied for a push that another signed or that is for something else, Tampered for bytes that are not what was signed.
-func readPush(r io.Reader, name string, want pushBody, unit *sm.VerifyKey, party int, key *sm.DecryptKey) (cols [][2][]uint64, err error) {
+// Read gives a party's shares of the pushed columns from its file. want is what the statement must say but for the commitments; name stands in
+// errors. Denied for a push that another signed or that is for something else, Tampered for bytes that are not what was signed.
+func Read(r io.Reader, name string, want Body, unit *sm.VerifyKey, party int, key *sm.DecryptKey) (agg.Pushed, error) {
+	cols, err := read(r, name, want, unit, party, key)
+	if err != nil {
+		return nil, err
+	}
+	var out agg.Pushed
+	for _, c := range cols {
+		out = append(out, share.VecOf(c[0], c[1]))
+	}
+	return out, nil
+}
+
+// read reads a party's file of a push, column by column: of each the party's two parts.
+func read(r io.Reader, name string, want Body, unit *sm.VerifyKey, party int, key *sm.DecryptKey) (cols [][2][]uint64, err error) {
 	tampered := func(rule string) error {
 		return &sandbox.Error{Op: "party: push", Kind: sandbox.Tampered, Object: name, Detail: rule}
 	}
@@ -27,7 +42,7 @@ func readPush(r io.Reader, name string, want pushBody, unit *sm.VerifyKey, party
 		return nil, tampered("a statement, a line of JSON of at most 64 KiB")
 	}
 	var s attest.Statement
-	var body pushBody
+	var body Body
 	if json.Unmarshal(head, &s) != nil {
 		return nil, tampered("a statement, a line of JSON of at most 64 KiB")
 	}
