@@ -52,7 +52,8 @@ func openArrow(data []byte, _ string, mem int64) (source, error) {
 type messages struct {
 	rest  []byte
 	room  int64 // bytes that a header may make the library take
-	file  bool  // its end is the footer, with the mark of a stream or without
+	views views
+	file  bool // its end is the footer, with the mark of a stream or without
 	fault *wire.Fault
 	ended bool
 }
@@ -103,7 +104,7 @@ func (m *messages) Message() (*ipc.Message, error) {
 	}
 	meta := memory.NewBufferBytes(m.rest[:size])
 	m.rest = m.rest[size:]
-	if fault := claims(meta.Bytes(), m.room); fault != nil {
+	if fault := claims(meta.Bytes(), m.room, &m.views); fault != nil {
 		m.fault = fault
 		return nil, fault
 	}

@@ -717,31 +717,34 @@ func TestClaims(t *testing.T) {
 	for name, c := range map[string]struct {
 		header []byte
 		rule   wire.Rule // 0: it passes
+		views  int       // columns of views in the schema
 	}{
 		"two fields": {schema(func(b *flatbuffers.Builder) []offset {
 			return []offset{field(b, b.CreateString("a"), 0, texts(b, 2, "word")), field(b, b.CreateString("b"), 0, 0)}
-		}), 0},
-		"as deep as read":          {nested(maxFieldDepth, 1), 0},
-		"too deep":                 {nested(maxFieldDepth+1, 1), wire.Nesting},
-		"one field in 2^40 places": {nested(40, 2), wire.Memory},
+		}), 0, 0},
+		"as deep as read":          {nested(maxFieldDepth, 1), 0, 0},
+		"too deep":                 {nested(maxFieldDepth+1, 1), wire.Nesting, 0},
+		"one field in 2^40 places": {nested(40, 2), wire.Memory, 0},
 		"a text in thousands of places": {schema(func(b *flatbuffers.Builder) []offset {
 			return []offset{field(b, 0, 0, texts(b, 1000, strings.Repeat("x", 1<<15)))}
-		}), wire.Memory},
-		"views":                 {message(kindRecord, batch(1, 2)), 0},
-		"2^40 buffers of views": {message(kindRecord, batch(1, 1<<40)), wire.Truncated},
-		"less than no buffers":  {message(kindRecord, batch(-2)), wire.Truncated},
+		}), wire.Memory, 0},
+		"views":                 {message(kindRecord, batch(1, 2)), 0, 2},
+		"2^40 buffers of views": {message(kindRecord, batch(1, 1<<40)), wire.Truncated, 0},
+		"less than no buffers":  {message(kindRecord, batch(-2)), wire.Truncated, 0},
 		"2^40 buffers of a dictionary": {message(kindDictionary, func(b *flatbuffers.Builder) offset {
 			data := batch(1 << 40)(b)
 			b.StartObject(3)
 			b.PrependUOffsetTSlot(1, data, 0)
 			return b.EndObject()
-		}), wire.Truncated},
-		"nothing":                {nil, wire.Malformed},
-		"a place outside it":     {[]byte{255, 255, 0, 0}, wire.Malformed},
-		"no header in a message": {message(kindSchema, func(*flatbuffers.Builder) offset { return 0 }), 0},
+		}), wire.Truncated, 0},
+		"fewer than there are columns": {message(kindRecord, batch(1)), wire.Truncated, 2},
+		"none where there is a column": {message(kindRecord, batch()), wire.Truncated, 1},
+		"nothing":                      {nil, wire.Malformed, 0},
+		"a place outside it":           {[]byte{255, 255, 0, 0}, wire.Malformed, 0},
+		"no header in a message":       {message(kindSchema, func(*flatbuffers.Builder) offset { return 0 }), 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			switch fault := claims(c.header, room); {
+			switch fault := claims(c.header, room, &views{dictionaries: map[int64]*int{0: &c.views}, columns: c.views}); {
 			case fault == nil && c.rule != 0:
 				t.Errorf("passed, wanted %q", c.rule.Text())
 			case fault != nil && fault.Rule != c.rule:
@@ -765,6 +768,34 @@ func TestClaims(t *testing.T) {
 	if refused < 100 {
 		t.Errorf("%d of the numbers mattered", refused)
 	}
+}
+
+// viewed is a record of two columns of views.
+func viewed(t testing.TB) arrow.Record {
+	t.Helper()
+	view := array.NewStringViewBuilder(memory.NewGoAllocator())
+	defer view.Release()
+	view.Append("a text too long to stand in its view")
+	col := view.NewArray()
+	defer col.Release()
+	f := arrow.Field{Name: "v", Type: arrow.BinaryTypes.StringView}
+	return array.NewRecord(arrow.NewSchema([]arrow.Field{f, {Name: "w", Type: f.Type}}, nil), []arrow.Array{col, col}, 1)
+}
+
+// TestViewCounts: a batch that has fewer numbers of buffers than columns of views is refused: the library would read on behind their vector.
+func TestViewCounts(t *testing.T) {
+	rec := viewed(t)
+	defer rec.Release()
+	b := ipcStream(t, rec)
+	parse(t, wire.Arrow, b, "").want(t, "v|w\na text too long to stand in its view|a text too long to stand in its view")
+	counts := append(append([]byte{2, 0, 0, 0}, le(1)...), le(1)...)
+	at := bytes.Index(b, counts)
+	if at < 0 || bytes.Count(b, counts) != 1 {
+		t.Fatal("the numbers are not found")
+	}
+	b[at] = 1
+	copy(b[at+12:], le(1<<40))
+	faulty(t, wire.Arrow, b, wire.Truncated)
 }
 
 func le(v uint64) []byte {
@@ -879,5 +910,5 @@ func FuzzParquet(f *testing.F) {
 func FuzzArrow(f *testing.F) {
 	rec := columnsOf(memory.NewGoAllocator())
 	defer rec.Release()
-	fuzz(f, wire.Arrow, ipcStream(f, rec), ipcFile(f, rec), ipcStream(f, rec, ipc.WithLZ4()))
+	fuzz(f, wire.Arrow, ipcStream(f, rec), ipcFile(f, rec), ipcStream(f, rec, ipc.WithLZ4()), ipcStream(f, viewed(f)))
 }

@@ -11,12 +11,15 @@ const (
 	messageKind, messageHeader             = 4 + 2*1, 4 + 2*2
 	schemaFields, schemaTexts              = 4 + 2*1, 4 + 2*2
 	fieldName, fieldKind, fieldType        = 4, 4 + 2*2, 4 + 2*3
+	fieldDictionary                        = 4 + 2*4
 	fieldChildren, fieldTexts              = 4 + 2*5, 4 + 2*6
 	batchBuffers, batchViews               = 4 + 2*2, 4 + 2*4
-	dictionaryBatch, timestampZone         = 4 + 2*1, 4 + 2*1
+	dictionaryID, dictionaryBatch          = 4, 4 + 2*1
+	timestampZone                          = 4 + 2*1
 	textKey, textValue                     = 4, 4 + 2*1
 	kindSchema, kindDictionary, kindRecord = 1, 2, 3
 	kindTimestamp                          = 10
+	kindBinaryView, kindTextView           = 23, 24
 	fieldSize                              = 128 // bytes of the library's own form of a field, or more
 	maxFieldDepth                          = 64
 )
@@ -24,12 +27,21 @@ const (
 // claim adds up what a header makes the library take: it makes room for all members of a vector before it reads the first one, and a
 // table or a text that is named from many places is read as often. Members that are not there have no room.
 type claim struct {
-	b    []byte
-	room int64
+	b     []byte
+	room  int64
+	views *views
 }
 
-// claims looks at the header of a message before the library does. A place outside the header panics, as it does there.
-func claims(b []byte, room int64) (fault *wire.Fault) {
+// views are how many columns of views a record batch has, and a dictionary of an id: for each the library reads a number of buffers, past the end
+// of their vector where that is shorter.
+type views struct {
+	columns      int
+	dictionaries map[int64]*int
+}
+
+// claims looks at the header of a message before the library does. A place outside the header panics, as it does there. v is filled by the schema,
+// which comes first.
+func claims(b []byte, room int64, v *views) (fault *wire.Fault) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
@@ -39,7 +51,7 @@ func claims(b []byte, room int64) (fault *wire.Fault) {
 			fault = &wire.Fault{Rule: wire.Malformed}
 		}
 	}()
-	c := claim{b: b, room: room}
+	c := claim{b: b, room: room, views: v}
 	message := flatbuffers.Table{Bytes: b, Pos: flatbuffers.GetUOffsetT(b)}
 	header, ok := c.table(message, messageHeader)
 	if !ok {
@@ -47,14 +59,19 @@ func claims(b []byte, room int64) (fault *wire.Fault) {
 	}
 	switch message.GetByteSlot(messageKind, 0) {
 	case kindSchema:
-		c.fields(header, schemaFields, 0)
+		*v = views{dictionaries: map[int64]*int{}}
+		c.fields(header, schemaFields, 0, &v.columns)
 		c.texts(header, schemaTexts)
 	case kindDictionary:
 		if batch, ok := c.table(header, dictionaryBatch); ok {
-			c.views(batch)
+			n := 0
+			if of := v.dictionaries[header.GetInt64Slot(dictionaryID, 0)]; of != nil {
+				n = *of
+			}
+			c.buffers(batch, n)
 		}
 	case kindRecord:
-		c.views(header)
+		c.buffers(header, v.columns)
 	}
 	return nil
 }
@@ -104,24 +121,41 @@ func (c *claim) texts(t flatbuffers.Table, place flatbuffers.VOffsetT) {
 	})
 }
 
-func (c *claim) fields(t flatbuffers.Table, place flatbuffers.VOffsetT, depth int) {
+// fields adds up the fields of a vector, and counts those that are of views into a record batch's or into their dictionary's.
+func (c *claim) fields(t flatbuffers.Table, place flatbuffers.VOffsetT, depth int, counted *int) {
 	c.each(t, place, func(field flatbuffers.Table) {
 		if depth > maxFieldDepth {
 			panic(&wire.Fault{Rule: wire.Nesting})
 		}
 		c.text(field, fieldName)
 		c.texts(field, fieldTexts)
-		if typ, ok := c.table(field, fieldType); ok && field.GetByteSlot(fieldKind, 0) == kindTimestamp {
-			c.text(typ, timestampZone)
+		of := counted
+		if d, ok := c.table(field, fieldDictionary); ok {
+			id := d.GetInt64Slot(dictionaryID, 0)
+			if c.views.dictionaries[id] == nil {
+				c.views.dictionaries[id] = new(int)
+			}
+			of = c.views.dictionaries[id]
 		}
-		c.fields(field, fieldChildren, depth+1)
+		switch field.GetByteSlot(fieldKind, 0) {
+		case kindBinaryView, kindTextView:
+			*of++
+		case kindTimestamp:
+			if typ, ok := c.table(field, fieldType); ok {
+				c.text(typ, timestampZone)
+			}
+		}
+		c.fields(field, fieldChildren, depth+1, of)
 	})
 }
 
-// views holds the numbers of buffers that columns of views say they have to the buffers that there are.
-func (c *claim) views(batch flatbuffers.Table) {
+// buffers holds the numbers of buffers that columns of views say they have to the buffers that there are: of each such column one, or of none.
+func (c *claim) buffers(batch flatbuffers.Table, columns int) {
 	buffers, _ := c.vector(batch, batchBuffers, 16, 0)
 	n, at := c.vector(batch, batchViews, 8, 0)
+	if batch.Offset(batchViews) != 0 && n < columns {
+		panic(&wire.Fault{Rule: wire.Truncated})
+	}
 	for i := range n {
 		if v := flatbuffers.GetInt64(c.b[int(at)+8*i:]); v < 0 || v > int64(buffers) {
 			panic(&wire.Fault{Rule: wire.Truncated})
