@@ -329,7 +329,7 @@ func (a *app) sharesConfigCommand() *cobra.Command {
   domain         the domain's own party: organisation is the agency's party, owner an officer of it, whose enrolled key approvals verify under;
                  address is what the zones dial, listen is bound while a run is made and at no other time
   zones          the two others, of other organisations: key and owner_key as opdomain-party key prints them
-  outside        registered datasets whose rows a zone keeps: version from 1, as its owner counts, rows 1024, 4096 … 1048576;
+  outside        registered datasets whose rows a zone keeps, or a unit pushes as shares: version from 1, as its owner counts, rows 1024, 4096 … 1048576;
                  up to 4096 a question of people, counts and sums by one grouping of each of two tables is a join, any other is an inquiry;
                  subject_key is a file of 64 hex digits, nobody else's to read, that the dataset's owner has as well and the third zone has not.
                  The zone's party runs with --ledger and --ledger-key, folder and key file of its own: nobody else compares its table with earlier ones.

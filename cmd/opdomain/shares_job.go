@@ -70,14 +70,21 @@ func (a *app) jobCommand() *cobra.Command {
 			if j.Terms.Form == "inquiry" {
 				fmt.Fprintln(w, "beside 交叉: once it has opened, other questions over this version of a dataset outside are over the same rows in the same cells, or over rows that a filter keeps apart; any others are refused")
 			}
+			if j.Terms.Pushes != "" {
+				said := "not yet"
+				if j.Pushed != "" {
+					said = "digest " + j.Pushed + ", which the unit and the zones have too"
+				}
+				fmt.Fprintf(w, "pushed 推送: %s, under its unit's key %s: %s\n", j.Terms.Pushes, j.Terms.UnitKey, said)
+			}
 			switch {
 			case j.Stage == "expired":
 				fmt.Fprintln(w, "next 下一步: whoever asked asks the same question again: it is planned anew")
 			case j.Stage == "stopped":
 				fmt.Fprintf(w, "next 下一步: the domain is no longer in the run, and a plan is joined once; opdomain mpc run %s --approval FILE, or its next start, puts that on record, and the question is withheld\n", j.Question)
 			case j.Stage == "planned" && out != "" && j.Terms.Pushes != "":
-				fmt.Fprintf(w, "next 下一步: opdomain mpc approve --job %[1]s --out FILE, by %[2]s; send %[3]s and %[4]s to the zones, whose owners run\n  opdomain-party approve --plan %[3]s --question %[4]s --party PARTY …\nand with %[5]s and the zones' cards (opdomain-party card) to the unit of %[6]s, which runs\n  opdomain-party push --plan %[3]s --question %[4]s --source %[6]s@VERSION=FILE --card … --ledger … --out DIR\n  opdomain mpc push %[7]s --in DIR/%[6]s.%[8]s, and sends the zones theirs\nthen all at once: opdomain-party run …, with --pushed FILE, and opdomain mpc run %[7]s --approval FILE\n",
-					out, p.Parties[0].Owner, planFile, questionFile, cardFile, j.Terms.Pushes, j.Question, p.Parties[0].ID)
+				fmt.Fprintf(w, "next 下一步: opdomain mpc approve --job %[1]s --out FILE, by %[2]s; send %[3]s and %[4]s to the zones, whose owners run\n  opdomain-party approve --plan %[3]s --question %[4]s --party PARTY …\nand with %[5]s and the zones' cards (opdomain-party card) to the unit of %[6]s, which runs\n  opdomain-party push --plan %[3]s --question %[4]s --keys … --source %[6]s@VERSION=FILE --subject-key … --card … --ledger … --ledger-key … --digest %[9]x --out DIR\n  opdomain mpc push %[7]s --in DIR/%[6]s.%[8]s, and sends the zones theirs\nthen all at once: opdomain-party run …, with --pushed FILE, and opdomain mpc run %[7]s --approval FILE\n",
+					out, p.Parties[0].Owner, planFile, questionFile, cardFile, j.Terms.Pushes, j.Question, p.Parties[0].ID, j.Digest)
 			case j.Stage == "planned" && out != "":
 				brings := "--table DATASET@VERSION=FILE"
 				if j.Terms.Form == "inquiry" {
@@ -88,7 +95,7 @@ func (a *app) jobCommand() *cobra.Command {
 			}
 		})
 	})
-	c.Flags().StringVar(&out, "out", "", "new folder for plan.json and question.json, in the form that opdomain-party takes")
+	c.Flags().StringVar(&out, "out", "", "new folder for plan.json, question.json and, where a unit pushes, card.json, in the form that opdomain-party takes")
 	return c
 }
 

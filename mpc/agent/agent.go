@@ -70,7 +70,7 @@ const usage = `usage:
       and where a unit pushed shares of its rows: --pushed F
   opdomain-party card --keys DIR --passphrase-file F --party ID --out F
   opdomain-party push --keys DIR --passphrase-file F --plan F --question F --source DATASET=FILE --subject-key F --card F --card F --card F --out DIR --digest HEX
-      --ledger DIR --ledger-key F [--quota JOBS]: the unit's own, which compares the rows with those of earlier pushes
+      DATASET@VERSION=FILE where the question names a version; --ledger DIR --ledger-key F [--quota JOBS]: the unit's own, which compares the rows with those of earlier pushes
       without --digest it says what is pushed and to what end, with the digest to name
   opdomain-party explain --question F
   opdomain-party verify --certificate F --at TIME

@@ -33,7 +33,8 @@
 // party ever has a row, and two together have all. The question names the unit's key, so that owners approve whose rows they are; a
 // party refuses a push for another plan, of another key or with a part that is not as signed, and all three compare their copies before
 // anything is computed. A push is of one plan, and a plan is joined once. The unit keeps a ledger as an owner of an inquiry's rows does, since
-// nobody else ever sees them: rows whose people, or what these have in a column, differ from an earlier push's in a few are not pushed.
+// nobody else ever sees them: rows whose people, or what these have in a column, differ from an earlier push's in a few are not pushed. As an
+// owner of a table it is trusted to keep that ledger: one that begins a new one compares with nothing.
 //
 // Two parties alone run set intersection (psi) and single lookups (lookup) under an agreement of their own, package mpc/psi/session: plan prints what
 // each side learns, and approve wants the digest that stands under it. run takes the own set from a column of a CSV or of a vault folder; the

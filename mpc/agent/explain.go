@@ -15,6 +15,7 @@ import (
 	"github.com/opdomain/opdomain/mpc/join"
 	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/catalog"
 )
 
 // Explained (可行性说明) is what explain prints of an inquiry: what a plan has to say of it, and what parties learn; or why it does not run over
@@ -108,7 +109,9 @@ func Words(p mpc.Plan, question []byte, self sandbox.PartyID) (string, error) {
 	if q.inquiry != nil {
 		for _, h := range q.inquiry.Setting.Held {
 			if h.Pushed {
-				fmt.Fprintf(&b, "  dataset %s, up to %d rows, as shares that its unit pushed to all three\n", h.Dataset, h.Rows)
+				k := sm.Sum(h.Unit)
+				i := slices.IndexFunc(q.inquiry.Datasets, func(d catalog.Dataset) bool { return d.ID == h.Dataset })
+				fmt.Fprintf(&b, "  dataset %s, up to %d rows, as shares that its unit %s pushed to all three, key %x; %s\n", h.Dataset, h.Rows, q.inquiry.Datasets[i].Unit, k[:8], q.inquiryTable(h.Dataset))
 			}
 		}
 	}
@@ -143,7 +146,7 @@ func Words(p mpc.Plan, question []byte, self sandbox.PartyID) (string, error) {
 		}
 	}
 	if q.join != nil || q.inquiry != nil { // the domain by the rows of the versions it has, every other owner by its ledger
-		fmt.Fprintln(&b, "near-repeats 近似重复: each owner's own program compares its own table with those of its earlier jobs, and joins over none that is nearly one of them; nobody compares it for the owner, so a zone's ledger and its key stay the same for every job")
+		fmt.Fprintln(&b, "near-repeats 近似重复: each owner's own program compares its own table with those of its earlier jobs, and joins over none that is nearly one of them; nobody compares it for the owner, so a zone's ledger and its key, and those of a unit that pushes, stay the same for every job")
 	}
 	fmt.Fprintln(&b, p.Collusion())
 	return b.String(), nil

@@ -114,11 +114,6 @@ func (a *Agent) push(ctx context.Context, f *flags) error {
 	if err != nil {
 		return err
 	}
-	// Nobody else ever sees the rows: that two pushes differ in a few people, only their unit can find.
-	q.own, q.names = agg.Own{0: rows}, map[int][]string{0: names}
-	if err := q.admit(f, p, -1, a.Now()); err != nil {
-		return err
-	}
 	cols, err := q.line.Encode(rows, want.Rows)
 	if err != nil {
 		return err
@@ -132,16 +127,38 @@ func (a *Agent) push(ctx context.Context, f *flags) error {
 	if err != nil {
 		return err
 	}
+	path := func(x mpc.Party) string { return filepath.Join(f.out, string(set.ID)+"."+string(x.ID)) }
+	if err := free(f.out, path, p.Parties); err != nil { // what can be refused is, before the ledger counts
+		return err
+	}
+	// Nobody else ever sees the rows: that two pushes differ in a few people, only their unit can find.
+	q.own, q.names = agg.Own{0: rows}, map[int][]string{0: names}
+	if err := q.admit(f, p, -1, a.Now()); err != nil {
+		return err
+	}
 	for i, x := range p.Parties {
 		b, err := split.For(s, i, seals[i], a.Rand)
 		if err != nil {
 			return err
 		}
-		if err := create(filepath.Join(f.out, string(set.ID)+"."+string(x.ID)), b); err != nil { // whole or not at all
+		if err := create(path(x), b); err != nil { // whole or not at all
 			return err
 		}
 	}
-	fmt.Fprintf(a.Out, "\npushed 已推送: %s: %d rows of %s, padded to %d, %d columns, in %s for each party\n", p.Job, rows.Len(), set.ID, want.Rows, want.Columns, f.out)
+	fmt.Fprintf(a.Out, "\npushed 已推送: %s: %d rows of %s, padded to %d, %d columns, in %s for each party\nits digest 摘要 %s: each party has the same one, or the run ends\n", p.Job, rows.Len(), set.ID, want.Rows, want.Columns, f.out, push.Digest(s))
+	return nil
+}
+
+// free says whether a folder is there to take a file of each party's, and none of them is.
+func free(dir string, path func(mpc.Party) string, parties []mpc.Party) error {
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return &sandbox.Error{Op: "party push", Kind: sandbox.NotFound, Object: dir, Detail: "a folder that is there"}
+	}
+	for _, x := range parties {
+		if _, err := os.Lstat(path(x)); err == nil {
+			return &sandbox.Error{Op: "party push", Kind: sandbox.Conflict, Object: path(x), Detail: "a new file: one is there"}
+		}
+	}
 	return nil
 }
 

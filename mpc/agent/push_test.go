@@ -90,8 +90,13 @@ func TestPushesCompared(t *testing.T) {
 			t.Errorf("%v: %s", flags, said)
 		}
 	}
-	o.push(0, "unit", "one", o.cards...)
 	rows := first + second
+	o.write("claims.csv", claimsHead+rows+"p-1,99999999.00,paid,x\n") // beyond the column's range: nothing is counted
+	if said := o.push(1, "unit", "zero", o.cards...); !strings.Contains(said, "too large") {
+		t.Error(said)
+	}
+	o.write("claims.csv", claimsHead+rows)
+	o.push(0, "unit", "one", o.cards...)
 	paid := strings.Index(rows, ",paid,") // the filter lets it pass
 	line := strings.LastIndexByte(rows[:paid], '\n') + 1
 	end := paid + strings.IndexByte(rows[paid:], '\n') + 1
@@ -122,7 +127,7 @@ func TestPushed(t *testing.T) {
 	digest := o.digest
 	for _, wrong := range []string{"", strings.Repeat("ab", 32)} { // what is pushed, to what end, before anything is
 		o.digest = wrong
-		if said := push(3, "unit", "unread", cards...); !strings.Contains(said, "dataset ds-claims, up to 1024 rows, as shares that its unit pushed") || !strings.Contains(said, "Any two of") || !strings.Contains(said, "--digest "+digest) {
+		if said := push(3, "unit", "unread", cards...); !strings.Contains(said, "dataset ds-claims, up to 1024 rows, as shares that its unit") || !strings.Contains(said, "Any two of") || !strings.Contains(said, "--digest "+digest) {
 			t.Error(said)
 		}
 		if left, err := os.ReadDir(o.at("unread")); err != nil || len(left) > 0 {

@@ -218,7 +218,7 @@ func (c *compiling) held() {
 	for i, in := range c.d.Inputs[1:] {
 		if parts := c.parts(i + 1); len(parts) > 1 || parts[0].Pushed {
 			c.refuse("mpc.join", string(in.Dataset), "rows that are looked up over shares are at one party, which knows that each key has one row: how many rows a join gives would follow from data",
-				"have one party hold "+string(in.Dataset))
+				"have one party hold "+string(in.Dataset)+", or name it first where its unit pushes it")
 		}
 	}
 }

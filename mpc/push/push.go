@@ -103,6 +103,12 @@ func (x part) commitment(k int) [sm.Size]byte {
 	return sm.Sum(sm.Frame(append([][]byte{[]byte(contextPush), {byte(k)}}, x...)...))
 }
 
+// Digest (推送摘要) names a push: parties that have different ones of a unit's end the run.
+func Digest(s attest.Statement) string {
+	d := sm.Sum(s.Body, s.Signature)
+	return hex.EncodeToString(d[:])
+}
+
 // Split (份额拆分) is a unit's columns in three parts.
 type Split struct{ parts [mpc.Parties]part }
 

@@ -38,7 +38,7 @@ func FuzzPush(f *testing.F) {
 			f.Fatal(err)
 		}
 		f.Add(wrote[i], i)
-		if got[i], err = read(bytes.NewReader(wrote[i]), "f", want, unit.Public(), i, keys[i]); err != nil {
+		if got[i], _, err = read(bytes.NewReader(wrote[i]), "f", want, unit.Public(), i, keys[i], true); err != nil {
 			f.Fatal(err)
 		}
 	}
@@ -54,7 +54,7 @@ func FuzzPush(f *testing.F) {
 		if party < 0 || party > 2 {
 			return
 		}
-		if _, err := read(bytes.NewReader(b), "f", want, unit.Public(), party, keys[party]); err == nil && !bytes.Equal(b, wrote[party]) {
+		if _, err := Check(bytes.NewReader(b), "f", want, unit.Public(), party, keys[party]); err == nil && !bytes.Equal(b, wrote[party]) {
 			t.Error("taken")
 		}
 	})

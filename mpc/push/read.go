@@ -17,7 +17,7 @@ import (
 // Read gives a party's shares of the pushed columns from its file. want is what the statement must say but for the commitments; name stands in
 // errors. Denied for a push that another signed or that is for something else, Tampered for bytes that are not what was signed.
 func Read(r io.Reader, name string, want Body, unit *sm.VerifyKey, party int, key *sm.DecryptKey) (agg.Pushed, error) {
-	cols, err := read(r, name, want, unit, party, key)
+	cols, _, err := read(r, name, want, unit, party, key, true)
 	if err != nil {
 		return nil, err
 	}
@@ -28,32 +28,40 @@ func Read(r io.Reader, name string, want Body, unit *sm.VerifyKey, party int, ke
 	return out, nil
 }
 
+// Check reads as Read does, makes no columns of what it reads, and gives the push's digest.
+func Check(r io.Reader, name string, want Body, unit *sm.VerifyKey, party int, key *sm.DecryptKey) (digest string, err error) {
+	_, s, err := read(r, name, want, unit, party, key, false)
+	if err != nil {
+		return "", err
+	}
+	return Digest(s), nil
+}
+
 // read reads a party's file of a push, column by column: of each the party's two parts.
-func read(r io.Reader, name string, want Body, unit *sm.VerifyKey, party int, key *sm.DecryptKey) (cols [][2][]uint64, err error) {
+func read(r io.Reader, name string, want Body, unit *sm.VerifyKey, party int, key *sm.DecryptKey, columns bool) (cols [][2][]uint64, s attest.Statement, err error) {
 	tampered := func(rule string) error {
-		return &sandbox.Error{Op: "party: push", Kind: sandbox.Tampered, Object: name, Detail: rule}
+		return &sandbox.Error{Op: "push", Kind: sandbox.Tampered, Object: name, Detail: rule}
 	}
 	denied := func(rule, hint string) error {
-		return &sandbox.Error{Op: "party: push", Kind: sandbox.Denied, Object: name, Detail: rule, Hint: hint}
+		return &sandbox.Error{Op: "push", Kind: sandbox.Denied, Object: name, Detail: rule, Hint: hint}
 	}
 	in := bufio.NewReaderSize(r, attest.MaxStatement)
 	head, err := in.ReadSlice('\n')
 	if err != nil {
-		return nil, tampered("a statement, a line of JSON of at most 64 KiB")
+		return nil, s, tampered("a statement, a line of JSON of at most 64 KiB")
 	}
-	var s attest.Statement
 	var body Body
 	if json.Unmarshal(head, &s) != nil {
-		return nil, tampered("a statement, a line of JSON of at most 64 KiB")
+		return nil, s, tampered("a statement, a line of JSON of at most 64 KiB")
 	}
 	if again, err := json.Marshal(s); err != nil || !bytes.Equal(append(again, '\n'), head) {
-		return nil, tampered("a statement in its one encoding")
+		return nil, s, tampered("a statement in its one encoding")
 	}
 	if err := s.Open(unit, contextPush, &body); err != nil {
-		return nil, denied("the unit whose key the question names signed the push", "ask that unit for its push")
+		return nil, s, denied("the unit whose key the question names signed the push", "ask that unit for its push")
 	}
 	if body.Plan != want.Plan || body.Dataset != want.Dataset || body.Rows != want.Rows || body.Columns != want.Columns {
-		return nil, denied("the push is for this plan, dataset, size and columns", "have the unit push for the plan that was approved")
+		return nil, s, denied("the push is for this plan, dataset, size and columns", "have the unit push for the plan that was approved")
 	}
 	frame := func(k, n, size int) ([]byte, error) {
 		var length [4]byte
@@ -79,33 +87,37 @@ func read(r io.Reader, name string, want Body, unit *sm.VerifyKey, party int, ke
 		seed := map[bool]int{true: sm.KeySize}[k < 2]
 		first, err := frame(k, 0, saltSize+seed)
 		if err != nil {
-			return nil, err
+			return nil, s, err
 		}
 		x := part{first}
 		if k == 2 {
 			for c := range cols {
 				b, err := frame(k, 1+c, 8*body.Rows)
 				if err != nil {
-					return nil, err
+					return nil, s, err
 				}
 				x = append(x, b)
-				cols[c][at] = fromBytes(b)
+				if columns {
+					cols[c][at] = fromBytes(b)
+				}
 			}
 		} else {
 			stream, err := sm.NewKeystream(first[saltSize:])
 			if err != nil {
-				return nil, err
+				return nil, s, err
 			}
 			for c := range cols {
-				cols[c][at] = words(stream, body.Rows)
+				if columns {
+					cols[c][at] = words(stream, body.Rows)
+				}
 			}
 		}
 		if c := x.commitment(k); !bytes.Equal(c[:], body.Commitments[k]) {
-			return nil, tampered("a part is the one that the unit signed")
+			return nil, s, tampered("a part is the one that the unit signed")
 		}
 	}
 	if _, err := in.ReadByte(); err != io.EOF {
-		return nil, tampered("nothing stands behind the parts")
+		return nil, s, tampered("nothing stands behind the parts")
 	}
-	return cols, nil
+	return cols, s, nil
 }

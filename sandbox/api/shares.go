@@ -21,7 +21,7 @@ type Sharer interface {
 	// plan nobody joined in time, Conflict while another run is made.
 	RunShared(ctx context.Context, c Caller, id sandbox.QuestionID, approval attest.Statement) (Question, error)
 	// PushShared takes the domain's shares of what a unit that is no party pushed for a planned question, a file of package mpc/push, from that unit or the
-	// agency. A later one replaces it, until the domain joins. Conflict where none is waited for, Denied or Tampered for a push that is not the unit's.
+	// agency. A later one of the unit's replaces it, until the domain joins, which keeps none. Conflict where none is waited for, Denied or Tampered for a push that is not the unit's.
 	PushShared(ctx context.Context, c Caller, id sandbox.QuestionID, push []byte) error
 	// EndShared withdraws a planned question that the domain has not joined. Its asker's party and the agency may; Conflict for any other question.
 	EndShared(ctx context.Context, c Caller, id sandbox.QuestionID) (Question, error)
@@ -33,11 +33,12 @@ type SharesTerms struct {
 	Form      string            `json:"form"` // join, of two tables; or inquiry
 	Model     string            `json:"model"`
 	Collusion string            `json:"collusion"`
-	Pushes    sandbox.DatasetID `json:"pushes,omitempty"`  // the dataset whose unit, which is no party, pushes shares to all three
-	Parties   []SharesParty     `json:"parties"`           // in the plan's order, the domain first
-	Leakage   []string          `json:"leakage,omitempty"` // what operators tell all parties beside sizes
-	Seconds   int               `json:"seconds"`           // a run's deadline
-	Expires   time.Time         `json:"expires,omitzero"`  // nobody joins the plan later; absent of what was not planned
+	Pushes    sandbox.DatasetID `json:"pushes,omitempty"`   // the dataset whose unit, which is no party, pushes shares to all three
+	UnitKey   string            `json:"unit_key,omitempty"` // fingerprint of the key that its pushes verify under
+	Parties   []SharesParty     `json:"parties"`            // in the plan's order, the domain first
+	Leakage   []string          `json:"leakage,omitempty"`  // what operators tell all parties beside sizes
+	Seconds   int               `json:"seconds"`            // a run's deadline
+	Expires   time.Time         `json:"expires,omitzero"`   // nobody joins the plan later; absent of what was not planned
 }
 
 // SharesParty (多方计算参与方) is one of the three zones and what it learns.
@@ -57,7 +58,7 @@ type SharesJob struct {
 	Plan     []byte             `json:"plan"`
 	Asked    []byte             `json:"asked"`
 	Digest   []byte             `json:"digest"`
-	Pushed   bool               `json:"pushed,omitempty"` // the domain's party has its shares
+	Pushed   string             `json:"pushed,omitempty"` // digest of the push that the domain's party has
 	Card     []byte             `json:"card,omitempty"`   // of the domain's party, for that unit: a signed statement in JSON
 	Terms    SharesTerms        `json:"terms"`
 }
@@ -72,7 +73,7 @@ func (t *SharesTerms) Text() string {
 	}
 	fmt.Fprintf(&b, "  form 形式: %s\n", form)
 	if t.Pushes != "" {
-		fmt.Fprintf(&b, "  pushed 推送: the unit of %s, which is no party, pushes shares of its rows to all three, for this question alone; no party has a row by them, and filters on them are worked out over shares\n", t.Pushes)
+		fmt.Fprintf(&b, "  pushed 推送: the unit of %s, which is no party, pushes shares of its rows to all three, for this question alone, under its key %s; no party has a row by them, and filters on them are worked out over shares. Under which rows it pushes, and that they differ from earlier ones in enough people, is its own word and its own ledger's\n", t.Pushes, t.UnitKey)
 	}
 	for _, p := range t.Parties {
 		fmt.Fprintf(&b, "  %s (%s) of %s, approved by %s; it learns %s\n", p.Party, p.Role, p.Organisation, p.Owner, p.Learns)

@@ -20,7 +20,9 @@
 // of how many rows the domain has nothing but the registered size.
 //
 // A dataset outside may be at no zone: its unit, which is no party, then pushes shares of its rows to all three for each question anew (mpc/push), and
-// the domain joins a run once it has its own. The question is an inquiry whose first dataset that is; filters on it are worked out over shares.
+// the domain joins a run once it has its own. The question is an inquiry whose first dataset that is; filters on it are worked out over shares. A version
+// that moved, from a zone to its unit or to another key, answers nothing more: who holds it now cannot compare. The domain keeps its shares until the run
+// is joined or the question ends.
 //
 // Nobody holds whom a cell that opened is of, so that what can be compared is compared before: once a run of an inquiry has read rows over a version of
 // a dataset outside, or is to where any has, questions over it are over the same rows in the same cells, or over rows that a filter

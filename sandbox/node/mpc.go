@@ -50,10 +50,10 @@ type Beyond struct {
 type sharedRecord struct {
 	Plan     []byte
 	Question []byte
-	Digest   []byte // of the plan
-	Plans    int    // how many there were, this one included
-	Pushed   []byte `json:",omitempty"` // the domain's shares of pushed rows, sealed to it
-	Unread   bool   `json:",omitempty"` // it ended before a row was read, for a cause that follows from no row
+	Digest   []byte        // of the plan
+	Plans    int           // how many there were, this one included
+	Pushed   *pushedRecord `json:",omitempty"`
+	Unread   bool          `json:",omitempty"` // it ended before a row was read, for a cause that follows from no row
 }
 
 // Codes of refusals of a question over shares, before any key opens.
@@ -177,7 +177,7 @@ func (n *Node) unreadShares(q *questionRecord, kind sandbox.Kind, rule string) g
 	record := out.record
 	out.record = func(tx *change) {
 		ended := *q.Shared
-		ended.Unread = true
+		ended.Unread, ended.Pushed = true, nil
 		q.Shared = &ended
 		record(tx)
 	}

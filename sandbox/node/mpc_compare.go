@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/opdomain/opdomain/mpc"
 	"github.com/opdomain/opdomain/mpc/agg"
+	"github.com/opdomain/opdomain/mpc/join"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/catalog"
 	"github.com/opdomain/opdomain/sandbox/query"
@@ -61,7 +63,24 @@ func (n *Node) beside(ctx context.Context, form *sharedForm, s query.Spec, input
 		return nil, err
 	}
 	for _, r := range earlier {
-		if r.Shared.Unread || form.line == nil && !agg.IsInquiry(r.Shared.Question) {
+		if r.Shared.Unread {
+			continue
+		}
+		for _, v := range r.Inputs { // the ledger of who held it before is not asked again
+			if !n.outside(v.Dataset) || !slices.Contains(inputs, v) {
+				continue
+			}
+			then, err := parseForm(r.Shared.Question)
+			if err != nil {
+				return nil, err
+			}
+			if then.holder(v.Dataset) != form.holder(v.Dataset) {
+				return &sandbox.Reason{Code: codeSharesBeside, Column: string(v.Dataset), Article: articleShares,
+					Rule:   "an earlier question over shares was over this version of the dataset where another held it, or its unit pushed it under another key: whoever holds it now cannot compare its rows with those",
+					Change: fmt.Sprintf("wait until its owner keeps another version than %d", v.Version)}, nil
+			}
+		}
+		if form.line == nil && !agg.IsInquiry(r.Shared.Question) {
 			continue
 		}
 		for _, v := range r.Inputs {
@@ -77,6 +96,26 @@ func (n *Node) beside(ctx context.Context, form *sharedForm, s query.Spec, input
 		}
 	}
 	return nil, nil
+}
+
+// holder says who has the rows of a dataset in a question: a party by its place, or a unit that pushes by its key.
+func (form *sharedForm) holder(id sandbox.DatasetID) string {
+	if form.line == nil {
+		for _, t := range []join.Table{form.question.Left, form.question.Right} {
+			if t.Dataset == id {
+				return fmt.Sprint(t.Owner)
+			}
+		}
+		return ""
+	}
+	for _, h := range form.inquiry.Setting.Held {
+		if h.Dataset == id && h.Pushed {
+			return hex.EncodeToString(h.Unit)
+		} else if h.Dataset == id {
+			return fmt.Sprint(h.Party)
+		}
+	}
+	return ""
 }
 
 // table is a question's rows and cells, without the names that its asker chose.

@@ -16,8 +16,13 @@ import (
 type wanted struct {
 	says push.Body
 	by   *sm.VerifyKey
-	set  sandbox.DatasetID
 	unit sandbox.PartyID
+}
+
+// pushedRecord is the domain's file of a push, until its run is joined or the question ends: with another party's it is the rows.
+type pushedRecord struct {
+	Digest string
+	File   []byte
 }
 
 // pushWanted gives what a planned question's unit pushes; nil where nothing is.
@@ -30,17 +35,20 @@ func (n *Node) pushWanted(q *questionRecord, p mpc.Plan) (*wanted, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
-	return &wanted{says, by, says.Dataset, form.line.Inputs()[0].Unit}, nil
+	return &wanted{says, by, form.line.Inputs()[0].Unit}, nil
 }
 
-// open reads the domain's shares of a push.
-func (w *wanted) open(n *Node, b []byte) (agg.Pushed, error) {
-	return push.Read(bytes.NewReader(b), "push of "+string(w.set), w.says, w.by, 0, n.keys.DecryptKey())
-}
-
-// PushShared takes the domain's shares of what a unit pushed for a planned question; see api.Sharer. They are opened once here, so that a push that
-// is none is refused while its unit is there to mend it, and again for the run.
+// PushShared takes the domain's shares of what a unit pushed for a planned question; see api.Sharer. A push that is none is refused while its unit is
+// there to mend it. The agency may bring it for the unit, but not put another in its place.
 func (n *Node) PushShared(ctx context.Context, c api.Caller, id sandbox.QuestionID, b []byte) error {
+	want, plan, err := n.pushFor(ctx, c, id)
+	if err != nil {
+		return err
+	}
+	digest, err := push.Check(bytes.NewReader(b), string(want.says.Dataset), want.says, want.by, 0, n.keys.DecryptKey()) // without the lock
+	if err != nil {
+		return err
+	}
 	n.asking.Lock()
 	defer n.asking.Unlock()
 	fail := func(kind sandbox.Kind, rule, hint string) error {
@@ -50,40 +58,53 @@ func (n *Node) PushShared(ctx context.Context, c api.Caller, id sandbox.Question
 	if err != nil {
 		return err
 	}
-	if q.Shared == nil || n.cfg.Shares == nil {
-		return fail(sandbox.NotFound, "a question that waits for its parties", "")
-	}
 	p, err := mpc.ParsePlan(q.Shared.Plan)
 	if err != nil {
 		return err
-	}
-	want, err := n.pushWanted(&q, p)
-	if err != nil {
-		return err
-	}
-	if c.Party.Role != sandbox.Agency && (want == nil || c.Party.ID != want.unit) { // others are not told that it is there
-		return fail(sandbox.NotFound, "a question that waits for its parties", "")
 	}
 	used, err := n.store.Counter(ctx, joinedOf(p.Job))
 	switch {
 	case err != nil:
 		return err
-	case want == nil:
-		return fail(sandbox.Conflict, "no rows of the question are pushed", "")
 	case q.State != stateComputing || used > 0:
 		return fail(sandbox.Conflict, "its run was joined, or it waits no more", "opdomain query show "+string(id))
+	case !bytes.Equal(plan, q.Shared.Plan):
+		return fail(sandbox.Conflict, "the question was planned anew meanwhile", "have the unit push for the new plan")
 	case !n.now().Before(p.Expires):
 		return fail(sandbox.Expired, "the plan expired before the domain joined it", "whoever asked asks the same question again, and the unit pushes for the new plan")
-	}
-	if _, err := want.open(n, b); err != nil {
-		return err
+	case c.Party.ID != want.unit && q.Shared.Pushed != nil && q.Shared.Pushed.Digest != digest:
+		return fail(sandbox.Conflict, "another push of the unit is there", "its unit replaces it")
 	}
 	next := *q.Shared
-	next.Pushed = bytes.Clone(b)
+	next.Pushed = &pushedRecord{Digest: digest, File: bytes.Clone(b)}
 	return n.change(ctx, c.Identity.ID, func(ctx context.Context, _ *change) error {
 		q.Shared = &next
 		return n.saveQuestion(ctx, q)
 	})
+}
+
+// pushFor gives what a planned question waits for, to the unit that pushes it and to the agency. Others are not told that the question is there.
+func (n *Node) pushFor(ctx context.Context, c api.Caller, id sandbox.QuestionID) (want *wanted, plan []byte, err error) {
+	q, _, err := n.docs.questions.Get(ctx, string(id))
+	if err != nil {
+		return nil, nil, err
+	}
+	if n.cfg.Shares != nil && q.Shared != nil {
+		p, err := mpc.ParsePlan(q.Shared.Plan)
+		if err != nil {
+			return nil, nil, err
+		}
+		if want, err = n.pushWanted(&q, p); err != nil {
+			return nil, nil, err
+		}
+	}
+	switch {
+	case want != nil && (c.Party.Role == sandbox.Agency || c.Party.ID == want.unit):
+		return want, q.Shared.Plan, nil
+	case c.Party.Role == sandbox.Agency:
+		return nil, nil, &sandbox.Error{Op: "shares push", Kind: sandbox.Conflict, Object: string(id), Detail: "no rows of the question are pushed"}
+	}
+	return nil, nil, &sandbox.Error{Op: "shares push", Kind: sandbox.NotFound, Object: string(id)}
 }
 
 // pushedShares opens the domain's shares for a run; Conflict where the unit has not pushed.
@@ -92,9 +113,9 @@ func (n *Node) pushedShares(q *questionRecord, p mpc.Plan) (agg.Pushed, error) {
 	if err != nil || want == nil {
 		return nil, err
 	}
-	if len(q.Shared.Pushed) == 0 {
-		return nil, &sandbox.Error{Op: "shares", Kind: sandbox.Conflict, Object: string(q.ID), Detail: "the unit of " + string(want.set) + " has not pushed its shares to the domain's party",
+	if q.Shared.Pushed == nil {
+		return nil, &sandbox.Error{Op: "shares", Kind: sandbox.Conflict, Object: string(q.ID), Detail: "the unit of " + string(want.says.Dataset) + " has not pushed its shares to the domain's party",
 			Hint: "have it run opdomain-party push for this plan, and opdomain mpc push " + string(q.ID) + " --in FILE"}
 	}
-	return want.open(n, q.Shared.Pushed)
+	return push.Read(bytes.NewReader(q.Shared.Pushed.File), string(want.says.Dataset), want.says, want.by, 0, n.keys.DecryptKey())
 }

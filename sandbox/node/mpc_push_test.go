@@ -59,10 +59,11 @@ func (o *house) pushes(id sandbox.QuestionID, want int) ([]byte, api.SharesJob, 
 		"--subject-key", o.at("subject.key"), "--ledger", o.at("unit.ledger"), "--ledger-key", o.at("ledger.key"), "--digest", hex.EncodeToString(job.Digest), "--out", o.at(string(id) + ".pushed"), "--card", o.at(string(id) + ".card")}
 	for _, zone := range []string{"bank-zone", "custodian-zone"} {
 		card := o.at(string(id) + "." + zone + ".card")
+		_ = os.Remove(card)
 		o.party(0, "card", "--keys", o.at(zone), "--passphrase-file", o.at("pass"), "--party", zone, "--out", card)
 		args = append(args, "--card", card)
 	}
-	if err := os.Mkdir(o.at(string(id)+".pushed"), 0o700); err != nil {
+	if err := errors.Join(os.RemoveAll(o.at(string(id)+".pushed")), os.Mkdir(o.at(string(id)+".pushed"), 0o700)); err != nil {
 		o.Fatal(err)
 	}
 	said := o.party(want, args...)
@@ -71,6 +72,20 @@ func (o *house) pushes(id sandbox.QuestionID, want int) ([]byte, api.SharesJob, 
 	}
 	b, err := os.ReadFile(o.at(string(id) + ".pushed/ds-l.domain-zone"))
 	if err != nil {
+		o.Fatal(err)
+	}
+	return b, job, said
+}
+
+// pushesAgain has the bank push the same rows once more, and leaves the zones' files of the first time.
+func (o *house) pushesAgain(id sandbox.QuestionID) ([]byte, api.SharesJob, string) {
+	o.Helper()
+	at, kept := o.at(string(id)+".pushed"), o.at(string(id)+".kept")
+	if err := os.Rename(at, kept); err != nil {
+		o.Fatal(err)
+	}
+	b, job, said := o.pushes(id, 0)
+	if err := errors.Join(os.RemoveAll(at), os.Rename(kept, at)); err != nil {
 		o.Fatal(err)
 	}
 	return b, job, said
@@ -104,8 +119,8 @@ func TestPushedToTheDomain(t *testing.T) {
 	}
 	q := o.asks(o.operator, filtered("sc-m"))
 	b, job, _ := o.pushes(q.ID, 0)
-	if job.Terms.Pushes != "ds-l" || job.Pushed || len(job.Card) == 0 {
-		t.Errorf("the job: %q %t", job.Terms.Pushes, job.Pushed)
+	if job.Terms.Pushes != "ds-l" || job.Pushed != "" || len(job.Card) == 0 {
+		t.Errorf("the job: %q %q", job.Terms.Pushes, job.Pushed)
 	}
 	if _, err := o.n.ComputeShared(t.Context(), o.agency.Caller, q.ID, o.approved(job)); !errors.Is(err, sandbox.Conflict) || !strings.Contains(err.Error(), "has not pushed") {
 		t.Errorf("run without the push: %v", err)
@@ -126,14 +141,18 @@ func TestPushedToTheDomain(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if job, err = o.n.SharedJob(t.Context(), o.agency.Caller, q.ID); err != nil || job.Pushed {
+	if job, err = o.n.SharedJob(t.Context(), o.agency.Caller, q.ID); err != nil || job.Pushed != "" {
 		t.Errorf("what was refused is kept: %v", err)
 	}
 	if err := o.n.PushShared(t.Context(), o.bank.Caller, q.ID, b); err != nil {
 		t.Fatal(err)
 	}
-	if job, err = o.n.SharedJob(t.Context(), o.agency.Caller, q.ID); err != nil || !job.Pushed {
+	if job, err = o.n.SharedJob(t.Context(), o.agency.Caller, q.ID); err != nil || len(job.Pushed) != 64 {
 		t.Errorf("the job does not say that it was pushed: %v", err)
+	}
+	again, _, _ := o.pushesAgain(q.ID)
+	if err := o.n.PushShared(t.Context(), o.agency.Caller, q.ID, again); !errors.Is(err, sandbox.Conflict) {
+		t.Errorf("the agency puts another push in its place: %v", err)
 	}
 	q, said := o.runs(q.ID, false)
 	if q.State != stateInReview {
@@ -145,6 +164,9 @@ func TestPushedToTheDomain(t *testing.T) {
 	}
 	if got := o.bundled(); got[attest.SharesPlanned] != 1 || got[attest.SharesComputed] != 1 {
 		t.Errorf("evidence: %v", got)
+	}
+	if rec := o.record(q.ID); rec.Shared.Pushed != nil {
+		t.Error("the domain's shares are kept")
 	}
 	// Another question over the same rows and cells is pushed for anew, and a push for one plan is none for another.
 	fewer := filtered("sc-m")
@@ -160,5 +182,24 @@ func TestPushedToTheDomain(t *testing.T) {
 	o.write("loans.rows.csv", strings.Join(append(rows[:1:1], rows[3:]...), ""))
 	if _, _, said := o.pushes(second.ID, 3); !strings.Contains(said, "psi.near-repeat") {
 		t.Error(said)
+	}
+	// Withdrawn, it keeps no shares.
+	o.write("loans.rows.csv", l.loans)
+	if b, _, _ = o.pushesAgain(second.ID); o.n.PushShared(t.Context(), o.agency.Caller, second.ID, b) != nil || o.record(second.ID).Shared.Pushed == nil {
+		t.Error("the agency brings what its unit pushed")
+	}
+	if _, err := o.n.EndShared(t.Context(), o.operator.Caller, second.ID); err != nil || o.record(second.ID).Shared.Pushed != nil {
+		t.Errorf("withdrawn: %v", err)
+	}
+	// At a zone the same version is not asked over any more: its ledger knows nothing of what was pushed. Nor under another key.
+	for _, b := range []Beyond{{Zone: "bank-zone", Version: 1, Rows: 1 << 10}, {Unit: o.bank.Identity.SignKey, Version: 1, Rows: 1 << 10}} {
+		o.n.cfg.Shares.Outside["ds-l"] = b
+		if moved := o.asks(o.operator, fewer); moved.State != stateRefused || moved.Decision.Reasons[0].Code != codeSharesBeside || !strings.Contains(moved.Decision.Reasons[0].Change, "another version than 1") {
+			t.Errorf("moved: %s %+v", moved.State, moved.Decision.Reasons)
+		}
+	}
+	o.n.cfg.Shares.Outside["ds-l"] = Beyond{Zone: "bank-zone", Version: 2, Rows: 1 << 10}
+	if moved := o.asks(o.operator, fewer); moved.State != stateComputing {
+		t.Errorf("another version: %s %+v", moved.State, moved.Decision.Reasons)
 	}
 }

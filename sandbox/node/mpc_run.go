@@ -174,6 +174,12 @@ func (n *Node) beginShared(ctx context.Context, c api.Caller, id sandbox.Questio
 				_, err = n.store.Add(ctx, sharedOf(in.Dataset), 1, math.MaxInt64)
 			}
 		}
+		if err == nil && q.Shared.Pushed != nil { // a plan is joined once, and the shares are at hand
+			joined := *q.Shared
+			joined.Pushed = nil
+			q.Shared = &joined
+			err = n.saveQuestion(ctx, *q)
+		}
 		return err
 	}); err != nil {
 		return api.Question{}, nil, err
@@ -364,6 +370,11 @@ func (n *Node) orphaned(ctx context.Context, officer api.Caller, q questionRecor
 
 func (n *Node) unsubmitted(ctx context.Context, by sandbox.IdentityID, q questionRecord, record func(*change)) error {
 	q.State = stateWithheld
+	if q.Shared != nil && q.Shared.Pushed != nil {
+		ended := *q.Shared
+		ended.Pushed = nil
+		q.Shared = &ended
+	}
 	return n.change(ctx, by, func(ctx context.Context, tx *change) error {
 		record(tx)
 		return n.saveQuestion(ctx, q)

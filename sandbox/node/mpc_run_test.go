@@ -271,7 +271,16 @@ func TestSharesConfigured(t *testing.T) {
 		"rows":            {func(s *Shares) { s.Outside["ds-l"] = Beyond{Zone: "bank-zone", Version: 1, Rows: 1000} }, "outside ds-l rows"},
 		"version":         {func(s *Shares) { s.Outside["ds-l"] = Beyond{Zone: "bank-zone", Version: 0, Rows: 1024} }, "outside ds-l version"},
 		"zone":            {func(s *Shares) { s.Outside["ds-l"] = Beyond{Zone: "domain-zone", Version: 1, Rows: 1024} }, "outside ds-l zone"},
-		"not registered":  {func(s *Shares) { s.Outside["ds-x"] = Beyond{Zone: "bank-zone", Version: 1, Rows: 1024} }, "outside ds-x"},
+		"no holder":       {func(s *Shares) { s.Outside["ds-l"] = Beyond{Version: 1, Rows: 1024} }, "outside ds-l zone"},
+		"two holders": {func(s *Shares) {
+			s.Outside["ds-l"] = Beyond{Zone: "bank-zone", Unit: o.bank.Identity.SignKey, Version: 1, Rows: 1024}
+		}, "outside ds-l zone"},
+		"no point":     {func(s *Shares) { s.Outside["ds-l"] = Beyond{Unit: []byte{4}, Version: 1, Rows: 1024} }, "outside ds-l unit_key"},
+		"a zone's key": {func(s *Shares) { s.Outside["ds-l"] = Beyond{Unit: s.Zones[1].OwnerKey, Version: 1, Rows: 1024} }, "outside ds-l unit_key"},
+		"the domain's": {func(s *Shares) {
+			s.Outside["ds-l"] = Beyond{Unit: o.n.keys.SigningKey().Public().Bytes(), Version: 1, Rows: 1024}
+		}, "outside ds-l unit_key"},
+		"not registered": {func(s *Shares) { s.Outside["ds-x"] = Beyond{Zone: "bank-zone", Version: 1, Rows: 1024} }, "outside ds-x"},
 		"owners' key": {func(s *Shares) {
 			s.SubjectKey = func(sandbox.DatasetID) ([]byte, error) { return []byte("short"), nil }
 		}, "subject_key"},

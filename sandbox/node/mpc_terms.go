@@ -45,9 +45,12 @@ func (s *Shares) Check() error {
 			return bad("zone "+string(z.ID)+" owner", "another than the domain's")
 		}
 	}
+	taken := [][]byte{s.Self.Key, s.Self.OwnerKey, s.Zones[0].Key, s.Zones[0].OwnerKey, s.Zones[1].Key, s.Zones[1].OwnerKey}
 	for id, b := range s.Outside {
 		at := "outside " + string(id)
 		switch {
+		case b.Zone == "" && slices.ContainsFunc(taken, func(k []byte) bool { return bytes.Equal(k, b.Unit) && len(k) > 0 }):
+			return bad(at+" unit_key", "a key of its unit's own: this is a party's, or its owner's")
 		case sandbox.CheckID("dataset", string(id)) != nil:
 			return bad("outside", "datasets by their identifiers")
 		case b.Zone == "" && len(b.Unit) == 0 || b.Zone != "" && len(b.Unit) > 0:
@@ -110,8 +113,11 @@ func (n *Node) checkShares(ctx context.Context) error {
 	if err := s.trial(self); err != nil {
 		return err
 	}
-	for id := range s.Outside {
+	for id, b := range s.Outside {
 		at := "outside " + string(id)
+		if b.Zone == "" && (bytes.Equal(b.Unit, self.Key) || bytes.Equal(b.Unit, self.OwnerKey)) {
+			return bad(sandbox.Invalid, at+" unit_key", "a key of its unit's own: this is the domain's, or its owner's", "")
+		}
 		set, _, err := n.docs.datasets.Get(ctx, string(id))
 		switch {
 		case err != nil && sandbox.KindOf(err) != sandbox.NotFound:
@@ -146,8 +152,10 @@ func (n *Node) sharesSelf(ctx context.Context) (mpc.Party, error) {
 func terms(p mpc.Plan, form *sharedForm) *api.SharesTerms {
 	out := &api.SharesTerms{Form: form.name(), Model: string(p.Adversary), Collusion: p.Collusion(), Expires: p.Expires, Seconds: p.Seconds}
 	if form.line != nil {
-		if set, _, _, ok := form.line.Pushes(); ok {
-			out.Pushes = set.ID
+		if set, held, _, ok := form.line.Pushes(); ok {
+			if k, err := sm.ParseVerifyKey(held.Unit); err == nil {
+				out.Pushes, out.UnitKey = set.ID, k.Fingerprint()
+			}
 		}
 	}
 	learns := form.learns(p.Recipient())
@@ -215,7 +223,9 @@ func (n *Node) SharedJob(ctx context.Context, c api.Caller, id sandbox.QuestionI
 		return api.SharesJob{}, err
 	}
 	if want != nil {
-		out.Pushed = len(q.Shared.Pushed) > 0
+		if q.Shared.Pushed != nil {
+			out.Pushed = q.Shared.Pushed.Digest
+		}
 		card, err := push.Card(n.cfg.Rand, n.keys.SigningKey(), p.Parties[0].ID, n.keys.DecryptKey().Public())
 		if err != nil {
 			return api.SharesJob{}, err

@@ -76,7 +76,7 @@ func (n *Node) OpenPush(ctx context.Context, c api.Caller, o api.PushOpening) (a
 		return api.Push{}, pushError(op, sandbox.Denied, "a unit pushes to its own datasets only", "")
 	}
 	if n.outside(d.ID) {
-		return api.Push{}, pushError(op, sandbox.Conflict, "its rows stay with the zone that holds them", "register what is to be pushed as another dataset")
+		return api.Push{}, pushError(op, sandbox.Conflict, "its rows stay outside: questions over it are computed over shares", "register what is to be pushed as another dataset")
 	}
 	r, _, err := n.docs.pushes.Get(ctx, string(op.Stream.Run))
 	switch {
