@@ -70,6 +70,7 @@ const (
 	ScoringAnswered       Kind = "scoring.scored"          // 密态评分
 
 	SharesPlanned  Kind = "shares.planned"  // 多方计算方案
+	SharesPushed   Kind = "shares.pushed"   // 推送份额接收
 	SharesComputed Kind = "shares.computed" // 多方计算完成
 	SharesAborted  Kind = "shares.aborted"  // 多方计算中止
 )
@@ -202,6 +203,8 @@ func (e Event) open() (any, error) {
 		body = new(SharesPlannedBody)
 	case SharesComputed:
 		body = new(SharesComputedBody)
+	case SharesPushed:
+		body = new(SharesPushedBody)
 	case SharesAborted:
 		body = new(SharesAbortedBody)
 	case AlgorithmRan:

@@ -28,6 +28,13 @@ type (
 		Model    string             `json:"model"`
 		Parties  []sandbox.PartyID  `json:"parties"` // the zones, in their order
 	}
+	// SharesPushedBody (推送份额接收): the domain took its shares of what a unit that is no party pushed for the plan. A later one takes its place.
+	SharesPushedBody struct {
+		Question sandbox.QuestionID `json:"question"`
+		Plan     []byte             `json:"plan"`
+		Dataset  sandbox.DatasetID  `json:"dataset"`
+		Push     []byte             `json:"push"` // SM3 of the unit's signed statement, as the unit and the zones have it
+	}
 	// SharesComputedBody (多方计算完成): the parties' certificate of a run of the plan. It holds no output.
 	SharesComputedBody struct {
 		Question    sandbox.QuestionID `json:"question"`
@@ -285,6 +292,16 @@ func (c *checker) sharesPlanned(b SharesPlannedBody) error {
 		c.want(before == nil || !before.done && !before.opening, sharesCheck, "planned anew only after a plan that was aborted before an output opened"),
 		c.shown(before == nil || before.ended, sharesCheck, "planned anew only after a plan that was aborted before an output opened"), // how, an asker does not see
 		c.want(len(b.Plan) == sm.Size && len(b.Parties) == sharesParties, sharesCheck, "three parties under a plan's digest"))
+}
+
+// sharesPushed: for the plan on record, before its run has ended.
+func (c *checker) sharesPushed(b SharesPushedBody) error {
+	q := c.questions[b.Question]
+	if q == nil || q.shares == nil {
+		return c.shown(false, sharesCheck, "of a plan on record")
+	}
+	return all(c.want(!q.shares.ended, sharesCheck, "pushed before its run has ended"), c.want(bytes.Equal(b.Plan, q.shares.planned.Plan), sharesCheck, "for the plan on record"),
+		c.want(len(b.Push) == sm.Size && b.Dataset != "", sharesCheck, "by the digest of a push of a dataset"))
 }
 
 // sharesComputed: of the plan on record, under the parties' certificate.

@@ -141,6 +141,9 @@ func TestSharesInBundles(t *testing.T) {
 	aborted := step{kind: SharesAborted, actor: DomainActor, body: &SharesAbortedBody{Question: "q-s", Plan: plan, Stage: SharesBeforeOpening, Kind: "unavailable", Rule: "r"}}
 	late := step{kind: SharesAborted, actor: DomainActor, body: &SharesAbortedBody{Question: "q-s", Plan: plan, Stage: SharesOpening, Kind: "unavailable", Rule: "r"}}
 	unstaged := step{kind: SharesAborted, actor: DomainActor, body: &SharesAbortedBody{Question: "q-s", Plan: plan, Kind: "unavailable", Rule: "r"}}
+	pushed := step{kind: SharesPushed, actor: DomainActor, body: &SharesPushedBody{Question: "q-s", Plan: plan, Dataset: "ds-l", Push: digest("push")}}
+	nameless := step{kind: SharesPushed, actor: DomainActor, body: &SharesPushedBody{Question: "q-s", Plan: plan, Dataset: "ds-l", Push: []byte{1}}}
+	elsewhere := step{kind: SharesPushed, actor: DomainActor, body: &SharesPushedBody{Question: "q-s", Plan: digest("another"), Dataset: "ds-l", Push: digest("push")}}
 	computed := step{kind: RunComputed, actor: DomainActor, body: &RunComputedBody{Question: "q-s", Run: "r"}}
 	passed := step{kind: EgressChecked, actor: DomainActor, body: &EgressCheckedBody{Question: "q-s", Verdict: "pass", Result: digest("result"), Policy: "p"}}
 	withheld := step{kind: EgressChecked, actor: DomainActor, body: &EgressCheckedBody{Question: "q-s", Verdict: "withheld", Policy: "p"}}
@@ -169,6 +172,11 @@ func TestSharesInBundles(t *testing.T) {
 		want  string
 	}{
 		"computed":               {[]step{decided, planned, ran, computed, passed}, ""},
+		"pushed, and once more":  {[]step{decided, planned, pushed, pushed, ran, computed, passed}, ""},
+		"pushed before the plan": {[]step{decided, pushed}, "of a plan on record"},
+		"pushed after the run":   {[]step{decided, planned, ran, pushed}, "before its run has ended"},
+		"pushed elsewhere":       {[]step{decided, planned, elsewhere}, "for the plan on record"},
+		"pushed without a name":  {[]step{decided, planned, nameless}, "by the digest of a push"},
 		"aborted":                {[]step{decided, planned, aborted, computed, withheld}, ""},
 		"again after an abort":   {append([]step{decided, planned, aborted}, again[1:]...), ""},
 		"again, its first job":   {[]step{decided, planned, aborted, planned, ran}, "its job is the question's"},

@@ -333,6 +333,8 @@ func (c *checker) replay(i uint64, e Event, body any) error {
 		return c.algorithmAsked(*b)
 	case *SharesPlannedBody:
 		return c.sharesPlanned(*b)
+	case *SharesPushedBody:
+		return c.sharesPushed(*b)
 	case *SharesComputedBody:
 		return c.sharesComputed(e, *b)
 	case *SharesAbortedBody:

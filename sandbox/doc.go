@@ -19,7 +19,7 @@
 //	asker → policy → mpc/he               密态评分     scoring.decided, scoring.scored
 //	asker → policy, query                 授权判定     question.decided
 //	     → vault → columnar               域内计算     run.computed
-//	     → mpc, mpc/join                  多方计算     shares.planned, shares.computed, shares.aborted
+//	     → mpc, mpc/join                  多方计算     shares.planned, shares.pushed, shares.computed, shares.aborted
 //	     → egress                         出域审核     egress.checked
 //	reviewers → egress                    双人审批     review.voted
 //	     → release                        密封出域     release.sent

@@ -3,7 +3,9 @@ package node
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 
+	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/mpc"
 	"github.com/opdomain/opdomain/mpc/agg"
@@ -75,10 +77,18 @@ func (n *Node) PushShared(ctx context.Context, c api.Caller, id sandbox.Question
 	case c.Party.ID != want.unit && q.Shared.Pushed != nil && q.Shared.Pushed.Digest != digest:
 		return fail(sandbox.Conflict, "another push of the unit is there", "its unit replaces it")
 	}
+	if q.Shared.Pushed != nil && q.Shared.Pushed.Digest == digest { // brought once more: nothing to put on record
+		return nil
+	}
+	name, err := hex.DecodeString(digest)
+	if err != nil {
+		return err
+	}
 	next := *q.Shared
 	next.Pushed = &pushedRecord{Digest: digest, File: bytes.Clone(b)}
-	return n.change(ctx, c.Identity.ID, func(ctx context.Context, _ *change) error {
+	return n.change(ctx, c.Identity.ID, func(ctx context.Context, tx *change) error {
 		q.Shared = &next
+		tx.record(attest.SharesPushed, "question/"+string(q.ID), attest.SharesPushedBody{Question: q.ID, Plan: q.Shared.Digest, Dataset: want.says.Dataset, Push: name}, agency, unitsOf(q.Spec.Scenario))
 		return n.saveQuestion(ctx, q)
 	})
 }

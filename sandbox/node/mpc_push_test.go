@@ -162,7 +162,7 @@ func TestPushedToTheDomain(t *testing.T) {
 	if err := o.n.PushShared(t.Context(), o.bank.Caller, q.ID, b); !errors.Is(err, sandbox.Conflict) {
 		t.Errorf("pushed after the run: %v", err)
 	}
-	if got := o.bundled(); got[attest.SharesPlanned] != 1 || got[attest.SharesComputed] != 1 {
+	if got := o.bundled(); got[attest.SharesPlanned] != 1 || got[attest.SharesPushed] != 1 || got[attest.SharesComputed] != 1 {
 		t.Errorf("evidence: %v", got)
 	}
 	if rec := o.record(q.ID); rec.Shared.Pushed != nil {
@@ -188,6 +188,9 @@ func TestPushedToTheDomain(t *testing.T) {
 	if b, _, _ = o.pushesAgain(second.ID); o.n.PushShared(t.Context(), o.agency.Caller, second.ID, b) != nil || o.record(second.ID).Shared.Pushed == nil {
 		t.Error("the agency brings what its unit pushed")
 	}
+	if err := o.n.PushShared(t.Context(), o.bank.Caller, second.ID, b); err != nil { // the same once more
+		t.Error(err)
+	}
 	if _, err := o.n.EndShared(t.Context(), o.operator.Caller, second.ID); err != nil || o.record(second.ID).Shared.Pushed != nil {
 		t.Errorf("withdrawn: %v", err)
 	}
@@ -201,5 +204,8 @@ func TestPushedToTheDomain(t *testing.T) {
 	o.n.cfg.Shares.Outside["ds-l"] = Beyond{Zone: "bank-zone", Version: 2, Rows: 1 << 10}
 	if moved := o.asks(o.operator, fewer); moved.State != stateComputing {
 		t.Errorf("another version: %s %+v", moved.State, moved.Decision.Reasons)
+	}
+	if got := o.bundled(); got[attest.SharesPushed] != 2 || got[attest.SharesAborted] != 1 {
+		t.Errorf("evidence: %v", got)
 	}
 }
