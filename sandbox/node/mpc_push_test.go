@@ -14,6 +14,7 @@ import (
 	"github.com/opdomain/opdomain/attest"
 	"github.com/opdomain/opdomain/attest/keys"
 	"github.com/opdomain/opdomain/mpc"
+	"github.com/opdomain/opdomain/mpc/share"
 	"github.com/opdomain/opdomain/sandbox"
 	"github.com/opdomain/opdomain/sandbox/api"
 )
@@ -110,6 +111,9 @@ func (o *house) approved(job api.SharesJob) attest.Statement {
 func TestPushedToTheDomain(t *testing.T) {
 	l := newPushing(t)
 	o := l.house
+	if !testing.Short() {
+		o.n.cfg.Shares.Adversary = share.MaliciousAbort
+	}
 	x, err := o.n.Explain(t.Context(), o.operator.Caller, filtered("sc-m"))
 	if err != nil || !x.Decision.Allow || x.Shares == nil || x.Shares.Form != formInquiry {
 		t.Fatalf("%v: %s", err, x.Text)
