@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,9 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	seccomp "github.com/elastic/go-seccomp-bpf"
-	"github.com/elastic/go-seccomp-bpf/arch"
 
 	"github.com/opdomain/opdomain/mpc/psi"
 	"github.com/opdomain/opdomain/mpc/psi/lookup"
@@ -30,13 +26,7 @@ func confined(names string) error {
 	if err := os.Unsetenv(underUnit); err != nil {
 		return err
 	}
-	info, err := arch.GetInfo("")
-	if err != nil {
-		return err
-	}
-	allow := slices.DeleteFunc(strings.Fields(names), func(n string) bool { _, here := info.SyscallNames[n]; return !here })
-	if err := seccomp.LoadFilter(seccomp.Filter{NoNewPrivs: true, Flag: seccomp.FilterFlagTSync,
-		Policy: seccomp.Policy{DefaultAction: seccomp.ActionKillProcess, Syscalls: []seccomp.SyscallGroup{{Action: seccomp.ActionAllow, Names: allow}}}}); err != nil {
+	if err := sandboxtest.UnderFilter(strings.Fields(names)); err != nil {
 		return err
 	}
 	return syscall.Exec(os.Args[0], os.Args, append(os.Environ(), asProgram+"=1"))
@@ -47,28 +37,11 @@ const units = "../../deploy/systemd/"
 // partyUnits are those of this program, with the verb that each runs.
 var partyUnits = map[string]string{"opdomain-party@.service": "run", "opdomain-psi@.service": "psi run", "opdomain-lookup@.service": "lookup serve"}
 
-// settings reads a unit: each key's values in their order.
-func settings(t *testing.T, unit string) map[string][]string {
-	t.Helper()
-	f, err := os.Open(units + unit)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	out := map[string][]string{}
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if k, v, ok := strings.Cut(s.Text(), "="); ok && !strings.HasPrefix(k, "#") {
-			out[k] = append(out[k], v)
-		}
-	}
-	return out
-}
-
 // TestUnits: a party's units keep away from the program whatever it does not need, and the service manager takes them.
 func TestUnits(t *testing.T) {
 	tool, absent := exec.LookPath("systemd-analyze")
 	for unit, verb := range partyUnits {
-		u := settings(t, unit)
+		u := sandboxtest.Unit(t, units+unit)
 		for k, want := range map[string]string{"User": "opdomain-party", "Environment": "FORCE_SM4BLOCK_AESNI=1", "StateDirectory": "opdomain-party", "StateDirectoryMode": "0700", "NoNewPrivileges": "yes", "CapabilityBoundingSet": "", "AmbientCapabilities": "",
 			"RestrictAddressFamilies": "AF_INET AF_INET6", "ProtectSystem": "strict", "ProtectHome": "yes", "PrivateTmp": "yes", "PrivateDevices": "yes", "ProtectHostname": "yes", "ProtectClock": "yes",
 			"ProtectKernelTunables": "yes", "ProtectKernelModules": "yes", "ProtectKernelLogs": "yes", "ProtectControlGroups": "yes", "ProtectProc": "invisible", "ProcSubset": "pid", "RemoveIPC": "yes",
@@ -108,41 +81,10 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// unitCalls expands the sets of a unit's filter with the service manager's own tool.
+// unitCalls are what a unit's filter allows, in a line.
 func unitCalls(t *testing.T, unit string) string {
 	t.Helper()
-	tool, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		sandboxtest.Missing(t, "no systemd-analyze, which knows the sets of calls")
-	}
-	var expand func(name string) []string
-	expand = func(name string) (out []string) {
-		if !strings.HasPrefix(name, "@") {
-			return []string{name}
-		}
-		b, err := exec.Command(tool, "--no-pager", "syscall-filter", name).Output()
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		for line := range strings.Lines(string(b)) {
-			if line = strings.TrimSpace(line); line != "" && line != name && !strings.HasPrefix(line, "#") {
-				out = append(out, expand(line)...)
-			}
-		}
-		return out
-	}
-	var allow []string
-	for _, line := range settings(t, unit)["SystemCallFilter"] {
-		line, not := strings.CutPrefix(line, "~")
-		for _, name := range strings.Fields(line) {
-			for _, c := range expand(name) {
-				allow = slices.DeleteFunc(allow, func(x string) bool { return x == c })
-				if !not {
-					allow = append(allow, c)
-				}
-			}
-		}
-	}
+	allow := sandboxtest.UnitCalls(t, sandboxtest.Unit(t, units+unit))
 	for _, c := range []string{"bpf", "reboot", "init_module", "swapon", "chroot", "ptrace", "kexec_load", "setuid", "perf_event_open", "settimeofday", "mount", "sched_setaffinity"} {
 		if slices.Contains(allow, c) {
 			t.Errorf("%s allows %s", unit, c)
@@ -158,7 +100,7 @@ func (d *duo) asUnit(unit, id, run string, inherit *os.File) *process {
 	if err := os.MkdirAll(job, 0o700); err != nil {
 		d.t.Fatal(err)
 	}
-	line := settings(d.t, unit)["ExecStart"][0]
+	line := sandboxtest.Unit(d.t, units+unit)["ExecStart"][0]
 	line = strings.NewReplacer("/var/lib/opdomain-party", state, "%i", "job", "${CREDENTIALS_DIRECTORY}", d.credentials(unit, id), "$RUN", run).Replace(line)
 	words := strings.Fields(line)[1:]
 	p := &process{cmd: exec.CommandContext(d.t.Context(), os.Args[0], words...)}
@@ -180,7 +122,7 @@ func (d *duo) credentials(unit, id string) string {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		d.t.Fatal(err)
 	}
-	for _, c := range settings(d.t, unit)["LoadCredential"] {
+	for _, c := range sandboxtest.Unit(d.t, units+unit)["LoadCredential"] {
 		name, source, _ := strings.Cut(c, ":")
 		from := map[string]string{"/etc/opdomain/party-passphrase": "pass", "/etc/opdomain/psi-ledger-key": "ledger-key-" + id, "/etc/opdomain/lookup-ledger-key": "ledger-key-" + id}[source]
 		b, err := os.ReadFile(d.at(from))

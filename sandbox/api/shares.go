@@ -73,7 +73,7 @@ func (t *SharesTerms) Text() string {
 	}
 	fmt.Fprintf(&b, "  form 形式: %s\n", form)
 	if t.Pushes != "" {
-		fmt.Fprintf(&b, "  pushed 推送: the unit of %s, which is no party, pushes shares of its rows to all three, for this question alone, under its key %s; no party has a row by them, and filters on them are worked out over shares. Under which rows it pushes, and that they differ from earlier ones in enough people, is its own word and its own ledger's\n", t.Pushes, t.UnitKey)
+		fmt.Fprintf(&b, "  pushed 推送: the unit of %s, which is no party, pushes shares of its rows to all three, for this question alone, under its key %s; no party has a row by them, and filters on them are worked out over shares. Which rows it pushes is its own word, and that they differ from earlier ones in enough people its own ledger's\n", t.Pushes, t.UnitKey)
 	}
 	for _, p := range t.Parties {
 		fmt.Fprintf(&b, "  %s (%s) of %s, approved by %s; it learns %s\n", p.Party, p.Role, p.Organisation, p.Owner, p.Learns)

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 // nobody is the user that has no rights on any machine.
@@ -199,7 +201,7 @@ func TestAttacks(t *testing.T) {
 // TestAttacksAsNobody runs the suite as a user without rights, in a process of its own.
 func TestAttacksAsNobody(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED ALOUD: not root, and so this user is the one that TestAttacks ran as")
+		sandboxtest.Missing(t, "not root, and so this user is the one that TestAttacks ran as")
 	}
 	out := asNobody(t, "^(TestAttacks|TestStart|TestPosture|TestHostDies|TestBadPlugins)$/^(T1p?|all)?$/^(memory|threads|stderr|hang|)$")
 	for _, tier := range []Tier{T1, T1p} {
@@ -215,7 +217,7 @@ func TestAttacksAsNobody(t *testing.T) {
 // they die with it.
 func TestGuardedHost(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED ALOUD: not root, which this test gives up")
+		sandboxtest.Missing(t, "not root, which this test gives up")
 	}
 	out := asNobody(t, "^(TestStart|TestHostDies)$/^(T1)?$", "JAIL_GUARDED=1")
 	if !strings.Contains(out, "--- PASS: TestHostDies") || !strings.Contains(out, "--- PASS: TestStart") {

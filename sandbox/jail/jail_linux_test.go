@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/opdomain/opdomain/attest/sm"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 func TestMain(m *testing.M) {
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	if names := os.Getenv("JAIL_FILTER"); names != "" {
-		if err := underFilter(strings.Fields(names)); err != nil {
+		if err := sandboxtest.UnderFilter(strings.Fields(names)); err != nil {
 			panic(err)
 		}
 	}

@@ -95,9 +95,9 @@ func (s *Sum) placed(ctx context.Context, o SumOrder, d query.Derivation) (SumOr
 	}
 	next := o
 	next.Units, next.Openers = nil, nil
-	for now, was := range at {
+	for place, was := range at {
 		if next.Units = append(next.Units, o.Units[was]); slices.Contains(o.Openers, was) {
-			next.Openers = append(next.Openers, now)
+			next.Openers = append(next.Openers, place)
 		}
 	}
 	if len(o.Openers) == 0 { // the holders before others: without them there is no epoch anyway

@@ -22,6 +22,7 @@ import (
 
 	"github.com/opdomain/opdomain/attest/sm"
 	"github.com/opdomain/opdomain/sandbox"
+	"github.com/opdomain/opdomain/sandbox/sandboxtest"
 )
 
 var now = time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC)
@@ -421,10 +422,10 @@ func TestRequests(t *testing.T) {
 func TestOpenSSL(t *testing.T) {
 	tool, err := exec.LookPath("openssl")
 	if err != nil {
-		t.Skip("openssl is not installed: no second opinion on certificates")
+		sandboxtest.Missing(t, "openssl is not installed: no second opinion on certificates")
 	}
 	if out, err := exec.Command(tool, "list", "-public-key-algorithms").CombinedOutput(); err != nil || !bytes.Contains(out, []byte("SM2")) {
-		t.Skip("this openssl has no SM2: no second opinion on certificates")
+		sandboxtest.Missing(t, "this openssl has no SM2: no second opinion on certificates")
 	}
 	d := newDomain(t, "futian")
 	dir := t.TempDir()

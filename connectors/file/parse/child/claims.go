@@ -30,6 +30,7 @@ type claim struct {
 	b     []byte
 	room  int64
 	views *views
+	fault *wire.Fault // the first; nothing is followed past it
 }
 
 // views are how many columns of views a record batch has, and a dictionary of an id: for each the library reads a number of buffers, past the end
@@ -39,15 +40,11 @@ type views struct {
 	dictionaries map[int64]*int
 }
 
-// claims looks at the header of a message before the library does. A place outside the header panics, as it does there. v is filled by the schema,
+// claims looks at the header of a message before the library does. v is filled by the schema,
 // which comes first.
 func claims(b []byte, room int64, v *views) (fault *wire.Fault) {
 	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case *wire.Fault:
-			fault = r
-		default:
+		if recover() != nil { // of the reader of tables, about a place outside
 			fault = &wire.Fault{Rule: wire.Malformed}
 		}
 	}()
@@ -73,12 +70,12 @@ func claims(b []byte, room int64, v *views) (fault *wire.Fault) {
 	case kindRecord:
 		c.buffers(header, v.columns)
 	}
-	return nil
+	return c.fault
 }
 
-func (c *claim) take(n int64) {
-	if c.room -= n; c.room < 0 {
-		panic(&wire.Fault{Rule: wire.Memory})
+func (c *claim) refuse(r wire.Rule) {
+	if c.fault == nil {
+		c.fault = &wire.Fault{Rule: r}
 	}
 }
 
@@ -90,9 +87,13 @@ func (c *claim) vector(t flatbuffers.Table, place flatbuffers.VOffsetT, size, ta
 	}
 	n, at = t.VectorLen(o), t.Vector(o)
 	if int64(at)+int64(n)*size > int64(len(c.b)) {
-		panic(&wire.Fault{Rule: wire.Truncated})
+		c.refuse(wire.Truncated)
+		return 0, 0
 	}
-	c.take(int64(n) * takes)
+	if c.room -= int64(n) * takes; c.room < 0 {
+		c.refuse(wire.Memory)
+		return 0, 0
+	}
 	return n, at
 }
 
@@ -109,7 +110,7 @@ func (c *claim) table(t flatbuffers.Table, place flatbuffers.VOffsetT) (flatbuff
 // each calls f for the tables of a vector.
 func (c *claim) each(t flatbuffers.Table, place flatbuffers.VOffsetT, f func(flatbuffers.Table)) {
 	n, at := c.vector(t, place, flatbuffers.SizeUOffsetT, fieldSize)
-	for i := range n {
+	for i := 0; i < n && c.fault == nil; i++ {
 		f(flatbuffers.Table{Bytes: c.b, Pos: t.Indirect(at + flatbuffers.UOffsetT(i*flatbuffers.SizeUOffsetT))})
 	}
 }
@@ -125,7 +126,8 @@ func (c *claim) texts(t flatbuffers.Table, place flatbuffers.VOffsetT) {
 func (c *claim) fields(t flatbuffers.Table, place flatbuffers.VOffsetT, depth int, counted *int) {
 	c.each(t, place, func(field flatbuffers.Table) {
 		if depth > maxFieldDepth {
-			panic(&wire.Fault{Rule: wire.Nesting})
+			c.refuse(wire.Nesting)
+			return
 		}
 		c.text(field, fieldName)
 		c.texts(field, fieldTexts)
@@ -154,11 +156,11 @@ func (c *claim) buffers(batch flatbuffers.Table, columns int) {
 	buffers, _ := c.vector(batch, batchBuffers, 16, 0)
 	n, at := c.vector(batch, batchViews, 8, 0)
 	if batch.Offset(batchViews) != 0 && n < columns {
-		panic(&wire.Fault{Rule: wire.Truncated})
+		c.refuse(wire.Truncated)
 	}
 	for i := range n {
 		if v := flatbuffers.GetInt64(c.b[int(at)+8*i:]); v < 0 || v > int64(buffers) {
-			panic(&wire.Fault{Rule: wire.Truncated})
+			c.refuse(wire.Truncated)
 		}
 	}
 }
